@@ -1,0 +1,26 @@
+"""What a host can do, as its agent measured it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """Measured by the agent; units are in the names."""
+
+    name: str
+    instance: str
+    segue_version: str
+    wire_version: int
+    qemu_version: str
+    accelerator: str
+    machines: tuple[str, ...]
+    cpu_models: dict[str, tuple[str, ...]]
+    """CPU model -> the features of it that this host lacks (QEMU: unavailable-features)."""
+    memory_total_bytes: int
+    memory_free_bytes: int
+    cpus: int
+    bridges: tuple[str, ...]
+    guests: tuple[str, ...]
+    kernel: str
