@@ -1,0 +1,114 @@
+"""Turns a guest's frames from the source's tap into the target's, where they wait until it runs."""
+
+from __future__ import annotations
+
+import time
+
+from pyroute2 import AsyncIPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from segue.adapters.net.links import GONE, Links
+from segue.adapters.net.tap import TapRing, feed_sacrifice
+from segue.model.guest import Nic
+
+# linux/pkt_sched.h: the two hooks of a clsact queueing discipline.
+INGRESS = 0xFFFFFFF2
+EGRESS = 0xFFFFFFF3
+ALL_PROTOCOLS = 3  # ETH_P_ALL
+QUIET_S = 0.005
+"""Longest wait for a tap's ring to run empty while the guest still runs."""
+
+
+def tap_name(guest: str, nic: Nic) -> str:
+    """The tap's name, at most 15 characters: from the card's address, which is unique on a network."""
+    return f"tap{nic.mac.replace(':', '')[-10:]}"
+
+
+def tunnel_name(nic: Nic) -> str:
+    """The name of the tunnel that serves this card during a migration."""
+    return f"seg{nic.mac.replace(':', '')[-10:]}"
+
+
+class Steering:
+    """Both ends of the redirection. Every method may be called twice; the undo of all is `clear`."""
+
+    def __init__(self, netlink: AsyncIPRoute, links: Links) -> None:
+        self._netlink = netlink
+        self._links = links
+
+    async def prepare_source(self, tap: str, mac: str, tunnel: str, number: int, local: str, remote: str) -> None:
+        """Everything that can be done before the blackout; no frame goes another way yet."""
+        await self._links.make_tunnel(tunnel, number, local, remote)
+        await self._links.pin(tap, mac)
+        await self._hook(tap)
+
+    async def prepare_target(self, tap: str, tunnel: str, number: int, local: str, remote: str) -> None:
+        """Lets what comes out of the tunnel wait in the tap of the paused guest."""
+        await self._links.make_tunnel(tunnel, number, local, remote)
+        await self._hook(tunnel)
+        await self._redirect(tunnel, INGRESS, tap)
+        feed_sacrifice(tap)
+
+    async def switch(self, tap: str, tunnel: str) -> None:
+        """From here on every frame for the guest goes through the tunnel: one netlink message."""
+        await self._redirect(tap, EGRESS, tunnel)
+
+    def drain(self, ring: TapRing) -> bool:
+        """Lets the running guest take what already waits in its tap; True when nothing is left.
+
+        Busy on purpose: 5 ms at most, and every millisecond of it is before the blackout.
+        """
+        deadline = time.monotonic() + QUIET_S
+        while not (empty := ring.empty()) and time.monotonic() < deadline:
+            continue
+        return empty
+
+    async def mute_floods(self, tap: str) -> None:
+        """Stops the source from forwarding broadcasts that the target's bridge now gets itself."""
+        await self._links.quieten(tap, silent=True)
+
+    async def open_target(self, tap: str) -> None:
+        """Lets the target's bridge treat the tap as any other port."""
+        await self._links.quieten(tap, silent=False)
+
+    async def clear_source(self, tap: str, mac: str, tunnel: str) -> None:
+        """The guest's frames go into its own tap again, and the tunnel goes."""
+        await self._unhook(tap)
+        await self._links.unpin(tap, mac)
+        if await self._links.index(tap) is not None:
+            await self._links.quieten(tap, silent=False)
+        await self._links.remove(tunnel)
+
+    async def _hook(self, device: str) -> None:
+        await self._unhook(device)
+        await self._netlink.tc("add", "clsact", await self._links.index(device))
+
+    async def _unhook(self, device: str) -> None:
+        number = await self._links.index(device)
+        if number is None:
+            return
+        try:
+            await self._netlink.tc("del", "clsact", number)
+        except NetlinkError as error:
+            if error.code not in GONE:
+                raise
+
+    async def _redirect(self, device: str, hook: int, to: str) -> None:
+        action = {
+            "kind": "mirred",
+            "direction": "egress",
+            "action": "redirect",
+            "ifindex": await self._links.index(to),
+        }
+        await self._netlink.tc(
+            "replace-filter",
+            "u32",
+            await self._links.index(device),
+            parent=hook,
+            prio=1,
+            protocol=ALL_PROTOCOLS,
+            handle=0x80000800,
+            target=0x10000,
+            keys=["0x0/0x0+0"],
+            action=action,
+        )

@@ -1,0 +1,118 @@
+"""The launch profile: turns a guest into QEMU's arguments. It starts nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segue.model.guest import Disk, Guest, Nic
+
+
+@dataclass(frozen=True)
+class Places:
+    """The files of one guest's QEMU, all in one folder that belongs to QEMU's user."""
+
+    folder: Path
+
+    @property
+    def monitor(self) -> Path:
+        """QMP socket of the agent."""
+        return self.folder / "qmp.sock"
+
+    @property
+    def console(self) -> Path:
+        """Serial console socket."""
+        return self.folder / "console.sock"
+
+    @property
+    def console_log(self) -> Path:
+        """All that the guest wrote to its console on this host."""
+        return self.folder / "console.log"
+
+    @property
+    def guest_agent(self) -> Path:
+        """qemu-guest-agent's channel."""
+        return self.folder / "qga.sock"
+
+    @property
+    def log(self) -> Path:
+        """QEMU's own words."""
+        return self.folder / "qemu.log"
+
+
+def arguments(guest: Guest, places: Places, tap_fds: Sequence[int], *, incoming: bool) -> list[str]:
+    """QEMU's arguments. vCPUs never start by themselves (-S): only the owner's agent says `cont`."""
+    return [
+        *_machine(guest),
+        *_boot(guest),
+        *_channels(places),
+        *(part for disk in guest.disks for part in _disk(disk)),
+        *(part for nic, fd in zip(guest.nics, tap_fds, strict=True) for part in _nic(nic, fd)),
+        *(["-incoming", "defer"] if incoming else []),
+    ]
+
+
+def _machine(guest: Guest) -> list[str]:
+    memory = f"memory-backend-memfd,id=ram0,size={guest.memory_bytes},share=on"
+    return [
+        *("-name", f"guest={guest.name},process=segue-{guest.name}", "-uuid", guest.uuid),
+        *("-S", "-no-user-config", "-nodefaults", "-nographic", "-no-shutdown"),
+        # aux-ram-share lets a later QEMU take the memory over in place without a copy.
+        *("-machine", f"{guest.machine},memory-backend=ram0,aux-ram-share=on,dump-guest-core=off"),
+        *("-accel", guest.accelerator, "-cpu", guest.cpu_model),
+        *("-smp", str(guest.vcpus), "-m", f"size={guest.memory_bytes >> 10}k", "-object", memory),
+        *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
+        *("-rtc", "base=utc,driftfix=slew"),
+    ]
+
+
+def _boot(guest: Guest) -> list[str]:
+    if not guest.kernel:
+        return []
+    addresses = "".join(f" ip={_kernel_address(n, guest.name, i)}" for i, n in enumerate(guest.nics) if n.address)
+    initrd = ["-initrd", guest.initrd] if guest.initrd else []
+    return ["-kernel", guest.kernel, *initrd, "-append", guest.cmdline + addresses]
+
+
+def _kernel_address(nic: Nic, name: str, index: int) -> str:
+    """`ip=` of the kernel's command line, as nfsroot.rst and systemd-network-generator read it."""
+    address, _, prefix = nic.address.partition("/")
+    bits = int(prefix or 24)
+    mask = (0xFFFFFFFF << (32 - bits)) & 0xFFFFFFFF
+    dotted = ".".join(str(mask >> shift & 255) for shift in (24, 16, 8, 0))
+    return f"{address}:::{dotted}:{name}:eth{index}:off"
+
+
+def _channels(places: Places) -> list[str]:
+    return [
+        *("-chardev", f"socket,id=mon0,path={places.monitor},server=on,wait=off"),
+        *("-mon", "chardev=mon0,mode=control"),
+        *("-chardev", f"socket,id=con0,path={places.console},server=on,wait=off,logfile={places.console_log}"),
+        *("-serial", "chardev:con0"),
+        *("-device", "virtio-serial-pci,id=vser0"),
+        *("-chardev", f"socket,id=qga0,path={places.guest_agent},server=on,wait=off"),
+        *("-device", "virtserialport,bus=vser0.0,chardev=qga0,name=org.qemu.guest_agent.0"),
+        *("-device", "virtio-rng-pci,id=rng0"),
+    ]
+
+
+def _disk(disk: Disk) -> list[str]:
+    # cache.direct: two hosts see this file, so neither may keep pages of it that the other changes.
+    file = {
+        "driver": "file",
+        "node-name": f"{disk.id}-file",
+        "filename": disk.path,
+        "locking": "on",
+        "discard": "unmap",
+        "cache": {"direct": True},
+    }
+    node = {"driver": disk.format, "node-name": disk.id, "file": f"{disk.id}-file", "discard": "unmap"}
+    device = f"virtio-blk-pci,id={disk.id}-dev,drive={disk.id},serial={disk.id}"
+    return ["-blockdev", json.dumps(file), "-blockdev", json.dumps(node), "-device", device]
+
+
+def _nic(nic: Nic, tap_fd: int) -> list[str]:
+    device = f"virtio-net-pci,id={nic.id}-dev,netdev={nic.id},mac={nic.mac},romfile=,guest_announce=on"
+    return ["-netdev", f"tap,id={nic.id},fd={tap_fd}", "-device", device]

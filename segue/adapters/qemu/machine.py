@@ -1,0 +1,187 @@
+"""One QEMU process: started so that it outlives the agent, found again after a restart, ended for good."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import signal
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from segue.adapters.qemu.command import Places, arguments
+from segue.adapters.qemu.monitor import Event, Monitor, QemuGone
+from segue.errors import Refused
+from segue.model.guest import Guest
+
+BINARY = "qemu-system-x86_64"
+START_S = 30.0
+END_S = 10.0
+
+
+class Machine:
+    """QEMU of one guest. `status` is QEMU's run state, kept by its own events."""
+
+    def __init__(self, guest: Guest, places: Places, monitor: Monitor, pid: int) -> None:
+        self.guest = guest
+        self.places = places
+        self.monitor = monitor
+        self.pid = pid
+        self.stopped_at_s = 0.0
+        self.resumed_at_s = 0.0
+        self.ended_by_guest = ""
+        self.reset_by_guest = 0
+        monitor.on_event(self._note)
+
+    def _note(self, event: Event) -> None:
+        stamp = event["timestamp"]
+        at_s = stamp["seconds"] + stamp["microseconds"] / 1e6
+        if event["event"] == "STOP":
+            self.stopped_at_s = at_s
+        elif event["event"] == "RESUME":
+            self.resumed_at_s = at_s
+        elif event["event"] == "SHUTDOWN":
+            self.ended_by_guest = str(event["data"]["reason"])
+
+    @property
+    def gone(self) -> asyncio.Event:
+        """Set once the process or its monitor is no more."""
+        return self.monitor.gone
+
+    async def status(self) -> str:
+        """QEMU's run state: running, paused, inmigrate, postmigrate, prelaunch, shutdown, ..."""
+        answer = await self.monitor.execute("query-status")
+        return str(answer["status"])
+
+    async def cont(self) -> float:
+        """Lets the vCPUs run; the wall-clock time at which they did."""
+        self.resumed_at_s = 0.0
+        await self.monitor.execute("cont")
+        await self.monitor.until(lambda: self.resumed_at_s > 0, within_s=START_S)
+        return self.resumed_at_s
+
+    async def stop(self) -> float:
+        """Stops the vCPUs; the wall-clock time at which they stood. Safe to repeat."""
+        await self.monitor.execute("stop", within_s=START_S)
+        return self.stopped_at_s
+
+    async def power_button(self) -> None:
+        """Asks the guest to shut down."""
+        await self.monitor.execute("system_powerdown")
+
+    async def end(self) -> None:
+        """Ends the process, and returns only when the kernel says that it is gone."""
+        await end_process(self.pid)
+        await self.monitor.close()
+
+
+async def launch(guest: Guest, places: Places, tap_fds: Sequence[int], user: str, *, incoming: bool) -> Machine:
+    """Starts QEMU as `user`, detached from the agent. Raises Refused with QEMU's own words."""
+    _make_folder(places, user)
+    argv = [BINARY, *arguments(guest, places, tap_fds, incoming=incoming)]
+    with places.log.open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=tuple(tap_fds),
+            start_new_session=True,
+            cwd=places.folder,
+            **_identity(user),  # type: ignore[arg-type]
+        )
+    try:
+        return await _attach_when_ready(guest, places, process)
+    except QemuGone as error:
+        raise Refused(
+            what=f"cannot start QEMU for {guest.name}",
+            why=_last_words(places.log) or str(error),
+            todo=f"Mend what QEMU says (all of it is in {places.log} on this host), then try again.",
+        ) from error
+
+
+async def _attach_when_ready(guest: Guest, places: Places, process: asyncio.subprocess.Process) -> Machine:
+    ended = asyncio.create_task(process.wait())
+    deadline = time.monotonic() + START_S
+    try:
+        while True:
+            try:
+                return await attach(guest, places)
+            except QemuGone:
+                if ended.done() or time.monotonic() > deadline:
+                    raise
+            # QEMU has no way to say that its socket listens now but to be asked.
+            await asyncio.wait({ended}, timeout=0.02)
+    finally:
+        # The task stays: it reaps the process when it ends later.
+        _reapers.add(ended)
+        ended.add_done_callback(_reapers.discard)
+
+
+_reapers: set[asyncio.Task[int]] = set()
+
+
+async def attach(guest: Guest, places: Places) -> Machine:
+    """The running QEMU of this guest. Raises QemuGone where there is none."""
+    pid = listener_pid(places.monitor)
+    if pid is None:
+        raise QemuGone(f"no QEMU listens at {places.monitor}")
+    monitor = Monitor(guest.name, places.monitor)
+    await monitor.connect()
+    return Machine(guest, places, monitor, pid)
+
+
+def listener_pid(path: Path) -> int | None:
+    """The process that listens at a unix socket, as the kernel knows it: never a stale number."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionError, TimeoutError):
+            return None
+        pid: int = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    return pid
+
+
+async def end_process(pid: int) -> None:
+    """SIGKILL, then waits for the end by pidfd, so that a number used again is never hit."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop = asyncio.get_running_loop()
+    done = asyncio.Event()
+    loop.add_reader(handle, done.set)
+    try:
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+        await asyncio.wait_for(done.wait(), END_S)
+    except ProcessLookupError:
+        return
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
+
+
+def _identity(user: str) -> dict[str, object]:
+    entry = pwd.getpwnam(user)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": os.getgrouplist(user, entry.pw_gid)}
+
+
+def _make_folder(places: Places, user: str) -> None:
+    entry = pwd.getpwnam(user)
+    places.folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+    os.chown(places.folder, entry.pw_uid, entry.pw_gid)
+    for stale in (places.monitor, places.console, places.guest_agent):
+        stale.unlink(missing_ok=True)
+
+
+def _last_words(log: Path) -> str:
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except FileNotFoundError:
+        return ""
+    return lines[-1] if lines else ""

@@ -1,0 +1,187 @@
+"""The agent's durable journal: what is written here survives a crash the moment the call returns."""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from segue.errors import Refused
+from segue.model.guest import Guest
+from segue.model.migration import Migration
+from segue.model.token import Token
+
+T = TypeVar("T")
+
+SCHEMA = """
+create table if not exists meta (key text primary key, value text not null) strict;
+create table if not exists guest (name text primary key, spec blob not null, wanted text not null,
+                                  reason text not null) strict;
+create table if not exists token (guest text primary key, value blob not null) strict;
+create table if not exists migration (id text primary key, started real not null, ended integer not null,
+                                      value blob not null) strict;
+create table if not exists mark (n integer primary key, migration text not null, mark text not null,
+                                 step text not null) strict;
+create table if not exists peer (name text primary key, instance text not null) strict;
+"""
+KEEP_MIGRATIONS = 1000
+"""Finished migrations beyond this number are forgotten, oldest first."""
+
+
+class Journal:
+    """SQLite with a full sync after each write. Calls block for about a millisecond, on purpose:
+    nothing may happen between a decision and its being durable."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db.execute("pragma journal_mode=wal")
+            self._db.execute("pragma synchronous=full")
+            self._db.executescript(SCHEMA)
+        except sqlite3.Error as error:
+            raise Refused(
+                what="the agent cannot start",
+                why=f"its journal {path} cannot be used: {error}",
+                todo="Free space or mend the file system; a damaged journal must be restored from a backup.",
+            ) from error
+        self.instance = self._meta("instance", str(uuid.uuid4()))
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._db.close()
+
+    def _meta(self, key: str, default: str) -> str:
+        self._db.execute("insert or ignore into meta values (?, ?)", (key, default))
+        return str(self._db.execute("select value from meta where key = ?", (key,)).fetchone()[0])
+
+    def boot(self, boot_id: str) -> bool:
+        """True when the host was booted since the journal was last opened."""
+        before = self._meta("boot", boot_id)
+        self._db.execute("update meta set value = ? where key = 'boot'", (boot_id,))
+        return before != boot_id
+
+    # Guests and their tokens
+
+    def put_guest(self, guest: Guest, token: Token, wanted: str, reason: str = "") -> None:
+        """Keeps a guest and its token in one write."""
+        with self._db:
+            self._db.execute("begin immediate")
+            self._db.execute(
+                "insert or replace into guest values (?, ?, ?, ?)",
+                (guest.name, msgspec.json.encode(guest), wanted, reason),
+            )
+            self._put_token(guest.name, token)
+
+    def set_wanted(self, name: str, wanted: str, reason: str = "") -> None:
+        """What the guest should be: running or stopped, and why."""
+        self._db.execute("update guest set wanted = ?, reason = ? where name = ?", (wanted, reason, name))
+
+    def guests(self) -> list[tuple[Guest, str, str]]:
+        """(guest, wanted, reason) of every guest that has something on this host."""
+        rows = self._db.execute("select spec, wanted, reason from guest order by name")
+        return [(_decode(spec, Guest), wanted, reason) for spec, wanted, reason in rows]
+
+    def drop_guest(self, name: str) -> None:
+        """Forgets the guest; its token stays as a tombstone that keeps the epoch."""
+        self._db.execute("delete from guest where name = ?", (name,))
+
+    def token(self, guest: str) -> Token:
+        """The guest's token here; ABSENT with epoch 0 for one never heard of."""
+        row = self._db.execute("select value from token where guest = ?", (guest,)).fetchone()
+        return _decode(row[0], Token) if row else Token()
+
+    def put_token(self, guest: str, token: Token) -> None:
+        """The write on which everything rests: durable when it returns."""
+        self._put_token(guest, token)
+
+    def _put_token(self, guest: str, token: Token) -> None:
+        self._db.execute("insert or replace into token values (?, ?)", (guest, msgspec.json.encode(token)))
+
+    # Migrations
+
+    def put_migration(self, migration: Migration) -> None:
+        """Keeps the record; old finished ones make room."""
+        value = msgspec.json.encode(migration)
+        row = (migration.id, migration.started_s, int(migration.ended), value)
+        self._db.execute("insert or replace into migration values (?, ?, ?, ?)", row)
+
+    def prune(self) -> None:
+        """Forgets the oldest finished migrations beyond KEEP_MIGRATIONS, and the marks of all finished."""
+        old = "select id from migration where ended = 1 order by started desc limit -1 offset ?"
+        self._db.execute(f"delete from migration where id in ({old})", (KEEP_MIGRATIONS,))
+        self._db.execute(
+            "delete from mark where migration not in (select id from migration where ended = 0)"
+        )
+
+    def migrations(self) -> list[Migration]:
+        """All records, newest first."""
+        rows = self._db.execute("select value from migration order by started desc")
+        return [_decode(value, Migration) for (value,) in rows]
+
+    def migration(self, number: str) -> Migration | None:
+        """One record, by its id or the beginning of it."""
+        query = "select value from migration where substr(id, 1, ?) = ? limit 2"
+        rows = self._db.execute(query, (len(number), number)).fetchall()
+        return _decode(rows[0][0], Migration) if len(rows) == 1 else None
+
+    # Marks of a saga
+
+    def mark(self, migration: str, mark: str, step: str) -> None:
+        """Notes what the saga is about to do or has done."""
+        self._db.execute("insert into mark (migration, mark, step) values (?, ?, ?)", (migration, mark, step))
+
+    def marks(self, migration: str) -> list[tuple[str, str]]:
+        """(mark, step) in the order written."""
+        query = "select mark, step from mark where migration = ? order by n"
+        return [(mark, step) for mark, step in self._db.execute(query, (migration,))]
+
+    # Peers
+
+    def peer_instance(self, name: str) -> str:
+        """The installation that was known under this name, or an empty string."""
+        row = self._db.execute("select instance from peer where name = ?", (name,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def put_peer(self, name: str, instance: str) -> None:
+        """Remembers which installation answers under this name."""
+        self._db.execute("insert or replace into peer values (?, ?)", (name, instance))
+
+    def forget_peer(self, name: str) -> None:
+        """The name may be taken by another installation."""
+        self._db.execute("delete from peer where name = ?", (name,))
+
+
+class Marks:
+    """The saga log of one migration."""
+
+    def __init__(self, journal: Journal, migration: str) -> None:
+        self._journal = journal
+        self._migration = migration
+
+    def begun(self, step: str) -> None:
+        """`step` is about to be carried out."""
+        self._journal.mark(self._migration, "begun", step)
+
+    def done(self, step: str) -> None:
+        """`step` is complete."""
+        self._journal.mark(self._migration, "done", step)
+
+    def undoing(self) -> None:
+        """From here on only undos are carried out."""
+        self._journal.mark(self._migration, "undoing", "")
+
+    def undone(self, step: str) -> None:
+        """`step` is taken back."""
+        self._journal.mark(self._migration, "undone", step)
+
+    def marks(self) -> list[tuple[str, str]]:
+        """(mark, step) in the order written."""
+        return self._journal.marks(self._migration)
+
+
+def _decode(value: bytes, shape: type[T]) -> T:
+    return msgspec.json.decode(value, type=shape)

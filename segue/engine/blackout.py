@@ -1,0 +1,78 @@
+"""Stage 2: the guest stands still. Nothing is done here that could be done before or after."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from segue.engine.run import Run
+from segue.errors import Aborted
+from segue.model.lifecycle import Event, Stage
+
+
+class CameBack(Aborted):
+    """The target's copy was lost before it ever ran, and its agent gave the guest back."""
+
+
+async def hand_off(run: Run) -> None:
+    """Stops the guest, sends the rest, gives the token away. Run again, it only asks for the answer."""
+    migration = run.record.now
+    if not run.custody.released(migration.id):
+        await _stop_and_complete(run)
+    handed = await run.custody.hand_over()
+    if handed.returned:
+        raise CameBack(
+            what=f"{migration.guest} was not moved",
+            why=f"its copy on {migration.target} was lost before it ran; {migration.target} gave it back",
+            todo=f"Look at QEMU's log on {migration.target}, then try again.",
+        )
+    _note_blackout(run, handed.resumed_at_s)
+    if run.record.now.stage is Stage.BLACKOUT:
+        run.record.advance(Event.HANDED_OFF)
+
+
+async def take_back(run: Run) -> None:
+    """Undo of hand_off, never after the release: first the guest runs again, the rest can wait."""
+    if not run.here.alive():
+        return
+    await run.here.cancel_copy()
+    await run.here.resume()
+    await run.network.clear()
+
+
+async def _stop_and_complete(run: Run) -> None:
+    migration = run.record.now
+    if migration.stage is Stage.PREPARATION:
+        run.record.advance(Event.CONVERGED)
+    await run.network.steer()
+    run.network.drain()
+    asked_s = run.clock.steady_s()
+    stopped_at_s = await run.here.stop()
+    stood_s = run.clock.steady_s() - asked_s
+    rescued = run.network.rescue()
+    try:
+        await run.here.completed(within_s=migration.limits.blackout_s)
+    except TimeoutError as error:
+        raise Aborted(
+            what=f"{migration.guest} was not moved",
+            why=f"the rest of its memory did not arrive within {migration.limits.blackout_s * 1e3:.0f} ms of pause",
+            todo="Allow a longer pause with --max-blackout, or look at the link between the hosts.",
+        ) from error
+    completed_s = run.clock.steady_s() - asked_s
+    outcome = replace(
+        run.record.now.outcome,
+        stopped_at_s=stopped_at_s,
+        frames_rescued=rescued,
+        timeline=(("stopped", stood_s), ("copied", completed_s)),
+    )
+    run.record.remember(outcome)
+
+
+def _note_blackout(run: Run, resumed_at_s: float) -> None:
+    """Both wall clocks, made comparable by the offset that was measured in the preparation."""
+    outcome = run.record.now.outcome
+    resumed_here_s = resumed_at_s - outcome.clock_offset_s
+    blackout_s = resumed_here_s - outcome.stopped_at_s if outcome.stopped_at_s else 0.0
+    timeline = (*outcome.timeline, ("resumed", blackout_s))
+    run.record.outcome(
+        replace(outcome, resumed_at_s=resumed_here_s, blackout_s=blackout_s, timeline=timeline)
+    )

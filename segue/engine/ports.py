@@ -1,0 +1,204 @@
+"""What the engine needs of the world. Adapters know nothing of this file; agent/wiring.py proves that they fit."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from segue.model.landing import Landing, Placement
+from segue.model.lifecycle import Event
+from segue.model.migration import Migration, Outcome, Progress
+
+
+class GuestHere(Protocol):
+    """The guest on this host, as its QEMU shows it. All may be called twice."""
+
+    def alive(self) -> bool:
+        """False once its QEMU has ended."""
+        ...
+
+    async def begin_copy(self, address: str, bandwidth_bytes_per_s: int) -> None:
+        """Starts to copy memory to `address`; held before the end until the guest stands still."""
+        ...
+
+    def rounds(self, within_s: float) -> AsyncIterator[Progress]:
+        """A sample where each round ends, at least every `within_s`; raises Aborted when it broke."""
+        ...
+
+    async def stop(self) -> float:
+        """Stops the vCPUs; wall-clock seconds at which they stood."""
+        ...
+
+    async def completed(self, within_s: float) -> None:
+        """Returns once the target has loaded all. Raises Aborted, TimeoutError."""
+        ...
+
+    async def cancel_copy(self) -> None:
+        """Ends the copy wherever it is."""
+        ...
+
+    async def resume(self) -> None:
+        """Lets the vCPUs run; only the custody may ask for it."""
+        ...
+
+    async def retire(self) -> None:
+        """Ends QEMU here and removes what belonged to it."""
+        ...
+
+
+class Network(Protocol):
+    """The source's end of the steering of one guest's frames."""
+
+    async def prepare(self, landing: Landing, tunnel_id: int) -> None:
+        """Tunnel and hooks are ready; nothing is steered yet."""
+        ...
+
+    async def steer(self) -> None:
+        """From here on frames for the guest wait at the target."""
+        ...
+
+    def drain(self) -> None:
+        """Lets the still running guest take what already waits for it."""
+        ...
+
+    def rescue(self) -> int:
+        """Sends what a standing guest did not take after the others; how many frames."""
+        ...
+
+    async def mute(self) -> None:
+        """Broadcasts now reach the target by themselves."""
+        ...
+
+    def steered_frames(self) -> int:
+        """Frames sent through the tunnel so far."""
+        ...
+
+    async def clear(self) -> None:
+        """Frames go into the guest here again; tunnel and hooks are gone."""
+        ...
+
+
+class Peer(Protocol):
+    """The target's agent. Errors: Refused (its word), ConnectionError and TimeoutError (no word)."""
+
+    async def offer(self, placement: Placement) -> Landing:
+        """Makes an empty paused copy there."""
+        ...
+
+    async def clock(self) -> tuple[float, float]:
+        """(offset, uncertainty) in seconds of the peer's wall clock against ours."""
+        ...
+
+    async def settled(self, guest: str, migration: str) -> None:
+        """The source needs nothing more of this migration's tunnel."""
+        ...
+
+
+@dataclass(frozen=True)
+class Handed:
+    """How a handoff ended: resumed there at that time, or the token came back before it ever ran."""
+
+    returned: bool
+    resumed_at_s: float = 0.0
+
+
+class Custody(Protocol):
+    """The guest's token in this host's durable journal; the only place that may let vCPUs run."""
+
+    async def begin(self, target: str, migration: str) -> int:
+        """Marks the guest as offered; its epoch."""
+        ...
+
+    async def hand_over(self) -> Handed:
+        """Writes `released` and grants until answered; returns only with the target's word."""
+        ...
+
+    async def give_up(self) -> None:
+        """Withdraws an offer that was not released; the guest runs here."""
+        ...
+
+    def released(self, migration: str) -> bool:
+        """True once this migration's handoff is in the journal as given away."""
+        ...
+
+    async def retire(self) -> None:
+        """The target runs it: from now on only the tombstone stays here."""
+        ...
+
+
+class SagaLog(Protocol):
+    """What was begun, done and undone, written before it happens."""
+
+    def begun(self, step: str) -> None:
+        """`step` is about to be carried out."""
+        ...
+
+    def done(self, step: str) -> None:
+        """`step` is complete."""
+        ...
+
+    def undoing(self) -> None:
+        """From here on only undos are carried out."""
+        ...
+
+    def undone(self, step: str) -> None:
+        """`step` is taken back."""
+        ...
+
+    def marks(self) -> list[tuple[str, str]]:
+        """(mark, step) in the order written."""
+        ...
+
+
+class Record(Protocol):
+    """The migration's record: kept, and shown to whoever watches."""
+
+    @property
+    def now(self) -> Migration:
+        """The record as it stands."""
+        ...
+
+    def advance(self, event: Event) -> None:
+        """Next stage, written durably."""
+        ...
+
+    def at_step(self, step: str) -> None:
+        """The step that is being carried out."""
+        ...
+
+    def progress(self, progress: Progress) -> None:
+        """Shown, not kept."""
+        ...
+
+    def landing(self, landing: Landing) -> None:
+        """Kept, so that a restarted agent can go on."""
+        ...
+
+    def outcome(self, outcome: Outcome) -> None:
+        """Kept, written durably."""
+        ...
+
+    def remember(self, outcome: Outcome) -> None:
+        """Kept with the next write: for the blackout, where every write costs the client."""
+        ...
+
+    def failed(self, error: Exception) -> None:
+        """Keeps and shows why."""
+        ...
+
+
+class Clock(Protocol):
+    """Time."""
+
+    def wall_s(self) -> float:
+        """Seconds since 1970."""
+        ...
+
+    def steady_s(self) -> float:
+        """Seconds that only grow."""
+        ...
+
+    async def rest(self, seconds: float) -> None:
+        """Lets time pass."""
+        ...

@@ -1,0 +1,49 @@
+"""Stage 3: the guest runs on the target; the source helps it, then goes. Every step is retried until done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from segue.engine.run import Run
+
+QUIET_S = 1.0
+"""No frame for this long: every switch has learnt the new place (QEMU announces for 0.5 s)."""
+FORWARD_S_MAX = 60.0
+"""A neighbour that never learns is served this long."""
+LOOK_S = 0.1
+
+
+async def forward_late_frames(run: Run) -> None:
+    """Frames that still come here are sent after the guest, until none has come for a while."""
+    await run.network.mute()
+    begun_s = last_s = run.clock.steady_s()
+    seen = run.network.steered_frames()
+    while run.clock.steady_s() - last_s < QUIET_S and run.clock.steady_s() - begun_s < FORWARD_S_MAX:
+        await run.clock.rest(LOOK_S)
+        frames = run.network.steered_frames()
+        if frames != seen:
+            seen, last_s = frames, run.clock.steady_s()
+    run.record.outcome(replace(run.record.now.outcome, frames_steered=seen))
+
+
+async def retire_source(run: Run) -> None:
+    """The source's copy, its tunnel and its tap go; the tombstone in the journal stays."""
+    await run.peer.settled(run.guest.name, run.record.now.id)
+    await run.network.clear()
+    await run.here.retire()
+    await run.custody.retire()
+    _note_times(run)
+
+
+def _note_times(run: Run) -> None:
+    now_s, record = run.clock.wall_s(), run.record.now
+    run.record.outcome(
+        replace(
+            record.outcome,
+            preparation_s=record.blackout_at_s - record.started_s,
+            post_blackout_s=now_s - record.settling_at_s,
+            total_s=now_s - record.started_s,
+            rounds=record.progress.round,
+            transferred_bytes=record.progress.transferred_bytes,
+        )
+    )

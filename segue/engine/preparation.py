@@ -1,0 +1,95 @@
+"""Stage 1: everything that can be done while the guest runs. Each step can be taken back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from segue.engine.run import Run
+from segue.errors import Aborted
+from segue.model.landing import Landing, Placement
+from segue.model.migration import Migration, Progress
+from segue.policy import convergence
+
+SAMPLE_S = 1.0
+"""Where a round lasts longer, the operator still sees how it goes."""
+
+
+async def reserve(run: Run) -> None:
+    """An empty, paused copy on the target; both journals know of the offer."""
+    migration = run.record.now
+    epoch = await run.custody.begin(migration.target, migration.id)
+    landing = await run.peer.offer(
+        Placement(
+            guest=run.guest,
+            epoch=epoch,
+            migration=migration.id,
+            source=migration.source,
+            tunnel_id=tunnel_id(migration.id),
+        )
+    )
+    run.record.landing(landing)
+
+
+async def release(run: Run) -> None:
+    """Undo of reserve: the guest is ours alone again; the target drops its copy."""
+    await run.custody.give_up()
+
+
+async def join_networks(run: Run) -> None:
+    """The way for frames from here to the target's paused copy; and both clocks are compared."""
+    await run.network.prepare(_landing(run), tunnel_id(run.record.now.id))
+    offset_s, uncertainty_s = await run.peer.clock()
+    outcome = run.record.now.outcome
+    run.record.outcome(replace(outcome, clock_offset_s=offset_s, clock_uncertainty_s=uncertainty_s))
+
+
+async def part_networks(run: Run) -> None:
+    """Undo of join_networks."""
+    await run.network.clear()
+
+
+async def copy_memory(run: Run) -> None:
+    """Rounds of memory while the guest runs, until what is left fits into a short enough pause."""
+    migration = run.record.now
+    begun_s = run.clock.steady_s()
+    await run.here.begin_copy(_landing(run).memory_address, migration.limits.bandwidth_bytes_per_s)
+    trend = convergence.Trend()
+    async for sample in run.here.rounds(within_s=SAMPLE_S):
+        run.record.progress(sample)
+        trend = convergence.observe(trend, sample, run.clock.steady_s() - begun_s)
+        verdict = convergence.next_move(trend, migration.limits)
+        if verdict.move is convergence.Move.PAUSE:
+            return
+        if verdict.move is convergence.Move.GIVE_UP:
+            raise _hopeless(migration, sample, verdict.reason)
+
+
+async def cancel_copy(run: Run) -> None:
+    """Undo of copy_memory."""
+    if run.here.alive():
+        await run.here.cancel_copy()
+
+
+def tunnel_id(migration: str) -> int:
+    """A VXLAN network identifier (24 bits) of this migration's own; the id is a random UUID."""
+    return int(migration.replace("-", "")[-6:], 16) or 1
+
+
+def _landing(run: Run) -> Landing:
+    landing = run.record.now.landing
+    if landing is None:
+        raise Aborted(
+            what="the migration lost its landing place",
+            why="the record has no address of the target's copy",
+            todo="Start the migration again.",
+        )
+    return landing
+
+
+def _hopeless(migration: Migration, seen: Progress, why: str) -> Aborted:
+    return Aborted(
+        what=f"{migration.guest} was not moved",
+        why=why,
+        todo="Allow a longer pause (--max-blackout), more time (--max-preparation), or move it when it writes less; "
+        f"it wrote {seen.dirty_bytes_per_s / 1e6:.0f} MB/s.",
+    )

@@ -1,0 +1,21 @@
+"""What the steps of one migration share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from segue.engine.ports import Clock, Custody, GuestHere, Network, Peer, Record
+from segue.model.guest import Guest
+
+
+@dataclass
+class Run:
+    """One migration on its way: the guest, and the ports through which it is moved."""
+
+    guest: Guest
+    here: GuestHere
+    network: Network
+    peer: Peer
+    custody: Custody
+    record: Record
+    clock: Clock

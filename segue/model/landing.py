@@ -1,0 +1,26 @@
+"""What source and target tell each other so that an empty copy can be made for a guest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from segue.model.guest import Guest
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The source's wish: make an empty, paused copy of this guest and a tunnel end for its frames."""
+
+    guest: Guest
+    epoch: int
+    migration: str
+    source: str
+    tunnel_id: int
+
+
+@dataclass(frozen=True)
+class Landing:
+    """The target's answer: where the memory goes and where the tunnel for held frames ends."""
+
+    memory_address: str
+    tunnel_address: str

@@ -1,0 +1,72 @@
+"""Shapes that travel between CLI, agents and peers; encoded by msgspec, shown by FastAPI."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from segue.model.guest import Guest
+from segue.model.migration import Limits
+
+WIRE_VERSION: Final = 1
+"""Raised when a peer of the version before could misread a frame; peers refuse another number."""
+
+
+@dataclass(frozen=True)
+class CreateGuest:
+    """Body of POST /v1/guests. Sizes in bytes; `image` names a folder of the host's image store."""
+
+    name: str
+    image: str
+    memory_bytes: int = 256 << 20
+    vcpus: int = 1
+    cpu_model: str = ""
+    address: str = ""
+    cmdline: str = ""
+    start: bool = True
+
+
+@dataclass(frozen=True)
+class MigrateGuest:
+    """Body of POST /v1/guests/{name}/migrations."""
+
+    to: str
+    limits: Limits = field(default_factory=Limits)
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A guest as the API shows it."""
+
+    name: str
+    host: str
+    state: str
+    phase: str
+    epoch: int
+    spec: Guest
+    migration: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One event of GET /v1/events."""
+
+    seq: int
+    time_s: float
+    type: str
+    subject: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An error body after RFC 9457 with the three sentences of segue.errors."""
+
+    status: int
+    title: str
+    kind: str
+    what: str
+    why: str
+    todo: str
