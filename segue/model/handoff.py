@@ -1,0 +1,197 @@
+"""The words of the handoff: what a journal says, what hosts tell each other, what is to be done.
+
+Only nouns: the rules that use them are `segue/policy/handoff.py`, the shapes on the wire are made from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Phase(StrEnum):
+    """What the journal of one host says about one guest."""
+
+    ABSENT = "absent"  # not here; the epoch stays as a tombstone against old messages
+    OWNER = "owner"  # may run
+    OFFERED = "offered"  # may run, and is copying to the peer
+    RELEASED = "released"  # may never run by itself again; the peer holds this epoch
+    INCOMING = "incoming"  # a copy arrives here; may not run
+
+
+class Copy(StrEnum):
+    """What the QEMU process on this host holds."""
+
+    NONE = "none"
+    PARTIAL = "partial"  # paused, memory not all here
+    COMPLETE = "complete"  # paused and whole; also a source that stands still for the blackout
+    RUNNING = "running"
+
+
+@dataclass(frozen=True)
+class Token:
+    """The durable part, one per guest and host; `migration` is the one that led here."""
+
+    phase: Phase = Phase.ABSENT
+    epoch: int = 0
+    peer: str = ""
+    migration: str = ""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Source to target: take in a copy; I own this epoch."""
+
+    epoch: int
+    migration: str
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Target to source: what became of the migration you offered at this epoch?"""
+
+    epoch: int
+    migration: str
+
+
+@dataclass(frozen=True)
+class Withdraw:
+    """Source to target: this migration will never be granted."""
+
+    epoch: int
+    migration: str
+
+
+@dataclass(frozen=True)
+class Grant:
+    """The token itself: the receiver owns this epoch. Also sent by a target that hands the token back."""
+
+    epoch: int
+    migration: str
+
+
+@dataclass(frozen=True)
+class Confirm:
+    """The grant of this epoch has arrived and is journaled; put your copy away."""
+
+    epoch: int
+    migration: str
+
+
+@dataclass(frozen=True)
+class Created:
+    """A guest that never existed before belongs to this host."""
+
+    epoch: int = 1
+
+
+@dataclass(frozen=True)
+class Start:
+    """Start the guest from its disk: the first start, or a restart by its owner.
+
+    peers_highest: after a reboot of this host, the highest epoch any peer's journal holds for the guest;
+    every peer must have answered since the reboot. Zero where the host was not rebooted.
+    """
+
+    peers_highest: int = 0
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Offer the guest to the peer under a migration id that was never used before."""
+
+    peer: str
+    migration: str
+
+
+@dataclass(frozen=True)
+class BothComplete:
+    """Source only: our QEMU is stopped and completed, and the target has said that its copy is whole."""
+
+    migration: str = ""  # empty: the one under way
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """Source: take the offer back. Target: drop the copy, which does not yet settle who owns the guest."""
+
+    migration: str = ""  # empty: the one under way
+
+
+@dataclass(frozen=True)
+class PeerFenced:
+    """The peer is powered off, and stays off at least until the reaction to this event is journaled.
+
+    proof: what shows it, for the log. highest: the highest epoch known for this guest from every other host
+    that could hold it and from the decider's own records of earlier decisions.
+    """
+
+    peer: str
+    proof: str
+    highest: int = 0
+
+
+@dataclass(frozen=True)
+class PeerEpoch:
+    """Another host says that it is itself OWNER (or OFFERED) with this epoch. Never about this host."""
+
+    epoch: int
+    owner: str
+
+
+Message = Offer | Ask | Withdraw | Grant | Confirm
+Event = Message | Created | Start | Begin | BothComplete | GiveUp | PeerFenced | PeerEpoch
+MESSAGES: Final[Mapping[str, type[Message]]] = {
+    "offer": Offer,
+    "ask": Ask,
+    "withdraw": Withdraw,
+    "grant": Grant,
+    "confirm": Confirm,
+}
+
+
+@dataclass(frozen=True)
+class Send:
+    """Send the message to a host; it may be lost, `pending` repeats it where that matters."""
+
+    to: str
+    message: Message
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Let the vCPUs of the local, complete copy run. If that process has died, nothing else is to be done."""
+
+
+@dataclass(frozen=True)
+class Boot:
+    """Start the guest from its disk; there is no copy here."""
+
+
+@dataclass(frozen=True)
+class Discard:
+    """End the local QEMU process of this guest and wait until it is gone."""
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """The event is not allowed in this state; nothing changes."""
+
+    reason: str
+
+
+Effect = Send | Resume | Boot | Discard | Refuse
+
+
+@dataclass(frozen=True)
+class Reaction:
+    """The token to be journaled first, then the effects in order.
+
+    again: once the effects are carried out the same event must be given again; it is not yet decided.
+    """
+
+    token: Token
+    effects: tuple[Effect, ...] = ()
+    again: bool = False
