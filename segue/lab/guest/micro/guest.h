@@ -1,0 +1,36 @@
+/* What the parts of the lab guest's service program share: one process serves one port, and nothing here forks. */
+#ifndef SEGUE_GUEST_H
+#define SEGUE_GUEST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { BUFFER_BYTES = 16384 };
+
+/* One client. A handler takes from `in` and adds to `out`; the loop does the reading, writing and closing. */
+struct conn {
+    int fd;
+    int closing; /* close as soon as `out` is empty */
+    int ended;   /* the client sends no more, but may still want its answers */
+    size_t in_len;
+    size_t out_len;
+    char in[BUFFER_BYTES];
+    char out[BUFFER_BYTES];
+};
+
+typedef void (*handler)(struct conn *);
+typedef void (*ticker)(void);
+
+/* Serves TCP connections for ever; `tick` is called every `tick_ms`, unless it is NULL. */
+void serve(int port, handler handle, ticker tick, int tick_ms);
+
+void taken(struct conn *c, size_t bytes);
+size_t room(const struct conn *c);
+void say(struct conn *c, const char *format, ...);
+void die(const char *what);
+int udp_socket(int port);
+
+/* The memory dirtier, in dirty.c. */
+void dirty_main(int port, const char *start);
+
+#endif
