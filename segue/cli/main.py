@@ -1,0 +1,60 @@
+"""The command `segue`: finds the sub-command, turns an error into text and an exit code; does nothing else."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any, Final
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from segue.errors import Kind, SegueError
+
+# Imported only when used: most of them would slow down every command by what they import.
+SUB_APPS: Final = {"lab": "segue.cli.lab"}
+EXIT_CODES: Final = {Kind.USAGE: 2}
+
+
+class LazyGroup(TyperGroup):
+    """A group that knows its sub-apps by name and imports one when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted({*super().list_commands(ctx), *SUB_APPS})
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in SUB_APPS:
+            return super().get_command(ctx, cmd_name)
+        command = get_command(import_module(SUB_APPS[cmd_name]).app)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(cls=LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _segue() -> None:
+    """Move running virtual machines between hosts while their clients keep talking to them."""
+
+
+def main() -> int:
+    try:
+        app()
+    except SegueError as error:
+        _show(error)
+        return EXIT_CODES.get(error.kind, 1)
+    return 0
+
+
+def _show(error: SegueError) -> None:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"[bold red]{error.consequence}:[/] {escape(error.what)}: {escape(error.why)}")
+    console.print(f"[dim]what to do:[/] {escape(error.todo)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""The machines of a lab and what follows from their names, such as addresses; touches nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from segue.errors import Kind, Refused
+
+NETWORK: Final = "10.77.0.0/16"
+PREFIX_BITS: Final = 16
+# Hosts wrap each other's frames, so between hosts a packet may be larger than anywhere else.
+HOSTS_NETWORK: Final = "10.77.0.0/25"
+FABRIC_MTU: Final = 1600
+GUEST_MTU: Final = 1500
+AGENT_PORT: Final = 7443
+HOSTS_MAX: Final = 100
+CLIENTS_MAX: Final = 50
+
+
+class Role(StrEnum):
+    """What a machine of the lab is for."""
+
+    HOST = "host"
+    CLIENT = "client"
+    FABRIC = "fabric"
+
+
+@dataclass(frozen=True, order=True)
+class Node:
+    """One machine of the lab."""
+
+    role: Role
+    number: int
+
+    @property
+    def name(self) -> str:
+        return "fabric" if self.role is Role.FABRIC else f"{self.role}{self.number}"
+
+    @property
+    def address(self) -> str:
+        """Empty for the fabric, which is a cable and not a peer."""
+        first = {Role.HOST: 10, Role.CLIENT: 200}.get(self.role)
+        return "" if first is None else f"10.77.0.{first + self.number}"
+
+    @property
+    def mac(self) -> str:
+        """Fixed, so that a restarted machine is the same one to its neighbours."""
+        kind = {Role.FABRIC: 0, Role.HOST: 1, Role.CLIENT: 2}[self.role]
+        return f"02:73:67:00:{kind:02x}:{self.number:02x}"
+
+    @property
+    def interface(self) -> str:
+        """The interface that carries the address."""
+        return "eth0" if self.role is Role.CLIENT else "br0"
+
+
+FABRIC: Final = Node(Role.FABRIC, 0)
+
+
+def hosts(count: int) -> list[Node]:
+    return [Node(Role.HOST, number) for number in range(1, _within(count, HOSTS_MAX, "hosts") + 1)]
+
+
+def clients(count: int) -> list[Node]:
+    return [Node(Role.CLIENT, number) for number in range(1, _within(count, CLIENTS_MAX, "clients") + 1)]
+
+
+def _within(count: int, most: int, what: str) -> int:
+    if not 0 <= count <= most:
+        raise Refused(
+            what=f"cannot make {count} {what}",
+            why=f"the lab's address plan has room for 0 to {most}",
+            todo=f"Ask for at most {most} {what}.",
+            kind=Kind.USAGE,
+        )
+    return count
+
+
+def parse(name: str) -> Node:
+    """The machine of that name, whether or not the lab has it."""
+    if name == FABRIC.name:
+        return FABRIC
+    match = re.fullmatch(r"(host|client)([1-9]\d{0,2})", name)
+    if match is None:
+        raise unknown(name, ())
+    return Node(Role(match[1]), int(match[2]))
+
+
+def unknown(name: str, known: Iterable[str]) -> Refused:
+    """The one text for a machine that is not there."""
+    names = ", ".join(known)
+    return Refused(
+        what=f"there is no machine {name} in this lab",
+        why=f"it has {names}" if names else "machines are called host1, client1 and so on",
+        todo="See `segue lab status` for the names.",
+        kind=Kind.NOT_FOUND,
+    )

@@ -1,0 +1,131 @@
+"""The Debian root file system that every machine of a lab shares read-only; built once, by mmdebstrap."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from segue.errors import Kind, Refused
+from segue.lab import cachefill
+
+SUITE: Final = "trixie"
+PACKAGES: Final = (
+    "ca-certificates",
+    "criu",
+    "crun",
+    "iproute2",
+    "iputils-ping",
+    "netcat-openbsd",
+    "nftables",
+    "openssh-client",
+    "procps",
+    "python3",
+    "qemu-system-x86",
+    "qemu-utils",
+    "redis-tools",
+    "runit",
+    "tcpdump",
+    "tini",
+)
+OPTIONS: Final = (
+    "--variant=minbase",
+    '--aptopt=Acquire::Languages "none"',
+    '--aptopt=APT::Install-Recommends "false"',
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+)
+# Run inside the new root. A real host has the group from udev; QEMU's user needs it where KVM works.
+FINISH: Final = """
+set -e
+getent group kvm >/dev/null || groupadd --system kvm
+useradd --system --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin --groups kvm segue-qemu
+rm -rf /var/lib/apt/lists/* /var/cache/apt/* /etc/service /etc/runit/runsvdir/default/*
+mkdir -p /etc/service /etc/segue /usr/lib/segue /srv/segue/shared /srv/segue/images /run/segue
+rm -f /etc/hostname /etc/machine-id
+"""
+FREE_BYTES: Final = 1500 * cachefill.MIB
+LIMIT_S: Final = 1200.0
+
+
+def ensure(cache: Path, on_progress: cachefill.Progress) -> Path:
+    """The base layer's folder."""
+    return cachefill.ensure(
+        cache / f"base-{_recipe()}",
+        _build,
+        free_bytes=FREE_BYTES,
+        on_progress=on_progress,
+        label="the base image (Debian packages, about 20 s)",
+    )
+
+
+def _recipe() -> str:
+    """A changed recipe is another image, so an old one is never taken for a new one."""
+    raw = json.dumps([SUITE, PACKAGES, OPTIONS, FINISH])
+    return hashlib.sha256(raw.encode()).hexdigest()[:12]
+
+
+def _build(half: Path) -> None:
+    if shutil.which("mmdebstrap") is None:
+        raise Refused(
+            what="cannot build the base image of the lab",
+            why="the program mmdebstrap is not on this machine",
+            todo="Run `make setup`, or `apt-get install mmdebstrap`.",
+            kind=Kind.NOT_FOUND,
+        )
+    # Built inside a folder of `half`: mmdebstrap wants an empty folder that it may change the rights of.
+    tree = half / "tree"
+    run_alone(
+        [
+            "mmdebstrap",
+            "--mode=root",
+            "--quiet",
+            f"--include={','.join(PACKAGES)}",
+            *OPTIONS,
+            SUITE,
+            str(tree),
+        ],
+        what="cannot build the base image of the lab",
+    )
+    run_alone(["chroot", str(tree), "/bin/sh", "-c", FINISH], what="cannot finish the base image of the lab")
+    for path in list(tree.iterdir()):
+        path.rename(half / path.name)
+    tree.rmdir()
+
+
+def run_alone(command: list[str], *, what: str) -> None:
+    """Run a builder whose mounts and children vanish with it, and it with us, whoever is killed."""
+    alone = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    try:
+        subprocess.run(
+            [*alone, "--mount-proc", *command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=LIMIT_S,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Refused(
+            what=what,
+            why=f"{command[0]} did not end within {LIMIT_S:.0f} s",
+            todo="Check that this machine reaches a Debian mirror, and try again.",
+            kind=Kind.TIMEOUT,
+        ) from error
+    except subprocess.CalledProcessError as error:
+        raise Refused(
+            what=what,
+            why=f"{command[0]} said: {_last_words(str(error.stderr))}",
+            todo="Check that this machine reaches a Debian mirror, and try again.",
+            kind=Kind.UNREACHABLE,
+        ) from error
+
+
+def _last_words(stderr: str) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("E:")]
+    return "; ".join((errors or lines)[-3:]) or "nothing"
