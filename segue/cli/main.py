@@ -1,4 +1,4 @@
-"""The command `segue`: finds the sub-command, turns an error into text and an exit code; does nothing else."""
+"""The command `segue`: finds the sub-command, turns an error into text and exit code; does nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typer.main import get_command
 from segue.errors import Kind, SegueError
 
 # Imported only when used: most of them would slow down every command by what they import.
-SUB_APPS: Final = {"lab": "segue.cli.lab"}
+SUB_APPS: Final = {"agent": "segue.cli.agent", "lab": "segue.cli.lab"}
 EXIT_CODES: Final = {Kind.USAGE: 2}
 
 

@@ -31,12 +31,11 @@ async def hand_off(run: Run) -> None:
 
 
 async def take_back(run: Run) -> None:
-    """Undo of hand_off, never after the release: first the guest runs again, the rest can wait."""
-    if not run.here.alive():
-        return
-    await run.here.cancel_copy()
-    await run.here.resume()
+    """Undo of hand_off, never after the release. Frames find the old way before the guest runs again."""
+    if run.here.alive():
+        await run.here.cancel_copy()
     await run.network.clear()
+    await run.custody.give_up()
 
 
 async def _stop_and_complete(run: Run) -> None:

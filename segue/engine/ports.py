@@ -38,14 +38,6 @@ class GuestHere(Protocol):
         """Ends the copy wherever it is."""
         ...
 
-    async def resume(self) -> None:
-        """Lets the vCPUs run; only the custody may ask for it."""
-        ...
-
-    async def retire(self) -> None:
-        """Ends QEMU here and removes what belonged to it."""
-        ...
-
 
 class Network(Protocol):
     """The source's end of the steering of one guest's frames."""
@@ -82,7 +74,7 @@ class Network(Protocol):
 class Peer(Protocol):
     """The target's agent. Errors: Refused (its word), ConnectionError and TimeoutError (no word)."""
 
-    async def offer(self, placement: Placement) -> Landing:
+    async def place(self, placement: Placement) -> Landing:
         """Makes an empty paused copy there."""
         ...
 
@@ -115,7 +107,7 @@ class Custody(Protocol):
         ...
 
     async def give_up(self) -> None:
-        """Withdraws an offer that was not released; the guest runs here."""
+        """Takes back an offer that was not released: a guest that stands runs here again, the target is told."""
         ...
 
     def released(self, migration: str) -> bool:
@@ -123,7 +115,7 @@ class Custody(Protocol):
         ...
 
     async def retire(self) -> None:
-        """The target runs it: from now on only the tombstone stays here."""
+        """The target runs it: the copy here is ended, only the tombstone in the journal stays."""
         ...
 
 

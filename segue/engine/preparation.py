@@ -18,7 +18,7 @@ async def reserve(run: Run) -> None:
     """An empty, paused copy on the target; both journals know of the offer."""
     migration = run.record.now
     epoch = await run.custody.begin(migration.target, migration.id)
-    landing = await run.peer.offer(
+    landing = await run.peer.place(
         Placement(
             guest=run.guest,
             epoch=epoch,

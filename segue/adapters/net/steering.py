@@ -36,7 +36,9 @@ class Steering:
         self._netlink = netlink
         self._links = links
 
-    async def prepare_source(self, tap: str, mac: str, tunnel: str, number: int, local: str, remote: str) -> None:
+    async def prepare_source(
+        self, tap: str, mac: str, tunnel: str, number: int, local: str, remote: str
+    ) -> None:
         """Everything that can be done before the blackout; no frame goes another way yet."""
         await self._links.make_tunnel(tunnel, number, local, remote)
         await self._links.pin(tap, mac)

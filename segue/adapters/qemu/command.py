@@ -71,7 +71,9 @@ def _machine(guest: Guest) -> list[str]:
 def _boot(guest: Guest) -> list[str]:
     if not guest.kernel:
         return []
-    addresses = "".join(f" ip={_kernel_address(n, guest.name, i)}" for i, n in enumerate(guest.nics) if n.address)
+    addresses = "".join(
+        f" ip={_kernel_address(n, guest.name, i)}" for i, n in enumerate(guest.nics) if n.address
+    )
     initrd = ["-initrd", guest.initrd] if guest.initrd else []
     return ["-kernel", guest.kernel, *initrd, "-append", guest.cmdline + addresses]
 
@@ -89,7 +91,10 @@ def _channels(places: Places) -> list[str]:
     return [
         *("-chardev", f"socket,id=mon0,path={places.monitor},server=on,wait=off"),
         *("-mon", "chardev=mon0,mode=control"),
-        *("-chardev", f"socket,id=con0,path={places.console},server=on,wait=off,logfile={places.console_log}"),
+        *(
+            "-chardev",
+            f"socket,id=con0,path={places.console},server=on,wait=off,logfile={places.console_log}",
+        ),
         *("-serial", "chardev:con0"),
         *("-device", "virtio-serial-pci,id=vser0"),
         *("-chardev", f"socket,id=qga0,path={places.guest_agent},server=on,wait=off"),

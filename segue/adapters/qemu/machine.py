@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segue.adapters.qemu.command import Places, arguments
-from segue.adapters.qemu.monitor import Event, Monitor, QemuGone
+from segue.adapters.qemu.monitor import COMMAND_S, Event, Monitor, QemuGone
 from segue.errors import Refused
 from segue.model.guest import Guest
 
@@ -24,10 +24,11 @@ END_S = 10.0
 
 
 class Machine:
-    """QEMU of one guest. `status` is QEMU's run state, kept by its own events."""
+    """QEMU of one guest. `running` follows QEMU's own events."""
 
-    def __init__(self, guest: Guest, places: Places, monitor: Monitor, pid: int) -> None:
+    def __init__(self, guest: Guest, places: Places, monitor: Monitor, pid: int, *, running: bool) -> None:
         self.guest = guest
+        self.running = running
         self.places = places
         self.monitor = monitor
         self.pid = pid
@@ -41,9 +42,9 @@ class Machine:
         stamp = event["timestamp"]
         at_s = stamp["seconds"] + stamp["microseconds"] / 1e6
         if event["event"] == "STOP":
-            self.stopped_at_s = at_s
+            self.stopped_at_s, self.running = at_s, False
         elif event["event"] == "RESUME":
-            self.resumed_at_s = at_s
+            self.resumed_at_s, self.running = at_s, True
         elif event["event"] == "SHUTDOWN":
             self.ended_by_guest = str(event["data"]["reason"])
 
@@ -51,11 +52,6 @@ class Machine:
     def gone(self) -> asyncio.Event:
         """Set once the process or its monitor is no more."""
         return self.monitor.gone
-
-    async def status(self) -> str:
-        """QEMU's run state: running, paused, inmigrate, postmigrate, prelaunch, shutdown, ..."""
-        answer = await self.monitor.execute("query-status")
-        return str(answer["status"])
 
     async def cont(self) -> float:
         """Lets the vCPUs run; the wall-clock time at which they did."""
@@ -69,6 +65,19 @@ class Machine:
         await self.monitor.execute("stop", within_s=START_S)
         return self.stopped_at_s
 
+    async def dirty_bytes_per_s(self, sample_s: int = 1) -> float:
+        """How fast the guest writes new pages: QEMU samples pages twice, `sample_s` apart, and compares."""
+        execute = self.monitor.execute
+        await execute("calc-dirty-rate", calc_time=sample_s, sample_pages=512)
+        deadline = time.monotonic() + sample_s + COMMAND_S
+        while time.monotonic() < deadline:
+            answer = await execute("query-dirty-rate")
+            if answer["status"] == "measured":
+                return float(answer["dirty-rate"]) * (1 << 20)
+            # There is no event for the end of the measurement.
+            await asyncio.sleep(0.1)
+        raise TimeoutError("QEMU did not finish measuring the dirty rate")
+
     async def power_button(self) -> None:
         """Asks the guest to shut down."""
         await self.monitor.execute("system_powerdown")
@@ -79,7 +88,9 @@ class Machine:
         await self.monitor.close()
 
 
-async def launch(guest: Guest, places: Places, tap_fds: Sequence[int], user: str, *, incoming: bool) -> Machine:
+async def launch(
+    guest: Guest, places: Places, tap_fds: Sequence[int], user: str, *, incoming: bool
+) -> Machine:
     """Starts QEMU as `user`, detached from the agent. Raises Refused with QEMU's own words."""
     _make_folder(places, user)
     argv = [BINARY, *arguments(guest, places, tap_fds, incoming=incoming)]
@@ -132,7 +143,11 @@ async def attach(guest: Guest, places: Places) -> Machine:
         raise QemuGone(f"no QEMU listens at {places.monitor}")
     monitor = Monitor(guest.name, places.monitor)
     await monitor.connect()
-    return Machine(guest, places, monitor, pid)
+    status = str((await monitor.execute("query-status"))["status"])
+    machine = Machine(guest, places, monitor, pid, running=status == "running")
+    if status == "shutdown":
+        machine.ended_by_guest = "guest-shutdown"
+    return machine
 
 
 def listener_pid(path: Path) -> int | None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 
+import structlog
+
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.monitor import Event, QemuGone, QemuRefused
 from segue.errors import Aborted
 from segue.model.migration import Progress
+
+log = structlog.get_logger()
 
 ACTIVE = frozenset({"setup", "active", "pre-switchover", "device", "cancelling"})
 FREE_SPEED = 1 << 50
@@ -42,8 +46,15 @@ class MemoryCopy:
             return
         execute = self._machine.monitor.execute
         names = ("events", "return-path", "switchover-ack", "pause-before-switchover")
-        states = {"events": True, "return-path": True, "switchover-ack": True, "pause-before-switchover": False}
-        await execute("migrate-set-capabilities", capabilities=[{"capability": n, "state": states[n]} for n in names])
+        states = {
+            "events": True,
+            "return-path": True,
+            "switchover-ack": True,
+            "pause-before-switchover": False,
+        }
+        await execute(
+            "migrate-set-capabilities", capabilities=[{"capability": n, "state": states[n]} for n in names]
+        )
         await execute(
             "migrate-set-parameters",
             max_bandwidth=bandwidth_bytes_per_s or FREE_SPEED,
@@ -103,19 +114,15 @@ class MemoryCopy:
 
     async def cancel(self, within_s: float = 10.0) -> None:
         """Ends a copy wherever it is, also when the link is dead. Safe to repeat."""
-        if await self._refresh() not in ACTIVE:
-            return
-        await self._machine.monitor.execute("migrate_cancel", within_s=within_s)
-        await self._break_socket()
-        await self._machine.monitor.until(lambda: self._status not in ACTIVE, within_s=within_s)
-
-    async def _break_socket(self) -> None:
-        # A cut link leaves QEMU writing into a full socket until TCP gives up, minutes later.
+        # A cut link leaves QEMU writing into a full socket, deaf on its monitor until TCP gives up minutes
+        # later; yank is heard out of band and closes the socket.
         try:
-            instances = [{"type": "migration"}]
-            await self._machine.monitor.execute("yank", oob=True, instances=instances)
+            await self._machine.monitor.execute("yank", oob=True, instances=[{"type": "migration"}])
         except QemuRefused:
-            return  # No socket is open any more.
+            log.debug("no copy was under way", guest=self._machine.guest.name)
+        if await self._refresh() in ACTIVE:
+            await self._machine.monitor.execute("migrate_cancel", within_s=within_s)
+            await self._machine.monitor.until(lambda: self._status not in ACTIVE, within_s=within_s)
 
     async def _refresh(self) -> str:
         info = await self._machine.monitor.execute("query-migrate")
@@ -151,7 +158,9 @@ class MemoryLanding:
         if listening:
             return listening
         names = ("events", "return-path")
-        await execute("migrate-set-capabilities", capabilities=[{"capability": n, "state": True} for n in names])
+        await execute(
+            "migrate-set-capabilities", capabilities=[{"capability": n, "state": True} for n in names]
+        )
         channel = {
             "channel-type": "main",
             "addr": {"transport": "socket", "type": "inet", "host": address, "port": "0"},
@@ -165,6 +174,11 @@ class MemoryLanding:
         places = info.get("socket-address") or []
         return f"{places[0]['host']}:{places[0]['port']}" if places else ""
 
+    @property
+    def is_complete(self) -> bool:
+        """True once QEMU said so."""
+        return self._status == "completed"
+
     async def complete(self, within_s: float) -> bool:
         """True once all memory and device state is here; waits for it at most `within_s`."""
         if self._status not in {"completed", "failed"}:
@@ -172,13 +186,13 @@ class MemoryLanding:
             self._status = str(info.get("status", self._status))
         if self._status not in {"completed", "failed"} and within_s > 0:
             try:
-                await self._machine.monitor.until(lambda: self._status in {"completed", "failed"}, within_s=within_s)
+                await self._machine.monitor.until(
+                    lambda: self._status in {"completed", "failed"}, within_s=within_s
+                )
             except TimeoutError:
                 return False
         return self._status == "completed"
 
     async def announce(self) -> None:
         """Makes switches learn the guest's new place: RARP for each card, five times within a second."""
-        await self._machine.monitor.execute(
-            "announce-self", initial=20, max=200, rounds=5, step=50
-        )
+        await self._machine.monitor.execute("announce-self", initial=20, max=200, rounds=5, step=50)

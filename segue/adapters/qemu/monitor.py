@@ -49,7 +49,9 @@ class Monitor:
         """Calls `heard` for every event from now on; it must return at once."""
         self._heard.append(heard)
 
-    async def execute(self, command: str, *, within_s: float = COMMAND_S, oob: bool = False, **arguments: Any) -> Any:
+    async def execute(
+        self, command: str, *, within_s: float = COMMAND_S, oob: bool = False, **arguments: Any
+    ) -> Any:
         """The command's `return`. Underscores in argument names stand for QMP's hyphens."""
         named = {key.replace("_", "-"): value for key, value in arguments.items()}
         try:

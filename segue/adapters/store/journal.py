@@ -12,14 +12,14 @@ import msgspec
 from segue.errors import Refused
 from segue.model.guest import Guest
 from segue.model.migration import Migration
-from segue.model.token import Token
+from segue.model.handoff import Token
 
 T = TypeVar("T")
 
 SCHEMA = """
 create table if not exists meta (key text primary key, value text not null) strict;
 create table if not exists guest (name text primary key, spec blob not null, wanted text not null,
-                                  reason text not null) strict;
+                                  reason text not null, boot text not null) strict;
 create table if not exists token (guest text primary key, value blob not null) strict;
 create table if not exists migration (id text primary key, started real not null, ended integer not null,
                                       value blob not null) strict;
@@ -35,7 +35,8 @@ class Journal:
     """SQLite with a full sync after each write. Calls block for about a millisecond, on purpose:
     nothing may happen between a decision and its being durable."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, boot: str) -> None:
+        self._boot = boot
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = sqlite3.connect(path, isolation_level=None)
@@ -58,12 +59,6 @@ class Journal:
         self._db.execute("insert or ignore into meta values (?, ?)", (key, default))
         return str(self._db.execute("select value from meta where key = ?", (key,)).fetchone()[0])
 
-    def boot(self, boot_id: str) -> bool:
-        """True when the host was booted since the journal was last opened."""
-        before = self._meta("boot", boot_id)
-        self._db.execute("update meta set value = ? where key = 'boot'", (boot_id,))
-        return before != boot_id
-
     # Guests and their tokens
 
     def put_guest(self, guest: Guest, token: Token, wanted: str, reason: str = "") -> None:
@@ -71,14 +66,24 @@ class Journal:
         with self._db:
             self._db.execute("begin immediate")
             self._db.execute(
-                "insert or replace into guest values (?, ?, ?, ?)",
-                (guest.name, msgspec.json.encode(guest), wanted, reason),
+                "insert or replace into guest values (?, ?, ?, ?, ?)",
+                (guest.name, msgspec.json.encode(guest), wanted, reason, self._boot),
             )
-            self._put_token(guest.name, token)
+            self._put_token(guest.uuid, token)
 
     def set_wanted(self, name: str, wanted: str, reason: str = "") -> None:
         """What the guest should be: running or stopped, and why."""
         self._db.execute("update guest set wanted = ?, reason = ? where name = ?", (wanted, reason, name))
+
+    def ran(self, name: str) -> None:
+        """The guest runs here since this boot: no peer can have taken it over meanwhile."""
+        change = "update guest set wanted = 'running', reason = '', boot = ? where name = ?"
+        self._db.execute(change, (self._boot, name))
+
+    def ran_since_boot(self, name: str) -> bool:
+        """False for a guest that another host may have taken over while this one was without power."""
+        row = self._db.execute("select boot from guest where name = ?", (name,)).fetchone()
+        return row is not None and row[0] == self._boot
 
     def guests(self) -> list[tuple[Guest, str, str]]:
         """(guest, wanted, reason) of every guest that has something on this host."""
@@ -98,6 +103,10 @@ class Journal:
         """The write on which everything rests: durable when it returns."""
         self._put_token(guest, token)
 
+    def forget_token(self, guest: str) -> None:
+        """Only for a guest that is deleted: its uuid is never used again."""
+        self._db.execute("delete from token where guest = ?", (guest,))
+
     def _put_token(self, guest: str, token: Token) -> None:
         self._db.execute("insert or replace into token values (?, ?)", (guest, msgspec.json.encode(token)))
 
@@ -113,9 +122,7 @@ class Journal:
         """Forgets the oldest finished migrations beyond KEEP_MIGRATIONS, and the marks of all finished."""
         old = "select id from migration where ended = 1 order by started desc limit -1 offset ?"
         self._db.execute(f"delete from migration where id in ({old})", (KEEP_MIGRATIONS,))
-        self._db.execute(
-            "delete from mark where migration not in (select id from migration where ended = 0)"
-        )
+        self._db.execute("delete from mark where migration not in (select id from migration where ended = 0)")
 
     def migrations(self) -> list[Migration]:
         """All records, newest first."""

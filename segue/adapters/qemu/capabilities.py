@@ -1,0 +1,79 @@
+"""Asks this host's QEMU what it can do. Asked once, at the agent's start."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from segue.adapters.qemu.machine import BINARY, START_S
+from segue.adapters.qemu.monitor import Monitor, QemuGone
+from segue.errors import Refused
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """`cpu_models`: model -> features of it that this host and accelerator lack."""
+
+    version: str
+    accelerator: str
+    machines: tuple[str, ...]
+    cpu_models: dict[str, tuple[str, ...]]
+
+
+def accelerator() -> str:
+    """KVM only where the processor has it: a /dev/kvm that opens is not yet one that works."""
+    flags = Path("/proc/cpuinfo").read_text()
+    usable = Path("/dev/kvm").exists() and any(f" {flag} " in flags for flag in ("vmx", "svm"))
+    return "kvm" if usable else "tcg"
+
+
+async def ask(folder: Path) -> Capabilities:
+    """Starts an empty QEMU for a moment. Raises Refused where there is none."""
+    chosen = accelerator()
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        path = Path(temporary) / "qmp.sock"
+        argv = ["-S", "-nodefaults", "-nographic", "-machine", "q35", "-accel", chosen, "-m", "16M"]
+        argv += ["-qmp", f"unix:{path},server=on,wait=on"]
+        try:
+            process = await asyncio.create_subprocess_exec(
+                BINARY, *argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
+        except FileNotFoundError as error:
+            raise _no_qemu(f"there is no {BINARY} on this host") from error
+        try:
+            return await _interview(path, chosen)
+        except QemuGone as error:
+            raise _no_qemu(str(error)) from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
+
+
+async def _interview(path: Path, chosen: str) -> Capabilities:
+    monitor = Monitor("capabilities", path)
+    async with asyncio.timeout(START_S):
+        while not path.exists():
+            await asyncio.sleep(0.02)
+    await monitor.connect()
+    version = (await monitor.execute("query-version"))["qemu"]
+    machines = await monitor.execute("query-machines")
+    models = await monitor.execute("query-cpu-definitions")
+    await monitor.close()
+    return Capabilities(
+        version=f"{version['major']}.{version['minor']}.{version['micro']}",
+        accelerator=chosen,
+        machines=tuple(sorted(machine["name"] for machine in machines)),
+        cpu_models={m["name"]: tuple(m.get("unavailable-features", ())) for m in models},
+    )
+
+
+def _no_qemu(why: str) -> Refused:
+    return Refused(
+        what="the agent cannot start",
+        why=why,
+        todo="Install QEMU 10.0 or newer for x86-64 (Debian: qemu-system-x86).",
+    )

@@ -1,0 +1,80 @@
+"""Says who is calling: by the certificate of a TLS connection, or by the rights on the local socket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from segue.errors import Kind, Refused
+
+SCHEME = "segue"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """role: 'host' or 'operator'; name as the certificate has it (segue://FLEET/ROLE/NAME)."""
+
+    role: str
+    name: str
+
+
+LOCAL = Caller("operator", "root on the local socket")
+
+
+class TlsHttp(HttpToolsProtocol):
+    """uvicorn hands no client certificate to the application; this puts it into the request's state."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Called once for each connection, after its handshake."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "caller": _of(transport)}
+
+
+class LocalHttp(HttpToolsProtocol):
+    """Connections of the local socket, which only root may open."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Called once for each connection."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "caller": LOCAL}
+
+
+def caller(connection: HTTPConnection) -> Caller:
+    """Who called. Raises Refused for a certificate that names nobody."""
+    found = getattr(connection.state, "caller", None)
+    if isinstance(found, Caller):
+        return found
+    raise Refused(
+        what="the call is refused",
+        why="the certificate names neither a host nor an operator of this fleet",
+        todo="Use a certificate with a URI name like segue://FLEET/operator/NAME.",
+        kind=Kind.AUTH,
+    )
+
+
+def only(connection: HTTPConnection, *roles: str) -> Caller:
+    """The caller, if it has one of these roles."""
+    found = caller(connection)
+    if found.role not in roles:
+        raise Refused(
+            what="the call is refused",
+            why=f"{found.name} is a {found.role}, this is for: {', '.join(roles)}",
+            todo="Use a certificate of the right role.",
+            kind=Kind.AUTH,
+        )
+    return found
+
+
+def _of(transport: Any) -> Caller | None:
+    tls = transport.get_extra_info("ssl_object")
+    names = (tls.getpeercert() or {}).get("subjectAltName", ()) if tls else ()
+    for kind, value in names:
+        parts = urlsplit(value)
+        path = parts.path.strip("/").split("/")
+        if kind == "URI" and parts.scheme == SCHEME and len(path) == 2 and path[0] in {"host", "operator"}:
+            return Caller(path[0], path[1])
+    return None

@@ -1,0 +1,98 @@
+"""The agent's API for the agents of other hosts; raw bodies, because some of it is in the blackout."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, TypeVar
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from segue.adapters import system
+from segue.agent import access, target
+from segue.agent.app import agent_of
+from segue.errors import Kind, Refused
+from segue.model.landing import Placement
+from segue.wire.messages import Delivery, unpack
+
+T = TypeVar("T")
+
+router = APIRouter(prefix="/v1/peer", include_in_schema=False)
+BODY_BYTES_MAX = 16 << 20
+
+
+@router.put("/incoming/{uuid}")
+async def incoming(request: Request, uuid: str) -> Response:
+    """An empty paused copy for a guest that comes from the caller."""
+    sender = access.only(request, "host").name
+    placement = await _body(request, Placement)
+    agent = agent_of(request)
+    return _json(await target.place(agent.services, agent.guests, placement, sender))
+
+
+@router.post("/messages/{uuid}")
+async def messages(request: Request, uuid: str) -> Response:
+    """A word of the handoff."""
+    sender = access.only(request, "host").name
+    delivery = await _body(request, Delivery)
+    keeper = agent_of(request).guests.by_uuid(uuid)
+    answer = Delivery()
+    for frame in delivery.messages:
+        answer = await keeper.hear(unpack(frame), sender, delivery.resumed_at_s)
+    return _json(answer)
+
+
+@router.post("/settled/{uuid}/{migration}")
+async def settled(request: Request, uuid: str, migration: str) -> Response:
+    """The caller forwards nothing more."""
+    access.only(request, "host")
+    agent = agent_of(request)
+    await target.settled(agent.services, agent.guests.by_uuid(uuid), migration)
+    return _json(None)
+
+
+@router.get("/tokens/{uuid}")
+async def token(request: Request, uuid: str) -> Response:
+    """What our journal says of a guest."""
+    access.only(request, "host")
+    return _json(agent_of(request).guests.by_uuid(uuid).token)
+
+
+@router.post("/storage")
+async def storage(request: Request) -> Response:
+    """For each path a mark of the file that we see there."""
+    access.only(request, "host")
+    paths = await _body(request, list[str])
+    return _json({path: system.storage_mark(path) for path in paths[:1000]})
+
+
+@router.get("/clock")
+async def clock(request: Request) -> Response:
+    """Our wall clock."""
+    access.only(request, "host")
+    return _json(time.time())
+
+
+@router.post("/speed")
+async def speed(request: Request) -> Response:
+    """Swallows a body, so that the caller learns how fast the path is."""
+    access.only(request, "host")
+    async for _ in request.stream():
+        continue
+    return _json(None)
+
+
+async def _body(request: Request, shape: type[T]) -> T:
+    try:
+        return msgspec.json.decode(await request.body(), type=shape)
+    except msgspec.MsgspecError as error:
+        raise Refused(
+            what="a peer's request was not understood",
+            why=str(error),
+            todo="Run the same version of segue on both hosts.",
+            kind=Kind.USAGE,
+        ) from error
+
+
+def _json(value: Any) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")

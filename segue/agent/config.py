@@ -1,0 +1,77 @@
+"""The agent's configuration file, read once and checked before anything is started."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from segue.errors import Kind, Refused
+
+DEFAULT_PATH = Path("/etc/segue/agent.toml")
+
+
+@dataclass(frozen=True)
+class Tls:
+    """PEM files: the fleet's CA, and this host's certificate and key."""
+
+    ca: Path
+    cert: Path
+    key: Path
+
+
+@dataclass(frozen=True)
+class Config:
+    """What one agent is told about its host."""
+
+    name: str
+    address: str
+    tls: Tls
+    port: int = 7443
+    bridge: str = "br0"
+    state_dir: Path = Path("/var/lib/segue")
+    run_dir: Path = Path("/run/segue")
+    images_dir: Path = Path("/srv/segue/images")
+    shared_dir: Path = Path("/srv/segue/shared")
+    socket: Path = Path("/run/segue/agent.sock")
+    qemu_user: str = "segue-qemu"
+    memory_reserve_bytes: int = 512 << 20
+    """Memory that guests never get: the host's own system and this agent."""
+    peers: dict[str, str] = field(default_factory=dict)
+
+    def peer_address(self, name: str) -> str:
+        """The network address of a peer, without the port."""
+        return urlsplit(self.peers[name]).hostname or ""
+
+
+def load(path: Path) -> Config:
+    """The configuration in `path`. Raises Refused with the key that is wrong."""
+    try:
+        with path.open("rb") as file:
+            config = msgspec.convert(tomllib.load(file), Config, dec_hook=_decode)
+    except FileNotFoundError as error:
+        raise _refused(path, "the file is not there") from error
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise _refused(path, str(error)) from error
+    for file_path in (config.tls.ca, config.tls.cert, config.tls.key):
+        if not file_path.is_file():
+            raise _refused(path, f"the certificate file {file_path} is not there")
+    return config
+
+
+def _decode(shape: type, value: object) -> object:
+    if shape is Path:
+        return Path(str(value))
+    raise NotImplementedError
+
+
+def _refused(path: Path, why: str) -> Refused:
+    return Refused(
+        what="the agent cannot start",
+        why=f"{path}: {why}",
+        todo="See docs/reference/agent.md for every key, with an example.",
+        kind=Kind.USAGE,
+    )

@@ -1,0 +1,212 @@
+"""All guests of this host: found again after a restart, created, listed, and kept going by their keepers."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from segue import __version__
+from segue.adapters import system
+from segue.adapters.qemu.memory import MemoryLanding
+from segue.agent import plant
+from segue.agent.keeper import TICK_S, Keeper
+from segue.agent.services import Services
+from segue.errors import Kind, Refused, SegueError
+from segue.model.guest import Guest
+from segue.model.handoff import Created, PeerFenced, Phase
+from segue.model.host import HostFacts
+from segue.model.migration import Migration
+from segue.policy import compatibility
+from segue.wire.frames import WIRE_VERSION, Shown
+
+log = structlog.get_logger()
+
+
+class Guests:
+    """Keepers by the guest's uuid, which never changes; people call guests by name."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._keepers: dict[str, Keeper] = {}
+        self.placing = asyncio.Lock()
+        """One placement at a time, so that two cannot be promised the same room."""
+
+    async def take_up(self) -> None:
+        """After a start of the agent: every guest as it stands, touched by nobody."""
+        for guest, wanted, reason in self._services.journal.guests():
+            keeper = Keeper(self._services, guest.uuid, guest)
+            keeper.wanted, keeper.reason = wanted, reason
+            keeper.machine = await plant.find(self._services, guest)
+            if keeper.machine is not None and keeper.token.phase is Phase.INCOMING:
+                keeper.landing = MemoryLanding(keeper.machine)
+                await keeper.landing.complete(within_s=0)
+            if keeper.machine is None:
+                await plant.clear_network(self._services, guest)
+                if keeper.token.phase is Phase.OWNER and wanted == "running" and not reason:
+                    keeper.reason = (
+                        "its QEMU was gone when the agent started (a power loss, or it was killed)"
+                    )
+            self._keepers[guest.uuid] = keeper
+            log.info("guest taken up", guest=guest.name, state=keeper.state(), phase=keeper.token.phase)
+
+    async def keep(self) -> None:
+        """Ticks every keeper for as long as the agent lives."""
+        while True:
+            for keeper in list(self._keepers.values()):
+                try:
+                    await keeper.tick()
+                except (SegueError, OSError, TimeoutError) as error:
+                    log.warning("a guest's tick failed", guest=keeper.uuid, error=str(error))
+                if keeper.guest is None and not keeper.in_saga:
+                    self._keepers.pop(keeper.uuid, None)
+            await asyncio.sleep(TICK_S)
+
+    def by_uuid(self, uuid: str) -> Keeper:
+        """The keeper of that guest; for one that is not here, a keeper of its tombstone."""
+        return self._keepers.get(uuid) or Keeper(self._services, uuid, None)
+
+    def by_name(self, name: str) -> Keeper:
+        """Raises Refused where no such guest is here."""
+        for keeper in self._keepers.values():
+            if keeper.guest is not None and keeper.guest.name == name:
+                return keeper
+        raise Refused(
+            what=f"there is no guest {name} on {self._services.config.name}",
+            why="this host does not run it and has nothing of it",
+            todo="`segue vm list` shows where every guest is.",
+            kind=Kind.NOT_FOUND,
+        )
+
+    def keeper_of(self, migration: Migration) -> Keeper | None:
+        """The keeper of the guest that a migration of ours is about, if the guest still is here."""
+        for keeper in self._keepers.values():
+            if keeper.guest is not None and keeper.token.migration == migration.id:
+                return keeper
+        return next((k for k in self._keepers.values() if k.guest and k.guest.name == migration.guest), None)
+
+    def adopt(self, keeper: Keeper, guest: Guest) -> None:
+        """Keeps a guest that comes in, so that a restarted agent finds it."""
+        if keeper.guest is None:
+            keeper.guest = guest
+            self._services.journal.put_guest(guest, keeper.token, "running")
+            self._keepers[guest.uuid] = keeper
+
+    def shown(self) -> list[Shown]:
+        """All guests as the API shows them."""
+        every = (keeper.shown() for keeper in self._keepers.values())
+        return sorted((shown for shown in every if shown is not None), key=lambda shown: shown.name)
+
+    def names(self) -> tuple[str, ...]:
+        """Names that are taken on this host."""
+        return tuple(shown.name for shown in self.shown())
+
+    def demand_free(self, name: str) -> None:
+        """Raises Refused when a guest of that name is here."""
+        if name in self.names():
+            raise _taken(name, self._services.config.name)
+
+    async def create(self, guest: Guest, *, start: bool) -> Shown | None:
+        """A new guest; when its first start fails nothing is left of it."""
+        self.demand_free(guest.name)
+        compatibility.demand(guest, self.facts(), compatibility.Already())
+        keeper = Keeper(self._services, guest.uuid, guest)
+        keeper.wanted = "stopped"
+        keeper.reason = "created, not started yet"
+        self._services.journal.put_guest(guest, keeper.token, "stopped", keeper.reason)
+        self._keepers[guest.uuid] = keeper
+        try:
+            await keeper.tell(Created())
+            if start:
+                await keeper.start(peers_highest=0)
+        except BaseException:
+            await self._unmake(keeper)
+            raise
+        return keeper.shown()
+
+    async def start(self, keeper: Keeper) -> None:
+        """From disk. After a power loss the peers are asked first whether the guest lives elsewhere."""
+        assert keeper.guest is not None
+        known = self._services.journal.ran_since_boot(keeper.guest.name)
+        highest = 0 if known else await self._highest_epoch(keeper, without="")
+        await keeper.start(highest)
+
+    async def recover(self, keeper: Keeper, fenced: str) -> None:
+        """The operator vouches that `fenced` has no power. What its copy did is lost with it, so the guest is
+        owned here again without memory, and restarts from its disk."""
+        highest = await self._highest_epoch(keeper, without=fenced)
+        await keeper.tell(PeerFenced(fenced, proof="the operator said so", highest=highest))
+
+    async def _highest_epoch(self, keeper: Keeper, without: str) -> int:
+        assert keeper.guest is not None
+        highest = 0
+        for peer in self._services.peers.values():
+            if peer.name == without:
+                continue
+            try:
+                epoch, phase = await peer.epoch_of(keeper.uuid)
+            except (ConnectionError, TimeoutError) as error:
+                raise _not_sure(keeper.guest.name, peer.name, error) from error
+            if phase != Phase.ABSENT:
+                highest = max(highest, epoch)
+        return highest
+
+    async def delete(self, keeper: Keeper) -> None:
+        """Only a guest that is owned here and stands."""
+        assert keeper.guest is not None
+        if keeper.token.phase is not Phase.OWNER or keeper.machine is not None:
+            raise Refused(
+                what=f"{keeper.guest.name} is not deleted",
+                why=f"it is {keeper.state()} here ({keeper.token.phase})",
+                todo=f"Stop it first: `segue vm stop {keeper.guest.name}`.",
+                kind=Kind.CONFLICT,
+            )
+        await self._unmake(keeper)
+
+    async def _unmake(self, keeper: Keeper) -> None:
+        guest = keeper.guest
+        await keeper.forget()
+        self._services.journal.forget_token(keeper.uuid)
+        self._keepers.pop(keeper.uuid, None)
+        if guest is not None:
+            self._services.notices.tell("guest", guest.name, {"name": guest.name, "state": "deleted"})
+
+    def facts(self) -> HostFacts:
+        """What this host can do, now."""
+        services = self._services
+        total, _available = system.memory_bytes()
+        promised = sum(shown.spec.memory_bytes for shown in self.shown() if shown.state != "stopped")
+        return HostFacts(
+            name=services.config.name,
+            instance=services.journal.instance,
+            segue_version=__version__,
+            wire_version=WIRE_VERSION,
+            qemu_version=services.capabilities.version,
+            accelerator=services.capabilities.accelerator,
+            machines=services.capabilities.machines,
+            cpu_models=services.capabilities.cpu_models,
+            memory_total_bytes=total,
+            memory_free_bytes=max(0, total - services.config.memory_reserve_bytes - promised),
+            cpus=system.cpus(),
+            bridges=system.bridges(),
+            guests=self.names(),
+            kernel=system.kernel(),
+        )
+
+
+def _taken(name: str, host: str) -> Refused:
+    return Refused(
+        what=f"cannot create {name}",
+        why=f"{host} has a guest of that name already",
+        todo="Choose another name, or delete the other guest first.",
+        kind=Kind.CONFLICT,
+    )
+
+
+def _not_sure(name: str, peer: str, error: Exception) -> Refused:
+    return Refused(
+        what=f"{name} is not started",
+        why=f"it may have moved before this host lost power, and {peer} cannot be asked ({error})",
+        todo=f"Bring {peer} back, or take it out of [peers] once you are sure that it does not run {name}.",
+        kind=Kind.UNREACHABLE,
+    )

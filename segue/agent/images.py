@@ -1,0 +1,129 @@
+"""Makes a guest's specification from an image of the host's store."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import subprocess
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from segue.agent.services import Services
+from segue.errors import Kind, Refused
+from segue.model.guest import Disk, Guest, Nic
+from segue.wire.frames import CreateGuest
+
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+MACHINE = "pc-q35-10.0"
+CPU_MODEL = "Nehalem"
+"""The newest model that every x86-64 host of the last 15 years has in full, and that TCG has too."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """`image.json` in the image's folder; paths are relative to it."""
+
+    name: str
+    kernel: str = ""
+    initrd: str = ""
+    disk: str = ""
+    disk_format: str = "raw"
+    cmdline: str = ""
+    login: str = ""
+    services: dict[str, int] = field(default_factory=dict)
+
+
+def find(services: Services, name: str) -> tuple[Image, Path]:
+    """The image and its folder. Raises Refused with the names that there are."""
+    store = services.config.images_dir
+    path = store / name / "image.json"
+    if not NAME.fullmatch(name) or not path.is_file():
+        known = ", ".join(sorted(p.parent.name for p in store.glob("*/image.json"))) or "none"
+        raise Refused(
+            what=f"there is no image {name}",
+            why=f"{services.config.name} has these images in {store}: {known}",
+            todo="Choose one of them with --image, or put a folder with an image.json there.",
+            kind=Kind.NOT_FOUND,
+        )
+    return msgspec.json.decode(path.read_bytes(), type=Image), path.parent
+
+
+async def specify(services: Services, wish: CreateGuest) -> Guest:
+    """The guest that was asked for; its disk is made on the shared storage."""
+    check(wish)
+    image, folder = find(services, wish.image)
+    number = str(uuid.uuid4())
+    disks = (await _disk(services, wish.name, number, image, folder),) if image.disk else ()
+    return Guest(
+        name=wish.name,
+        uuid=number,
+        memory_bytes=wish.memory_bytes,
+        vcpus=wish.vcpus,
+        cpu_model=wish.cpu_model or CPU_MODEL,
+        machine=MACHINE,
+        accelerator=services.capabilities.accelerator,
+        kernel=str(folder / image.kernel) if image.kernel else "",
+        initrd=str(folder / image.initrd) if image.initrd else "",
+        cmdline=" ".join(part for part in (image.cmdline, wish.cmdline) if part),
+        disks=disks,
+        nics=(Nic(id="nic0", mac=new_mac(), bridge=services.config.bridge, address=wish.address),),
+    )
+
+
+def check(wish: CreateGuest) -> None:
+    """Raises Refused for a wish that cannot be meant."""
+    problems = []
+    if not NAME.fullmatch(wish.name):
+        problems.append(f"'{wish.name}' is no name: 1 to 40 small letters, digits and hyphens")
+    if not 32 << 20 <= wish.memory_bytes <= 16 << 40:
+        problems.append("memory must be between 32 MiB and 16 TiB")
+    if not 1 <= wish.vcpus <= 255:
+        problems.append("a guest has 1 to 255 vCPUs")
+    if problems:
+        raise Refused(
+            what=f"cannot create {wish.name or 'a guest'}",
+            why="; ".join(problems),
+            todo="Correct what is named here; `segue vm create --help` has examples.",
+            kind=Kind.USAGE,
+        )
+
+
+def new_mac() -> str:
+    """A random address in QEMU's own range."""
+    return "52:54:00:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3))
+
+
+async def _disk(services: Services, name: str, number: str, image: Image, folder: Path) -> Disk:
+    """A copy-on-write copy, so that a hundred guests of one image need the room of one."""
+    path = services.config.shared_dir / f"{name}-{number[:8]}.qcow2"
+    backing = ["-b", str(folder / image.disk), "-F", image.disk_format]
+    process = await asyncio.create_subprocess_exec(
+        "qemu-img", "create", "-q", "-f", "qcow2", *backing, str(path), stderr=subprocess.PIPE
+    )
+    _, error = await process.communicate()
+    if process.returncode:
+        raise Refused(
+            what=f"cannot create a disk for {name}",
+            why=error.decode(errors="replace").strip(),
+            todo=f"Look at {services.config.shared_dir} on {services.config.name}: is there room, may it be written?",
+        )
+    await asyncio.to_thread(_give_to, path, services.config.qemu_user)
+    return Disk(id="disk0", path=str(path), format="qcow2")
+
+
+def _give_to(path: Path, user: str) -> None:
+    import shutil
+
+    shutil.chown(path, user)
+
+
+def remove_disks(services: Services, guest: Guest) -> None:
+    """Deletes the disks that were made for this guest."""
+    for disk in guest.disks:
+        path = Path(disk.path)
+        if path.parent == services.config.shared_dir:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,343 @@
+"""Keeps one guest on this host: its token, its QEMU. Every change goes through `tell`, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+
+from segue.adapters.qemu.machine import Machine
+from segue.adapters.qemu.memory import MemoryLanding
+from segue.adapters.qemu.monitor import QemuGone
+from segue.agent import plant
+from segue.agent.services import Services
+from segue.errors import Kind, Refused, SegueError
+from segue.model.guest import Guest, RunState
+from segue.model.handoff import (
+    Boot,
+    BothComplete,
+    Confirm,
+    Copy,
+    Discard,
+    Effect,
+    Event,
+    GiveUp,
+    Grant,
+    Message,
+    Offer,
+    Phase,
+    Reaction,
+    Refuse,
+    Resume,
+    Send,
+    Start,
+    Token,
+)
+from segue.policy import handoff
+from segue.wire.frames import Shown
+from segue.wire.messages import Delivery, pack, unpack
+
+log = structlog.get_logger()
+
+TICK_S = 1.0
+LANDED_WITHIN_S = 2.0
+"""The target's QEMU says `completed` to its own monitor a little after it said so to the source."""
+INCOMING_LEASE_S = 120.0
+"""A paused copy whose source was silent for this long is dropped; a late grant then returns the token."""
+
+
+class Keeper:
+    """One guest. `guest` is None for a guest that this host only remembers by its tombstone."""
+
+    def __init__(self, services: Services, uuid: str, guest: Guest | None) -> None:
+        self._services = services
+        self.uuid = uuid
+        self.guest = guest
+        self.token: Token = services.journal.token(uuid)
+        self.machine: Machine | None = None
+        self.landing: MemoryLanding | None = None
+        self.reason = ""
+        self.wanted = "running"
+        self.in_saga = False
+        self.confirmed_at_s = 0.0
+        self.heard_s = time.monotonic()
+        self._lock = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._resumed_at_s = 0.0
+
+    # What it is now
+
+    def copy(self) -> Copy:
+        """What the QEMU on this host holds, from its own events."""
+        if self.machine is None or self.machine.gone.is_set():
+            return Copy.NONE
+        if self.machine.running:
+            return Copy.RUNNING
+        if self.landing is not None and not self.landing.is_complete:
+            return Copy.PARTIAL
+        return Copy.COMPLETE
+
+    def guest_here(self) -> Guest:
+        """The guest, for one that this host has more of than a tombstone."""
+        if self.guest is None:
+            raise _refused(self.uuid, "it is not on this host any more")
+        return self.guest
+
+    def state(self) -> RunState:
+        """For people."""
+        match self.token.phase, self.copy():
+            case (Phase.INCOMING, _):
+                return RunState.INCOMING
+            case (_, Copy.RUNNING):
+                return RunState.RUNNING
+            case (_, Copy.NONE):
+                return RunState.CRASHED if self.wanted == "running" else RunState.STOPPED
+            case _:
+                return RunState.PAUSED
+
+    def shown(self) -> Shown | None:
+        """As the API shows it; None for a tombstone."""
+        if self.guest is None:
+            return None
+        return Shown(
+            name=self.guest.name,
+            host=self._services.config.name,
+            state=self.state().value,
+            phase=self.token.phase.value,
+            epoch=self.token.epoch,
+            spec=self.guest,
+            migration=self.token.migration if self.token.phase not in {Phase.OWNER, Phase.ABSENT} else "",
+            reason=self.reason,
+        )
+
+    # What changes it
+
+    async def tell(self, event: Event, sender: str = "") -> Delivery:
+        """One event: journal first, then the effects in order. Words for `sender` are in the answer,
+        words for others are sent after it. Raises Refused when a local event is not allowed."""
+        replies: list[Message] = []
+        others: list[Send] = []
+        async with self._lock:
+            self._resumed_at_s = 0.0
+            while True:
+                reaction = handoff.react(self.token, event, self.copy(), sender)
+                self._check(reaction, sender)
+                self._write(reaction.token)
+                for effect in reaction.effects:
+                    await self._carry_out(effect, sender, replies, others)
+                if not reaction.again:
+                    break
+        self.announce()
+        for send in others:
+            await self._send(send)
+        return Delivery(messages=tuple(pack(reply) for reply in replies), resumed_at_s=self._resumed_at_s)
+
+    async def release(self, event: BothComplete) -> None:
+        """Gives the guest away in the journal; the grant itself is for the caller to deliver and repeat."""
+        async with self._lock:
+            reaction = handoff.react(self.token, event, self.copy())
+            self._check(reaction, "")
+            self._write(reaction.token)
+
+    async def hear(self, message: Message, sender: str, resumed_at_s: float) -> Delivery:
+        """A word from another host's agent."""
+        self.heard_s = time.monotonic()
+        if isinstance(message, Confirm) and self.in_saga:
+            # The saga still forwards frames through our copy's tap; it retires the copy itself.
+            self.confirmed_at_s = resumed_at_s
+            return Delivery()
+        if isinstance(message, Grant) and self.landing is not None:
+            await self._landed()
+        return await self.tell(message, sender)
+
+    def announce(self) -> None:
+        """Tells listeners what the guest is now."""
+        self._changed.set()
+        shown = self.shown()
+        if shown is not None:
+            self._services.notices.tell("guest", shown.name, shown)
+
+    async def forget(self) -> None:
+        """Nothing of the guest stays here but the token."""
+        if self.guest is not None:
+            await plant.remove(self._services, self.guest, self.machine)
+            self._services.journal.drop_guest(self.guest.name)
+        self.machine = self.landing = None
+        self.guest = None
+
+    async def _landed(self) -> None:
+        assert self.landing is not None
+        try:
+            await self.landing.complete(within_s=LANDED_WITHIN_S)
+        except QemuGone:
+            log.warning("the incoming copy has died", guest=self.uuid)
+
+    def _check(self, reaction: Reaction, sender: str) -> None:
+        for effect in reaction.effects:
+            if isinstance(effect, Refuse):
+                log.info("not allowed now", guest=self.uuid, why=effect.reason, sender=sender)
+                if not sender:
+                    raise _refused(self.guest.name if self.guest else self.uuid, effect.reason)
+
+    def _write(self, token: Token) -> None:
+        if token != self.token:
+            self._services.journal.put_token(self.uuid, token)
+            self.token = token
+
+    async def _carry_out(
+        self, effect: Effect, sender: str, replies: list[Message], others: list[Send]
+    ) -> None:
+        match effect:
+            case Send(to=to, message=message) if to == sender:
+                replies.append(message)
+            case Send(message=Offer()):
+                return  # An offer travels with the placement, which says what the guest is.
+            case Send():
+                others.append(effect)
+            case Resume():
+                await self._resume()
+            case Boot():
+                await self._boot()
+            case Discard():
+                await self._discard()
+
+    async def _resume(self) -> None:
+        if self.machine is None or self.guest is None:
+            return
+        landed = self.landing
+        try:
+            self._resumed_at_s = await self.machine.cont()
+        except QemuGone:
+            log.error("the guest's QEMU ended when it was to run", guest=self.uuid)
+            return
+        self.landing = None
+        self._services.journal.ran(self.guest.name)
+        self.wanted, self.reason = "running", ""
+        _later(self._open(landed))
+
+    async def _open(self, landed: MemoryLanding | None) -> None:
+        """After the resume: what the client does not wait for."""
+        if self.guest is None:
+            return
+        await plant.open_ports(self._services, self.guest)
+        if landed is not None:
+            await landed.announce()
+
+    async def _boot(self) -> None:
+        assert self.guest is not None
+        await plant.clear_network(self._services, self.guest)
+        self.machine = await plant.start(self._services, self.guest, incoming=False)
+        self.landing = None
+        await self._resume()
+
+    async def _discard(self) -> None:
+        if self.guest is not None:
+            await plant.remove(self._services, self.guest, self.machine)
+        self.machine = self.landing = None
+
+    async def _send(self, send: Send) -> None:
+        """One try; what must arrive is repeated by the tick."""
+        try:
+            answer = await self._services.peer(send.to).deliver(
+                self.uuid, send.message, resumed_at_s=self._resumed_at_s
+            )
+        except (ConnectionError, TimeoutError, SegueError) as error:
+            log.info("a word did not arrive", guest=self.uuid, to=send.to, error=str(error))
+            return
+        self.heard_s = time.monotonic()
+        for frame in answer.messages:
+            await self.hear(unpack(frame), send.to, answer.resumed_at_s)
+
+    # What goes on by itself
+
+    async def tick(self) -> None:
+        """Repeats what may have been lost, and notices what ended."""
+        await self._notice_end()
+        if self.token.phase is Phase.ABSENT and self.guest is not None:
+            await self.forget()
+            return
+        if self.in_saga or self.token.phase is Phase.OFFERED:
+            return
+        if self.token.phase is Phase.INCOMING and self._lease_over():
+            await self.tell(GiveUp())
+        for effect in handoff.pending(self.token, self.copy()):
+            if isinstance(effect, Send):
+                await self._send(effect)
+            elif isinstance(effect, Resume) and self.token.phase is Phase.OWNER:
+                async with self._lock:
+                    if self.token.phase is Phase.OWNER and self.copy() is Copy.COMPLETE:
+                        await self._resume()
+                self.announce()
+
+    def _lease_over(self) -> bool:
+        return self.copy() is not Copy.NONE and time.monotonic() - self.heard_s > INCOMING_LEASE_S
+
+    async def _notice_end(self) -> None:
+        """A QEMU that ended, or a guest that shut itself down, is cleared away and written down."""
+        machine = self.machine
+        if machine is None or self.guest is None:
+            return
+        if not machine.gone.is_set() and not machine.ended_by_guest:
+            return
+        if self.token.phase is Phase.RELEASED or self.in_saga:
+            return  # The saga needs to see it first.
+        async with self._lock:
+            by_guest = machine.ended_by_guest
+            await plant.remove(self._services, self.guest, machine)
+            self.machine = self.landing = None
+            if self.token.phase is Phase.OWNER:
+                self._note_end(by_guest)
+        self.announce()
+
+    def _note_end(self, by_guest: str) -> None:
+        assert self.guest is not None
+        self.wanted = "stopped" if by_guest else "running"
+        self.reason = f"the guest ended by itself ({by_guest})" if by_guest else "its QEMU ended unexpectedly"
+        self._services.journal.set_wanted(self.guest.name, self.wanted, self.reason)
+        log.warning("guest ended", guest=self.guest.name, reason=self.reason)
+
+    async def start(self, peers_highest: int) -> None:
+        """Starts the guest from its disk."""
+        await self.tell(Start(peers_highest=peers_highest))
+
+    async def stop(self, within_s: float) -> None:
+        """Asks the guest to shut down, and ends it when it has not done so in time."""
+        assert self.guest is not None
+        if self.token.phase is not Phase.OWNER:
+            raise _refused(self.guest.name, f"the guest is {self.token.phase} here")
+        self.wanted, self.reason = "stopped", "stopped by the operator"
+        self._services.journal.set_wanted(self.guest.name, self.wanted, self.reason)
+        machine = self.machine
+        if machine is not None and not machine.gone.is_set():
+            await _shut_down(machine, within_s)
+        async with self._lock:
+            await self._discard()
+        self.announce()
+
+
+async def _shut_down(machine: Machine, within_s: float) -> None:
+    try:
+        if within_s > 0:
+            await machine.power_button()
+            await machine.monitor.until(lambda: bool(machine.ended_by_guest), within_s=within_s)
+    except (TimeoutError, QemuGone):
+        log.warning("the guest did not shut down in time and is ended", guest=machine.guest.name)
+
+
+def _refused(name: str, why: str) -> Refused:
+    return Refused(
+        what=f"this cannot be done with {name} now",
+        why=why,
+        todo=f"Look with `segue vm show {name}` and `segue migration list`.",
+        kind=Kind.CONFLICT,
+    )
+
+
+_tasks: set[asyncio.Task[None]] = set()
+
+
+def _later(work: object) -> None:
+    task: asyncio.Task[None] = asyncio.ensure_future(work)  # type: ignore[arg-type]
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)

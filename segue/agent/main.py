@@ -1,0 +1,150 @@
+"""Starts the agent: journal, QEMU's capabilities, guests as they stand, then the two servers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pyroute2 import AsyncIPRoute
+
+from segue import __version__
+from segue.adapters import peer, system
+from segue.adapters.net.links import Links
+from segue.adapters.net.steering import Steering
+from segue.adapters.qemu import capabilities
+from segue.adapters.store.journal import Journal
+from segue.agent import access, api_peer, api_user
+from segue.agent.app import Agent, show_bad_input, show_bug, show_error
+from segue.agent.config import Config
+from segue.agent.guests import Guests
+from segue.agent.migrations import Migrations
+from segue.agent.notices import Notices
+from segue.agent.services import Services
+from segue.errors import Kind, Refused, SegueError
+
+log = structlog.get_logger()
+
+
+async def serve(config: Config) -> None:
+    """Runs until told to stop; guests and migrations stay as they are. Raises Refused when it cannot start."""
+    lock = _lock(config)
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    journal = Journal(config.state_dir / "journal.db", system.boot_id())
+    async with AsyncIPRoute() as netlink, _session(config) as session:
+        links = Links(netlink)
+        services = Services(
+            config=config,
+            journal=journal,
+            links=links,
+            steering=Steering(netlink, links),
+            peers={name: peer.PeerClient(session, name, url) for name, url in config.peers.items()},
+            capabilities=await capabilities.ask(config.run_dir),
+            notices=Notices(),
+        )
+        guests = Guests(services)
+        agent = Agent(services, guests, Migrations(services, guests))
+        await guests.take_up()
+        agent.migrations.take_up()
+        log.info("agent serves", host=config.name, version=__version__, qemu=services.capabilities.version)
+        await _serve(config, agent)
+    journal.close()
+    lock.close()
+
+
+def application(agent: Agent) -> FastAPI:
+    """The API with its errors."""
+    app = FastAPI(title="segue agent", version=__version__, docs_url=None, redoc_url=None)
+    app.state.agent = agent
+    app.include_router(api_user.open_router)
+    app.include_router(api_user.router)
+    app.include_router(api_peer.router)
+    app.add_exception_handler(SegueError, show_error)
+    app.add_exception_handler(RequestValidationError, show_bad_input)
+    app.add_exception_handler(Exception, show_bug)
+    return app
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: two servers in one process would fight for them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(config: Config, agent: Agent) -> None:
+    app = application(agent)
+    common: dict[str, Any] = {
+        "log_config": None,
+        "access_log": False,
+        "lifespan": "off",
+        "timeout_graceful_shutdown": 1,
+    }
+    fleet = uvicorn.Config(
+        app,
+        host=config.address,
+        port=config.port,
+        http=access.TlsHttp,
+        ssl_certfile=config.tls.cert,
+        ssl_keyfile=str(config.tls.key),
+        ssl_ca_certs=str(config.tls.ca),
+        ssl_cert_reqs=ssl.CERT_REQUIRED,
+        **common,
+    )
+    config.socket.unlink(missing_ok=True)
+    local = uvicorn.Config(app, uds=str(config.socket), http=access.LocalHttp, **common)
+    servers = [_Server(fleet), _Server(local)]
+    _stop_on_signals(servers)
+    os.umask(0o077)  # The local socket is for root alone.
+    keeping = asyncio.create_task(agent.guests.keep())
+    await asyncio.gather(*(server.serve() for server in servers))
+    keeping.cancel()
+
+
+def _stop_on_signals(servers: list[_Server]) -> None:
+    def stop() -> None:
+        for server in servers:
+            server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+
+
+def _session(config: Config) -> Any:
+    tls = config.tls
+    try:
+        return peer.session(peer.client_context(str(tls.ca), str(tls.cert), str(tls.key)))
+    except (ssl.SSLError, OSError) as error:
+        raise Refused(
+            what="the agent cannot start",
+            why=f"its certificate cannot be used: {error}",
+            todo=f"Look at {tls.cert} and {tls.key}: PEM files that belong together, from the fleet's CA.",
+            kind=Kind.AUTH,
+        ) from error
+
+
+def _lock(config: Config) -> TextIO:
+    """One agent per journal: two would both believe that they keep these guests."""
+    config.state_dir.mkdir(parents=True, exist_ok=True)
+    file = Path(config.state_dir / "agent.lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise Refused(
+            what="the agent cannot start",
+            why=f"another agent already uses {config.state_dir}",
+            todo="Stop the other one first; a host has one agent.",
+            kind=Kind.CONFLICT,
+        ) from error
+    return file

@@ -1,0 +1,223 @@
+"""Starts migrations, takes them up again after a restart, and cancels them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+
+import structlog
+
+from segue.adapters import system
+from segue.adapters.peer import PeerClient
+from segue.adapters.store.journal import Marks
+from segue.agent.guests import Guests
+from segue.agent.keeper import Keeper
+from segue.agent.record import MigrationRecord
+from segue.agent.services import Services
+from segue.agent.source import SourceCustody, SourceGuest, SourceNetwork
+from segue.agent.target import missing_files
+from segue.agent.wiring import RealClock, wire
+from segue.engine import migrate
+from segue.engine.run import Run
+from segue.engine.saga import Runner
+from segue.errors import Kind, Refused
+from segue.model.guest import Guest
+from segue.model.handoff import Copy, Phase
+from segue.model.host import HostFacts
+from segue.model.lifecycle import Event, Stage
+from segue.model.migration import Forecast, Limits, Migration
+from segue.model.observation import Observation
+from segue.policy import compatibility, forecast
+
+log = structlog.get_logger()
+
+
+class Migrations:
+    """The migrations whose source is this host."""
+
+    def __init__(self, services: Services, guests: Guests) -> None:
+        self._services = services
+        self._guests = guests
+        self._records: dict[str, MigrationRecord] = {}
+        self._runners: dict[str, Runner[Run]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._starting: set[str] = set()
+
+    def take_up(self) -> None:
+        """After a start of the agent: every migration goes on where the journal says it stood."""
+        for migration in self._services.journal.migrations():
+            if migration.ended:
+                continue
+            keeper = self._guests.keeper_of(migration)
+            log.info("migration taken up", id=migration.id, stage=migration.stage, here=keeper is not None)
+            if keeper is not None:
+                self._launch(keeper, migration)
+            else:
+                self._close(migration)
+
+    def _close(self, migration: Migration) -> None:
+        """Nothing of the guest is here any more: only the record was left to be ended."""
+        settling = migration.stage is Stage.POST_BLACKOUT
+        record = MigrationRecord(self._services.journal, self._services.notices, migration)
+        record.advance(Event.SETTLED if settling else Event.GUEST_ENDED)
+
+    async def foresee(self, keeper: Keeper, to: str, limits: Limits) -> Forecast:
+        """All checks and the forecast; nothing is changed. Raises Refused with every reason."""
+        guest = self._movable(keeper, to)
+        peer = self._services.peer(to)
+        theirs = await self._ask(peer)
+        self._same_installation(theirs)
+        paths = [disk.path for disk in guest.disks]
+        there = await peer.sees_storage(paths)
+        storage = {path: (system.storage_mark(path), there.get(path, "")) for path in paths}
+        # The target says itself which of the guest's files it misses when the copy is placed; disks are asked now.
+        unseen = tuple(path for path in paths if not there.get(path))
+        reasons = compatibility.between(guest, self._guests.facts(), theirs, storage)
+        reasons += compatibility.obstacles(guest, theirs, compatibility.Already(theirs.guests, unseen))
+        compatibility.refuse(guest, to, reasons)
+        compatibility.refuse(
+            guest, to, tuple(f"its file {p} is gone from here" for p in missing_files(guest))
+        )
+        return await self._measure(keeper, peer, limits)
+
+    async def begin(self, keeper: Keeper, to: str, limits: Limits) -> Migration:
+        """Checks, forecasts and starts; returns at once with the record."""
+        guest = self._movable(keeper, to)
+        if guest.uuid in self._starting:
+            raise _busy(guest.name, "a migration of it is just being started")
+        self._starting.add(guest.uuid)
+        try:
+            foreseen = await self.foresee(keeper, to, limits)
+            migration = Migration(
+                id=str(uuid.uuid4()),
+                guest=guest.name,
+                source=self._services.config.name,
+                target=to,
+                limits=limits,
+                started_s=time.time(),
+                forecast=foreseen,
+            )
+            self._services.journal.put_migration(migration)
+            self._launch(keeper, migration)
+            return migration
+        finally:
+            self._starting.discard(guest.uuid)
+
+    def cancel(self, migration: Migration) -> None:
+        """Before the handoff only; the undo goes on by itself. Raises Refused when it is too late."""
+        runner = self._runners.get(migration.id)
+        if runner is None or not runner.cancel():
+            stage = self.record(migration.id).stage.value
+            raise Refused(
+                what=f"the migration of {migration.guest} is not cancelled",
+                why=f"it is in {stage}; only a migration before its handoff can be taken back",
+                todo="Let it end, then migrate the guest back.",
+                kind=Kind.CONFLICT,
+            )
+
+    def record(self, number: str) -> Migration:
+        """One record by its id or the beginning of it."""
+        if number in self._records:
+            return self._records[number].now
+        found = self._services.journal.migration(number)
+        if found is None:
+            raise Refused(
+                what=f"there is no migration {number} from {self._services.config.name}",
+                why="this agent has no record of it, or more than one begins like that",
+                todo="`segue migration list` shows all.",
+                kind=Kind.NOT_FOUND,
+            )
+        return self._records[found.id].now if found.id in self._records else found
+
+    def records(self) -> list[Migration]:
+        """All records, newest first, those under way as they stand."""
+        kept = self._services.journal.migrations()
+        return [self._records[m.id].now if m.id in self._records else m for m in kept]
+
+    def observe(self, migration: Migration, observation: Observation) -> Migration:
+        """Keeps what a client saw of it."""
+        record = self._records.get(migration.id) or MigrationRecord(
+            self._services.journal, self._services.notices, migration
+        )
+        record.observed(observation)
+        return record.now
+
+    def _launch(self, keeper: Keeper, migration: Migration) -> None:
+        record = MigrationRecord(self._services.journal, self._services.notices, migration)
+        self._records[migration.id] = record
+        peer = self._services.peer(migration.target)
+        custody = SourceCustody(self._services, keeper, migration.target, migration.id, record.doubt)
+        network = SourceNetwork(self._services, keeper)
+        run = wire(keeper.guest_here(), SourceGuest(keeper), network, peer, custody, record, RealClock())
+        runner = migrate.runner(run, Marks(self._services.journal, migration.id))
+        self._runners[migration.id] = runner
+        keeper.in_saga, keeper.confirmed_at_s = True, 0.0
+        task = asyncio.create_task(self._carry_out(keeper, runner, run), name=f"migration {migration.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry_out(self, keeper: Keeper, runner: Runner[Run], run: Run) -> None:
+        number = run.record.now.id
+        try:
+            await migrate.carry_out(runner, run)
+        finally:
+            keeper.in_saga = False
+            self._runners.pop(number, None)
+            self._records.pop(number, None)
+            keeper.announce()
+        self._services.journal.prune()
+
+    def _movable(self, keeper: Keeper, to: str) -> Guest:
+        guest = keeper.guest_here()
+        if to == self._services.config.name:
+            compatibility.refuse(guest, to, ("it is there already",))
+        self._services.peer(to)
+        if keeper.token.phase is not Phase.OWNER or keeper.in_saga:
+            raise _busy(guest.name, f"it is {keeper.token.phase} here, a migration is under way")
+        if keeper.copy() is not Copy.RUNNING:
+            raise _busy(guest.name, f"it is {keeper.state()}; only a running guest can be moved live")
+        return guest
+
+    async def _ask(self, peer: PeerClient) -> HostFacts:
+        try:
+            return await peer.facts()
+        except (ConnectionError, TimeoutError) as error:
+            raise Refused(
+                what=f"{peer.name} cannot be reached",
+                why=str(error),
+                todo=f"Look whether the agent runs on {peer.name} and the fabric between the hosts works.",
+                kind=Kind.UNREACHABLE,
+            ) from error
+
+    def _same_installation(self, theirs: HostFacts) -> None:
+        known = self._services.journal.peer_instance(theirs.name)
+        if not known:
+            self._services.journal.put_peer(theirs.name, theirs.instance)
+        elif known != theirs.instance:
+            raise Refused(
+                what=f"{theirs.name} is not trusted",
+                why="another agent now answers under that name than the one known here: it was installed anew, "
+                "or two hosts have the same name",
+                todo=f"If it was installed anew: `segue host forget {theirs.name}` on {self._services.config.name}.",
+                kind=Kind.CONFLICT,
+            )
+
+    async def _measure(self, keeper: Keeper, peer: PeerClient, limits: Limits) -> Forecast:
+        assert keeper.machine is not None
+        resident = system.resident_memory_bytes(keeper.machine.pid)
+        dirty, speed, clock = await asyncio.gather(
+            keeper.machine.dirty_bytes_per_s(), peer.speed_bytes_per_s(), peer.clock()
+        )
+        if limits.bandwidth_bytes_per_s:
+            speed = min(speed, float(limits.bandwidth_bytes_per_s))
+        return forecast.forecast(resident, dirty, speed, limits.blackout_s, 2 * clock[1])
+
+
+def _busy(name: str, why: str) -> Refused:
+    return Refused(
+        what=f"{name} cannot be moved now",
+        why=why,
+        todo=f"Look with `segue vm show {name}` and `segue migration list`.",
+        kind=Kind.CONFLICT,
+    )

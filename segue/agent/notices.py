@@ -1,0 +1,50 @@
+"""Tells whoever listens what changed, in order and numbered; a slow listener never holds the agent up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from segue.wire.frames import Notice
+
+KEPT = 2_000
+QUEUE = 1_000
+
+
+class Notices:
+    """The last KEPT events, and a bounded queue for each listener."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Notice] = deque(maxlen=KEPT)
+        self._queues: set[asyncio.Queue[Notice]] = set()
+        # Numbers go on across restarts of the agent, so that a listener can tell what it has missed.
+        self._seq = time.time_ns() // 1_000_000
+
+    def tell(self, type_: str, subject: str, data: object) -> None:
+        """Tells everybody now."""
+        self._seq += 1
+        fields: dict[str, Any] = msgspec.to_builtins(data)
+        notice = Notice(self._seq, time.time(), type_, subject, fields)
+        self._kept.append(notice)
+        for queue in list(self._queues):
+            if queue.full():
+                self._queues.discard(queue)  # It asks again from the last number that it saw.
+            else:
+                queue.put_nowait(notice)
+
+    async def listen(self, since: int) -> AsyncIterator[Notice]:
+        """Everything after number `since` that is still kept, then what comes; ends for one too slow."""
+        queue: asyncio.Queue[Notice] = asyncio.Queue(QUEUE)
+        for notice in [kept for kept in self._kept if kept.seq > since][-QUEUE:]:
+            queue.put_nowait(notice)
+        self._queues.add(queue)
+        try:
+            while queue in self._queues or not queue.empty():
+                yield await queue.get()
+        finally:
+            self._queues.discard(queue)

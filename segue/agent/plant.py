@@ -1,0 +1,68 @@
+"""Puts a guest's QEMU and taps on this host, and takes them away again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from segue.adapters.net.steering import tap_name, tunnel_name
+from segue.adapters.net.tap import open_tap
+from segue.adapters.qemu.command import Places
+from segue.adapters.qemu.machine import Machine, attach, launch
+from segue.adapters.qemu.monitor import QemuGone
+from segue.agent.services import Services
+from segue.model.guest import Guest
+
+
+def places(services: Services, guest: Guest) -> Places:
+    """The files of this guest's QEMU."""
+    return Places(Path(services.config.run_dir) / "guests" / guest.name)
+
+
+async def find(services: Services, guest: Guest) -> Machine | None:
+    """The guest's QEMU if it runs on this host."""
+    try:
+        return await attach(guest, places(services, guest))
+    except QemuGone:
+        return None
+
+
+async def start(services: Services, guest: Guest, *, incoming: bool) -> Machine:
+    """A paused QEMU on its taps; nothing is left behind when it does not come up."""
+    fds: list[int] = []
+    try:
+        for nic in guest.nics:
+            tap = tap_name(guest.name, nic)
+            fds.append(open_tap(tap))
+            await services.links.plug(tap, nic.bridge, silent=incoming)
+        user = services.config.qemu_user
+        return await launch(guest, places(services, guest), fds, user, incoming=incoming)
+    except BaseException:
+        await clear_network(services, guest)
+        raise
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+async def remove(services: Services, guest: Guest, machine: Machine | None) -> None:
+    """Ends QEMU and removes taps, tunnels and sockets; the console's log stays. Safe to repeat."""
+    if machine is not None:
+        await machine.end()
+    await clear_network(services, guest)
+    here = places(services, guest)
+    for path in (here.monitor, here.console, here.guest_agent):
+        path.unlink(missing_ok=True)
+
+
+async def clear_network(services: Services, guest: Guest) -> None:
+    """Removes the guest's taps and tunnels from this host."""
+    for nic in guest.nics:
+        await services.links.remove(tunnel_name(nic))
+        await services.links.remove(tap_name(guest.name, nic))
+
+
+async def open_ports(services: Services, guest: Guest) -> None:
+    """The bridge treats the guest's taps as any other port."""
+    for nic in guest.nics:
+        await services.steering.open_target(tap_name(guest.name, nic))

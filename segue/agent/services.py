@@ -1,0 +1,40 @@
+"""What every part of the agent shares: configuration, journal, network, peers, and the events it tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from segue.adapters.net.links import Links
+from segue.adapters.net.steering import Steering
+from segue.adapters.peer import PeerClient
+from segue.adapters.qemu.capabilities import Capabilities
+from segue.adapters.store.journal import Journal
+from segue.agent.config import Config
+from segue.agent.notices import Notices
+from segue.errors import Kind, Refused
+
+
+@dataclass
+class Services:
+    """Made once at the agent's start."""
+
+    config: Config
+    journal: Journal
+    links: Links
+    steering: Steering
+    peers: dict[str, PeerClient]
+    capabilities: Capabilities
+    notices: Notices
+
+    def peer(self, name: str) -> PeerClient:
+        """The client of a peer. Raises Refused for a host that is not in the configuration."""
+        try:
+            return self.peers[name]
+        except KeyError:
+            known = ", ".join(sorted(self.peers)) or "none"
+            raise Refused(
+                what=f"there is no host {name}",
+                why=f"{self.config.name} knows these hosts: {known}",
+                todo="Choose one of them, or add the host to [peers] in the agent's configuration.",
+                kind=Kind.NOT_FOUND,
+            ) from None

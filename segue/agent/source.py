@@ -1,0 +1,214 @@
+"""The source's half of a migration, as the engine's ports want it: guest, network and custody."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+
+from segue.adapters.net.steering import tap_name, tunnel_name
+from segue.adapters.net.tap import TapRing
+from segue.adapters.qemu.memory import MemoryCopy
+from segue.adapters.qemu.monitor import QemuGone
+from segue.agent.keeper import Keeper
+from segue.agent.services import Services
+from segue.engine.ports import Handed
+from segue.errors import Aborted, SegueError
+from segue.model.guest import Guest
+from segue.model.handoff import Begin, BothComplete, Confirm, GiveUp, Grant, Phase
+from segue.model.landing import Landing
+from segue.model.migration import Progress
+from segue.wire.messages import unpack
+
+GRANT_S = 1.0
+"""One try to deliver the grant; a lost one is sent again as often as needed."""
+DOUBT_S = 5.0
+"""After this long without an answer to the grant people are told."""
+
+
+class SourceGuest:
+    """The running QEMU of the guest that leaves."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self._copy: MemoryCopy | None = None
+
+    def alive(self) -> bool:
+        """False once its QEMU has ended or the guest shut itself down."""
+        machine = self._keeper.machine
+        return machine is not None and not machine.gone.is_set() and not machine.ended_by_guest
+
+    def _memory(self) -> MemoryCopy:
+        machine = self._keeper.machine
+        if machine is None or not self.alive():
+            raise Aborted(
+                what="the guest cannot be moved any more",
+                why="it ended on the source while it was being copied",
+                todo="Look why it ended with `segue vm show`, and start it again.",
+            )
+        if self._copy is None:
+            self._copy = MemoryCopy(machine)
+        return self._copy
+
+    async def begin_copy(self, address: str, bandwidth_bytes_per_s: int) -> None:
+        """See engine/ports.py."""
+        await self._memory().begin(address, bandwidth_bytes_per_s)
+
+    async def rounds(self, within_s: float) -> AsyncIterator[Progress]:
+        """See engine/ports.py."""
+        try:
+            async for sample in self._memory().rounds(within_s):
+                self._memory()
+                yield sample
+        except QemuGone:
+            self._memory()
+            raise
+
+    async def stop(self) -> float:
+        """See engine/ports.py."""
+        self._memory()
+        assert self._keeper.machine is not None
+        return await self._keeper.machine.stop()
+
+    async def completed(self, within_s: float) -> None:
+        """See engine/ports.py."""
+        await self._memory().completed(within_s)
+
+    async def cancel_copy(self) -> None:
+        """See engine/ports.py."""
+        if self.alive():
+            await self._memory().cancel()
+
+
+class SourceNetwork:
+    """The source's end of the steering, for all cards of the guest."""
+
+    def __init__(self, services: Services, keeper: Keeper) -> None:
+        assert keeper.guest is not None
+        self._services = services
+        self._keeper = keeper
+        self._guest: Guest = keeper.guest
+        self._rings: dict[str, TapRing] = {}
+
+    async def prepare(self, landing: Landing, tunnel_id: int) -> None:
+        """See engine/ports.py."""
+        local, steering = self._services.config.address, self._services.steering
+        for offset, nic in enumerate(self._guest.nics):
+            tap, tunnel = tap_name(self._guest.name, nic), tunnel_name(nic)
+            number = tunnel_id + offset
+            await steering.prepare_source(tap, nic.mac, tunnel, number, local, landing.tunnel_address)
+            self._open_ring(tap)
+
+    def _open_ring(self, tap: str) -> TapRing:
+        assert self._keeper.machine is not None
+        if tap not in self._rings:
+            self._rings[tap] = TapRing(self._keeper.machine.pid, tap)
+        return self._rings[tap]
+
+    async def steer(self) -> None:
+        """See engine/ports.py."""
+        for nic in self._guest.nics:
+            await self._services.steering.switch(tap_name(self._guest.name, nic), tunnel_name(nic))
+
+    def drain(self) -> None:
+        """See engine/ports.py."""
+        for nic in self._guest.nics:
+            self._services.steering.drain(self._open_ring(tap_name(self._guest.name, nic)))
+
+    def rescue(self) -> int:
+        """See engine/ports.py."""
+        return sum(
+            self._open_ring(tap_name(self._guest.name, nic)).rescue(tunnel_name(nic))
+            for nic in self._guest.nics
+        )
+
+    async def mute(self) -> None:
+        """See engine/ports.py."""
+        for nic in self._guest.nics:
+            await self._services.steering.mute_floods(tap_name(self._guest.name, nic))
+
+    def steered_frames(self) -> int:
+        """See engine/ports.py."""
+        return sum(self._services.links.sent_frames(tunnel_name(nic)) for nic in self._guest.nics)
+
+    async def clear(self) -> None:
+        """See engine/ports.py."""
+        for ring in self._rings.values():
+            ring.close()
+        self._rings.clear()
+        for nic in self._guest.nics:
+            tap = tap_name(self._guest.name, nic)
+            await self._services.steering.clear_source(tap, nic.mac, tunnel_name(nic))
+
+
+class SourceCustody:
+    """The guest's token, and the exchange that passes it on."""
+
+    def __init__(
+        self, services: Services, keeper: Keeper, target: str, migration: str, doubt: Callable[[str], None]
+    ) -> None:
+        self._services = services
+        self._keeper = keeper
+        self._target = target
+        self._migration = migration
+        self._doubt = doubt
+
+    async def begin(self, target: str, migration: str) -> int:
+        """See engine/ports.py."""
+        token = self._keeper.token
+        if token.phase is not Phase.OFFERED or token.migration != migration:
+            await self._keeper.tell(Begin(target, migration))
+        return self._keeper.token.epoch
+
+    def released(self, migration: str) -> bool:
+        """See engine/ports.py."""
+        token = self._keeper.token
+        return token.migration == migration and token.phase in {Phase.RELEASED, Phase.ABSENT}
+
+    async def hand_over(self) -> Handed:
+        """See engine/ports.py."""
+        if not self.released(self._migration):
+            await self._keeper.release(BothComplete(self._migration))
+        begun_s = time.monotonic()
+        pause_s = 0.05
+        while True:
+            if (handed := await self._try_grant()) is not None:
+                return handed
+            if time.monotonic() - begun_s > DOUBT_S:
+                self._doubt(self._target)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 2.0)
+
+    async def _try_grant(self) -> Handed | None:
+        """One grant. None where no answer came; the journal then still says `released`."""
+        keeper = self._keeper
+        token = keeper.token
+        if keeper.confirmed_at_s or token.phase is Phase.ABSENT:
+            return Handed(returned=False, resumed_at_s=keeper.confirmed_at_s)
+        if token.phase is not Phase.RELEASED:
+            return Handed(returned=True)
+        grant = Grant(token.epoch, token.migration)
+        try:
+            peer = self._services.peer(self._target)
+            answer = await asyncio.wait_for(peer.deliver(keeper.uuid, grant), GRANT_S)
+        except (ConnectionError, TimeoutError, SegueError):
+            return None
+        for frame in answer.messages:
+            word = unpack(frame)
+            if isinstance(word, Confirm) and word.epoch == token.epoch:
+                return Handed(returned=False, resumed_at_s=answer.resumed_at_s)
+            await keeper.hear(word, self._target, answer.resumed_at_s)
+        return None if keeper.token.phase is Phase.RELEASED else Handed(returned=True)
+
+    async def give_up(self) -> None:
+        """See engine/ports.py."""
+        token = self._keeper.token
+        if token.phase is Phase.OFFERED and token.migration == self._migration:
+            await self._keeper.tell(GiveUp(self._migration))
+
+    async def retire(self) -> None:
+        """See engine/ports.py."""
+        token = self._keeper.token
+        if token.phase is Phase.RELEASED and token.migration == self._migration:
+            await self._keeper.tell(Confirm(token.epoch, token.migration), self._target)
+        await self._keeper.forget()

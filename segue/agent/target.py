@@ -1,0 +1,103 @@
+"""The target's half of a migration: an empty paused copy, its taps, and the tunnel's end."""
+
+from __future__ import annotations
+
+import asyncio
+
+from segue.adapters import system
+from segue.adapters.net.steering import tap_name, tunnel_name
+from segue.adapters.qemu.memory import MemoryLanding
+from segue.agent import plant
+from segue.agent.guests import Guests
+from segue.agent.keeper import Keeper
+from segue.agent.services import Services
+from segue.errors import Kind, Refused
+from segue.model.guest import Guest
+from segue.model.handoff import Offer, Phase
+from segue.model.landing import Landing, Placement
+from segue.policy import compatibility
+
+
+async def place(services: Services, guests: Guests, placement: Placement, sender: str) -> Landing:
+    """Makes the copy, or finds it made; Refused before anything is begun when it does not fit."""
+    if placement.source != sender:
+        raise _not_yours(placement, sender)
+    keeper = guests.by_uuid(placement.guest.uuid)
+    if keeper.token.phase is not Phase.INCOMING:
+        compatibility.demand(
+            placement.guest,
+            guests.facts(),
+            already=compatibility.Already(guests.names(), missing_files(placement.guest)),
+        )
+    async with guests.placing:
+        return await _place(services, guests, keeper, placement, sender)
+
+
+async def _place(
+    services: Services, guests: Guests, keeper: Keeper, placement: Placement, sender: str
+) -> Landing:
+    guest = placement.guest
+    for _ in range(2):  # The first try may have to end a copy of an earlier migration.
+        await keeper.tell(Offer(placement.epoch, placement.migration), sender)
+        if keeper.token.phase is Phase.INCOMING:
+            break
+    token = keeper.token
+    if token.phase is not Phase.INCOMING or token.migration != placement.migration:
+        raise _occupied(guest, services.config.name, f"it is {token.phase} here at epoch {token.epoch}")
+    guests.adopt(keeper, guest)
+    if keeper.machine is None or keeper.machine.gone.is_set():
+        await plant.clear_network(services, guest)
+        keeper.machine = await plant.start(services, guest, incoming=True)
+        keeper.landing = MemoryLanding(keeper.machine)
+    assert keeper.landing is not None
+    memory_address = await keeper.landing.open(services.config.address)
+    await join(services, guest, placement, sender)
+    keeper.announce()
+    return Landing(memory_address=memory_address, tunnel_address=services.config.address)
+
+
+async def join(services: Services, guest: Guest, placement: Placement, source: str) -> None:
+    """The tunnel's end: what comes out of it waits in the paused guest's tap."""
+    remote = await asyncio.to_thread(_resolve, services.config.peer_address(source))
+    for offset, nic in enumerate(guest.nics):
+        number = placement.tunnel_id + offset
+        tap, tunnel = tap_name(guest.name, nic), tunnel_name(nic)
+        if await services.links.index(tunnel) is None:
+            await services.steering.prepare_target(tap, tunnel, number, services.config.address, remote)
+
+
+async def settled(services: Services, keeper: Keeper, migration: str) -> None:
+    """The source forwards nothing more: the tunnel goes."""
+    if keeper.guest is not None and keeper.token.migration == migration:
+        for nic in keeper.guest.nics:
+            await services.links.remove(tunnel_name(nic))
+
+
+def missing_files(guest: Guest) -> tuple[str, ...]:
+    """Files that the guest needs and that this host does not see."""
+    paths = [guest.kernel, guest.initrd, *(disk.path for disk in guest.disks)]
+    return tuple(path for path in paths if path and not system.readable(path))
+
+
+def _resolve(host: str) -> str:
+    import socket
+
+    return str(socket.getaddrinfo(host, None, socket.AF_INET)[0][4][0])
+
+
+def _not_yours(placement: Placement, sender: str) -> Refused:
+    return Refused(
+        what=f"{placement.guest.name} is not taken in",
+        why=f"{sender} speaks for {placement.source}",
+        todo="A host may only offer its own guests; look at its configuration.",
+        kind=Kind.AUTH,
+    )
+
+
+def _occupied(guest: Guest, here: str, why: str) -> Refused:
+    return Refused(
+        what=f"{here} does not take {guest.name}",
+        why=why,
+        todo=f"Look with `segue vm show {guest.name}`; what is left of an earlier migration goes by itself.",
+        kind=Kind.CONFLICT,
+    )

@@ -1,0 +1,43 @@
+"""Where the type checker proves that the real parts fit the engine's ports."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from segue.adapters.peer import PeerClient
+from segue.agent.record import MigrationRecord
+from segue.agent.source import SourceCustody, SourceGuest, SourceNetwork
+from segue.engine.run import Run
+from segue.model.guest import Guest
+
+
+class RealClock:
+    """Engine port `Clock`."""
+
+    def wall_s(self) -> float:
+        """Seconds since 1970."""
+        return time.time()
+
+    def steady_s(self) -> float:
+        """Seconds that only grow."""
+        return time.monotonic()
+
+    async def rest(self, seconds: float) -> None:
+        """Lets time pass."""
+        await asyncio.sleep(seconds)
+
+
+def wire(
+    guest: Guest,
+    here: SourceGuest,
+    network: SourceNetwork,
+    peer: PeerClient,
+    custody: SourceCustody,
+    record: MigrationRecord,
+    clock: RealClock,
+) -> Run:
+    """The engine's view of one migration."""
+    return Run(
+        guest=guest, here=here, network=network, peer=peer, custody=custody, record=record, clock=clock
+    )

@@ -1,0 +1,105 @@
+"""Says whether a guest fits onto a host, with every reason why not; it looks only at figures it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from segue.errors import Kind, Refused
+from segue.model.guest import Guest
+from segue.model.host import HostFacts
+
+QEMU_OLDEST = (10, 0)
+
+
+@dataclass(frozen=True)
+class Already:
+    """What is on the host: names that are taken, and files the guest needs that are not seen there."""
+
+    names: tuple[str, ...] = ()
+    missing_files: tuple[str, ...] = field(default=())
+
+
+def obstacles(guest: Guest, host: HostFacts, already: Already) -> tuple[str, ...]:
+    """Every reason why this guest cannot run there; none means that it fits."""
+    return tuple(_obstacles(guest, host, already))
+
+
+def demand(guest: Guest, host: HostFacts, already: Already) -> None:
+    """Raises Refused with all obstacles at once, so that nobody has to find them one by one."""
+    found = obstacles(guest, host, already)
+    if found:
+        raise Refused(
+            what=f"{guest.name} cannot run on {host.name}",
+            why="; ".join(found),
+            todo="Choose another host, or mend what is named here.",
+        )
+
+
+def _obstacles(guest: Guest, host: HostFacts, already: Already) -> Iterator[str]:
+    if version(host.qemu_version) < QEMU_OLDEST:
+        yield f"its QEMU is {host.qemu_version}, 10.0 or newer is needed"
+    if guest.accelerator != host.accelerator:
+        yield f"it runs guests by {host.accelerator}, this one was started by {guest.accelerator}"
+    if guest.machine not in host.machines:
+        yield f"its QEMU {host.qemu_version} has no machine type {guest.machine}"
+    yield from _cpu_obstacles(guest, host)
+    if guest.memory_bytes > host.memory_free_bytes:
+        short = guest.memory_bytes - host.memory_free_bytes
+        yield f"it is {short / (1 << 30):.1f} GiB short of memory"
+    for bridge in sorted({nic.bridge for nic in guest.nics} - set(host.bridges)):
+        yield f"it has no bridge {bridge}"
+    if guest.name in already.names:
+        yield f"it has a guest named {guest.name} already"
+    for path in already.missing_files:
+        yield f"it does not see {path}"
+
+
+def _cpu_obstacles(guest: Guest, host: HostFacts) -> Iterator[str]:
+    model = guest.cpu_model.split(",")[0]
+    if model not in host.cpu_models:
+        yield f"its QEMU has no CPU model {model}"
+        return
+    missing = host.cpu_models[model]
+    if missing:
+        yield f"its CPU lacks {', '.join(sorted(missing))}"
+
+
+def between(
+    guest: Guest, source: HostFacts, target: HostFacts, storage: dict[str, tuple[str, str]]
+) -> tuple[str, ...]:
+    """Reasons that lie between two hosts. storage: path -> (mark at the source, mark at the target)."""
+    return tuple(_between(source, target, storage))
+
+
+def _between(source: HostFacts, target: HostFacts, storage: dict[str, tuple[str, str]]) -> Iterator[str]:
+    if source.name == target.name:
+        yield "it is there already"
+    if source.wire_version != target.wire_version:
+        yield f"its agent speaks wire version {target.wire_version}, ours {source.wire_version}"
+    if version(target.qemu_version)[:2] < version(source.qemu_version)[:2]:
+        yield f"its QEMU {target.qemu_version} is older than {source.qemu_version}, from where the guest comes"
+    for path, (here, there) in sorted(storage.items()):
+        if there and here != there:
+            yield f"its {path} is another file than ours: the disk does not lie on storage both hosts see"
+
+
+def version(text: str) -> tuple[int, ...]:
+    """'10.0.13' -> (10, 0, 13); anything that is no number ends it."""
+    numbers: list[int] = []
+    for part in text.split("."):
+        if not part.isdigit():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)
+
+
+def refuse(guest: Guest, target: str, reasons: tuple[str, ...]) -> None:
+    """Raises Refused when there are reasons."""
+    if reasons:
+        raise Refused(
+            what=f"cannot move {guest.name} to {target}",
+            why="; ".join(reasons),
+            todo="Choose another host, or mend what is named here.",
+            kind=Kind.POLICY,
+        )
