@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, ParamSpec
+from typing import Any, Final
 
 from segue.errors import Kind, Refused
 from segue.lab import (
+    bringup,
     cachefill,
     cgroups,
     cuts,
@@ -24,13 +24,16 @@ from segue.lab import (
     processes,
     rootfs,
     state,
+    status,
+    teardown,
     wires,
 )
 from segue.lab.nodes import Node, Role
 
 FREE_BYTES: Final = 500 * cachefill.MIB
 EXEC_LIMIT_S: Final = 60.0
-P = ParamSpec("P")
+ANSWER_LIMIT_S: Final = 30.0
+LOOK_AGAIN_S: Final = 0.02
 
 
 def _silent(_: str) -> None:
@@ -38,41 +41,50 @@ def _silent(_: str) -> None:
 
 
 class Lab:
-    """One lab on this machine; nothing is touched before a verb is called."""
+    """One lab on this machine; nothing is touched before a verb is called, and every verb may be repeated."""
 
     def __init__(self, name: str = places.DEFAULT_NAME, on_progress: Callable[[str], None] = _silent) -> None:
         self.places = places.of(name)
         self._say = on_progress
 
-    def up(self, hosts: int = 3, clients: int = 1, images: Sequence[str] = ("micro",)) -> None:
-        """Make the lab, or add to it whatever is missing; nothing that runs is disturbed."""
+    def up(
+        self, hosts: int = 3, clients: int = 1, images: Sequence[str] = ("micro",), *, renew: bool = False
+    ) -> None:
+        """Make the lab, or add to it whatever is missing; nothing that runs is disturbed.
+
+        `renew` switches machines that run an older segue off and on again, and their guests with them.
+        """
         _require_root()
         nodes.hosts(hosts), nodes.clients(clients)
         lower = self._layers()
         self._images(images)
         with state.locked(self.places, create=True):
-            cachefill.require_space(
-                self.places.top, FREE_BYTES, what=f"cannot make the lab {self.places.name}"
-            )
+            top = self.places.top
+            cachefill.require_space(top, FREE_BYTES, what=f"cannot make the lab {self.places.name}")
             old = state.load(self.places) or state.Wanted()
             wanted = replace(old, hosts=max(hosts, old.hosts), clients=max(clients, old.clients), off=())
             state.save(self.places, wanted)
             self.places.shared.mkdir(exist_ok=True)
             furnish.write_machine_context(self.places, wanted.everybody)
-            self._start_missing(wanted, lower)
+            if renew:
+                self._stop_older(wanted, lower)
+            bringup.start_missing(self.places, wanted, lower, self._say)
 
     def down(self) -> bool:
         """Leave nothing behind, whatever state the lab is in; true if there was anything."""
         _require_root()
         with state.locked(self.places) as exists:
-            ended = self._end_processes()
+            ended = teardown.end_lab(self.places)
             cgroups.remove(self.places)
             if exists:
-                _require_unmounted(self.places.top)
-                shutil.rmtree(self.places.top)
-        if self.places.top.parent.is_dir() and not any(self.places.top.parent.iterdir()):
-            self.places.top.parent.rmdir()
+                teardown.remove_files(self.places)
+        teardown.remove_if_empty(self.places.top.parent)
         return exists or ended
+
+    def status(self) -> status.LabStatus:
+        """Every machine, cut and rate."""
+        _require_root()
+        return status.look(self.places)
 
     def exec(
         self,
@@ -83,14 +95,15 @@ class Lab:
         check: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program in a machine to its end; what it wrote comes back as text."""
-        given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if input is None else {"input": input}
-        command, environ = self.command(host, argv)
-        return subprocess.run(
-            command, env=environ, capture_output=True, text=True, timeout=timeout, check=check, **given
-        )
+        _require_root()
+        node = state.need(self.places).node(host)
+        done = bringup.run(self.places, node, argv, input=input, timeout=timeout)
+        if check:
+            done.check_returncode()
+        return done
 
     def popen(self, host: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-        """Start a program in a machine; signals sent to it arrive, and it dies with this process."""
+        """Start a program in a machine; signals sent to it arrive, and it is killed when this process is."""
         command, environ = self.command(host, argv)
         return subprocess.Popen(command, env=environ | options.pop("env", {}), **options)
 
@@ -98,40 +111,57 @@ class Lab:
         """What to run on this machine, and in which environment, to run `argv` in that one."""
         _require_root()
         node = state.need(self.places).node(host)
-        seen = self._need_running(node)
+        seen = bringup.need_running(self.places, node)
         return machine.enter_command(seen, argv), machine.enter_environ(self.places, node)
 
     def host_pids(self, host: str) -> list[int]:
-        """Every process of a machine by this machine's numbers, its first one first; none if it is off."""
+        """Every process of a machine by this machine's numbers, its PID 1 first; empty if it is off."""
         seen = machine.running(self.places, state.need(self.places).node(host))
-        return sorted(processes.inside(seen.pid)) if seen else []
+        if seen is None:
+            return []
+        return [seen.pid, *(pid for pid in sorted(processes.inside(seen.pid)) if pid != seen.pid)]
+
+    def agent_socket(self, host: str) -> Path:
+        """Where the host's agent listens, as this machine sees it."""
+        node = state.need(self.places).node(host)
+        return self.places.node(node.role, node.name) / "run" / "agent.sock"
+
+    def wait_for_agents(self, hosts: Sequence[str] = (), limit_s: float = ANSWER_LIMIT_S) -> None:
+        """Return when the agents of these hosts, or of all that are on, take connections."""
+        wanted = state.need(self.places)
+        names = hosts or [node.name for node in wanted.everybody if node.role is Role.HOST]
+        silent = [wanted.node(name) for name in names if name not in wanted.off or hosts]
+        deadline = time.monotonic() + limit_s
+        while silent := [node for node in silent if not status.agent_answers(self.places, node)]:
+            if time.monotonic() > deadline:
+                raise _not_answering(silent, limit_s)
+            time.sleep(LOOK_AGAIN_S)
 
     def cut(self, what: str) -> None:
         """Let every frame of a machine, or between two (`host1--host2`), vanish on the way."""
         cut = cuts.parse(what)
-        self._change_cuts(lambda old: (*old, cut) if cut not in old else old, cut)
+        self._change_cuts(lambda old: old if cut in old else (*old, cut), cut)
 
     def mend(self, what: str | None = None) -> None:
         """Take one cut away, or all of them; `mend("host1")` mends every cut that touches it."""
         if what is None:
-            self._change_cuts(lambda _: (), None)
+            self._change_cuts(lambda _: (), "")
             return
         cut = cuts.parse(what)
-        gone = {cut} if "--" in cut else {cut, *cuts.touching(state.need(self.places).cuts, cut)}
-        self._change_cuts(lambda old: tuple(each for each in old if each not in gone), cut)
+        self._change_cuts(
+            lambda old: tuple(each for each in old if each != cut and each not in cuts.touching(old, cut)),
+            cut,
+        )
 
     def kill(self, host: str) -> None:
         """A power loss: every process of the machine ends at once, its disk stays; off is not an error."""
         _require_root()
         with state.locked(self.places):
             wanted = state.need(self.places)
-            node = self._not_fabric(wanted.node(host))
-            if seen := machine.running(self.places, node):
-                self._end([seen.pid], processes.in_network_of([seen.pid]))
-            if fabric := machine.running(self.places, nodes.FABRIC):
-                _wire(wires.unplug, fabric.pid, node)
-            cgroups.remove(self.places, node.name)
+            node = _not_fabric(wanted.node(host))
+            # Written first: a crash in between must not look as if the machine had died by itself.
             state.save(self.places, replace(wanted, off=tuple(sorted({*wanted.off, node.name}))))
+            self._stop(node)
 
     def start(self, host: str) -> None:
         """Switch a machine on; on already is not an error."""
@@ -139,33 +169,26 @@ class Lab:
         lower = self._layers()
         with state.locked(self.places):
             wanted = state.need(self.places)
-            node = self._not_fabric(wanted.node(host))
+            node = _not_fabric(wanted.node(host))
             wanted = replace(wanted, off=tuple(name for name in wanted.off if name != node.name))
             state.save(self.places, wanted)
-            self._start_missing(wanted, lower)
+            bringup.start_missing(self.places, wanted, lower, self._say)
 
     def set_rate(self, bits_per_s: int | None, host: str | None = None) -> None:
         """Limit the links of one machine or of all, both ways; None takes the limit away."""
         _require_root()
         with state.locked(self.places):
             wanted = state.need(self.places)
-            chosen = [self._not_fabric(wanted.node(host))] if host else wanted.everybody
-            rates = dict(wanted.rates_bits_per_s)
-            for node in chosen:
-                rates.pop(node.name, None)
-                if bits_per_s is not None:
-                    rates[node.name] = bits_per_s
-            wanted = replace(wanted, rates_bits_per_s=rates)
-            state.save(self.places, wanted)
-            fabric = self._need_running(nodes.FABRIC)
+            chosen = [_not_fabric(wanted.node(host))] if host else wanted.everybody
+            names = {node.name for node in chosen}
+            rates = {name: rate for name, rate in wanted.rates_bits_per_s.items() if name not in names}
+            if bits_per_s is not None:
+                rates |= dict.fromkeys(names, bits_per_s)
+            state.save(self.places, replace(wanted, rates_bits_per_s=rates))
+            fabric = bringup.need_running(self.places, nodes.FABRIC)
             for node in chosen:
                 if seen := machine.running(self.places, node):
-                    _wire(wires.set_rate, fabric.pid, node, seen.pid, bits_per_s)
-
-    def swallowed(self) -> dict[str, int]:
-        """Frames that vanished in each cut."""
-        done = self.exec("fabric", ["nft", "-j", "list", "table", "bridge", "segue_cuts"])
-        return cuts.swallowed(done.stdout) if done.returncode == 0 else {}
+                    bringup.wire(wires.set_rate, fabric.pid, node, seen.pid, bits_per_s)
 
     def _layers(self) -> list[Path]:
         """Topmost first, as overlayfs wants them."""
@@ -181,114 +204,51 @@ class Lab:
 
             images.ensure_images(places.cache(), names, self._say)
 
-    def _start_missing(self, wanted: state.Wanted, lower: Sequence[Path]) -> None:
-        """Start what is wanted and does not run; all of them boot at the same time."""
-        everybody = wanted.everybody
-        boots: list[machine.Boot] = []
-        try:
-            for node in (nodes.FABRIC, *everybody):
-                if machine.running(self.places, node) is None and node.name not in wanted.off:
-                    self._say(f"starting {node.name}")
-                    boots.append(machine.Boot(self.places, node, everybody, lower))
-            pids = {boot.node: boot.wait_ready() for boot in boots}
-            self._join(wanted, pids)
-            for boot in boots:
-                boot.go()
-        except BaseException:
-            for boot in boots:
-                boot.cancel()
-            raise
-        self._apply_cuts(wanted.cuts)
-        self._tell_others(everybody, {boot.node for boot in boots})
+    def _stop_older(self, wanted: state.Wanted, lower: Sequence[Path]) -> None:
+        for node in wanted.everybody:
+            seen = machine.running(self.places, node)
+            if seen and seen.layers != [str(path) for path in lower]:
+                self._say(f"switching {node.name} off: it runs an older segue")
+                self._stop(node)
 
-    def _join(self, wanted: state.Wanted, fresh: dict[Node, int]) -> None:
-        """Wire the machines that have just come up; a new fabric has to take all the others again."""
-        joining = dict(fresh)
-        fabric = joining.pop(nodes.FABRIC, 0)
-        if fabric:
-            _wire(wires.make_fabric, fabric)
-            for node in wanted.everybody:
-                if node not in joining and (seen := machine.running(self.places, node)):
-                    joining[node] = seen.pid
-        else:
-            fabric = self._need_running(nodes.FABRIC).pid
-        for node, pid in joining.items():
-            _wire(wires.attach, fabric, node, pid)
-            if node.name in wanted.rates_bits_per_s:
-                _wire(wires.set_rate, fabric, node, pid, wanted.rates_bits_per_s[node.name])
+    def _stop(self, node: Node) -> None:
+        if seen := machine.running(self.places, node):
+            teardown.end_machine(seen.pid)
+        if fabric := machine.running(self.places, nodes.FABRIC):
+            bringup.wire(wires.unplug, fabric.pid, node)
+        cgroups.remove(self.places, node.name)
 
-    def _tell_others(self, everybody: Sequence[Node], fresh: set[Node]) -> None:
-        """Machines that ran before learn the names of new ones; a restarted agent reads the file again."""
-        for node in everybody:
-            seen = None if node in fresh else machine.running(self.places, node)
-            if seen and furnish.furnish(self.places, node, everybody, Path(f"/proc/{seen.pid}/root")):
-                self.exec(node.name, ["sv", "term", "/etc/service/segue-agent"])
-
-    def _change_cuts(self, change: Callable[[tuple[str, ...]], tuple[str, ...]], cut: str | None) -> None:
+    def _change_cuts(self, change: Callable[[tuple[str, ...]], tuple[str, ...]], cut: str) -> None:
         _require_root()
         with state.locked(self.places):
             wanted = state.need(self.places)
-            for name in cut.split("--") if cut else ():
+            for name in filter(None, cut.split("--")):
                 wanted.node(name)
             changed = replace(wanted, cuts=change(wanted.cuts))
-            self._apply_cuts(changed.cuts)
+            # Also when nothing changes: a crash between these two is mended by doing it again.
+            bringup.apply_cuts(self.places, changed.cuts)
             state.save(self.places, changed)
 
-    def _apply_cuts(self, wanted: Sequence[str]) -> None:
-        self._need_running(nodes.FABRIC)
-        done = self.exec("fabric", cuts.COMMAND, input=cuts.ruleset(wanted))
-        if done.returncode != 0:
-            raise cuts.impossible(done.stderr)
 
-    def _end_processes(self) -> bool:
-        """All of the lab's processes, found by what was written down, by their mark and by their network."""
-        ended = False
-        for _ in range(3):
-            marked = processes.marked(self.places.top)
-            network = processes.in_network_of(marked)
-            found = sorted({*marked, *network} - {os.getpid()})
-            if not found:
-                return ended
-            ended = True
-            self._end(marked, network)
-        raise Refused(
-            what=f"cannot end every process of the lab {self.places.name}",
-            why=f"still there: {', '.join(map(str, found))}",
-            todo="See what they wait for (`ps -o pid,stat,wchan,cmd`), and run `segue lab down` again.",
-            kind=Kind.TIMEOUT,
-        )
-
-    def _end(self, first: Sequence[int], others: Sequence[int]) -> None:
-        """End the machines; programs that only entered one follow by themselves, or are ended too."""
-        left = processes.end(first) or processes.wait_for_end(others, 2.0)
-        processes.end(pid for pid in left if pid != os.getpid())
-
-    def _need_running(self, node: Node) -> machine.Running:
-        if seen := machine.running(self.places, node):
-            return seen
-        raise Refused(
-            what=f"{node.name} does not run",
-            why="it was switched off, or its first process ended",
-            todo="Run `segue lab up`." if node == nodes.FABRIC else f"Run `segue lab start {node.name}`.",
-            kind=Kind.CONFLICT,
-        )
-
-    @staticmethod
-    def _not_fabric(node: Node) -> Node:
-        if node.role is not Role.FABRIC:
-            return node
-        raise Refused(
-            what="cannot do that to the fabric",
-            why="it is the cable between the machines",
-            todo="Name a host or a client.",
-            kind=Kind.USAGE,
-        )
+def _not_fabric(node: Node) -> Node:
+    if node.role is not Role.FABRIC:
+        return node
+    raise Refused(
+        what="cannot do that to the fabric",
+        why="it is the cable between the machines",
+        todo="Name a host or a client.",
+        kind=Kind.USAGE,
+    )
 
 
-def _wire(work: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> None:
-    """pyroute2 runs an event loop of its own, which a caller that runs in one would not let it."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        pool.submit(work, *arguments, **named).result()
+def _not_answering(silent: Sequence[Node], limit_s: float) -> Refused:
+    first = silent[0].name
+    return Refused(
+        what=f"the agent of {', '.join(node.name for node in silent)} does not answer",
+        why=f"nobody took a connection within {limit_s:.0f} s",
+        todo=f"Read its log: `segue lab exec {first} -- tail /var/log/segue/agent/current`.",
+        kind=Kind.TIMEOUT,
+    )
 
 
 def _require_root() -> None:
@@ -298,17 +258,4 @@ def _require_root() -> None:
             why="it makes namespaces and mounts, and that takes root",
             todo="Run the same command with sudo.",
             kind=Kind.AUTH,
-        )
-
-
-def _require_unmounted(top: Path) -> None:
-    """Removing the folder would remove what is mounted in it; the lab itself mounts nothing there."""
-    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    found = [point for line in lines if (point := line.split()[4]).startswith(f"{top}/")]
-    if found:
-        raise Refused(
-            what=f"cannot remove {top}",
-            why=f"something is mounted at {', '.join(found)}",
-            todo="Unmount it, and run `segue lab down` again.",
-            kind=Kind.CONFLICT,
         )

@@ -1,8 +1,8 @@
 """Turns one process into PID 1 of a lab machine; only the standard library may be imported here.
 
 Started by `Lab.up` as `python -S -m segue.lab.boot SPEC`. It says `pid N` when the namespaces exist, says
-`ready` when the root file system is in place, and waits for `go` while the network is wired. If `up` dies before
-that word, the end of the pipe is read instead and the half-built machine vanishes by itself.
+`ready` when the root file system is in place, and waits for `go` while the network is wired. If `up` dies
+before that word, the end of the pipe is read instead and the half-built machine vanishes by itself.
 """
 
 from __future__ import annotations
@@ -100,9 +100,10 @@ def _first_process(spec: Spec) -> None:
 
 def _mount_root(spec: Spec) -> None:
     root = spec.root
+    # Without an index a machine may start while the kernel still takes its old root down after a power loss.
     options = (
         f"lowerdir={':'.join(_escaped(path) for path in spec.lower)},"
-        f"upperdir={_escaped(spec.upper)},workdir={_escaped(spec.work)}"
+        f"upperdir={_escaped(spec.upper)},workdir={_escaped(spec.work)},index=off"
     )
     syscalls.mount("segue-lab", root, "overlay", options=options)
     syscalls.mount(

@@ -12,6 +12,7 @@ from segue.lab import nodes
 TABLE: Final = {"family": "bridge", "name": "segue_cuts"}
 CHAIN: Final = {"family": "bridge", "table": "segue_cuts", "name": "forward"}
 COMMAND: Final = ("nft", "-j", "-f", "-")
+LIST: Final = ("nft", "-j", "list", "table", "bridge", "segue_cuts")
 
 
 def parse(text: str) -> str:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from segue.lab import nodes, pki
+from segue.lab import nodes
 from segue.lab.nodes import Node, Role
 from segue.lab.places import Places
 
@@ -45,6 +45,9 @@ def write_machine_context(places: Places, everybody: Sequence[Node]) -> None:
 
 
 def _furnish_pki(places: Places, node: Node, folder: Path) -> bool:
+    # Imported late, as it is large and needed only here.
+    from segue.lab import pki
+
     authority = pki.ensure_authority(places.pki, f"segue lab {places.name} CA")
     wanted = {"ca.pem": places.pki / "ca.pem"}
     operator = pki.ensure_operator(authority, places.pki)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import platform
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 import segue
 from segue.errors import Kind, Refused
-from segue.lab import cachefill, rootfs
+from segue.lab import cachefill, processes, rootfs
 
 PYTHON: Final = "3.13"
 SITE: Final = "usr/lib/segue/site-packages"
 APP: Final = "usr/lib/segue/app"
+SERVICE: Final = "etc/sv/segue-agent"
 LAUNCHER: Final = f"""#!/bin/sh
 PYTHONPATH=/{APP}:/{SITE} exec /usr/bin/python3 -P -m segue "$@"
 """
@@ -60,46 +63,61 @@ def ensure_dependencies(cache: Path, base: Path, on_progress: cachefill.Progress
 
 def ensure_segue(cache: Path, base: Path, on_progress: cachefill.Progress) -> Path:
     """The layer with segue's own code: a copy, so that an edit never changes a running machine."""
-    source = package()
-    files = list(_sources(source))
-    key = hashlib.sha256((base.name + LAUNCHER + SERVICE_RUN + SERVICE_LOG).encode())
-    for path in files:
-        key.update(f"{path}\0{path.stat().st_size}\0".encode())
-        key.update(path.read_bytes())
+    files = _own_files()
 
     def build(half: Path) -> None:
-        for path in files:
-            target = half / APP / "segue" / path.relative_to(source)
+        for name, raw in files.items():
+            target = half / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, target)
-        _add_launcher(half)
+            target.write_bytes(raw)
+            target.chmod(0o644 if name.startswith(APP) else 0o755)
         compile_python(half, [base], APP)
 
-    return cachefill.ensure(
-        cache / f"segue-{key.hexdigest()[:12]}",
+    final = cachefill.ensure(
+        _segue_folder(cache, base, files),
         build,
         free_bytes=50 * cachefill.MIB,
         on_progress=on_progress,
         label="the layer of segue itself",
     )
+    os.utime(final)  # the newest are those used last
+    _remove_old(cache, keep=final)
+    return final
 
 
-def _sources(top: Path) -> Iterator[Path]:
-    for path in sorted(top.rglob("*")):
+def current_segue(cache: Path) -> Path:
+    """Where the layer of the code as it is now lies, or would lie."""
+    return _segue_folder(cache, rootfs.folder(cache), _own_files())
+
+
+def _segue_folder(cache: Path, base: Path, files: Mapping[str, bytes]) -> Path:
+    key = hashlib.sha256(base.name.encode())
+    for name, raw in files.items():
+        key.update(f"{name}\0{len(raw)}\0".encode())
+        key.update(raw)
+    return cache / f"segue-{key.hexdigest()[:12]}"
+
+
+def _own_files() -> dict[str, bytes]:
+    """Read once, so that the name of the layer fits what is in it while somebody saves a file."""
+    source = package()
+    found = {"usr/bin/segue": LAUNCHER, f"{SERVICE}/run": SERVICE_RUN, f"{SERVICE}/log/run": SERVICE_LOG}
+    files = {name: text.encode() for name, text in found.items()}
+    for path in sorted(source.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
-            yield path
+            with contextlib.suppress(FileNotFoundError):  # an editor's own file, gone again
+                files[f"{APP}/segue/{path.relative_to(source)}"] = path.read_bytes()
+    return files
 
 
-def _add_launcher(layer: Path) -> None:
-    for name, text in {
-        "usr/bin/segue": LAUNCHER,
-        "etc/sv/segue-agent/run": SERVICE_RUN,
-        "etc/sv/segue-agent/log/run": SERVICE_LOG,
-    }.items():
-        path = layer / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        path.chmod(0o755)
+def _remove_old(cache: Path, keep: Path) -> None:
+    """Each change of the code leaves a layer; the few newest stay, and those that a machine stands on."""
+    layers = sorted(cache.glob("segue-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    old = [path for path in layers[KEEP:] if path != keep]
+    mounted = processes.mounts() if old else ""
+    for path in old:
+        if str(path) not in mounted:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def compile_python(layer: Path, below: list[Path], folder: str) -> None:

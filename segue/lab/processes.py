@@ -51,6 +51,12 @@ def inside(pid: int) -> list[int]:
     return [other for other in _pids() if wanted and _namespace(other, "pid") == wanted]
 
 
+def mounts() -> str:
+    """The mounts of every process, each mount namespace once."""
+    one_of_each = {_namespace(pid, "mnt"): pid for pid in _pids()}
+    return "\n".join(_read(pid, "mountinfo").decode(errors="replace") for pid in one_of_each.values())
+
+
 def end(pids: Iterable[int], limit_s: float = END_LIMIT_S) -> list[int]:
     """Kill them and wait until they are gone; return those that are still there at the limit."""
     watched = {fd: pid for pid in pids if (fd := _open(pid)) is not None}

@@ -55,7 +55,7 @@ LIMIT_S: Final = 1200.0
 def ensure(cache: Path, on_progress: cachefill.Progress) -> Path:
     """The base layer's folder."""
     return cachefill.ensure(
-        cache / f"base-{_recipe()}",
+        folder(cache),
         _build,
         free_bytes=FREE_BYTES,
         on_progress=on_progress,
@@ -63,10 +63,10 @@ def ensure(cache: Path, on_progress: cachefill.Progress) -> Path:
     )
 
 
-def _recipe() -> str:
-    """A changed recipe is another image, so an old one is never taken for a new one."""
-    raw = json.dumps([SUITE, PACKAGES, OPTIONS, FINISH])
-    return hashlib.sha256(raw.encode()).hexdigest()[:12]
+def folder(cache: Path) -> Path:
+    """A changed recipe is another folder, so that an old image is never taken for a new one."""
+    recipe = json.dumps([SUITE, PACKAGES, OPTIONS, FINISH])
+    return cache / f"base-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
 def _build(half: Path) -> None:

@@ -5,12 +5,9 @@ Every interface is born inside the lab's own network namespaces, so that none ca
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
-
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
 
 from segue.errors import Refused
 from segue.lab import nodes
@@ -25,6 +22,9 @@ BURST_BYTES_MIN: Final = 128 << 10
 
 @contextmanager
 def _netlink(pid: int) -> Iterator[Any]:
+    # Imported late: it takes longer than everything else that `segue lab exec` does.
+    from pyroute2 import IPRoute
+
     with IPRoute(netns=f"/proc/{pid}/ns/net", flags=0) as link:
         yield link
 
@@ -67,16 +67,9 @@ def set_rate(fabric: int, node: Node, pid: int, bits_per_s: int | None) -> None:
         _limit(link, UPLINK if node.role is Role.HOST else node.interface, bits_per_s)
 
 
-def states(fabric: int) -> Mapping[str, str]:
-    """The operational state of each port of the fabric, by the machine's name."""
-    with _netlink(fabric) as ports:
-        return {
-            str(found.get_attr("IFLA_IFNAME")): str(found.get_attr("IFLA_OPERSTATE")).lower()
-            for found in ports.get_links()
-        }
-
-
 def _make_bridge(link: Any, mac: str) -> None:
+    from pyroute2.netlink.exceptions import NetlinkError
+
     try:
         link.link(
             "add",
@@ -120,6 +113,8 @@ def _address(link: Any, node: Node) -> None:
 
 
 def _limit(link: Any, name: str, bits_per_s: int | None) -> None:
+    from pyroute2.netlink.exceptions import NetlinkError
+
     index = _index(link, name)
     if bits_per_s is None:
         try:
