@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import os
 import signal
+import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,14 +102,21 @@ async def _serve(config: Config, agent: Agent) -> None:
         ssl_cert_reqs=ssl.CERT_REQUIRED,
         **common,
     )
-    config.socket.unlink(missing_ok=True)
-    local = uvicorn.Config(app, uds=str(config.socket), http=access.LocalHttp, **common)
+    local = uvicorn.Config(app, http=access.LocalHttp, **common)
     servers = [_Server(fleet), _Server(local)]
     _stop_on_signals(servers)
-    os.umask(0o077)  # The local socket is for root alone.
     keeping = asyncio.create_task(agent.guests.keep())
-    await asyncio.gather(*(server.serve() for server in servers))
+    await asyncio.gather(servers[0].serve(), servers[1].serve(sockets=[_local_socket(config.socket)]))
     keeping.cancel()
+
+
+def _local_socket(path: Path) -> socket.socket:
+    """For root alone: made by us, because uvicorn opens a socket of its own making to everybody."""
+    path.unlink(missing_ok=True)
+    local = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    local.bind(str(path))
+    path.chmod(0o600)
+    return local
 
 
 def _stop_on_signals(servers: list[_Server]) -> None:

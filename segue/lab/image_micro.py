@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from segue.lab import cpio, kernel, packages
+from segue.lab import cachefill, cpio, guest_services, initrd, kernel, packages
 
-PACKAGES: Final = ("linux-image-cloud-amd64", "busybox-static", "redis-server", "gcc", "libc6-dev", "zstd")
+PACKAGES: Final = (*initrd.PACKAGES, *guest_services.PACKAGES, "redis-server")
 MODULES: Final = ("virtio_net", "virtio_blk", "virtio_rng", "evdev", "button")
-SOURCES: Final = ("main.c", "serve.c", "dirty.c", "guest.h")
 REDIS: Final = "usr/bin/redis-server"
 LIBRARIES: Final = "lib/x86_64-linux-gnu"
 LOADER: Final = "lib64/ld-linux-x86-64.so.2"
 
-FREE_BYTES: Final = 800 << 20
-"""Unpacked packages take 350 MB, the image 60 MB."""
+FREE_BYTES: Final = 600 * cachefill.MIB
+"""The unpacked packages take 350 MiB, the image 80 MiB."""
 
 DESCRIPTION: Final[dict[str, Any]] = {
     "name": "micro",
@@ -32,49 +29,26 @@ DESCRIPTION: Final[dict[str, Any]] = {
 }
 
 
-def build(work: Path, out: Path, files: Path, on_progress: Callable[[str], None]) -> None:
-    root = work / "root"
-    on_progress("micro: fetching the kernel, busybox and redis")
+def build(root: Path, out: Path, files: Path) -> None:
+    """Make the image in `out`; `root` is a folder to work in, `files` are those that go into the guest."""
     packages.unpack(root, PACKAGES)
-    on_progress("micro: compiling the guest's services")
-    _compile(root, files)
     kernel.unpack(root, out / "vmlinux")
     (out / "initrd").write_bytes(_initrd(root, files))
 
 
-def _compile(root: Path, files: Path) -> None:
-    for name in SOURCES:
-        (root / "tmp" / name).write_bytes((files / name).read_bytes())
-    sources = [f"/tmp/{name}" for name in SOURCES if name.endswith(".c")]
-    packages.run_in(root, "/usr/bin/gcc", "-O2", "-static", "-Wall", "-o", "/tmp/segue-guest", *sources)
-
-
 def _initrd(root: Path, files: Path) -> bytes:
-    archive = cpio.Archive()
-    for name in ("dev", "proc", "sys", "etc", "tmp", "run"):
-        archive.folder(name)
-    archive.console("dev/console")
-    archive.file("init", (files / "init").read_bytes(), 0o755)
+    archive = initrd.begin(root, files / "init", MODULES, ("dev", "proc", "sys", "etc", "tmp", "run"))
     archive.file("etc/redis.conf", (files / "redis.conf").read_bytes())
-    for number, (name, data) in enumerate(kernel.modules(root, MODULES).items()):
-        archive.file(f"modules/{number:02}-{name}.ko", data)
-    _add_busybox(archive, root / "usr/bin/busybox")
-    archive.file("bin/segue-guest", (root / "tmp/segue-guest").read_bytes(), 0o755)
+    archive.file("bin/segue-guest", guest_services.program(root), 0o755)
     _add_redis(archive, root)
     return archive.finish()
-
-
-def _add_busybox(archive: cpio.Archive, busybox: Path) -> None:
-    archive.file("bin/busybox", busybox.read_bytes(), 0o755)
-    listed = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True, timeout=30)
-    for name in set(listed.stdout.split()) - {"busybox"}:
-        archive.link(f"bin/{name}", "busybox")
 
 
 def _add_redis(archive: cpio.Archive, root: Path) -> None:
     """Add the server, the loader and every library that the loader finds for it."""
     archive.file("bin/redis-server", (root / REDIS).read_bytes(), 0o755)
     archive.file(LOADER, (root / LOADER).read_bytes(), 0o755)
-    listed = packages.run_in(root, f"/{LOADER}", "--list", f"/{REDIS}")
+    packages.run_in(root, f"/{initrd.BUSYBOX}", "sh", "-c", f"/{LOADER} --list /{REDIS} >/tmp/libraries")
+    listed = (root / "tmp/libraries").read_text(encoding="utf-8")
     for library in sorted(set(re.findall(r"=> (/\S+)", listed)) - {f"/{LOADER}"}):
         archive.file(f"{LIBRARIES}/{Path(library).name}", (root / library[1:]).read_bytes(), 0o755)

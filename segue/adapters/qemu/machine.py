@@ -188,7 +188,10 @@ def _identity(user: str) -> dict[str, object]:
 
 def _make_folder(places: Places, user: str) -> None:
     entry = pwd.getpwnam(user)
-    places.folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+    places.folder.parent.mkdir(parents=True, exist_ok=True)
+    places.folder.parent.chmod(0o711)  # QEMU's user passes through, whatever the agent's umask is.
+    places.folder.mkdir(exist_ok=True)
+    places.folder.chmod(0o750)
     os.chown(places.folder, entry.pw_uid, entry.pw_gid)
     for stale in (places.monitor, places.console, places.guest_agent):
         stale.unlink(missing_ok=True)

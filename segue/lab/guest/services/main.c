@@ -98,7 +98,7 @@ static void http_main(int port) {
 
     if (gethostname(name, sizeof name) < 0) die("gethostname");
     name[sizeof name - 1] = 0;
-    snprintf(page_text, sizeof page_text, "segue-micro %s\n", name);
+    snprintf(page_text, sizeof page_text, "segue guest %s\n", name);
     serve(port, http, NULL, 0);
 }
 
@@ -126,13 +126,13 @@ static int listens(int port) {
     return answer;
 }
 
-/* Says the word the lab waits for, once every TCP port named takes connections. */
-static void ready(int count, char **ports) {
+/* Says the words the lab waits for, once every TCP port named takes connections. */
+static void ready(const char *name, int count, char **ports) {
     int i;
 
     for (i = 0; i < count; i++)
         while (!listens(atoi(ports[i]))) poll(NULL, 0, 10);
-    printf("segue-micro ready\n");
+    printf("%s ready\n", name);
 }
 
 int main(int argc, char **argv) {
@@ -144,9 +144,9 @@ int main(int argc, char **argv) {
     else if (strcmp(name, "http") == 0) http_main(atoi(argv[2]));
     else if (strcmp(name, "dirty") == 0) dirty_main(atoi(argv[2]), argc > 3 ? argv[3] : "");
     else if (strcmp(name, "power") == 0) power(argv[2]);
-    else if (strcmp(name, "ready") == 0) ready(argc - 2, argv + 2);
+    else if (strcmp(name, "ready") == 0) ready(argv[2], argc - 3, argv + 3);
     else {
-        fprintf(stderr, "usage: segue-guest udp-echo|tcp-echo|http|dirty PORT | power DEVICE | ready PORT...\n");
+        fprintf(stderr, "usage: segue-guest udp-echo|tcp-echo|http|dirty PORT | power DEVICE | ready NAME PORT...\n");
         return 2;
     }
     return 0;
