@@ -19,6 +19,7 @@ have been heard (`Start.peers_highest`, `PeerEpoch`).
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from segue.model.handoff import (
     MESSAGES,
@@ -50,6 +51,7 @@ from segue.model.handoff import (
 
 __all__ = [
     "MESSAGES",
+    "TAKEOVER_STEP",
     "Ask",
     "Begin",
     "Boot",
@@ -74,9 +76,13 @@ __all__ = [
     "Start",
     "Token",
     "Withdraw",
+    "claim",
     "pending",
     "react",
 ]
+
+# A grant on its way may still make another host write one epoch more, and handing it back one more again.
+TAKEOVER_STEP: Final = 3
 
 
 def react(token: Token, event: Event, copy: Copy, sender: str = "") -> Reaction:
@@ -109,6 +115,15 @@ def pending(token: Token, copy: Copy) -> tuple[Effect, ...]:
             return (Send(token.peer, Grant(token.epoch, token.migration)),)
         case Phase.INCOMING:
             return (Send(token.peer, Ask(token.epoch, token.migration)),)
+
+
+def claim(token: Token, copy: Copy) -> int:
+    """The highest epoch at which this host runs the guest, or could with a grant that is on its way to it.
+
+    The decider collects this from every other host before it tells a fencing (`PeerFenced.highest`). A target
+    with a copy counts for one more than its journal; GiveUp drops the copy and with it that claim.
+    """
+    return token.epoch + (token.phase is Phase.INCOMING and copy is not Copy.NONE)
 
 
 def _on_message(token: Token, message: Message, copy: Copy, sender: str) -> Reaction:
@@ -274,14 +289,14 @@ def _on_peer_fenced(token: Token, event: PeerFenced, copy: Copy) -> Reaction:
     if not event.proof:
         return _refuse(token, "a fencing counts only with its proof")
     if event.highest > token.epoch:
-        return _refuse(token, f"epoch {event.highest} is known, this host has only seen {token.epoch}")
+        return _refuse(token, f"epoch {event.highest} is claimed, this host has only seen {token.epoch}")
     if event.peer != token.peer:
         return Reaction(token)
     if token.phase is Phase.OFFERED:
         return Reaction(_owner_again(token), _resume_if_whole(copy))
     if copy is not Copy.NONE:
         return Reaction(token, (Discard(),), again=True)
-    return Reaction(Token(Phase.OWNER, token.epoch + 1, "", token.migration))
+    return Reaction(Token(Phase.OWNER, token.epoch + TAKEOVER_STEP, "", token.migration))
 
 
 def _on_peer_epoch(token: Token, event: PeerEpoch, copy: Copy) -> Reaction:
