@@ -111,7 +111,7 @@ class Runner(Generic[R]):
             except Exception as error:  # noqa: BLE001 - the journal decides, never the exception
                 if not self._released():
                     await self._turn_back(error)
-                log.warning("the handoff is not confirmed yet", error=str(error))
+                log.warning("the handoff is not confirmed yet", error=repr(error))
             await self._clock.rest(pause_s)
             pause_s = min(pause_s * 2, RETRY_MOST_S)
 
@@ -149,7 +149,7 @@ class Runner(Generic[R]):
                 return await act(self._run)
             except Exception as error:  # noqa: BLE001 - retried for as long as it takes
                 tried += 1
-                log.warning("step failed, trying again", step=name, error=str(error), tried=tried)
+                log.warning("step failed, trying again", step=name, error=repr(error), tried=tried)
                 if tries is not None and tried >= tries:
                     return None
             await self._clock.rest(pause_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import structlog
 
@@ -17,21 +18,36 @@ log = structlog.get_logger()
 ACTIVE = frozenset({"setup", "active", "pre-switchover", "device", "cancelling"})
 FREE_SPEED = 1 << 50
 """QEMU's own default cap is 128 MiB/s; this is no cap."""
-DOWNTIME_LIMIT_MS = 1
-"""With the switch-over held this only decides how eagerly QEMU re-reads the dirty bitmap."""
+SYNC_BELOW_BYTES = 1 << 20
+"""While a new round is wanted QEMU re-reads the dirty bitmap as soon as less than this is left."""
+QUIET_S = 0.004
+"""No new round for this long: QEMU has seen that none is wanted any more (it looks every 100 ms)."""
+TRICKLE = 10
+"""A bandwidth (bytes/s) at which QEMU sleeps after the first page: it reads the bitmap once, not again."""
+BUSY_BYTES = 2 << 20
+"""A guest that writes more than this between two rounds is followed without a rest."""
+ROUND_S = 2.0
+LOOK_S = 0.01
 
 
 class MemoryCopy:
     """The source's half. The switch-over is held until the guest is stopped by us: QEMU, asked for an
     acknowledgement that no target ever sends, keeps copying; a stopped guest it completes at once, and
-    having seen our stop first it can never start the guest again by itself."""
+    having seen our stop first it can never start the guest again by itself.
+
+    Rounds are asked for one at a time, by a downtime limit above zero and back. A limit that stays above
+    zero would have QEMU re-read the bitmap of an idle guest without a pause, thousands of times a second
+    under its big lock, and the command to stop would wait for that lock (measured: up to 250 ms). Only a
+    guest that writes much is followed that way for 100 ms; there each round has something to send.
+    """
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._status = "none"
         self._rounds = 0
-        self._started_s = time.monotonic()
-        self.completed_at_s = 0.0
+        self._started_s = self._synced_s = time.monotonic()
+        self._dirty_bytes_per_s = 0.0
+        self._bandwidth = FREE_SPEED
         machine.monitor.on_event(self._note)
 
     def _note(self, event: Event) -> None:
@@ -39,11 +55,13 @@ class MemoryCopy:
             self._status = str(event["data"]["status"])
         elif event["event"] == "MIGRATION_PASS":
             self._rounds = int(event["data"]["pass"])
+            self._synced_s = time.monotonic()
 
     async def begin(self, address: str, bandwidth_bytes_per_s: int) -> None:
         """Starts the copy to `address` (host:port); a copy that already goes on is left alone."""
         if await self._refresh() in ACTIVE:
             return
+        self._bandwidth = bandwidth_bytes_per_s or FREE_SPEED
         execute = self._machine.monitor.execute
         names = ("events", "return-path", "switchover-ack", "pause-before-switchover")
         states = {
@@ -57,8 +75,9 @@ class MemoryCopy:
         )
         await execute(
             "migrate-set-parameters",
-            max_bandwidth=bandwidth_bytes_per_s or FREE_SPEED,
-            downtime_limit=DOWNTIME_LIMIT_MS,
+            max_bandwidth=self._bandwidth,
+            downtime_limit=0,
+            avail_switchover_bandwidth=SYNC_BELOW_BYTES * 1000,
             # We announce at the moment of our choice; QEMU's own rounds follow.
             announce_initial=20,
             announce_step=50,
@@ -74,34 +93,81 @@ class MemoryCopy:
 
     async def rounds(self, within_s: float) -> AsyncIterator[Progress]:
         """A sample at the end of each round, and at least every `within_s` seconds."""
-        seen = -1
+        busy = False
         while True:
-            seen = await self._next_round(seen, within_s)
+            async for sample in self._drained(within_s):
+                yield sample
+            found_bytes = await (self._follow_closely() if busy else self._one_round())
+            if not busy:
+                async for sample in self._drained(within_s):
+                    yield sample
+            busy = found_bytes > BUSY_BYTES
             yield await self.sample()
 
-    async def _next_round(self, seen: int, within_s: float) -> int:
-        def moved() -> bool:
-            return self._rounds != seen or self._status not in ACTIVE
+    async def _drained(self, within_s: float) -> AsyncIterator[Progress]:
+        """Until all that is known to be dirty has been sent; meanwhile a sample every `within_s`."""
+        shown_s = time.monotonic()
+        while (sample := await self._query()).remaining_bytes > 0 or sample.total_bytes == 0:
+            if time.monotonic() - shown_s >= within_s:
+                shown_s = time.monotonic()
+                yield sample
+            await self._pause(LOOK_S)
 
+    async def _one_round(self) -> int:
+        """Has QEMU read the dirty bitmap once; the bytes that the guest had written since the last time."""
+        execute = self._machine.monitor.execute
+        before, last_s = self._rounds, self._synced_s
+        await execute("migrate-set-parameters", downtime_limit=1, max_bandwidth=TRICKLE)
+        await self._machine.monitor.until(lambda: self._rounds > before or self._ended, within_s=ROUND_S)
+        found = (await self._query()).remaining_bytes
+        self._dirty_bytes_per_s = found / max(self._synced_s - last_s, 1e-3)
+        await execute("migrate-set-parameters", downtime_limit=0, max_bandwidth=self._bandwidth)
+        return found
+
+    async def _follow_closely(self) -> int:
+        """Round upon round for about 100 ms, so that little is left at the end; the bytes that are."""
+        execute = self._machine.monitor.execute
+        before, begun_s = self._rounds, time.monotonic()
+        await execute("migrate-set-parameters", downtime_limit=1)
+        await self._machine.monitor.until(lambda: self._rounds > before or self._ended, within_s=ROUND_S)
+        await execute("migrate-set-parameters", downtime_limit=0)
+        while time.monotonic() - begun_s < ROUND_S:
+            seen = self._rounds
+            await self._pause(QUIET_S)
+            if self._rounds == seen:
+                break
+        return BUSY_BYTES + 1
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits, but not for a copy that has ended."""
         try:
-            await self._machine.monitor.until(moved, within_s=within_s)
+            await self._machine.monitor.until(lambda: self._ended, within_s=seconds)
         except TimeoutError:
-            return seen
-        if self._status not in ACTIVE:
-            raise await self._ended_early()
-        return self._rounds
+            return
+        raise await self._ended_early()
+
+    @property
+    def _ended(self) -> bool:
+        return self._status not in ACTIVE
 
     async def sample(self) -> Progress:
-        """Where the copy stands now."""
+        """Where the copy stands now; what the guest wrote since the last round is estimated."""
+        known = await self._query()
+        unseen = self._dirty_bytes_per_s * (time.monotonic() - self._synced_s)
+        return replace(
+            known,
+            remaining_bytes=known.remaining_bytes + int(min(unseen, known.total_bytes)),
+            dirty_bytes_per_s=self._dirty_bytes_per_s,
+        )
+
+    async def _query(self) -> Progress:
         info = await self._machine.monitor.execute("query-migrate")
         ram = info.get("ram", {})
-        page = int(ram.get("page-size", 4096))
         return Progress(
             round=int(ram.get("dirty-sync-count", 0)),
             total_bytes=int(ram.get("total", 0)),
             remaining_bytes=int(ram.get("remaining", 0)),
             transferred_bytes=int(ram.get("transferred", 0)),
-            dirty_bytes_per_s=float(ram.get("dirty-pages-rate", 0)) * page,
             link_bytes_per_s=float(ram.get("mbps", 0.0)) * 125_000,
             elapsed_s=time.monotonic() - self._started_s,
         )
