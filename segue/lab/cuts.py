@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from segue.errors import Kind, Refused
 from segue.lab import nodes
+from segue.lab.nodes import Role
 
 TABLE: Final = {"family": "bridge", "name": "segue_cuts"}
 CHAIN: Final = {"family": "bridge", "table": "segue_cuts", "name": "forward"}
@@ -25,7 +26,9 @@ def parse(text: str) -> str:
             todo="Write `host1` or `host1--host2`.",
             kind=Kind.USAGE,
         )
-    found = sorted(nodes.parse(end) for end in ends)
+    found = sorted(
+        (nodes.parse(end) for end in ends), key=lambda node: (node.role is Role.CLIENT, node.number)
+    )
     if nodes.FABRIC in found:
         raise Refused(
             what="cannot cut the fabric",

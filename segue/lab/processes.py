@@ -53,7 +53,8 @@ def inside(pid: int) -> list[int]:
 
 def mounts() -> str:
     """The mounts of every process, each mount namespace once."""
-    one_of_each = {_namespace(pid, "mnt"): pid for pid in _pids()}
+    # A zombie has no namespace any more and cannot be asked.
+    one_of_each = {found: pid for pid in _pids() if (found := _namespace(pid, "mnt"))}
     return "\n".join(_read(pid, "mountinfo").decode(errors="replace") for pid in one_of_each.values())
 
 
@@ -110,7 +111,7 @@ def _pids() -> Iterator[int]:
 def _read(pid: int, name: str) -> bytes:
     try:
         return Path(f"/proc/{pid}/{name}").read_bytes()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+    except OSError:  # it has ended, and the kernel has a different number for each moment of an end
         return b""
 
 

@@ -12,7 +12,7 @@ from segue.errors import Kind, Refused
 from segue.lab import processes
 from segue.lab.places import Places
 
-FOLLOW_LIMIT_S: Final = 2.0
+FOLLOW_LIMIT_S: Final = 1.0
 ROUNDS: Final = 3
 
 

@@ -5,6 +5,7 @@ Every interface is born inside the lab's own network namespaces, so that none ca
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -15,7 +16,7 @@ from segue.lab.nodes import Node, Role
 
 UPLINK: Final = "uplink0"
 NO_PREFIX_ROUTE: Final = 0x200
-ADDR_GEN_NONE: Final = 1
+TC_ROOT: Final = 0xFFFFFFFF
 TICK_S: Final = 0.004
 BURST_BYTES_MIN: Final = 128 << 10
 
@@ -118,13 +119,20 @@ def _limit(link: Any, name: str, bits_per_s: int | None) -> None:
     index = _index(link, name)
     if bits_per_s is None:
         try:
-            link.tc("del", index=index, root=True)
+            link.tc("del", index=index, parent=TC_ROOT)
         except NetlinkError as error:
-            if error.code not in (2, 22):  # ENOENT, EINVAL: there was no limit
+            if error.code != errno.ENOENT:  # there was no limit
                 raise
         return
     burst = max(BURST_BYTES_MIN, int(bits_per_s / 8 * TICK_S))
-    link.tc("replace", "tbf", index=index, rate=f"{bits_per_s}bit", burst=burst, latency="50ms")
+    try:
+        link.tc("replace", "tbf", index=index, rate=f"{bits_per_s}bit", burst=burst, latency="50ms")
+    except NetlinkError as error:
+        raise Refused(
+            what=f"cannot limit the link of {name}",
+            why=f"the kernel has no token bucket: {error}",
+            todo="Use a kernel with CONFIG_NET_SCH_TBF, or load sch_tbf.",
+        ) from error
 
 
 def _unplug(ports: Any, name: str) -> None:
