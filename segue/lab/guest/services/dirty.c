@@ -10,9 +10,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/sysinfo.h>
 #include <time.h>
 
-enum { PAGE_BYTES = 4096, WORDS = PAGE_BYTES / 8, TICK_MS = 5, SLICE_MS = 20, DEFAULT_BYTES = 32 << 20 };
+enum { PAGE_BYTES = 4096, WORDS = PAGE_BYTES / 8, TICK_MS = 5, SLICE_MS = 20 };
+enum { DEFAULT_BYTES = 32 << 20, SPARE_BYTES = 24 << 20 };
 
 static uint64_t *pages;
 static uint64_t *counts;
@@ -75,12 +77,19 @@ static void *fresh(size_t bytes) {
     return memory == MAP_FAILED ? NULL : memory;
 }
 
+/* The kernel promises more than it has, so what is free is asked for first. */
+static int has_free(uint64_t bytes) {
+    struct sysinfo memory;
+
+    return sysinfo(&memory) == 0 && bytes + SPARE_BYTES < (uint64_t)memory.freeram * memory.mem_unit;
+}
+
 /* A size that the guest has no memory for leaves the old working set as it was. */
 static int set_size(uint64_t bytes) {
     size_t page, total = bytes / PAGE_BYTES;
     uint64_t *new_pages, *new_counts;
 
-    if (total == 0) return 0;
+    if (total == 0 || !has_free(bytes)) return 0;
     new_pages = fresh(total * PAGE_BYTES);
     new_counts = fresh(total * sizeof *counts);
     if (new_pages == NULL || new_counts == NULL) {

@@ -102,14 +102,26 @@ static void http_main(int port) {
     serve(port, http, NULL, 0);
 }
 
-/* The ACPI power button is an input device; init does the rest, in order, as on `poweroff`. */
-static void power(const char *device) {
+/* The ACPI power button is one of the input devices; the program named puts the guest's services down in order. */
+static void power(const char *program) {
+    struct pollfd devices[8];
     struct input_event event;
-    int fd = open(device, O_RDONLY | O_CLOEXEC);
+    char path[32];
+    int i, count = 0;
 
-    if (fd < 0) die(device);
-    while (read(fd, &event, sizeof event) == sizeof event)
-        if (event.type == EV_KEY && event.code == KEY_POWER && event.value == 1) kill(1, SIGUSR2);
+    for (i = 0; i < 8; i++) {
+        snprintf(path, sizeof path, "/dev/input/event%d", i);
+        devices[count].fd = open(path, O_RDONLY | O_CLOEXEC);
+        devices[count].events = POLLIN;
+        if (devices[count].fd >= 0) count++;
+    }
+    if (count == 0) die("/dev/input");
+    while (poll(devices, count, -1) > 0)
+        for (i = 0; i < count; i++)
+            if (devices[i].revents && read(devices[i].fd, &event, sizeof event) == sizeof event)
+                if (event.type == EV_KEY && event.code == KEY_POWER && event.value == 1)
+                    execl(program, program, NULL);
+    die(program);
 }
 
 static int listens(int port) {
@@ -146,7 +158,7 @@ int main(int argc, char **argv) {
     else if (strcmp(name, "power") == 0) power(argv[2]);
     else if (strcmp(name, "ready") == 0) ready(argv[2], argc - 3, argv + 3);
     else {
-        fprintf(stderr, "usage: segue-guest udp-echo|tcp-echo|http|dirty PORT | power DEVICE | ready NAME PORT...\n");
+        fprintf(stderr, "usage: segue-guest udp-echo|tcp-echo|http|dirty PORT | power PROGRAM | ready NAME PORT...\n");
         return 2;
     }
     return 0;
