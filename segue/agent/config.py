@@ -40,6 +40,8 @@ class Config:
     qemu_user: str = "segue-qemu"
     memory_reserve_bytes: int = 512 << 20
     """Memory that guests never get: the host's own system and this agent."""
+    failpoints: Path | None = None
+    """Only for rehearsals in the lab: see agent/failpoints.py."""
     peers: dict[str, str] = field(default_factory=dict)
 
     def peer_address(self, name: str) -> str:

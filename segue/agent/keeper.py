@@ -182,8 +182,10 @@ class Keeper:
 
     def _write(self, token: Token) -> None:
         if token != self.token:
+            self._services.failpoints.hit(f"before {token.phase}")
             self._services.journal.put_token(self.uuid, token)
             self.token = token
+            self._services.failpoints.hit(f"after {token.phase}")
 
     async def _carry_out(
         self, effect: Effect, sender: str, replies: list[Message], others: list[Send]

@@ -27,6 +27,7 @@ from segue.adapters.store.journal import Journal
 from segue.agent import access, api_peer, api_user
 from segue.agent.app import Agent, show_bad_input, show_bug, show_error
 from segue.agent.config import Config
+from segue.agent.failpoints import Failpoints
 from segue.agent.guests import Guests
 from segue.agent.migrations import Migrations
 from segue.agent.notices import Notices
@@ -51,6 +52,7 @@ async def serve(config: Config) -> None:
             peers={name: peer.PeerClient(session, name, url) for name, url in config.peers.items()},
             capabilities=await capabilities.ask(config.run_dir),
             notices=Notices(),
+            failpoints=Failpoints(config.failpoints),
         )
         guests = Guests(services)
         agent = Agent(services, guests, Migrations(services, guests))

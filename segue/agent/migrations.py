@@ -150,7 +150,9 @@ class Migrations:
         custody = SourceCustody(self._services, keeper, migration.target, migration.id, record.doubt)
         network = SourceNetwork(self._services, keeper)
         run = wire(keeper.guest_here(), SourceGuest(keeper), network, peer, custody, record, RealClock())
-        runner = migrate.runner(run, Marks(self._services.journal, migration.id))
+        runner = migrate.runner(
+            run, Marks(self._services.journal, migration.id, self._services.failpoints.hit)
+        )
         self._runners[migration.id] = runner
         keeper.in_saga, keeper.confirmed_at_s = True, 0.0
         task = asyncio.create_task(self._carry_out(keeper, runner, run), name=f"migration {migration.id}")

@@ -10,6 +10,7 @@ from segue.adapters.peer import PeerClient
 from segue.adapters.qemu.capabilities import Capabilities
 from segue.adapters.store.journal import Journal
 from segue.agent.config import Config
+from segue.agent.failpoints import Failpoints
 from segue.agent.notices import Notices
 from segue.errors import Kind, Refused
 
@@ -25,6 +26,7 @@ class Services:
     peers: dict[str, PeerClient]
     capabilities: Capabilities
     notices: Notices
+    failpoints: Failpoints
 
     def peer(self, name: str) -> PeerClient:
         """The client of a peer. Raises Refused for a host that is not in the configuration."""

@@ -15,8 +15,25 @@ from typer.main import get_command
 from segue.errors import Kind, SegueError
 
 # Imported only when used: most of them would slow down every command by what they import.
-SUB_APPS: Final = {"agent": "segue.cli.agent", "lab": "segue.cli.lab"}
-EXIT_CODES: Final = {Kind.USAGE: 2}
+SUB_APPS: Final = {
+    "agent": "segue.cli.agent",
+    "host": "segue.cli.host",
+    "lab": "segue.cli.lab",
+    "migrate": "segue.cli.migrate",
+    "migration": "segue.cli.migration",
+    "probe": "segue.cli.probe",
+    "vm": "segue.cli.vm",
+}
+EXIT_CODES: Final = {
+    Kind.USAGE: 2,
+    Kind.NOT_FOUND: 3,
+    Kind.POLICY: 4,
+    Kind.CONFLICT: 4,
+    Kind.TIMEOUT: 5,
+    Kind.AUTH: 6,
+    Kind.UNREACHABLE: 8,
+}
+CONSEQUENCE_CODES: Final = {"aborted": 1, "unsettled": 7, "in_doubt": 9}
 
 
 class LazyGroup(TyperGroup):
@@ -46,7 +63,7 @@ def main() -> int:
         app()
     except SegueError as error:
         _show(error)
-        return EXIT_CODES.get(error.kind, 1)
+        return CONSEQUENCE_CODES.get(error.consequence, EXIT_CODES[error.kind])
     return 0
 
 

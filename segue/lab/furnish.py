@@ -80,6 +80,7 @@ def _agent(node: Node, everybody: Sequence[Node]) -> str:
         'images_dir = "/srv/segue/images"',
         'shared_dir = "/srv/segue/shared"',
         'socket = "/run/segue/agent.sock"',
+        'failpoints = "/run/segue/failpoints"',
         "",
         "[tls]",
         *_tls("host"),

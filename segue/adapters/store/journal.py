@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -163,31 +164,36 @@ class Journal:
 
 
 class Marks:
-    """The saga log of one migration."""
+    """The saga log of one migration; `written` is told of each mark once it is durable."""
 
-    def __init__(self, journal: Journal, migration: str) -> None:
+    def __init__(self, journal: Journal, migration: str, written: Callable[[str], None]) -> None:
         self._journal = journal
         self._migration = migration
+        self._written = written
 
     def begun(self, step: str) -> None:
         """`step` is about to be carried out."""
-        self._journal.mark(self._migration, "begun", step)
+        self._mark("begun", step)
 
     def done(self, step: str) -> None:
         """`step` is complete."""
-        self._journal.mark(self._migration, "done", step)
+        self._mark("done", step)
 
     def undoing(self) -> None:
         """From here on only undos are carried out."""
-        self._journal.mark(self._migration, "undoing", "")
+        self._mark("undoing", "")
 
     def undone(self, step: str) -> None:
         """`step` is taken back."""
-        self._journal.mark(self._migration, "undone", step)
+        self._mark("undone", step)
 
     def marks(self) -> list[tuple[str, str]]:
         """(mark, step) in the order written."""
         return self._journal.marks(self._migration)
+
+    def _mark(self, mark: str, step: str) -> None:
+        self._journal.mark(self._migration, mark, step)
+        self._written(f"{mark} {step}".strip())
 
 
 def _decode(value: bytes, shape: type[T]) -> T:

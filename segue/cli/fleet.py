@@ -1,0 +1,202 @@
+"""The hosts that the CLI knows, and calls to their agents. It decides nothing and keeps nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from segue.errors import CONSEQUENCES, Kind, Refused, SegueError
+
+CALL_S = 30.0
+LAB_CONTEXT = Path(os.environ.get("SEGUE_LAB_DIR", "/var/lib/segue-lab")) / os.environ.get(
+    "SEGUE_LAB_NAME", "lab"
+)
+PLACES = (
+    Path("~/.config/segue/context.toml").expanduser(),
+    Path("/etc/segue/context.toml"),
+    LAB_CONTEXT / "context.toml",
+)
+
+
+@dataclass(frozen=True)
+class Host:
+    """One agent and how to reach it."""
+
+    name: str
+    url: str
+    tls: dict[str, str] = field(default_factory=dict)
+
+    def client(self, within_s: float = CALL_S) -> httpx2.Client:
+        """A client of this agent."""
+        timeout = httpx2.Timeout(within_s, connect=5.0)
+        if self.url.startswith("unix://"):
+            transport = httpx2.HTTPTransport(uds=self.url.removeprefix("unix://"))
+            return httpx2.Client(transport=transport, base_url="http://agent/v1", timeout=timeout)
+        return httpx2.Client(base_url=f"{self.url}/v1", verify=self.context(), timeout=timeout)
+
+    def context(self) -> ssl.SSLContext:
+        """TLS with the operator's certificate. Raises Refused when there is none that can be used."""
+        try:
+            context = ssl.create_default_context(cafile=self.tls.get("ca"))
+            context.load_cert_chain(self.tls["cert"], self.tls["key"])
+        except (KeyError, OSError) as error:
+            raise Refused(
+                what=f"{self.name} cannot be called",
+                why=f"the operator's certificate cannot be used: {error}",
+                todo="Name ca, cert and key under [tls] in the context file.",
+                kind=Kind.AUTH,
+            ) from error
+        return context
+
+    def call(self, method: str, path: str, body: object = None, *, within_s: float = CALL_S) -> Any:
+        """The answer's JSON, or its text. Raises the error that the agent named, or that it cannot be reached."""
+        try:
+            with self.client(within_s) as client:
+                answer = client.request(method, path, json=body)
+        except httpx2.HTTPError as error:
+            raise self.unreachable(error) from error
+        return _read(answer, self.name)
+
+    def events(self, since: int = 0) -> Iterator[dict[str, Any]]:
+        """Events as they come; ends when the connection does."""
+        with self.client(60.0) as client, client.stream("GET", "/events", params={"since": since}) as answer:
+            for line in answer.iter_lines():
+                if line.startswith("data: "):
+                    yield json.loads(line[6:])
+
+    def unreachable(self, error: Exception) -> Refused:
+        """The error of a host that gives no answer."""
+        auth = isinstance(error.__cause__, ssl.SSLError) or "certificate" in str(error).lower()
+        return Refused(
+            what=f"{self.name} {'does not trust this caller' if auth else 'does not answer'}",
+            why=f"{self.url}: {error or type(error).__name__}",
+            todo="Look at the certificates in the context file."
+            if auth
+            else f"Look whether the agent runs on {self.name} and the network to it works.",
+            kind=Kind.AUTH if auth else Kind.UNREACHABLE,
+        )
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """All hosts of the context."""
+
+    hosts: dict[str, Host]
+    path: Path
+
+    def host(self, name: str) -> Host:
+        """Raises Refused for a host that is not there."""
+        if name not in self.hosts:
+            raise Refused(
+                what=f"there is no host {name}",
+                why=f"{self.path} knows: {', '.join(sorted(self.hosts)) or 'none'}",
+                todo="Choose one of them, or add it to the context file.",
+                kind=Kind.NOT_FOUND,
+            )
+        return self.hosts[name]
+
+    def ask_all(self, path: str) -> tuple[dict[str, Any], dict[str, SegueError]]:
+        """The same question to every host at once: (answers, errors) by host."""
+        answers: dict[str, Any] = {}
+        errors: dict[str, SegueError] = {}
+
+        def ask(host: Host) -> None:
+            try:
+                answers[host.name] = host.call("GET", path, within_s=10.0)
+            except SegueError as error:
+                errors[host.name] = error
+
+        with ThreadPoolExecutor(max_workers=16) as pool:
+            list(pool.map(ask, self.hosts.values()))
+        return answers, errors
+
+    def guests(self) -> tuple[list[dict[str, Any]], dict[str, SegueError]]:
+        """Every guest of every host that answers."""
+        answers, errors = self.ask_all("/guests")
+        every = [guest for host in sorted(answers) for guest in answers[host]]
+        return sorted(every, key=lambda guest: guest["name"]), errors
+
+    def find(self, name: str) -> tuple[Host, dict[str, Any]]:
+        """The host that has the guest: its owner where several hold something of it. Raises Refused."""
+        guests, errors = self.guests()
+        found = [guest for guest in guests if guest["name"] == name]
+        rank = {"owner": 0, "offered": 0, "released": 1, "incoming": 2}
+        if found:
+            best = min(found, key=lambda guest: rank.get(guest["phase"], 3))
+            return self.hosts[best["host"]], best
+        unasked = f"; not asked, because they do not answer: {', '.join(sorted(errors))}" if errors else ""
+        raise Refused(
+            what=f"there is no guest {name}",
+            why=f"no host that answers has it{unasked}",
+            todo="`segue vm list` shows all guests.",
+            kind=Kind.UNREACHABLE if errors else Kind.NOT_FOUND,
+        )
+
+    def migration(self, number: str) -> tuple[Host, dict[str, Any]]:
+        """A migration by its id or the beginning of it. Raises Refused."""
+        answers, errors = self.ask_all("/migrations")
+        found = [(h, m) for h, records in answers.items() for m in records if m["id"].startswith(number)]
+        if len(found) == 1:
+            return self.hosts[found[0][0]], found[0][1]
+        raise Refused(
+            what=f"there is no migration {number}"
+            if not found
+            else f"'{number}' is the beginning of several",
+            why=f"not asked: {', '.join(sorted(errors))}"
+            if errors
+            else "no host has a record of just one like that",
+            todo="`segue migration list` shows all.",
+            kind=Kind.NOT_FOUND,
+        )
+
+
+def load() -> Fleet:
+    """The context file: $SEGUE_CONTEXT, or the first that there is. Raises Refused where there is none."""
+    chosen = os.environ.get("SEGUE_CONTEXT")
+    path = Path(chosen) if chosen else next((place for place in PLACES if place.is_file()), None)
+    if path is None or not path.is_file():
+        raise Refused(
+            what="no host is known",
+            why=f"there is no context file: {path or ', '.join(map(str, PLACES))}",
+            todo="Make a lab with `segue lab up`, or write a context file (docs/reference/context.md).",
+            kind=Kind.USAGE,
+        )
+    try:
+        content = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, OSError) as error:
+        raise Refused(
+            what="the context file cannot be read",
+            why=f"{path}: {error}",
+            todo="Correct it.",
+            kind=Kind.USAGE,
+        ) from error
+    tls = content.get("tls", {})
+    return Fleet({name: Host(name, url, tls) for name, url in content.get("hosts", {}).items()}, path)
+
+
+def _read(answer: httpx2.Response, name: str) -> Any:
+    if answer.status_code < 400:
+        kind = answer.headers.get("content-type", "")
+        return answer.json() if kind.startswith("application/json") else answer.text
+    try:
+        problem = answer.json()
+        shape = CONSEQUENCES[problem["title"]]
+        raise shape(
+            what=problem["what"], why=problem["why"], todo=problem["todo"], kind=Kind(problem["kind"])
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise Refused(
+            what=f"{name} gave an answer that was not understood",
+            why=f"{answer.status_code}: {answer.text[:200]}",
+            todo="Run the same version of segue here and there.",
+            kind=Kind.UNREACHABLE,
+        ) from error

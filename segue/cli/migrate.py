@@ -1,0 +1,106 @@
+"""`segue migrate`: moves a running guest, shows its three stages, and says what its client saw."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from segue.cli import fleet, follow, output, values
+from segue.cli.fleet import Host
+from segue.cli.output import Format, Output
+
+app = typer.Typer()
+DETACHED = 130
+
+
+@app.command()
+def migrate(
+    name: Annotated[str, typer.Argument(help="The guest.")],
+    to: Annotated[str, typer.Option(help="The host that it moves to.")],
+    max_blackout: Annotated[str, typer.Option(help="Abort rather than stand still for longer.")] = "300ms",
+    max_preparation: Annotated[str, typer.Option(help="Give up when memory is not copied by then.")] = "1h",
+    bandwidth: Annotated[str, typer.Option(help="Cap for the copy, such as 1gbit or 100MiB; 0: none.")] = "0",
+    probe: Annotated[
+        list[str] | None,
+        typer.Option(help="Watch from here what a client sees: udp:7000, tcp:7001, http:8080, ..."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check and forecast.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Return once it has begun.")] = False,
+    form: Output = Format.TABLE,
+) -> None:
+    """Move a running guest to another host while its clients keep talking to it.
+
+    Examples:
+
+        segue migrate web1 --to host2
+
+        segue migrate web1 --to host2 --max-blackout 50ms --probe udp:7000
+
+        segue migrate web1 --to host2 --dry-run -o json
+
+    Exit code: 0 moved, 1 aborted (it runs on the source), 4 refused, 9 in doubt; see docs/reference/exit-codes.md.
+    """
+    known = fleet.load()
+    host, guest = known.find(name)
+    known.host(to)
+    limits = {
+        "blackout_s": values.duration_s(max_blackout),
+        "preparation_s": values.duration_s(max_preparation),
+        "bandwidth_bytes_per_s": values.rate_bytes_per_s(bandwidth),
+    }
+    wish = {"to": to, "limits": limits}
+    if dry_run:
+        _show_forecast(host.call("POST", f"/guests/{name}/forecast", wish), form)
+        return
+    if detach:
+        _show_begun(host.call("POST", f"/guests/{name}/migrations", wish), form)
+        return
+    _follow(host, guest, wish, probe or [], form)
+
+
+def _follow(host: Host, guest: dict[str, Any], wish: dict[str, Any], probe: list[str], form: Format) -> None:
+    from segue.cli import probing
+
+    with probing.running(guest, probe) as probes:
+        begun = host.call("POST", f"/guests/{guest['name']}/migrations", wish)
+        try:
+            record = follow.watch(host, begun["id"])
+        except KeyboardInterrupt:
+            _say_detached(begun["id"])
+            raise typer.Exit(DETACHED) from None
+        observations = probes.finish()
+    for observation in observations:
+        record = host.call("POST", f"/migrations/{begun['id']}/observations", observation)
+    code = follow.conclude(record)
+    for observation in observations:
+        output.say(probing.sentence(observation))
+    if form is not Format.TABLE:
+        output.show(record, form)
+    raise typer.Exit(code)
+
+
+def _say_detached(number: str) -> None:
+    output.say(f"Detached; the migration goes on.  Watch: segue migration watch {number[:8]}")
+    output.say(f"Take it back (until the handoff): segue migration cancel {number[:8]}")
+
+
+def _show_begun(record: dict[str, Any], form: Format) -> None:
+    row = (record["id"][:8], record["guest"], record["source"], record["target"], record["stage"])
+    output.show(record, form, [row], ("ID", "GUEST", "FROM", "TO", "STAGE"))
+
+
+def _show_forecast(forecast: dict[str, Any], form: Format) -> None:
+    def span(what: str, factor: float, unit: str) -> str:
+        low, high = forecast[f"{what}_low_s"] * factor, forecast[f"{what}_high_s"] * factor
+        return f"{forecast[f'{what}_s'] * factor:.1f} {unit} ({low:.1f} to {high:.1f})"
+
+    rows = [
+        ("total time", span("total", 1, "s")),
+        ("blackout", span("blackout", 1e3, "ms")),
+        ("inside the budget", "yes" if forecast["converges"] else "no"),
+        ("memory held", values.show_bytes(forecast["memory_bytes"])),
+        ("guest writes", f"{values.show_bytes(forecast['dirty_bytes_per_s'])}/s"),
+        ("path", f"{values.show_bytes(forecast['link_bytes_per_s'])}/s"),
+    ]
+    output.show(forecast, form, rows, ("FORECAST", ""))

@@ -1,0 +1,67 @@
+"""`segue migration`: what was moved, what is being moved, and taking it back."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from segue.cli import fleet, follow, output, values
+from segue.cli.output import Format, Output
+
+app = typer.Typer(help="Migrations: list, show, watch, cancel.", no_args_is_help=True)
+Number = Annotated[str, typer.Argument(help="Its id, or the beginning of it.")]
+COLUMNS = ("ID", "GUEST", "FROM", "TO", "STAGE", "STARTED", "TOTAL", "BLACKOUT", "OUTAGE", "NOTE")
+
+
+@app.command("list")
+def list_(form: Output = Format.TABLE) -> None:
+    """Show all migrations, newest first."""
+    answers, errors = fleet.load().ask_all("/migrations")
+    every = sorted((m for records in answers.values() for m in records), key=lambda m: -m["started_s"])
+    output.show(every, form, [_row(record) for record in every], COLUMNS)
+    for name, error in sorted(errors.items()):
+        output.say(f"not asked: {name}: {error.why}")
+
+
+@app.command()
+def show(number: Number, form: Output = Format.YAML) -> None:
+    """Show all that is known of one migration."""
+    record = fleet.load().migration(number)[1]
+    output.show(record, form, [_row(record)], COLUMNS)
+
+
+@app.command()
+def watch(number: Number) -> None:
+    """Follow a migration to its end."""
+    host, record = fleet.load().migration(number)
+    raise typer.Exit(follow.conclude(follow.watch(host, record["id"])))
+
+
+@app.command()
+def cancel(number: Number) -> None:
+    """Take a migration back; possible until the handoff. The guest goes on at the source."""
+    host, record = fleet.load().migration(number)
+    host.call("POST", f"/migrations/{record['id']}/cancel")
+    last = follow.follow(host, record["id"], lambda _: None)
+    follow.conclude(last)
+    raise typer.Exit(0 if last["stage"] == "aborted" else 1)
+
+
+def _row(record: dict[str, Any]) -> tuple[str, ...]:
+    outcome = record["outcome"]
+    started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record["started_s"]))
+    outage = max((seen["longest_gap_s"] for seen in record["observations"]), default=0.0)
+    return (
+        record["id"][:8],
+        record["guest"],
+        record["source"],
+        record["target"],
+        record["stage"],
+        started,
+        f"{outcome['total_s']:.1f} s" if outcome["total_s"] else "",
+        values.show_ms(outcome["blackout_s"]) if outcome["blackout_s"] else "",
+        values.show_ms(outage) if outage else "",
+        record["failure"]["why"] if record["failure"] else "",
+    )

@@ -1,0 +1,52 @@
+"""Data on stdout as table, JSON or YAML; the JSON is the API's own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+
+WIDE = 200
+
+
+class Format(StrEnum):
+    """How data is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+Output = Annotated[Format, typer.Option("-o", "--output", help="How to print it.", envvar="SEGUE_OUTPUT")]
+
+
+def show(data: Any, form: Format, rows: Sequence[Sequence[str]] = (), columns: Sequence[str] = ()) -> None:
+    """Prints `data`; as a table, `rows` under `columns`."""
+    if form is Format.JSON:
+        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+    elif form is Format.YAML:
+        import yaml
+
+        sys.stdout.write(yaml.safe_dump(data, sort_keys=False))
+    else:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        # Where nobody looks, a table is for a pager or grep: it is never folded to a terminal's width.
+        width = None if sys.stdout.isatty() else WIDE
+        Console(highlight=False, width=width).print(table)
+
+
+def say(text: str) -> None:
+    """A message, on stderr, so that stdout stays data."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)

@@ -1,0 +1,97 @@
+"""Runs probes beside a migration, so that its record says what a client saw."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from segue.errors import Kind, Refused
+
+READY_S: Final = 15.0
+AFTER_S: Final = 1.0
+"""The client is watched this much longer, so that a late duplicate is seen too."""
+KINDS: Final = ("udp", "tcp", "http", "redis")
+
+
+class Probes:
+    """Probe processes that watch one guest."""
+
+    def __init__(self, address: str, wanted: list[str]) -> None:
+        self._processes = [self._start(address, wish) for wish in wanted]
+
+    def _start(self, address: str, wish: str) -> subprocess.Popen[str]:
+        kind, _, port = wish.partition(":")
+        if kind not in KINDS or not port.isdigit():
+            raise Refused(
+                what=f"'{wish}' is no probe",
+                why=f"a probe is written KIND:PORT, with a kind of {', '.join(KINDS)}",
+                todo="Write for instance --probe udp:7000.",
+                kind=Kind.USAGE,
+            )
+        place = f"http://{address}:{port}/" if kind == "http" else f"{address}:{port}"
+        argv = [sys.executable, "-m", "segue", "probe", kind, place, "-o", "json"]
+        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def wait_ready(self) -> None:
+        """Returns when each has its first reply. Raises Refused with a probe's own words."""
+        for process in self._processes:
+            assert process.stderr is not None
+            words = []
+            for line in process.stderr:
+                words.append(line.strip())
+                if "ready" in line:
+                    break
+            else:
+                raise Refused(
+                    what="the client's view cannot be measured",
+                    why=" ".join(words) or "the probe ended",
+                    todo="Run this where the guest can be reached, or leave --probe away.",
+                    kind=Kind.UNREACHABLE,
+                )
+
+    def finish(self) -> list[dict[str, Any]]:
+        """Lets them see the end, then asks for their accounts."""
+        if self._processes:
+            time.sleep(AFTER_S)
+        for process in self._processes:
+            process.send_signal(signal.SIGINT)
+        outs = [process.communicate(timeout=READY_S)[0] for process in self._processes]
+        return [json.loads(out) for out in outs]
+
+    def end(self) -> None:
+        """Ends what still runs."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def running(guest: dict[str, Any], wanted: list[str]) -> Iterator[Probes]:
+    """Probes of this guest while the block runs."""
+    addresses = [nic["address"].partition("/")[0] for nic in guest["spec"]["nics"] if nic["address"]]
+    if wanted and not addresses:
+        raise Refused(
+            what=f"{guest['name']} cannot be probed",
+            why="it was created without --address, so nobody here knows where to reach it",
+            todo="Run `segue probe` yourself against its address.",
+        )
+    probes = Probes(addresses[0] if addresses else "", wanted)
+    try:
+        probes.wait_ready()
+        yield probes
+    finally:
+        probes.end()
+
+
+def sentence(seen: dict[str, Any]) -> str:
+    """What a client saw, in one line."""
+    counts = f"{seen['sent']} sent, {seen['lost']} lost, {seen['duplicated']} duplicated"
+    failed = f"{seen['failed']} failed, {seen['broken_connections']} broken connections"
+    return f"client ({seen['probe']} {seen['target']}): outage {seen['longest_gap_s'] * 1e3:.0f} ms, {counts}, {failed}"

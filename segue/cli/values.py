@@ -1,0 +1,77 @@
+"""Durations, sizes and rates as people write them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from segue.errors import Kind, Refused
+
+SECONDS: Final = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+BYTES: Final = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+BYTES_DECIMAL: Final = {
+    "k": 1 << 10,
+    "m": 1 << 20,
+    "g": 1 << 30,
+    "t": 1 << 40,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+}
+BITS_PER_S: Final = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
+SHAPE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)(?:/s)?\s*")
+
+
+def duration_s(text: str) -> float:
+    """'50ms' -> 0.05. Raises Refused."""
+    number, unit = _split(text, "a duration like 50ms, 10s or 5m")
+    if unit not in SECONDS:
+        raise _wrong(text, "a duration like 50ms, 10s or 5m")
+    return number * SECONDS[unit]
+
+
+def size_bytes(text: str) -> int:
+    """'256MiB' -> 268435456. Raises Refused."""
+    number, unit = _split(text, "a size like 256MiB or 4GiB")
+    factor = {**BYTES, **BYTES_DECIMAL}.get(unit)
+    if factor is None:
+        raise _wrong(text, "a size like 256MiB or 4GiB")
+    return int(number * factor)
+
+
+def rate_bytes_per_s(text: str) -> int:
+    """'1gbit' -> 125000000, '100MiB/s' -> 104857600. Raises Refused."""
+    number, unit = _split(text, "a rate like 1gbit or 100MiB")
+    if unit in BITS_PER_S:
+        return int(number * BITS_PER_S[unit] / 8)
+    return size_bytes(text.split("/")[0])
+
+
+def show_bytes(count: float) -> str:
+    """1536 -> '1.5 KiB'."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def show_ms(seconds: float) -> str:
+    """0.0123 -> '12.3 ms'."""
+    return f"{seconds * 1e3:.1f} ms" if seconds < 10 else f"{seconds:.1f} s"
+
+
+def _split(text: str, wanted: str) -> tuple[float, str]:
+    found = SHAPE.fullmatch(text)
+    if found is None:
+        raise _wrong(text, wanted)
+    return float(found[1]), found[2].lower()
+
+
+def _wrong(text: str, wanted: str) -> Refused:
+    return Refused(
+        what=f"'{text}' was not understood",
+        why=f"it is not {wanted}",
+        todo=f"Write it as {wanted}.",
+        kind=Kind.USAGE,
+    )

@@ -1,0 +1,157 @@
+"""`segue vm`: guests as machines: make, show, start, stop, delete, console, recover."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from segue.cli import fleet, output, values
+from segue.cli.output import Format, Output
+from segue.errors import Kind, Refused
+
+app = typer.Typer(help="Virtual machines: create, list, start, stop, console.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="The guest's name.")]
+COLUMNS = ("NAME", "HOST", "STATE", "MEMORY", "VCPUS", "ADDRESS", "NOTE")
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Its name: small letters, digits, hyphens.")],
+    host: Annotated[str, typer.Option(help="Where it starts.")],
+    image: Annotated[str, typer.Option(help="An image of that host's image store.")] = "micro",
+    memory: Annotated[str, typer.Option(help="Such as 256MiB or 4GiB.")] = "256MiB",
+    vcpus: Annotated[int, typer.Option(min=1, max=255)] = 1,
+    cpu: Annotated[str, typer.Option(help="QEMU CPU model; empty: one that every host has.")] = "",
+    address: Annotated[
+        str, typer.Option(help="The guest's address with prefix, such as 10.77.100.1/16.")
+    ] = "",
+    cmdline: Annotated[str, typer.Option(help="Added to the kernel's command line.")] = "",
+    start: Annotated[bool, typer.Option("--start/--no-start", help="Start it at once.")] = True,
+    form: Output = Format.TABLE,
+) -> None:
+    """Create a guest, and start it.
+
+    Example: segue vm create web1 --host host1 --image micro --memory 256MiB --address 10.77.100.1/16
+    """
+    known = fleet.load()
+    taken = [guest for guest in known.guests()[0] if guest["name"] == name]
+    if taken:
+        raise Refused(
+            what=f"cannot create {name}",
+            why=f"{taken[0]['host']} has a guest of that name already",
+            todo="Choose another name.",
+            kind=Kind.CONFLICT,
+        )
+    wish = {
+        "name": name,
+        "image": image,
+        "memory_bytes": values.size_bytes(memory),
+        "vcpus": vcpus,
+        "cpu_model": cpu,
+        "address": address,
+        "cmdline": cmdline,
+        "start": start,
+    }
+    _show([known.host(host).call("POST", "/guests", wish)], form, one=True)
+
+
+@app.command("list")
+def list_(form: Output = Format.TABLE) -> None:
+    """Show every guest of every host.
+
+    Example: segue vm list -o json
+    """
+    guests, errors = fleet.load().guests()
+    _show(guests, form)
+    for name, error in sorted(errors.items()):
+        output.say(f"not asked: {name}: {error.why}")
+    if errors and not guests:
+        raise typer.Exit(8)
+
+
+@app.command()
+def show(name: Name, form: Output = Format.YAML) -> None:
+    """Show all that is known of one guest."""
+    guest = fleet.load().find(name)[1]
+    _show([guest], form, one=True)
+
+
+@app.command()
+def start(name: Name, form: Output = Format.TABLE) -> None:
+    """Start a stopped or crashed guest from its disk."""
+    host, _ = fleet.load().find(name)
+    _show([host.call("POST", f"/guests/{name}/start")], form, one=True)
+
+
+@app.command()
+def stop(
+    name: Name,
+    timeout: Annotated[
+        str, typer.Option(help="How long it may take to shut down; 0s ends it at once.")
+    ] = "30s",
+    form: Output = Format.TABLE,
+) -> None:
+    """Shut a guest down; one that does not in time is ended."""
+    host, _ = fleet.load().find(name)
+    within_s = values.duration_s(timeout)
+    answer = host.call("POST", f"/guests/{name}/stop", {"within_s": within_s}, within_s=within_s + 30)
+    _show([answer], form, one=True)
+
+
+@app.command()
+def delete(name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Delete a stopped guest and its disks."""
+    host, guest = fleet.load().find(name)
+    if not yes:
+        typer.confirm(
+            f"Delete {name} on {host.name} and its {len(guest['spec']['disks'])} disks?", abort=True
+        )
+    host.call("DELETE", f"/guests/{name}")
+    output.say(f"{name} is deleted.")
+
+
+@app.command()
+def console(
+    name: Name,
+    log: Annotated[bool, typer.Option("--log", help="Print what it wrote so far, and end.")] = False,
+) -> None:
+    """Open a guest's serial console; Ctrl-] leaves it."""
+    host, _ = fleet.load().find(name)
+    if log:
+        typer.echo(host.call("GET", f"/guests/{name}/console"), nl=False)
+        return
+    from segue.cli import console as live
+
+    live.attach(host, name)
+
+
+@app.command()
+def recover(
+    name: Name,
+    fenced: Annotated[str, typer.Option(help="The host that you know to be without power.")],
+    host: Annotated[str, typer.Option(help="The host that takes the guest; needed when several could.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    form: Output = Format.TABLE,
+) -> None:
+    """Take a guest back from a host that is lost. It restarts from its disk: `segue vm start`.
+
+    Say this only of a host that is powered off: if it still runs, the guest would run twice.
+    """
+    known = fleet.load()
+    chosen = known.host(host) if host else known.find(name)[0]
+    if not yes:
+        typer.confirm(f"Is {fenced} really without power? {name} may otherwise run twice", abort=True)
+    _show([chosen.call("POST", f"/guests/{name}/recover", {"fenced": fenced})], form, one=True)
+
+
+def _show(guests: list[dict[str, Any]], form: Format, *, one: bool = False) -> None:
+    output.show(guests[0] if one else guests, form, [_row(guest) for guest in guests], COLUMNS)
+
+
+def _row(guest: dict[str, Any]) -> tuple[str, ...]:
+    spec = guest["spec"]
+    addresses = " ".join(nic["address"] or nic["mac"] for nic in spec["nics"])
+    note = guest["reason"] or ("migrating" if guest["phase"] in {"offered", "released", "incoming"} else "")
+    memory = values.show_bytes(spec["memory_bytes"])
+    return guest["name"], guest["host"], guest["state"], memory, str(spec["vcpus"]), addresses, note
