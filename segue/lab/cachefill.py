@@ -54,14 +54,19 @@ def require_space(folder: Path, free_bytes: int, *, what: str) -> None:
         )
 
 
+def _family(final: Path) -> str:
+    """What all versions of one thing share: `base-0123` and `base-4567` have one lock."""
+    return final.name.rpartition("-")[0] or final.name
+
+
 def _half_prefix(final: Path) -> str:
-    return f".half-{final.name}-"
+    return f".half-{_family(final)}-"
 
 
 @contextmanager
 def _only_builder(final: Path, on_progress: Progress, label: str) -> Iterator[None]:
     """A second builder waits and then finds the work done; the lock dies with its holder."""
-    with (final.parent / f".lock-{final.name}").open("w") as file:
+    with (final.parent / f".lock-{_family(final)}").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

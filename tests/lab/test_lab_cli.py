@@ -68,7 +68,7 @@ def test_errors_say_what_why_and_what_to_do(lab: Lab) -> None:
         ("link", *named, "--rate", "fast"): "cannot set a link to fast",
     }.items():
         done = segue(*argv)
-        assert done.returncode in (1, 2), argv
+        assert 0 < done.returncode < 10, argv
         assert done.stdout == ""
         assert text in done.stderr.replace("\n", " ")
         assert "what to do:" in done.stderr

@@ -15,13 +15,18 @@ pytestmark = pytest.mark.lab
 
 
 def reaches(lab: Lab, source: str, target: str) -> bool:
-    return lab.exec(source, ["ping", "-c1", "-W0.3", target]).returncode == 0
+    return lab.exec(source, ["ping", "-c1", "-W5", target]).returncode == 0
+
+
+def silent(lab: Lab, source: str, target: str) -> bool:
+    """A reply takes less than a millisecond, and some more on a busy machine."""
+    return lab.exec(source, ["ping", "-c1", "-W0.3", target]).returncode == 1
 
 
 def test_a_cut_between_two_leaves_the_rest_alone(lab: Lab) -> None:
     lab.cut("host2--host1")
     lab.cut("host1--host2")
-    assert not reaches(lab, "host1", "host2")
+    assert silent(lab, "host1", "host2")
     assert reaches(lab, "host1", "client1")
     assert reaches(lab, "client1", "host2")
     assert [cut.what for cut in lab.status().cuts] == ["host1--host2"]
@@ -33,8 +38,8 @@ def test_a_cut_between_two_leaves_the_rest_alone(lab: Lab) -> None:
 
 def test_a_cut_host_reaches_nobody_and_keeps_its_carrier(lab: Lab) -> None:
     lab.cut("host1")
-    assert not reaches(lab, "host1", "host2")
-    assert not reaches(lab, "client1", "host1")
+    assert silent(lab, "host1", "host2")
+    assert silent(lab, "client1", "host1")
     assert reaches(lab, "client1", "host2")
     assert lab.exec("host1", ["cat", "/sys/class/net/uplink0/carrier"]).stdout == "1\n"
     assert {machine.name: machine.cuts for machine in lab.status().machines}["host1"] == ["host1"]

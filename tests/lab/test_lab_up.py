@@ -72,7 +72,7 @@ def test_the_agent_is_supervised_at_its_priority_and_restarted(lab: Lab) -> None
 
 
 def test_segue_is_installed_with_what_it_imports(lab: Lab) -> None:
-    assert "lab" in said(lab, "client1", "segue", "--help")
+    assert "status" in said(lab, "client1", "segue", "lab", "--help")
     imports = "import aiohttp, cryptography, fastapi, msgspec, pyroute2, qemu.qmp, uvicorn, yaml, segue"
     where = "/usr/lib/segue/app:/usr/lib/segue/site-packages"
     said(lab, "client1", "env", f"PYTHONPATH={where}", "python3", "-P", "-c", imports)
