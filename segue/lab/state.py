@@ -83,9 +83,9 @@ def locked(places: Places, *, create: bool = False) -> Iterator[bool]:
 
 def _lock(top: Path, *, create: bool) -> int | None:
     while True:
-        if create:
-            top.mkdir(parents=True, exist_ok=True)
         try:
+            if create:
+                top.mkdir(parents=True, exist_ok=True)
             fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
             if create:
