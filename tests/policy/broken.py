@@ -1,0 +1,203 @@
+"""Handoffs that are broken on purpose, each by one mistake that somebody could make, to prove the explorer.
+
+An explorer that finds nothing has only shown something if it does find these. Each entry says what the
+mistake is, the budget in which it shows, and what it breaks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from segue.policy import handoff
+from segue.policy.handoff import Copy, Phase, Reaction, Token
+from tests.policy.explorer import doomed, explore, stuck, way_to
+from tests.policy.worlds import Budget, Rules
+
+DOOMED: Final = "nobody can bring the guest to run any more"
+STUCK: Final = "a host stays off, and fencing it does not end the doubt"
+
+
+@dataclass(frozen=True)
+class Mistake:
+    rules: Rules
+    budget: Budget
+    breaks: str
+    hosts: int = 2
+
+
+def counterexample(mistake: Mistake) -> list[str]:
+    """The shortest way to the harm; empty where the explorer finds none."""
+    seen = explore(mistake.budget, mistake.rules, mistake.hosts)
+    if seen.trace:
+        return seen.trace
+    for harm, worlds in ((DOOMED, doomed(seen)), (STUCK, stuck(seen))):
+        if worlds:
+            return [*way_to(seen, worlds[0]), f"BROKEN: {harm}"]
+    return []
+
+
+def target_resumes_before_the_grant(token: Token, copy: Copy) -> tuple[handoff.Effect, ...]:
+    if token.phase is Phase.INCOMING and copy is Copy.COMPLETE:
+        return (handoff.Resume(),)
+    return handoff.pending(token, copy)
+
+
+def source_resumes_on_a_timeout(token: Token, event: handoff.Event, copy: Copy, sender: str) -> Reaction:
+    if isinstance(event, handoff.GiveUp) and token.phase is Phase.RELEASED:
+        return Reaction(replace(token, phase=Phase.OWNER), (handoff.Resume(),))
+    return handoff.react(token, event, copy, sender)
+
+
+def source_forgets_that_it_released(token: Token, event: handoff.Event, copy: Copy, sender: str) -> Reaction:
+    """The classic: no durable decision, so the question after a restart is answered with no."""
+    if isinstance(event, handoff.Ask) and token.phase is Phase.RELEASED:
+        back = Token(Phase.OWNER, token.epoch, "", token.migration)
+        return Reaction(back, (handoff.Send(sender, handoff.Withdraw(event.epoch, event.migration)),))
+    return handoff.react(token, event, copy, sender)
+
+
+def numbers_are_ignored(token: Token, event: handoff.Event, copy: Copy, sender: str) -> Reaction:
+    """Every letter is taken for one of the migration under way."""
+    match event:
+        case handoff.Grant():
+            event = handoff.Grant(token.epoch + 1, token.migration)
+        case handoff.Offer():
+            event = replace(event, epoch=max(event.epoch, token.epoch))
+        case handoff.Withdraw() | handoff.Confirm():
+            event = type(event)(token.epoch, token.migration)
+    return handoff.react(token, event, copy, sender)
+
+
+def epochs_are_ignored(token: Token, event: handoff.Event, copy: Copy, sender: str) -> Reaction:
+    """Migration ids alone: enough against old letters, until a token is handed back within one migration."""
+    match event:
+        case handoff.Grant():
+            event = replace(event, epoch=token.epoch + 1)
+        case handoff.Offer():
+            event = replace(event, epoch=max(event.epoch, token.epoch))
+        case handoff.Withdraw() | handoff.Confirm():
+            event = replace(event, epoch=token.epoch)
+    return handoff.react(token, event, copy, sender)
+
+
+def migrations_are_ignored(token: Token, event: handoff.Event, copy: Copy, sender: str) -> Reaction:
+    """Epochs alone: they do not grow when an offer is taken back."""
+    if isinstance(event, handoff.Ask | handoff.Withdraw | handoff.Grant | handoff.Confirm):
+        event = replace(event, migration=token.migration)
+    return handoff.react(token, event, copy, sender)
+
+
+def old_copy_passes_for_the_new(token: Token, event: handoff.Event, copy: Copy, sender: str) -> Reaction:
+    if isinstance(event, handoff.Offer) and token.phase is Phase.ABSENT:
+        return handoff.react(token, event, Copy.NONE, sender)
+    return handoff.react(token, event, copy, sender)
+
+
+def takeover_before_the_copy_is_gone(token: Token, event: handoff.Event, copy: Copy, sender: str) -> Reaction:
+    if isinstance(event, handoff.PeerFenced) and token.phase in (Phase.RELEASED, Phase.INCOMING):
+        after = handoff.react(token, event, Copy.NONE, sender)
+        return Reaction(after.token, (handoff.Discard(),))
+    return handoff.react(token, event, copy, sender)
+
+
+def takeover_with_the_next_number(token: Token, event: handoff.Event, copy: Copy, sender: str) -> Reaction:
+    reaction = handoff.react(token, event, copy, sender)
+    if isinstance(event, handoff.PeerFenced) and reaction.token.epoch > token.epoch:
+        return Reaction(replace(reaction.token, epoch=token.epoch + 1))
+    return reaction
+
+
+def target_forgets_when_it_gives_up(token: Token, event: handoff.Event, copy: Copy, sender: str) -> Reaction:
+    if isinstance(event, handoff.GiveUp) and token.phase is Phase.INCOMING:
+        return Reaction(Token(Phase.ABSENT, token.epoch), (handoff.Discard(),))
+    return handoff.react(token, event, copy, sender)
+
+
+def target_keeps_a_token_it_cannot_use(
+    token: Token, event: handoff.Event, copy: Copy, sender: str
+) -> Reaction:
+    reaction = handoff.react(token, event, copy, sender)
+    return Reaction(token) if isinstance(event, handoff.Grant) and reaction.token.peer else reaction
+
+
+def old_grant_is_not_answered(token: Token, event: handoff.Event, copy: Copy, sender: str) -> Reaction:
+    if isinstance(event, handoff.Grant) and event.epoch <= token.epoch:
+        return Reaction(token)
+    return handoff.react(token, event, copy, sender)
+
+
+def stopped_source_resumes_by_itself(token: Token, copy: Copy) -> tuple[handoff.Effect, ...]:
+    if token.phase is Phase.OFFERED and copy is Copy.COMPLETE:
+        return (handoff.Resume(),)
+    return handoff.pending(token, copy)
+
+
+def fencing_is_ignored(token: Token, event: handoff.Event, copy: Copy, sender: str) -> Reaction:
+    if isinstance(event, handoff.PeerFenced):
+        return Reaction(token)
+    return handoff.react(token, event, copy, sender)
+
+
+_TWO_JOURNALS: Final = "two journals allow the guest to run"
+_NOT_ALLOWED: Final = "a copy runs where the journal does not allow it"
+_STALE: Final = "a copy resumes that is older than what has run"
+_OLD_OWNER: Final = "A owns epoch 1, but 4 was owned before"
+
+_CALM = Budget()
+_AGAIN = Budget(migrations=2)
+_CRASH_AGAIN = Budget(crashes=1, migrations=2)
+_CRASH_AND_OUTAGE = Budget(crashes=1, deaths=1, outages=1)
+_OUTAGE = Budget(outages=1)
+_OUTAGES = Budget(outages=2)
+_OUTAGE_AGAIN = Budget(outages=1, migrations=2)
+
+MISTAKES: Final[dict[str, Mistake]] = {
+    # Against "never two".
+    "the target resumes before the grant": Mistake(
+        Rules(pending=target_resumes_before_the_grant), _CALM, _NOT_ALLOWED
+    ),
+    "the source resumes on a timeout after its release": Mistake(
+        Rules(react=source_resumes_on_a_timeout), _CALM, _TWO_JOURNALS
+    ),
+    "the source takes its release back when asked": Mistake(
+        Rules(react=source_forgets_that_it_released), _CALM, _TWO_JOURNALS
+    ),
+    "the journal is written after the effects": Mistake(Rules(journal_first=False), _CALM, _NOT_ALLOWED),
+    "a stopped source resumes while its offer stands": Mistake(
+        Rules(pending=stopped_source_resumes_by_itself), _CALM, _STALE
+    ),
+    "neither epochs nor migrations are compared": Mistake(
+        Rules(react=numbers_are_ignored), _CALM, _TWO_JOURNALS
+    ),
+    "epochs are not compared": Mistake(Rules(react=epochs_are_ignored), _CALM, _TWO_JOURNALS),
+    "an old copy passes for the new one": Mistake(
+        Rules(react=old_copy_passes_for_the_new), _CRASH_AGAIN, _STALE
+    ),
+    # Around fencing and reboots.
+    "a takeover is journaled before the old copy is gone": Mistake(
+        Rules(react=takeover_before_the_copy_is_gone), _CRASH_AND_OUTAGE, _STALE
+    ),
+    "a rebooted host starts its guest without asking": Mistake(
+        Rules(hears_after_reboot=False), _OUTAGE, _TWO_JOURNALS
+    ),
+    "a fencing is told when the host has returned": Mistake(Rules(proof_holds=False), _OUTAGE, _TWO_JOURNALS),
+    "the decider forgets what it decided before": Mistake(Rules(remembers=False), _OUTAGES, _OLD_OWNER),
+    "the decider does not ask the third host": Mistake(
+        Rules(asks_everybody=False), _OUTAGE_AGAIN, _TWO_JOURNALS, hosts=3
+    ),
+    "the decider overlooks a grant on its way": Mistake(
+        Rules(counts_grants=False), _OUTAGE_AGAIN, _TWO_JOURNALS, hosts=3
+    ),
+    "a takeover just takes the next epoch": Mistake(
+        Rules(react=takeover_with_the_next_number), _OUTAGE_AGAIN, _TWO_JOURNALS, hosts=3
+    ),
+    # Against "never none".
+    "migrations are not compared": Mistake(Rules(react=migrations_are_ignored), _AGAIN, DOOMED),
+    "a target that gives up forgets": Mistake(Rules(react=target_forgets_when_it_gives_up), _CALM, DOOMED),
+    "a target keeps a token that it cannot use": Mistake(
+        Rules(react=target_keeps_a_token_it_cannot_use), _CALM, DOOMED
+    ),
+    "a repeated grant is not answered": Mistake(Rules(react=old_grant_is_not_answered), _CALM, DOOMED),
+    "a fencing is ignored": Mistake(Rules(react=fencing_is_ignored), _OUTAGE, STUCK),
+}
