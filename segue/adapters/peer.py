@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import aiohttp
 import msgspec
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from segue.errors import CONSEQUENCES, Kind, Refused, SegueError
 from segue.model.handoff import Message
@@ -22,6 +23,8 @@ T = TypeVar("T")
 
 CALL_S = 5.0
 PLACE_S = 60.0
+PATIENT_S = 15.0
+"""An agent that is restarted answers again within seconds; what is safe to repeat is repeated for this long."""
 CLOCK_ROUNDS = 8
 SPEED_PROBE_BYTES = 8 << 20
 
@@ -41,7 +44,9 @@ class PeerClient:
     async def place(self, placement: Placement) -> Landing:
         """Has an empty paused copy made there; the same answer when it is asked again."""
         path = f"/v1/peer/incoming/{placement.guest.uuid}"
-        return msgspec.json.decode(await self._call("PUT", path, placement, within_s=PLACE_S), type=Landing)
+        return msgspec.json.decode(
+            await self._patiently("PUT", path, placement, within_s=PLACE_S), type=Landing
+        )
 
     async def deliver(self, guest: str, message: Message, *, resumed_at_s: float = 0.0) -> Delivery:
         """Delivers a word of the handoff about the guest with this uuid."""
@@ -65,6 +70,7 @@ class PeerClient:
 
     async def clock(self) -> tuple[float, float]:
         """(offset, uncertainty) of the peer's wall clock: Cristian's method, best of several rounds."""
+        await self._patiently("GET", "/v1/peer/clock")
         best = (0.0, float("inf"))
         for _ in range(CLOCK_ROUNDS):
             sent_s = time.time()
@@ -80,6 +86,19 @@ class PeerClient:
         begun_s = time.monotonic()
         await self._call("POST", "/v1/peer/speed", body, within_s=20.0)
         return SPEED_PROBE_BYTES / max(time.monotonic() - begun_s, 1e-6)
+
+    async def _patiently(
+        self, method: str, path: str, body: object = None, *, within_s: float = CALL_S
+    ) -> bytes:
+        async for attempt in AsyncRetrying(
+            stop=stop_after_delay(PATIENT_S),
+            wait=wait_exponential(multiplier=0.1, max=2.0),
+            retry=retry_if_exception_type((ConnectionError, TimeoutError)),
+            reraise=True,
+        ):
+            with attempt:
+                return await self._call(method, path, body, within_s=within_s)
+        raise AssertionError("tenacity ends by an answer or an error")
 
     async def _call(self, method: str, path: str, body: object = None, *, within_s: float = CALL_S) -> bytes:
         data = body if isinstance(body, bytes) or body is None else msgspec.json.encode(body)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response, WebSocket
@@ -69,14 +68,15 @@ async def create(request: Request, wish: CreateGuest) -> Shown:
     agent.guests.demand_free(wish.name)
     guest = await images.specify(agent.services, wish)
     try:
-        return await agent.guests.create(guest, start=wish.start)
+        await agent.guests.create(guest, start=wish.start)
     except BaseException:
         images.remove_disks(agent.services, guest)
         raise
+    return _shown(agent, guest.name)
 
 
 @router.get("/guests/{name}")
-async def guest(request: Request, name: str) -> Shown:
+async def one_guest(request: Request, name: str) -> Shown:
     """One guest."""
     return _shown(agent_of(request), name)
 
@@ -187,5 +187,7 @@ async def events(request: Request, since: int = 0) -> StreamingResponse:
     return StreamingResponse(lines(), media_type="text/event-stream")
 
 
-def _shown(agent: Agent, name: str) -> Any:
-    return agent.guests.by_name(name).shown()
+def _shown(agent: Agent, name: str) -> Shown:
+    shown = agent.guests.by_name(name).shown()
+    assert shown is not None
+    return shown

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 import structlog
+from fastapi.exceptions import RequestValidationError
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
@@ -69,7 +70,8 @@ async def show_bug(request: Request, error: Exception) -> Response:
 
 async def show_bad_input(_request: Request, error: Exception) -> Response:
     """A body or parameter that does not have the documented shape."""
-    details = getattr(error, "errors", list)()
+    assert isinstance(error, RequestValidationError)
+    details = error.errors()
     reasons = "; ".join(f"{'.'.join(map(str, d['loc'][1:]))}: {d['msg']}" for d in details) or str(error)
     problem = Problem(
         status=400,

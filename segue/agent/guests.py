@@ -49,6 +49,8 @@ class Guests:
                     )
             self._keepers[guest.uuid] = keeper
             log.info("guest taken up", guest=guest.name, state=keeper.state(), phase=keeper.token.phase)
+        for uuid in self._services.journal.unsettled_tokens():
+            self.by_uuid(uuid)  # Its guest never came to be here, but its journal waits for an answer.
 
     async def keep(self) -> None:
         """Ticks every keeper for as long as the agent lives."""
@@ -58,13 +60,13 @@ class Guests:
                     await keeper.tick()
                 except (SegueError, OSError, TimeoutError) as error:
                     log.warning("a guest's tick failed", guest=keeper.uuid, error=str(error))
-                if keeper.guest is None and not keeper.in_saga:
+                if keeper.is_over:
                     self._keepers.pop(keeper.uuid, None)
             await asyncio.sleep(TICK_S)
 
     def by_uuid(self, uuid: str) -> Keeper:
         """The keeper of that guest; for one that is not here, a keeper of its tombstone."""
-        return self._keepers.get(uuid) or Keeper(self._services, uuid, None)
+        return self._keepers.setdefault(uuid, Keeper(self._services, uuid, None))
 
     def by_name(self, name: str) -> Keeper:
         """Raises Refused where no such guest is here."""
@@ -90,7 +92,6 @@ class Guests:
         if keeper.guest is None:
             keeper.guest = guest
             self._services.journal.put_guest(guest, keeper.token, "running")
-            self._keepers[guest.uuid] = keeper
 
     def shown(self) -> list[Shown]:
         """All guests as the API shows them."""
@@ -106,7 +107,7 @@ class Guests:
         if name in self.names():
             raise _taken(name, self._services.config.name)
 
-    async def create(self, guest: Guest, *, start: bool) -> Shown | None:
+    async def create(self, guest: Guest, *, start: bool) -> None:
         """A new guest; when its first start fails nothing is left of it."""
         self.demand_free(guest.name)
         compatibility.demand(guest, self.facts(), compatibility.Already())
@@ -122,7 +123,6 @@ class Guests:
         except BaseException:
             await self._unmake(keeper)
             raise
-        return keeper.shown()
 
     async def start(self, keeper: Keeper) -> None:
         """From disk. After a power loss the peers are asked first whether the guest lives elsewhere."""

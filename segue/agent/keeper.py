@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 import structlog
 
@@ -77,6 +79,12 @@ class Keeper:
         if self.landing is not None and not self.landing.is_complete:
             return Copy.PARTIAL
         return Copy.COMPLETE
+
+    @property
+    def is_over(self) -> bool:
+        """True when only the tombstone in the journal is left, and nobody works with it."""
+        over = self.guest is None and self.token.phase in {Phase.ABSENT, Phase.OWNER}
+        return over and not self.in_saga and not self._lock.locked()
 
     def guest_here(self) -> Guest:
         """The guest, for one that this host has more of than a tombstone."""
@@ -339,7 +347,7 @@ def _refused(name: str, why: str) -> Refused:
 _tasks: set[asyncio.Task[None]] = set()
 
 
-def _later(work: object) -> None:
-    task: asyncio.Task[None] = asyncio.ensure_future(work)  # type: ignore[arg-type]
+def _later(work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(work)
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)

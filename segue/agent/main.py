@@ -146,7 +146,7 @@ def _session(config: Config) -> Any:
 def _lock(config: Config) -> TextIO:
     """One agent per journal: two would both believe that they keep these guests."""
     config.state_dir.mkdir(parents=True, exist_ok=True)
-    file = Path(config.state_dir / "agent.lock").open("w")
+    file = Path(config.state_dir / "agent.lock").open("w")  # noqa: SIM115 - held for as long as the agent lives
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

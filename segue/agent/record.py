@@ -57,6 +57,7 @@ class MigrationRecord:
     def remember(self, outcome: Outcome) -> None:
         """See engine/ports.py."""
         self._now = replace(self._now, outcome=outcome)
+        self._journal.note_migration(self._now)
 
     def failed(self, error: Exception) -> None:
         """See engine/ports.py."""

@@ -37,10 +37,11 @@ async def _place(
     services: Services, guests: Guests, keeper: Keeper, placement: Placement, sender: str
 ) -> Landing:
     guest = placement.guest
-    for _ in range(2):  # The first try may have to end a copy of an earlier migration.
+    for _ in range(2):  # The first try may find what is left of an earlier migration, and end it.
         await keeper.tell(Offer(placement.epoch, placement.migration), sender)
-        if keeper.token.phase is Phase.INCOMING:
+        if keeper.token.migration == placement.migration:
             break
+        await keeper.tick()
     token = keeper.token
     if token.phase is not Phase.INCOMING or token.migration != placement.migration:
         raise _occupied(guest, services.config.name, f"it is {token.phase} here at epoch {token.epoch}")

@@ -106,9 +106,10 @@ def conclude(record: dict[str, Any]) -> int:
     outcome, failure = record["outcome"], record["failure"]
     move = f"{record['guest']} {record['source']} -> {record['target']}"
     if record["stage"] == "done":
-        budget = record["limits"]["blackout_s"]
+        budget, blackout_s = record["limits"]["blackout_s"], outcome["blackout_s"]
+        measured = values.show_ms(blackout_s) if blackout_s else "not measured"
         output.say(
-            f"{move}  done  blackout {values.show_ms(outcome['blackout_s'])} (budget {values.show_ms(budget)})  "
+            f"{move}  done  blackout {measured} (budget {values.show_ms(budget)})  "
             f"{values.show_bytes(outcome['transferred_bytes'])} in {outcome['total_s']:.1f} s  "
             f"{outcome['frames_steered']} frames held and forwarded"
         )

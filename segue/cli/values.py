@@ -44,7 +44,7 @@ def rate_bytes_per_s(text: str) -> int:
     number, unit = _split(text, "a rate like 1gbit or 100MiB")
     if unit in BITS_PER_S:
         return int(number * BITS_PER_S[unit] / 8)
-    return size_bytes(text.split("/")[0])
+    return size_bytes(text.split("/", maxsplit=1)[0])
 
 
 def show_bytes(count: float) -> str:

@@ -172,7 +172,7 @@ class Record(Protocol):
         ...
 
     def remember(self, outcome: Outcome) -> None:
-        """Kept with the next write: for the blackout, where every write costs the client."""
+        """Kept without waiting for the disk: for the blackout, where every write costs the client."""
         ...
 
     def failed(self, error: Exception) -> None:

@@ -28,7 +28,7 @@ async def forward_late_frames(run: Run) -> None:
 
 async def retire_source(run: Run) -> None:
     """The source's copy, its tunnel and its tap go; the tombstone in the journal stays."""
-    await run.peer.settled(run.guest.name, run.record.now.id)
+    await run.peer.settled(run.guest.uuid, run.record.now.id)
     await run.network.clear()
     await run.custody.retire()
     _note_times(run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -28,7 +28,7 @@ class Move(StrEnum):
 class Trend:
     """What the rounds so far taught."""
 
-    now: Progress = Progress()
+    now: Progress = field(default_factory=Progress)
     elapsed_s: float = 0.0
     link_bytes_per_s: float = 0.0
     """The fastest the path was ever seen: an idle round sends too little to show its speed."""

@@ -12,8 +12,8 @@ import msgspec
 
 from segue.errors import Refused
 from segue.model.guest import Guest
+from segue.model.handoff import Phase, Token
 from segue.model.migration import Migration
-from segue.model.handoff import Token
 
 T = TypeVar("T")
 
@@ -100,6 +100,12 @@ class Journal:
         row = self._db.execute("select value from token where guest = ?", (guest,)).fetchone()
         return _decode(row[0], Token) if row else Token()
 
+    def unsettled_tokens(self) -> list[str]:
+        """Guests whose token waits for the word of another host."""
+        rows = self._db.execute("select guest, value from token")
+        waiting = {Phase.INCOMING, Phase.RELEASED}
+        return [guest for guest, value in rows if _decode(value, Token).phase in waiting]
+
     def put_token(self, guest: str, token: Token) -> None:
         """The write on which everything rests: durable when it returns."""
         self._put_token(guest, token)
@@ -118,6 +124,14 @@ class Journal:
         value = msgspec.json.encode(migration)
         row = (migration.id, migration.started_s, int(migration.ended), value)
         self._db.execute("insert or replace into migration values (?, ?, ?, ?)", row)
+
+    def note_migration(self, migration: Migration) -> None:
+        """Keeps the record without waiting for the disk: it survives the agent, not a power loss."""
+        self._db.execute("pragma synchronous=off")
+        try:
+            self.put_migration(migration)
+        finally:
+            self._db.execute("pragma synchronous=full")
 
     def prune(self) -> None:
         """Forgets the oldest finished migrations beyond KEEP_MIGRATIONS, and the marks of all finished."""
