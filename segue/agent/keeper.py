@@ -151,6 +151,7 @@ class Keeper:
     async def hear(self, message: Message, sender: str, resumed_at_s: float) -> Delivery:
         """A word from another host's agent."""
         self.heard_s = time.monotonic()
+        self._services.failpoints.hit(f"hears {type(message).__name__.lower()}")
         if isinstance(message, Confirm) and self.in_saga:
             # The saga still forwards frames through our copy's tap; it retires the copy itself.
             self.confirmed_at_s = resumed_at_s

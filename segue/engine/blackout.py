@@ -67,10 +67,15 @@ async def _stop_and_complete(run: Run) -> None:
 
 
 def _note_blackout(run: Run, resumed_at_s: float) -> None:
-    """Both wall clocks, made comparable by the offset that was measured in the preparation."""
+    """Both wall clocks, made comparable by the offset that was measured in the preparation.
+
+    Zero where an agent was restarted in the blackout: then nobody knows one of the two times.
+    """
     outcome = run.record.now.outcome
+    if not resumed_at_s or not outcome.stopped_at_s:
+        return
     resumed_here_s = resumed_at_s - outcome.clock_offset_s
-    blackout_s = resumed_here_s - outcome.stopped_at_s if outcome.stopped_at_s else 0.0
+    blackout_s = resumed_here_s - outcome.stopped_at_s
     timeline = (*outcome.timeline, ("resumed", blackout_s))
     run.record.outcome(
         replace(outcome, resumed_at_s=resumed_here_s, blackout_s=blackout_s, timeline=timeline)

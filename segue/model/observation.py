@@ -43,12 +43,12 @@ class Observation:
     sent: int = 0
     received: int = 0
     lost: int = 0
-    """Without any reply when the probe ended."""
+    """Without the right reply when the probe ended."""
     duplicated: int = 0
     reordered: int = 0
     """Replies that came after the reply to something sent later (RFC 4737, type-P-reordered)."""
     failed: int = 0
-    """Wrong replies, and requests without a reply in time. The lost packets of udp are not in it."""
+    """Requests with a wrong reply or none in time, so as many as lost; udp: only packets that came back changed."""
     retried: int = 0
     """Repetitions of requests whose connection broke."""
     broken_connections: int = 0

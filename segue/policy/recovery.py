@@ -75,8 +75,10 @@ def _one_journal(known: _Side, unread: _Side) -> Ruling:
         return _wait(f"the {unread.name}'s journal cannot be read, and the {known.name} has no power")
     if token.phase is Phase.OWNER:
         return Ruling(Verdict.NOTHING, f"the {known.name} owns the guest at epoch {token.epoch}")
-    if token.phase is Phase.OFFERED:
+    if token.phase is Phase.OFFERED and unread.dead:
         return Ruling(known.resume, f"the {known.name} never released the guest")
+    if token.phase is Phase.OFFERED:
+        return Ruling(Verdict.NOTHING, f"the {known.name} never released the guest and can take it back")
     if token.phase is Phase.ABSENT:
         return _wait(f"the {known.name} has nothing of the guest, and the {unread.name} cannot be read")
     if not unread.dead:

@@ -36,7 +36,7 @@ class Ledger:
         self._highest_sent = self._highest_received = -1
         self._last_sent_s: float | None = None
         self._last_reply_s: float | None = None
-        self._slowest_unanswered_s = 0.0
+        self._slowest_failed_s = 0.0
 
     @property
     def lost(self) -> int:
@@ -49,7 +49,7 @@ class Ledger:
 
     @property
     def longest_request_s(self) -> float:
-        return max(self.latencies.latency().max_s, self._slowest_unanswered_s)
+        return max(self.latencies.latency().max_s, self._slowest_failed_s)
 
     def note_sent(self, number: int, at_s: float) -> None:
         if number <= self._highest_sent:
@@ -77,12 +77,16 @@ class Ledger:
         self.latencies.add(at_s - sent_s)
         return Reply.FIRST, self._end_gap(at_s)
 
+    def note_failed(self, number: int, at_s: float) -> None:
+        """The reply was wrong, or is waited for no longer; one that still comes is a duplicate."""
+        self.failed += 1
+        sent_s = self._waiting.pop(number, at_s)
+        self._slowest_failed_s = max(self._slowest_failed_s, at_s - sent_s)
+
     def close(self, at_s: float) -> Gap | None:
-        """The probe stopped sending at `at_s` and waits no more; returns a gap that never ended, until then."""
-        silent = [sent_s for sent_s in self._waiting.values() if sent_s >= (self._last_reply_s or 0.0)]
-        if not silent:
+        """The probe waits no longer; returns the gap until `at_s` when the last messages stayed unanswered."""
+        if self._last_sent_s is None or self._last_reply_s is None or self._last_sent_s <= self._last_reply_s:
             return None
-        self._slowest_unanswered_s = max(0.0, at_s - silent[0])
         return self._end_gap(at_s)
 
     def gaps(self) -> list[Gap]:

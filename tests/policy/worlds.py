@@ -17,7 +17,7 @@ from enum import Enum, auto
 from functools import cache
 from typing import NamedTuple
 
-from segue.policy import handoff
+from segue.policy import handoff, recovery
 from segue.policy.handoff import Copy, Phase, Token
 
 NAMES = "ABC"
@@ -228,6 +228,15 @@ class Model:
             if told or (other.unheard and not rules.proof_holds):
                 event = handoff.PeerFenced(NAMES[peer], "it is off", max([recorded, *claims]))
                 yield from self._event(world, who, event)
+            if not other.on and len(others) == 1:
+                yield from self._recovered(world, who, peer)
+
+    def _recovered(self, world: World, who: int, dead: int) -> Iterator[Move]:
+        """The decider reads both journals, also that of the host without power, and resumes by the table."""
+        own, other = world.hosts[who].token, world.hosts[dead].token
+        ruling = recovery.decide(own, other, source_dead=False, target_dead=True)
+        if ruling.verdict is recovery.Verdict.RESUME_SOURCE:
+            yield from self._event(world, who, recovery.resume_event(own), NAMES[dead])
 
     def _hearing(self, world: World, who: int, recorded: int) -> Iterator[Move]:
         """After a reboot: the peers' own words, or the decider's record where a peer is off."""
