@@ -41,7 +41,7 @@ class _Side:
 def decide(source: Token | None, target: Token | None, source_dead: bool, target_dead: bool) -> Ruling:
     """The verdict on one guest and two hosts; None is a journal that cannot be read.
 
-    dead: proved to have no power now and until the verdict is carried out; its journal may still be readable.
+    dead: proved to have no power, from before its journal is read until the verdict is carried out.
     A verdict to resume is carried out by `resume_event`, one to restart by `PeerFenced`; `handoff.react`
     compares the numbers once more, so a verdict from journals that have moved on since does no harm.
     """
@@ -73,12 +73,10 @@ def _one_journal(known: _Side, unread: _Side) -> Ruling:
     assert token is not None
     if known.dead:
         return _wait(f"the {unread.name}'s journal cannot be read, and the {known.name} has no power")
-    if token.phase is Phase.OWNER:
-        return Ruling(Verdict.NOTHING, f"the {known.name} owns the guest at epoch {token.epoch}")
     if token.phase is Phase.OFFERED and unread.dead:
         return Ruling(known.resume, f"the {known.name} never released the guest")
-    if token.phase is Phase.OFFERED:
-        return Ruling(Verdict.NOTHING, f"the {known.name} never released the guest and can take it back")
+    if token.phase in _MAY_RUN:
+        return Ruling(Verdict.NOTHING, f"the {known.name} owns the guest at epoch {token.epoch}")
     if token.phase is Phase.ABSENT:
         return _wait(f"the {known.name} has nothing of the guest, and the {unread.name} cannot be read")
     if not unread.dead:
