@@ -58,8 +58,8 @@ def test_nothing_is_told_to_a_dead_host_or_to_one_whose_journal_is_unknown(
 
 @given(tokens, st.booleans())
 def test_while_the_other_host_may_run_the_guest_nobody_takes_it_over(token: Token, first: bool) -> None:
-    pair = (token, None) if first else (None, token)
-    verdict = recovery.decide(*pair, source_dead=False, target_dead=False).verdict
+    source, target = (token, None) if first else (None, token)
+    verdict = recovery.decide(source, target, False, False).verdict
     if token.phase in MAY_RUN:
         assert verdict is Verdict.NOTHING
     else:

@@ -1,0 +1,123 @@
+"""What holds for the handoff in every state, also in those that no history leads to."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segue.policy import handoff
+from segue.policy.handoff import (
+    Boot,
+    Copy,
+    Discard,
+    Grant,
+    Phase,
+    Refuse,
+    Resume,
+    Send,
+    Token,
+)
+
+PEER = "other"
+numbers = st.integers(0, 6)
+migrations = st.sampled_from(["m1", "m2"])
+tokens = st.one_of(
+    st.builds(Token, st.sampled_from([Phase.ABSENT, Phase.OWNER]), numbers, st.just(""), migrations),
+    st.builds(
+        Token,
+        st.sampled_from([Phase.OFFERED, Phase.RELEASED, Phase.INCOMING]),
+        numbers,
+        st.just(PEER),
+        migrations,
+    ),
+)
+copies = st.sampled_from(Copy)
+messages = st.one_of(*(st.builds(kind, numbers, migrations) for kind in handoff.MESSAGES.values()))
+local_events = st.one_of(
+    st.builds(handoff.Created),
+    st.builds(handoff.Start, numbers),
+    st.builds(handoff.Begin, st.just(PEER), migrations),
+    st.builds(handoff.BothComplete, migrations),
+    st.builds(handoff.GiveUp, migrations),
+    st.builds(handoff.PeerFenced, st.just(PEER), st.just("it is off"), numbers),
+    st.builds(handoff.PeerEpoch, numbers, st.just(PEER)),
+)
+events = st.one_of(messages, local_events)
+
+
+@given(tokens, events, copies)
+def test_the_epoch_in_a_journal_never_falls(token: Token, event: handoff.Event, copy: Copy) -> None:
+    assert handoff.react(token, event, copy, PEER).token.epoch >= token.epoch
+
+
+@given(tokens, events, copies)
+def test_what_is_refused_changes_nothing(token: Token, event: handoff.Event, copy: Copy) -> None:
+    reaction = handoff.react(token, event, copy, PEER)
+    if any(isinstance(effect, Refuse) for effect in reaction.effects):
+        assert reaction.token == token
+        assert len(reaction.effects) == 1
+
+
+@given(tokens, events, copies)
+def test_only_an_owner_runs_and_only_what_it_holds(token: Token, event: handoff.Event, copy: Copy) -> None:
+    reaction = handoff.react(token, event, copy, PEER)
+    for effect in (*reaction.effects, *handoff.pending(token, copy)):
+        if isinstance(effect, Resume):
+            assert copy is Copy.COMPLETE
+        if isinstance(effect, Boot):
+            assert copy is Copy.NONE
+    if {Resume(), Boot()} & set(reaction.effects):
+        assert reaction.token.phase is Phase.OWNER
+    if Resume() in handoff.pending(token, copy):
+        assert token.phase is Phase.OWNER
+
+
+@given(tokens, events, copies)
+def test_a_grant_leaves_only_after_a_journaled_release(
+    token: Token, event: handoff.Event, copy: Copy
+) -> None:
+    reaction = handoff.react(token, event, copy, PEER)
+    for effect in reaction.effects:
+        if isinstance(effect, Send) and isinstance(effect.message, Grant):
+            assert reaction.token.phase is Phase.RELEASED
+            assert (reaction.token.epoch, reaction.token.peer) == (effect.message.epoch, effect.to)
+
+
+@given(tokens, messages, copies)
+def test_a_stranger_changes_nothing_in_a_handoff(token: Token, message: handoff.Message, copy: Copy) -> None:
+    """Only an offer to a host that has nothing of the guest may come from anywhere."""
+    for sender in ("stranger", ""):
+        after = handoff.react(token, message, copy, sender).token
+        assert after == token or (token.phase is Phase.ABSENT and after.phase is Phase.INCOMING)
+
+
+@given(tokens, events, copies)
+def test_a_running_guest_is_ended_only_for_a_higher_epoch(
+    token: Token, event: handoff.Event, copy: Copy
+) -> None:
+    if token.phase in (Phase.OWNER, Phase.OFFERED):
+        reaction = handoff.react(token, event, copy, PEER)
+        if Discard() in reaction.effects:
+            assert reaction.token.epoch > token.epoch
+
+
+@given(tokens, events, copies)
+def test_an_event_that_comes_twice_does_no_more_than_once(
+    token: Token, event: handoff.Event, copy: Copy
+) -> None:
+    """An offer to a host that still waits for a confirmation is one on purpose: the first one confirms."""
+    once = handoff.react(token, event, copy, PEER)
+    if not (token.phase is Phase.RELEASED and isinstance(event, handoff.Offer)):
+        assert handoff.react(once.token, event, copy, PEER).token == once.token
+
+
+@pytest.mark.parametrize("phase", [Phase.RELEASED, Phase.INCOMING])
+def test_a_takeover_waits_until_the_old_copy_is_gone(phase: Phase) -> None:
+    token = Token(phase, 5, PEER, "m1")
+    fenced = handoff.PeerFenced(PEER, "it is off")
+    first = handoff.react(token, fenced, Copy.COMPLETE)
+    assert (first.token, first.effects, first.again) == (token, (Discard(),), True)
+    second = handoff.react(first.token, fenced, Copy.NONE)
+    assert second.token == Token(Phase.OWNER, 5 + handoff.TAKEOVER_STEP, "", "m1")
+    assert not second.again
