@@ -10,10 +10,11 @@ epoch that is higher than any before, so every older message is recognised by it
 Why never none: a released token is either taken by the target, or handed back by it, and each side repeats
 its half until the other has answered. The answer is read from the journal and never changes.
 
-The caller owes four things. It writes the token of a reaction (fsync) BEFORE it carries out the effects, in
-their order. It gives migrations ids that are never used twice. It lets a source that was stopped for the
-blackout run again only by `GiveUp`. And after a reboot of its host it lets nothing start until the peers
-have been heard (`Start.peers_highest`, `PeerEpoch`).
+The caller owes five things. It gives one guest's events one at a time, and writes the token of a reaction
+(fsync) BEFORE it carries out the effects, in their order. It gives migrations ids that are never used twice.
+It lets a source that was stopped for the blackout run again only by `GiveUp`. After a reboot of its host it
+lets nothing start until the peers have been heard (`Start.peers_highest`, `PeerEpoch`). And it tells a
+fencing only while the host is off, with the claims of all others (`PeerFenced`).
 """
 
 from __future__ import annotations
@@ -159,8 +160,9 @@ def _on_local(token: Token, event: Created | Start | Begin | BothComplete | Give
 def _on_offer(token: Token, offer: Offer, copy: Copy, sender: str) -> Reaction:
     """An offer is taken only where no other copy is left: an old copy could later pass for the new one."""
     if token.phase is Phase.RELEASED and sender == token.peer and offer.epoch >= token.epoch:
-        # Only who took our grant can offer this epoch, so it confirms; the repeated offer finds us empty.
-        return Reaction(Token(Phase.ABSENT, offer.epoch, "", token.migration), _discard_if_any(copy))
+        # Only who took our grant can offer this epoch, so it confirms; given again, it finds us empty.
+        absent = Token(Phase.ABSENT, offer.epoch, "", token.migration)
+        return Reaction(absent, _discard_if_any(copy), again=True)
     if token.phase is Phase.INCOMING and _same(token, offer, sender):
         return Reaction(token)
     if token.phase is not Phase.ABSENT:
@@ -168,7 +170,7 @@ def _on_offer(token: Token, offer: Offer, copy: Copy, sender: str) -> Reaction:
     if offer.epoch < token.epoch:
         return _refuse(token, f"epoch {offer.epoch} is over, {token.epoch} has been seen here")
     if copy is not Copy.NONE:
-        return Reaction(token, (Discard(),))
+        return Reaction(token, (Discard(),), again=True)
     return Reaction(Token(Phase.INCOMING, offer.epoch, sender, offer.migration))
 
 

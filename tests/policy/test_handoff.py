@@ -106,10 +106,21 @@ def test_a_running_guest_is_ended_only_for_a_higher_epoch(
 def test_an_event_that_comes_twice_does_no_more_than_once(
     token: Token, event: handoff.Event, copy: Copy
 ) -> None:
-    """An offer to a host that still waits for a confirmation is one on purpose: the first one confirms."""
+    """But for an offer to a host that still waits for a confirmation: once confirms, twice is taken."""
     once = handoff.react(token, event, copy, PEER)
-    if not (token.phase is Phase.RELEASED and isinstance(event, handoff.Offer)):
+    if not once.again:
         assert handoff.react(once.token, event, copy, PEER).token == once.token
+
+
+@given(tokens, events)
+def test_what_must_be_given_again_comes_to_an_end(token: Token, event: handoff.Event) -> None:
+    """Three times at most: confirm, discard, decide."""
+    copy = Copy.COMPLETE
+    for _ in range(3):
+        reaction = handoff.react(token, event, copy, PEER)
+        token = reaction.token
+        copy = Copy.NONE if Discard() in reaction.effects else copy
+    assert not reaction.again
 
 
 @pytest.mark.parametrize("phase", [Phase.RELEASED, Phase.INCOMING])
