@@ -11,7 +11,7 @@ import structlog
 
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.memory import MemoryLanding
-from segue.adapters.qemu.monitor import QemuGone
+from segue.adapters.qemu.monitor import QemuGone, QemuRefused
 from segue.agent import plant
 from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
@@ -72,7 +72,7 @@ class Keeper:
 
     def copy(self) -> Copy:
         """What the QEMU on this host holds, from its own events."""
-        if self.machine is None or self.machine.gone.is_set():
+        if self.machine is None or not self.machine.alive():
             return Copy.NONE
         if self.machine.running:
             return Copy.RUNNING
@@ -216,7 +216,6 @@ class Keeper:
     async def _resume(self) -> None:
         if self.machine is None or self.guest is None:
             return
-        landed = self.landing
         try:
             self._resumed_at_s = await self.machine.cont()
         except QemuGone:
@@ -225,15 +224,17 @@ class Keeper:
         self.landing = None
         self._services.journal.ran(self.guest.name)
         self.wanted, self.reason = "running", ""
-        _later(self._open(landed))
+        _later(self.make_known())
 
-    async def _open(self, landed: MemoryLanding | None) -> None:
-        """After the resume: what the client does not wait for."""
-        if self.guest is None:
+    async def make_known(self) -> None:
+        """Switches and bridges learn where the guest is: what the client does not wait for."""
+        if self.guest is None or self.machine is None or self.token.phase is not Phase.OWNER:
             return
-        await plant.open_ports(self._services, self.guest)
-        if landed is not None:
-            await landed.announce()
+        try:
+            await plant.open_ports(self._services, self.guest)
+            await self.machine.announce()
+        except (QemuGone, QemuRefused, OSError) as error:
+            log.warning("the guest's place is not announced", guest=self.uuid, error=str(error))
 
     async def _boot(self) -> None:
         assert self.guest is not None
@@ -289,7 +290,7 @@ class Keeper:
         machine = self.machine
         if machine is None or self.guest is None:
             return
-        if not machine.gone.is_set() and not machine.ended_by_guest:
+        if machine.alive() and not machine.ended_by_guest:
             return
         if self.token.phase is Phase.RELEASED or self.in_saga:
             return  # The saga needs to see it first.

@@ -36,7 +36,7 @@ class SourceGuest:
     def alive(self) -> bool:
         """False once its QEMU has ended or the guest shut itself down."""
         machine = self._keeper.machine
-        return machine is not None and not machine.gone.is_set() and not machine.ended_by_guest
+        return machine is not None and machine.alive() and not machine.ended_by_guest
 
     def _memory(self) -> MemoryCopy:
         machine = self._keeper.machine

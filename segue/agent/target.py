@@ -46,7 +46,7 @@ async def _place(
     if token.phase is not Phase.INCOMING or token.migration != placement.migration:
         raise _occupied(guest, services.config.name, f"it is {token.phase} here at epoch {token.epoch}")
     guests.adopt(keeper, guest)
-    if keeper.machine is None or keeper.machine.gone.is_set():
+    if keeper.machine is None or not keeper.machine.alive():
         await plant.clear_network(services, guest)
         keeper.machine = await plant.start(services, guest, incoming=True)
         keeper.landing = MemoryLanding(keeper.machine)
@@ -68,8 +68,12 @@ async def join(services: Services, guest: Guest, placement: Placement, source: s
 
 
 async def settled(services: Services, keeper: Keeper, migration: str) -> None:
-    """The source forwards nothing more: the tunnel goes."""
+    """The source forwards nothing more: the tunnel goes, and the place is announced once more.
+
+    The announcement at the resume may have met a cut link; nobody would learn of it until the guest speaks.
+    """
     if keeper.guest is not None and keeper.token.migration == migration:
+        await keeper.make_known()
         for nic in keeper.guest.nics:
             await services.links.remove(tunnel_name(nic))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import select
 import signal
 import socket
 import struct
@@ -32,6 +33,7 @@ class Machine:
         self.places = places
         self.monitor = monitor
         self.pid = pid
+        self._handle = os.pidfd_open(pid)
         self.stopped_at_s = 0.0
         self.resumed_at_s = 0.0
         self.ended_by_guest = ""
@@ -48,6 +50,14 @@ class Machine:
         elif event["event"] == "SHUTDOWN":
             self.ended_by_guest = str(event["data"]["reason"])
 
+    def alive(self) -> bool:
+        """What the kernel says now; the monitor's hang-up is heard a moment later."""
+        if self._handle < 0 or self.monitor.gone.is_set():
+            return False
+        ended = select.poll()
+        ended.register(self._handle, select.POLLIN)
+        return not ended.poll(0) and not _dying(self.pid)
+
     @property
     def gone(self) -> asyncio.Event:
         """Set once the process or its monitor is no more."""
@@ -59,6 +69,10 @@ class Machine:
         await self.monitor.execute("cont")
         await self.monitor.until(lambda: self.resumed_at_s > 0, within_s=START_S)
         return self.resumed_at_s
+
+    async def announce(self) -> None:
+        """Makes switches learn where the guest is: RARP for each card, five times within half a second."""
+        await self.monitor.execute("announce-self", initial=20, max=200, rounds=5, step=50)
 
     async def stop(self) -> float:
         """Stops the vCPUs; the wall-clock time at which they stood. Safe to repeat."""
@@ -86,6 +100,9 @@ class Machine:
         """Ends the process, and returns only when the kernel says that it is gone."""
         await end_process(self.pid)
         await self.monitor.close()
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
 
 
 async def launch(
@@ -166,6 +183,23 @@ def listener_pid(path: Path) -> int | None:
             return None
         pid: int = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
     return pid
+
+
+SIGKILL_PENDING = 1 << (signal.SIGKILL - 1)
+
+
+def _dying(pid: int) -> bool:
+    """A killed process holds its files for milliseconds more, but it will never run again."""
+    try:
+        fields = dict(
+            line.split(":\t", 1)
+            for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+            if ":\t" in line
+        )
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    pending = int(fields["SigPnd"], 16) | int(fields["ShdPnd"], 16)
+    return fields["State"][0] in "ZX" or bool(pending & SIGKILL_PENDING)
 
 
 async def end_process(pid: int) -> None:

@@ -258,7 +258,3 @@ class MemoryLanding:
             except TimeoutError:
                 return False
         return self._status == "completed"
-
-    async def announce(self) -> None:
-        """Makes switches learn the guest's new place: RARP for each card, five times within a second."""
-        await self._machine.monitor.execute("announce-self", initial=20, max=200, rounds=5, step=50)

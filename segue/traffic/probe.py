@@ -1,0 +1,146 @@
+"""Watch a service as its clients do: start here. It reports what it saw and judges nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from urllib.parse import urlsplit
+
+from segue.errors import Kind, Refused
+from segue.model.observation import Gap, Observation
+from segue.traffic import ledger, speakers, udp
+from segue.traffic.exchange import Exchange
+from segue.traffic.session import Session, Worker
+
+CONNECTIONS_MAX: Final = 256
+RATE_MAX: Final = 20_000.0
+"""Packets per second; above it the probe's own process is the limit, not what it looks at."""
+
+
+class Protocol(StrEnum):
+    """What the probe speaks."""
+
+    UDP = "udp"
+    TCP = "tcp"
+    HTTP = "http"
+    REDIS = "redis"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to watch and how; `target` is HOST:PORT, or a URL for http."""
+
+    protocol: Protocol
+    target: str
+    rate_per_s: float = 1000.0
+    size_bytes: int = 200
+    interval_s: float = 0.01
+    connections: int = 1
+    duration_s: float | None = None
+    first_reply_s: float = 5.0
+    timeout_s: float = 10.0
+    drain_s: float = 2.0
+    gap_s: float = 0.1
+    worst: int = 20
+
+
+async def run_probe(
+    wish: Wish,
+    stop: asyncio.Event,
+    *,
+    on_heard: Callable[[], None] = lambda: None,
+    on_gap: Callable[[Gap], None] = lambda gap: None,
+) -> Observation:
+    """Watch until `stop` is set or the duration is over, and say what was seen.
+
+    on_heard: called once, at the first right reply. on_gap: at the end of each gap longer than `gap_s`.
+    Raises Refused when the target is unknown or nothing right is heard from it within `first_reply_s`.
+    """
+    _check(wish)
+    address, tls_name = await _resolve(wish)
+    loop = asyncio.get_running_loop()
+    heard = asyncio.Event()
+
+    def note_heard() -> None:
+        loop.call_soon_threadsafe(heard.set)
+        loop.call_soon_threadsafe(on_heard)
+
+    def note_gap(gap: Gap) -> None:
+        loop.call_soon_threadsafe(on_gap, gap)
+
+    session = Session(
+        gap_s=wish.gap_s, drain_s=wish.drain_s, worst=wish.worst, on_heard=note_heard, on_gap=note_gap
+    )
+    workers = _workers(wish, session, address, tls_name)
+    started_s = session.clock.now_s()
+    with ThreadPoolExecutor(len(workers), thread_name_prefix="probe") as pool:
+        running = [loop.run_in_executor(pool, worker.run) for worker in workers]
+        try:
+            await _until_over(wish, session, workers, running, heard, stop)
+            session.stop()
+            await asyncio.gather(*running)
+        finally:
+            session.stop(drain=False)
+    books = [worker.ledger for worker in workers]
+    return ledger.observation(wish.protocol, wish.target, started_s, session.clock.now_s(), books, wish.worst)
+
+
+async def _until_over(
+    wish: Wish,
+    session: Session,
+    workers: list[Worker],
+    running: list[asyncio.Future[None]],
+    heard: asyncio.Event,
+    stop: asyncio.Event,
+) -> None:
+    """Returns when the probe is to stop. A thread that ended before had a reason: it is raised."""
+    stopped = asyncio.ensure_future(stop.wait())
+    first = asyncio.ensure_future(heard.wait())
+    over_s = asyncio.get_running_loop().time() + (wish.duration_s or float("inf"))
+    try:
+        limit_s = min(wish.first_reply_s, wish.duration_s or wish.first_reply_s)
+        await _first_of([stopped, first, *running], limit_s)
+        if not heard.is_set():
+            session.stop(drain=False)
+            await asyncio.gather(*running)
+            raise _silent(wish, workers)
+        await _first_of([stopped, *running], over_s - asyncio.get_running_loop().time())
+    finally:
+        for task in (stopped, first):
+            task.cancel()
+
+
+async def _first_of(futures: list[asyncio.Future[None] | asyncio.Task[bool]], within_s: float) -> None:
+    timeout = None if within_s == float("inf") else within_s
+    await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _workers(wish: Wish, session: Session, address: tuple[str, int], tls_name: str) -> list[Worker]:
+    if wish.protocol is Protocol.UDP:
+        return [udp.UdpProbe(session, address, wish.target, wish.rate_per_s, wish.size_bytes)]
+    return [
+        Exchange(
+            session,
+            _speaker(wish),
+            address,
+            wish.target,
+            tls_name=tls_name,
+            interval_s=wish.interval_s,
+            timeout_s=wish.timeout_s,
+        )
+        for _ in range(wish.connections)
+    ]
+
+
+def _speaker(wish: Wish) -> speakers.Speaker:
+    if wish.protocol is Protocol.HTTP:
+        return speakers.HttpGet(wish.target)
+    if wish.protocol is Protocol.REDIS:
+        return speakers.RedisSet()
+    return speakers.TcpEcho(wish.size_bytes)
