@@ -1,0 +1,53 @@
+# segue: what a developer or a curious operator types. `make help` lists it.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench faults lab clean
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+setup: ## Install what the machine needs (mmdebstrap, Python's venv), then segue into .venv
+	command -v mmdebstrap >/dev/null && $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+	  || { $(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+	       apt-get install -y -qq --no-install-recommends mmdebstrap python3-venv; }
+	$(MAKE) --no-print-directory $(READY)
+
+$(READY): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'segue needs Python 3.11 or newer; choose one with make PYTHON=...' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: $(READY) ## Two hosts, a guest under client traffic, moved there and back (ARGS=--json for data)
+	@$(SUDO) $(BIN)/python -m demo $(ARGS)
+
+test: $(READY) ## All tests, those in the lab too (needs root)
+	$(SUDO) $(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+check: $(READY) ## Style, types, layers, sizes and the tests that need no lab
+	$(BIN)/ruff check -q .
+	$(BIN)/ruff format -q --check .
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/lint-imports --no-logo > /dev/null || $(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest -m "not lab and not slow" $(ARGS)
+
+bench: $(READY) ## Compare with plain QEMU on the same guest and load: out/bench/engine.json
+	@$(SUDO) $(BIN)/python -m bench.engine $(ARGS)
+
+faults: $(READY) ## The whole fault matrix, the long tail too
+	$(SUDO) $(BIN)/python -m pytest tests/lab -m "slow or not slow" -k "migrate" $(ARGS)
+
+lab: $(READY) ## Three hosts and a client on this machine, to try things on
+	@$(SUDO) $(BIN)/segue lab up $(ARGS)
+
+clean: ## Remove what was built here; the lab's image cache stays (segue lab down --help)
+	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
