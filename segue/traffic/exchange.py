@@ -136,7 +136,9 @@ class Exchange:
 
     def _left_s(self) -> float:
         left_s = self._deadline_s - self._now_s()
-        return left_s if self._settling else min(left_s, self._session.left_s())
+        if self._settling and not self._session.abandoned:
+            return left_s
+        return min(left_s, self._session.left_s())
 
     def _unreachable(self, why: str) -> Refused:
         return Refused(

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
-from urllib.parse import urlsplit
 
 from segue.errors import Kind, Refused
 from segue.model.observation import Gap, Observation
-from segue.traffic import ledger, speakers, udp
+from segue.traffic import ledger, speakers, target, udp
 from segue.traffic.exchange import Exchange
 from segue.traffic.session import Session, Worker
 
 CONNECTIONS_MAX: Final = 256
+SIZE_MAX: Final = 1 << 20
 RATE_MAX: Final = 20_000.0
 """Packets per second; above it the probe's own process is the limit, not what it looks at."""
 
@@ -63,7 +61,7 @@ async def run_probe(
     Raises Refused when the target is unknown or nothing right is heard from it within `first_reply_s`.
     """
     _check(wish)
-    address, tls_name = await _resolve(wish)
+    address, tls_name = await target.resolve(wish.target, is_url=wish.protocol is Protocol.HTTP)
     loop = asyncio.get_running_loop()
     heard = asyncio.Event()
 
@@ -79,14 +77,15 @@ async def run_probe(
     )
     workers = _workers(wish, session, address, tls_name)
     started_s = session.clock.now_s()
-    with ThreadPoolExecutor(len(workers), thread_name_prefix="probe") as pool:
-        running = [loop.run_in_executor(pool, worker.run) for worker in workers]
-        try:
-            await _until_over(wish, session, workers, running, heard, stop)
-            session.stop()
-            await asyncio.gather(*running)
-        finally:
-            session.stop(drain=False)
+    pool = ThreadPoolExecutor(len(workers), thread_name_prefix="probe")
+    running = [loop.run_in_executor(pool, worker.run) for worker in workers]
+    try:
+        await _until_over(wish, session, workers, running, heard, stop)
+        session.stop()
+        await asyncio.gather(*running)
+    finally:
+        session.abandon()
+        pool.shutdown(wait=False)
     books = [worker.ledger for worker in workers]
     return ledger.observation(wish.protocol, wish.target, started_s, session.clock.now_s(), books, wish.worst)
 
@@ -107,7 +106,7 @@ async def _until_over(
         limit_s = min(wish.first_reply_s, wish.duration_s or wish.first_reply_s)
         await _first_of([stopped, first, *running], limit_s)
         if not heard.is_set():
-            session.stop(drain=False)
+            session.abandon()
             await asyncio.gather(*running)
             raise _silent(wish, workers)
         await _first_of([stopped, *running], over_s - asyncio.get_running_loop().time())
@@ -144,3 +143,35 @@ def _speaker(wish: Wish) -> speakers.Speaker:
     if wish.protocol is Protocol.REDIS:
         return speakers.RedisSet()
     return speakers.TcpEcho(wish.size_bytes)
+
+
+def _silent(wish: Wish, workers: list[Worker]) -> Refused:
+    excuses = dict.fromkeys(worker.excuse for worker in workers if worker.excuse)
+    limit_s = min(wish.first_reply_s, wish.duration_s or wish.first_reply_s)
+    return Refused(
+        what=f"cannot probe {wish.target}",
+        why="; ".join(excuses) or f"no reply came within {limit_s:g} s",
+        todo=f"Check that the guest runs and that a {wish.protocol} service answers at this address.",
+        kind=Kind.UNREACHABLE,
+    )
+
+
+def _check(wish: Wish) -> None:
+    """Raises Refused for what no probe can do."""
+    least = udp.SIZE_MIN if wish.protocol is Protocol.UDP else speakers.TcpEcho.size_min
+    most = udp.SIZE_MAX if wish.protocol is Protocol.UDP else SIZE_MAX
+    _within("rate", wish.rate_per_s, 0.1, RATE_MAX)
+    _within("size", wish.size_bytes, least, most)
+    _within("interval", wish.interval_s, 0.0, 3600.0)
+    _within("number of connections", wish.connections, 1, CONNECTIONS_MAX)
+    _within("number of gaps", wish.worst, 1, 1000)
+
+
+def _within(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise Refused(
+            what=f"cannot probe with a {name} of {value:g}",
+            why=f"it has to lie between {least:g} and {most:g}",
+            todo=f"Choose a {name} in between.",
+            kind=Kind.USAGE,
+        )

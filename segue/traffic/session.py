@@ -41,17 +41,22 @@ class Session:
         self.stopping = threading.Event()
         self.heard = threading.Event()
         self.stopped_s = math.inf
+        self.abandoned = False
         self._gap_s = gap_s
         self._drain_s = drain_s
         self._on_heard = on_heard
         self._on_gap = on_gap
 
-    def stop(self, *, drain: bool = True) -> None:
-        """Nothing more is sent; what is on its way may still come back, unless `drain` is off."""
+    def stop(self) -> None:
+        """Nothing more is sent; what is on its way may still come back."""
         self.stopped_s = min(self.stopped_s, self.clock.now_s())
-        if not drain:
-            self._drain_s = 0.0
         self.stopping.set()
+
+    def abandon(self) -> None:
+        """Nobody wants to know any more: end without waiting for anything, and tell nobody."""
+        self.abandoned = True
+        self._drain_s = 0.0
+        self.stop()
 
     def left_s(self) -> float:
         """How long replies are waited for from now on; without end while the probe is not to stop."""
@@ -59,11 +64,13 @@ class Session:
 
     def note_reply(self, gap: Gap | None) -> None:
         """A right reply came, and ended this gap."""
+        if self.abandoned:
+            return
         if not self.heard.is_set():
             self.heard.set()
             self._on_heard()
         self.note_gap(gap)
 
     def note_gap(self, gap: Gap | None) -> None:
-        if gap is not None and gap.length_s > self._gap_s:
+        if gap is not None and not self.abandoned and gap.length_s > self._gap_s:
             self._on_gap(gap)

@@ -131,5 +131,6 @@ def _age_s(ancillary: list[tuple[int, int, bytes]]) -> float:
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
             seconds, nanoseconds = TIMESPEC.unpack(data)
-            return max(0.0, (time.time_ns() - seconds * 10**9 - nanoseconds) / 1e9)
+            received_ns = int(seconds) * 10**9 + int(nanoseconds)
+            return max(0.0, (time.time_ns() - received_ns) / 1e9)
     return 0.0
