@@ -69,15 +69,21 @@ def _tell_stages(console: Console, record: dict[str, Any]) -> None:
 
 def _wait_for_service(lab: Lab) -> None:
     """The first answer of the guest's server says that it is up."""
-    argv = ["segue", "probe", "tcp", f"{ADDRESS}:7001", "--duration", "100ms", "--wait", f"{BOOT_S:.0f}s"]
-    done = lab.exec(CLIENT, argv, timeout=BOOT_S + 10)
-    if done.returncode:
-        raise Refused(
-            what="the guest does not answer",
-            why=done.stderr.strip(),
-            todo="Look at its console: segue lab exec --name demo client1 -- segue vm console web1 --log",
-            kind=Kind.TIMEOUT,
-        )
+    argv = ["segue", "probe", "udp", f"{ADDRESS}:7000", "--rate", "20", "--first-reply", f"{BOOT_S:.0f}s"]
+    with lab.popen(CLIENT, argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as probe:
+        words = []
+        for line in probe.stderr:
+            words.append(line.strip())
+            if line.startswith("ready"):
+                probe.terminate()
+                return
+    raise Refused(
+        what="the guest does not answer",
+        why=" ".join(words),
+        todo="Run `make demo ARGS=--keep` and look at its console: segue lab exec --name demo client1 -- "
+        f"segue vm console {GUEST} --log",
+        kind=Kind.TIMEOUT,
+    )
 
 
 def _segue(lab: Lab, console: Console, *words: str, limit_s: float = 60.0) -> str:

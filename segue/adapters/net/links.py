@@ -31,7 +31,7 @@ class Links:
         return int(found[0]) if found else None
 
     async def plug(self, tap: str, bridge: str, *, silent: bool) -> None:
-        """Puts a tap on a bridge, up. `silent`: the bridge sends it nothing and learns nothing from it."""
+        """Puts a tap on a bridge, up. `silent`: the bridge sends it nothing that it has not learnt from it."""
         master = await self._index_of(bridge)
         port = await self._index_of(tap)
         # No IPv6 address of the host's own on a guest's tap: its multicast would poison the switches.
@@ -41,11 +41,15 @@ class Links:
         await self._netlink.link("set", index=port, state="up")
 
     async def quieten(self, tap: str, *, silent: bool) -> None:
-        """Shuts or opens a bridge port for floods, broadcasts and learning."""
+        """Shuts or opens a bridge port for floods and broadcasts.
+
+        It always learns: the first frame of a resumed guest turns all switches at once, and this bridge
+        must know by then where the answers go.
+        """
         port = await self._index_of(tap)
         flag = 0 if silent else 1
         await self._netlink.brport(
-            "set", index=port, unicast_flood=flag, mcast_flood=flag, bcast_flood=flag, learning=flag
+            "set", index=port, unicast_flood=flag, mcast_flood=flag, bcast_flood=flag, learning=1
         )
 
     async def pin(self, tap: str, mac: str) -> None:

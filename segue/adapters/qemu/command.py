@@ -57,7 +57,7 @@ def arguments(guest: Guest, places: Places, tap_fds: Sequence[int], *, incoming:
 def _machine(guest: Guest) -> list[str]:
     memory = f"memory-backend-memfd,id=ram0,size={guest.memory_bytes},share=on"
     return [
-        *("-name", f"guest={guest.name},process=segue-{guest.name}", "-uuid", guest.uuid),
+        *("-name", f"guest={guest.name},process=segue-{guest.name},debug-threads=on", "-uuid", guest.uuid),
         *("-S", "-no-user-config", "-nodefaults", "-nographic", "-no-shutdown"),
         # aux-ram-share lets a later QEMU take the memory over in place without a copy.
         *("-machine", f"{guest.machine},memory-backend=ram0,aux-ram-share=on,dump-guest-core=off"),
