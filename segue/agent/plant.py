@@ -34,6 +34,7 @@ async def start(services: Services, guest: Guest, *, incoming: bool) -> Machine:
         for nic in guest.nics:
             tap = tap_name(guest.name, nic)
             fds.append(open_tap(tap))
+            await services.steering.hook(tap)
             await services.links.plug(tap, nic.bridge, silent=incoming)
         user = services.config.qemu_user
         return await launch(guest, places(services, guest), fds, user, incoming=incoming)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 
 from pyroute2 import AsyncIPRoute
@@ -15,6 +16,9 @@ from segue.model.guest import Nic
 INGRESS = 0xFFFFFFF2
 EGRESS = 0xFFFFFFF3
 ALL_PROTOCOLS = 3  # ETH_P_ALL
+PRIORITY = {"prio": 1, "protocol": ALL_PROTOCOLS}
+EVERYTHING = {"target": 0x10000, "keys": ["0x0/0x0+0"]}
+"""u32's way to say: any frame."""
 QUIET_S = 0.005
 """Longest wait for a tap's ring to run empty while the guest still runs."""
 
@@ -42,12 +46,12 @@ class Steering:
         """Everything that can be done before the blackout; no frame goes another way yet."""
         await self._links.make_tunnel(tunnel, number, local, remote)
         await self._links.pin(tap, mac)
-        await self._hook(tap)
+        await self._unsteer(tap, EGRESS)
 
     async def prepare_target(self, tap: str, tunnel: str, number: int, local: str, remote: str) -> None:
         """Lets what comes out of the tunnel wait in the tap of the paused guest."""
         await self._links.make_tunnel(tunnel, number, local, remote)
-        await self._hook(tunnel)
+        await self.hook(tunnel)
         await self._redirect(tunnel, INGRESS, tap)
         feed_sacrifice(tap)
 
@@ -75,22 +79,25 @@ class Steering:
 
     async def clear_source(self, tap: str, mac: str, tunnel: str) -> None:
         """The guest's frames go into its own tap again, and the tunnel goes."""
-        await self._unhook(tap)
-        await self._links.unpin(tap, mac)
         if await self._links.index(tap) is not None:
+            await self._unsteer(tap, EGRESS)
             await self._links.quieten(tap, silent=False)
+        await self._links.unpin(tap, mac)
         await self._links.remove(tunnel)
 
-    async def _hook(self, device: str) -> None:
-        await self._unhook(device)
-        await self._netlink.tc("add", "clsact", await self._links.index(device))
-
-    async def _unhook(self, device: str) -> None:
-        number = await self._links.index(device)
-        if number is None:
-            return
+    async def hook(self, device: str) -> None:
+        """Makes the place for redirections, once in a device's life and before anything passes through it:
+        the kernel empties the device's queue when it is made (measured: 1 to 3 frames lost at 1,000/s)."""
         try:
-            await self._netlink.tc("del", "clsact", number)
+            await self._netlink.tc("add", "clsact", await self._links.index(device))
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise
+
+    async def _unsteer(self, device: str, hook: int) -> None:
+        number = await self._links.index(device)
+        try:
+            await self._netlink.tc("del-filter", "u32", number, parent=hook, **PRIORITY, **EVERYTHING)
         except NetlinkError as error:
             if error.code not in GONE:
                 raise
@@ -102,15 +109,6 @@ class Steering:
             "action": "redirect",
             "ifindex": await self._links.index(to),
         }
-        await self._netlink.tc(
-            "replace-filter",
-            "u32",
-            await self._links.index(device),
-            parent=hook,
-            prio=1,
-            protocol=ALL_PROTOCOLS,
-            handle=0x80000800,
-            target=0x10000,
-            keys=["0x0/0x0+0"],
-            action=action,
-        )
+        index = await self._links.index(device)
+        rule = {"parent": hook, "handle": 0x80000800, "action": action, **PRIORITY, **EVERYTHING}
+        await self._netlink.tc("replace-filter", "u32", index, **rule)
