@@ -33,6 +33,7 @@ class Monitor:
         self._pump: asyncio.Task[None] | None = None
         self._heard: list[Heard] = []
         self._changed = asyncio.Condition()
+        self._hanging_up = asyncio.Lock()
         self.gone = asyncio.Event()
 
     async def connect(self) -> None:
@@ -79,7 +80,7 @@ class Monitor:
     async def close(self) -> None:
         """Hangs up; QEMU goes on."""
         try:
-            await asyncio.wait_for(self._qmp.disconnect(), 1.0)
+            await asyncio.wait_for(self._hang_up(), 1.0)
         except (OSError, EOFError, TimeoutError):
             self.gone.set()
         if self._pump is not None:
@@ -99,9 +100,14 @@ class Monitor:
             await self._qmp.runstate_changed()
         # The socket's end was seen: finish the library's own half of the hang-up.
         try:
-            await self._qmp.disconnect()
+            await self._hang_up()
         except (OSError, EOFError):
             return
+
+    async def _hang_up(self) -> None:
+        """One at a time: the library fails on an assertion when QEMU's end and ours meet."""
+        async with self._hanging_up:
+            await self._qmp.disconnect()
 
     async def _follow(self, listener: EventListener) -> None:
         async for event in listener:

@@ -1,0 +1,1 @@
+"""Benchmarks: segue beside its peers, on the same machine, guest and load; raw samples under out/bench/."""
