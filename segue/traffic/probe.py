@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -80,44 +81,47 @@ async def run_probe(
     pool = ThreadPoolExecutor(len(workers), thread_name_prefix="probe")
     running = [loop.run_in_executor(pool, worker.run) for worker in workers]
     try:
-        await _until_over(wish, session, workers, running, heard, stop)
+        await _until_over(wish, session, running, heard, stop)
         session.stop()
         await asyncio.gather(*running)
+        ended_s = session.clock.now_s()
+        if not session.heard.is_set():
+            raise _silent(wish, workers, ended_s - started_s)
     finally:
         session.abandon()
         pool.shutdown(wait=False)
     books = [worker.ledger for worker in workers]
-    return ledger.observation(wish.protocol, wish.target, started_s, session.clock.now_s(), books, wish.worst)
+    return ledger.observation(wish.protocol.value, wish.target, started_s, ended_s, books, wish.worst)
 
 
 async def _until_over(
     wish: Wish,
     session: Session,
-    workers: list[Worker],
     running: list[asyncio.Future[None]],
     heard: asyncio.Event,
     stop: asyncio.Event,
 ) -> None:
-    """Returns when the probe is to stop. A thread that ended before had a reason: it is raised."""
+    """Returns when the probe is to stop. A thread that ended before has its reason in its future."""
+    now = asyncio.get_running_loop().time
+    over_s = now() + (math.inf if wish.duration_s is None else wish.duration_s)
     stopped = asyncio.ensure_future(stop.wait())
     first = asyncio.ensure_future(heard.wait())
-    over_s = asyncio.get_running_loop().time() + (wish.duration_s or float("inf"))
     try:
-        limit_s = min(wish.first_reply_s, wish.duration_s or wish.first_reply_s)
-        await _first_of([stopped, first, *running], limit_s)
-        if not heard.is_set():
+        in_time = await _first_of([stopped, first, *running], min(wish.first_reply_s, over_s - now()))
+        if heard.is_set():
+            await _first_of([stopped, *running], over_s - now())
+        elif not in_time and now() < over_s:
             session.abandon()
-            await asyncio.gather(*running)
-            raise _silent(wish, workers)
-        await _first_of([stopped, *running], over_s - asyncio.get_running_loop().time())
     finally:
         for task in (stopped, first):
             task.cancel()
 
 
-async def _first_of(futures: list[asyncio.Future[None] | asyncio.Task[bool]], within_s: float) -> None:
-    timeout = None if within_s == float("inf") else within_s
-    await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+async def _first_of(futures: list[asyncio.Future[None] | asyncio.Task[bool]], within_s: float) -> bool:
+    """Whether one of them was over in time."""
+    timeout = None if within_s == math.inf else within_s
+    done, _ = await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    return bool(done)
 
 
 def _workers(wish: Wish, session: Session, address: tuple[str, int], tls_name: str) -> list[Worker]:
@@ -145,12 +149,11 @@ def _speaker(wish: Wish) -> speakers.Speaker:
     return speakers.TcpEcho(wish.size_bytes)
 
 
-def _silent(wish: Wish, workers: list[Worker]) -> Refused:
+def _silent(wish: Wish, workers: list[Worker], watched_s: float) -> Refused:
     excuses = dict.fromkeys(worker.excuse for worker in workers if worker.excuse)
-    limit_s = min(wish.first_reply_s, wish.duration_s or wish.first_reply_s)
     return Refused(
         what=f"cannot probe {wish.target}",
-        why="; ".join(excuses) or f"no reply came within {limit_s:g} s",
+        why="; ".join(excuses) or f"no reply came in {watched_s:.1f} s",
         todo=f"Check that the guest runs and that a {wish.protocol} service answers at this address.",
         kind=Kind.UNREACHABLE,
     )

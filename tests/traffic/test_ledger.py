@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -79,7 +80,7 @@ def test_a_reply_is_reordered_when_a_later_message_was_answered_before(fates: li
 @given(fates)
 def test_gaps_are_the_times_between_first_replies(fates: list[Fate]) -> None:
     times = [at_s for at_s, _ in first_replies(fates)]
-    lengths = sorted((b - a for a, b in zip(times, times[1:], strict=False) if b > a), reverse=True)
+    lengths = sorted((b - a for a, b in itertools.pairwise(times) if b > a), reverse=True)
     assert [gap.length_s for gap in play(fates)[0].gaps()] == lengths
 
 
