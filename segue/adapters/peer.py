@@ -58,10 +58,9 @@ class PeerClient:
         """Tells that the tunnel of this migration is not needed any more."""
         await self._call("POST", f"/v1/peer/settled/{guest}/{migration}")
 
-    async def epoch_of(self, guest: str) -> tuple[int, str]:
-        """(epoch, phase) of the guest with this uuid in the peer's journal."""
-        answer = msgspec.json.decode(await self._call("GET", f"/v1/peer/tokens/{guest}"))
-        return int(answer["epoch"]), str(answer["phase"])
+    async def claim(self, guest: str) -> int:
+        """The highest epoch that the peer's journal or copy could still lay claim to, for this uuid."""
+        return int(msgspec.json.decode(await self._call("GET", f"/v1/peer/claims/{guest}")))
 
     async def sees_storage(self, paths: list[str]) -> dict[str, str]:
         """For each path a mark of the storage behind it there; empty where it is not seen."""

@@ -13,6 +13,7 @@ from segue.agent import access, target
 from segue.agent.app import agent_of
 from segue.errors import Kind, Refused
 from segue.model.landing import Placement
+from segue.policy import handoff
 from segue.wire.messages import Delivery, unpack
 
 T = TypeVar("T")
@@ -51,11 +52,12 @@ async def settled(request: Request, uuid: str, migration: str) -> Response:
     return _json(None)
 
 
-@router.get("/tokens/{uuid}")
-async def token(request: Request, uuid: str) -> Response:
-    """What our journal says of a guest."""
+@router.get("/claims/{uuid}")
+async def claim(request: Request, uuid: str) -> Response:
+    """The highest epoch of a guest that this host could still lay claim to."""
     access.only(request, "host")
-    return _json(agent_of(request).guests.by_uuid(uuid).token)
+    keeper = agent_of(request).guests.by_uuid(uuid)
+    return _json(handoff.claim(keeper.token, keeper.copy()))
 
 
 @router.post("/storage")

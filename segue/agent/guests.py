@@ -128,27 +128,25 @@ class Guests:
         """From disk. After a power loss the peers are asked first whether the guest lives elsewhere."""
         assert keeper.guest is not None
         known = self._services.journal.ran_since_boot(keeper.guest.name)
-        highest = 0 if known else await self._highest_epoch(keeper, without="")
+        highest = 0 if known else await self._highest_claim(keeper, without="")
         await keeper.start(highest)
 
     async def recover(self, keeper: Keeper, fenced: str) -> None:
         """The operator vouches that `fenced` has no power. What its copy did is lost with it, so the guest is
         owned here again without memory, and restarts from its disk."""
-        highest = await self._highest_epoch(keeper, without=fenced)
+        highest = await self._highest_claim(keeper, without=fenced)
         await keeper.tell(PeerFenced(fenced, proof="the operator said so", highest=highest))
 
-    async def _highest_epoch(self, keeper: Keeper, without: str) -> int:
+    async def _highest_claim(self, keeper: Keeper, without: str) -> int:
         assert keeper.guest is not None
         highest = 0
         for peer in self._services.peers.values():
             if peer.name == without:
                 continue
             try:
-                epoch, phase = await peer.epoch_of(keeper.uuid)
+                highest = max(highest, await peer.claim(keeper.uuid))
             except (ConnectionError, TimeoutError) as error:
                 raise _not_sure(keeper.guest.name, peer.name, error) from error
-            if phase != Phase.ABSENT:
-                highest = max(highest, epoch)
         return highest
 
     async def delete(self, keeper: Keeper) -> None:
@@ -165,9 +163,7 @@ class Guests:
 
     async def _unmake(self, keeper: Keeper) -> None:
         guest = keeper.guest
-        await keeper.forget()
-        self._services.journal.forget_token(keeper.uuid)
-        self._keepers.pop(keeper.uuid, None)
+        await keeper.bury()
         if guest is not None:
             self._services.notices.tell("guest", guest.name, {"name": guest.name, "state": "deleted"})
 

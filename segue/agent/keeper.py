@@ -128,6 +128,7 @@ class Keeper:
         others: list[Send] = []
         async with self._lock:
             self._resumed_at_s = 0.0
+            self.token = self._services.journal.token(self.uuid)
             while True:
                 reaction = handoff.react(self.token, event, self.copy(), sender)
                 self._check(reaction, sender)
@@ -168,7 +169,18 @@ class Keeper:
             self._services.notices.tell("guest", shown.name, shown)
 
     async def forget(self) -> None:
-        """Nothing of the guest stays here but the token."""
+        """Nothing of the guest stays here but its tombstone."""
+        async with self._lock:
+            if self.token.phase is Phase.ABSENT:
+                await self._drop()
+
+    async def bury(self) -> None:
+        """The guest is deleted: no host whose journal is older may ever start it again."""
+        async with self._lock:
+            self._write(Token(Phase.ABSENT, self.token.epoch + 1, "", self.token.migration))
+            await self._drop()
+
+    async def _drop(self) -> None:
         if self.guest is not None:
             await plant.remove(self._services, self.guest, self.machine)
             self._services.journal.drop_guest(self.guest.name)

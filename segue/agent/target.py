@@ -23,6 +23,9 @@ async def place(services: Services, guests: Guests, placement: Placement, sender
     if placement.source != sender:
         raise _not_yours(placement, sender)
     keeper = guests.by_uuid(placement.guest.uuid)
+    if keeper.in_saga:
+        # Its copy here still serves the frames of the migration before; a new one would end it.
+        raise _occupied(placement.guest, services.config.name, "it is just leaving here")
     if keeper.token.phase is not Phase.INCOMING:
         compatibility.demand(
             placement.guest,

@@ -110,10 +110,6 @@ class Journal:
         """The write on which everything rests: durable when it returns."""
         self._put_token(guest, token)
 
-    def forget_token(self, guest: str) -> None:
-        """Only for a guest that is deleted: its uuid is never used again."""
-        self._db.execute("delete from token where guest = ?", (guest,))
-
     def _put_token(self, guest: str, token: Token) -> None:
         self._db.execute("insert or replace into token values (?, ?)", (guest, msgspec.json.encode(token)))
 
