@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
 
+from segue.errors import SegueError
 from segue.lab.api import Lab
+from tests.lab.scene import Scene
 
 LIMIT_S = 30.0
 
@@ -74,3 +76,35 @@ def no_lab(labs_folder: Path) -> Iterator[Lab]:
     made = Lab(f"n{os.getpid()}")
     yield made
     made.down()
+
+
+@pytest.fixture(scope="package")
+def stage(labs_folder: Path) -> Iterator[Scene]:
+    """Three hosts, a client and a guest, for all tests of faults."""
+    made = Scene(f"f{os.getpid()}")
+    yield made
+    made.down()
+
+
+@pytest.fixture
+def scene(stage: Scene) -> Scene:
+    """The stage, calm: after a case that failed it is made anew."""
+    try:
+        assert stage.is_up
+        stage.begin()
+    except (AssertionError, SegueError, OSError):
+        stage.heal()
+        stage.begin()
+    return stage
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A case that failed shows what the agents wrote meanwhile."""
+    report = yield
+    found = getattr(item, "funcargs", {}).get("scene")
+    if report.when == "call" and report.failed and isinstance(found, Scene):
+        report.sections += found.logs()
+    return report

@@ -1,0 +1,82 @@
+"""What must hold after every fault: one copy, where it is said to be, and nothing left behind anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segue.lab import nodes
+from tests.lab.moves import ENDS
+
+if TYPE_CHECKING:
+    from tests.lab.scene import Scene
+
+LISTENING = "0A"  # Linux: include/net/tcp_states.h
+
+
+def unrest(scene: Scene) -> list[str]:
+    """Everything that is not as it must be; empty when all is well."""
+    shown = [guest for host in scene.hosts for guest in scene.call(host, "GET", "/guests")]
+    found = [f"{g['name']} is {g['phase']} and {g['state']} on {g['host']}" for g in shown]
+    at = [(g["host"], g["phase"], g["state"]) for g in shown]
+    owner = at[0][0] if at else ""
+    if at != [(owner, "owner", "running")]:
+        return found or ["no agent has a guest"]
+    return [line for host in scene.hosts for line in _left(scene, host, owner)] + list(_disks(scene))
+
+
+def _left(scene: Scene, host: str, owner: str) -> Iterator[str]:
+    wanted = 1 if host == owner else 0
+    qemus, taps = _all_qemus(scene, host), _interfaces(scene, host, "tap")
+    if len(qemus) != wanted:
+        yield f"{host} has QEMU processes {qemus}"
+    if wanted and not all(qemu.runs() for qemu in scene.census.on(host)):
+        yield f"the vCPU on {host} is given no time"
+    if len(taps) != wanted:
+        yield f"{host} has taps {taps}"
+    if tunnels := _interfaces(scene, host, "seg"):
+        yield f"{host} has tunnels {tunnels}"
+    if ports := _listening(scene, host):
+        yield f"{host} listens on {ports}"
+    if not wanted and (sockets := sorted(path.name for path in scene.folder(host).glob("guests/*/*.sock"))):
+        yield f"{host} has sockets {sockets}"
+    for record in scene.call(host, "GET", "/migrations"):
+        if record["stage"] not in ENDS:
+            yield f"a migration from {host} is in {record['stage']}, {record['step']}"
+
+
+def _all_qemus(scene: Scene, host: str) -> list[int]:
+    """Of every guest, by the machine's process numbers."""
+    return [pid for pid in scene.lab.host_pids(host) if _command(pid).startswith(b"qemu-system")]
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _network(scene: Scene, host: str, file: str) -> list[str]:
+    """A file of the host's own network namespace."""
+    return Path(f"/proc/{scene.lab.host_pids(host)[0]}/net/{file}").read_text().splitlines()
+
+
+def _interfaces(scene: Scene, host: str, kind: str) -> list[str]:
+    names = [line.partition(":")[0].strip() for line in _network(scene, host, "dev")[2:]]
+    return [name for name in names if name.startswith(kind)]
+
+
+def _listening(scene: Scene, host: str) -> list[int]:
+    """Ports other than the agent's own."""
+    rows = [line.split() for line in _network(scene, host, "tcp")[1:] + _network(scene, host, "tcp6")[1:]]
+    ports = {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == LISTENING}
+    return sorted(ports - {nodes.AGENT_PORT})
+
+
+def _disks(scene: Scene) -> Iterator[str]:
+    """The shared storage has the guest's one disk."""
+    files = [path.name for path in scene.lab.places.shared.iterdir() if path.is_file()]
+    if len(files) != 1:
+        yield f"the shared storage has {files}"

@@ -1,0 +1,264 @@
+"""A stage for faults: three hosts, a client and one guest under the eyes of a census that asks only the kernel.
+
+The guest has a disk on the shared storage, writes its memory all the time and can prove that none was lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from segue.cli.fleet import Host
+from segue.errors import Kind, SegueError
+from segue.lab import places
+from segue.lab.api import Lab
+from tests.lab import calm
+from tests.lab.census import Census
+from tests.lab.client import Client
+from tests.lab.moves import LIMIT_S, LIMITS, Halt, Move, wait_until
+
+HOSTS: Final = ("host1", "host2", "host3")
+GUEST: Final = "web1"
+ADDRESS: Final = "10.77.100.1"
+MEMORY_BYTES: Final = 144 << 20
+WRITES: Final = "segue.dirty=2M/8M"
+IMAGE: Final = "web"
+DISK_BYTES: Final = 1 << 20
+
+
+class Scene:
+    """The lab with its guest, and everything a case needs to do or to ask."""
+
+    hosts = HOSTS
+    census: Census
+    client: Client
+    uuid: str
+
+    def __init__(self, name: str) -> None:
+        self.lab = Lab(name)
+        self.is_up = False
+        self._logged: dict[str, int] = {}
+
+    # Up and down
+
+    def up(self) -> None:
+        """Makes the hosts and the guest, and waits until the guest answers."""
+        self.lab.up(hosts=len(HOSTS), clients=1)
+        for host in HOSTS:
+            self.wait_for_agent(host)
+        self.uuid = self.make_guest(GUEST, f"{ADDRESS}/16")
+        self.census = Census(self.lab.places.top, self.uuid)
+        self.census.start()
+        self.client = Client(self.lab, ADDRESS)
+        self.is_up = True
+        self.start_guest("host1")
+
+    def down(self) -> None:
+        """Leaves nothing behind."""
+        if self.is_up:
+            self.census.stop()
+            self.client.close()
+        self.is_up = False
+        self.lab.down()
+
+    def make_guest(self, name: str, address: str, **more: object) -> str:
+        """A guest on host1, not started, whose disk lies on the shared storage; its uuid."""
+        store = self.lab.places.shared / "images"
+        (store / IMAGE).mkdir(parents=True, exist_ok=True)
+        (store / IMAGE / "empty.raw").write_bytes(bytes(DISK_BYTES))
+        micro = json.loads((places.cache() / "images" / "micro" / "image.json").read_text())
+        kernel = {key: f"/srv/segue/images/micro/{micro[key]}" for key in ("kernel", "initrd")}
+        disk = {"disk": f"/srv/segue/shared/images/{IMAGE}/empty.raw", "disk_format": "raw"}
+        (store / IMAGE / "image.json").write_text(json.dumps({**micro, **kernel, **disk, "name": IMAGE}))
+        wish = {
+            "name": name,
+            "image": IMAGE,
+            "memory_bytes": MEMORY_BYTES,
+            "address": address,
+            "start": False,
+        }
+        # The lab's own image store is for all labs and read-only: ours is laid over it for one moment.
+        self.run("host1", "mount", "--bind", "/srv/segue/shared/images", "/srv/segue/images")
+        try:
+            made = self.call("host1", "POST", "/guests", {"cmdline": WRITES, **wish, **more})
+        finally:
+            self.run("host1", "umount", "/srv/segue/images")
+        return str(made["spec"]["uuid"])
+
+    # Asking and telling
+
+    def host(self, name: str) -> Host:
+        """The agent of a host by its socket."""
+        return Host(name, f"unix://{self.lab.agent_socket(name)}")
+
+    def call(self, host: str, method: str, path: str, body: object = None) -> Any:
+        """One call as root of that host makes it."""
+        return self.host(host).call(method, path, body)
+
+    def segue(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command of the CLI as a user types it."""
+        environ = {**os.environ, "SEGUE_CONTEXT": str(self.lab.places.context), "COLUMNS": "200"}
+        argv = [sys.executable, "-m", "segue", *words]
+        return subprocess.run(argv, env=environ, capture_output=True, text=True, check=False, timeout=60)
+
+    def folder(self, host: str) -> Path:
+        """The host's /run/segue as this machine sees it."""
+        return self.lab.agent_socket(host).parent
+
+    def run(self, host: str, *argv: str) -> str:
+        """A command inside a machine that must succeed."""
+        return self.lab.exec(host, argv, check=True).stdout
+
+    def shown(self, host: str) -> dict[str, Any] | None:
+        """What the host's agent has of our guest."""
+        return next((guest for guest in self.call(host, "GET", "/guests") if guest["name"] == GUEST), None)
+
+    def owner(self) -> str:
+        """The host whose agent says that our guest may run there."""
+        shown = [found for host in HOSTS if (found := self.shown(host)) is not None]
+        owners = [str(guest["host"]) for guest in shown if guest["phase"] in {"owner", "offered"}]
+        assert len(owners) == 1, shown
+        return owners[0]
+
+    def route(self) -> tuple[str, str]:
+        """(source, target) of the next migration: to and fro between the first two hosts."""
+        source = self.owner()
+        return source, "host1" if source != "host1" else "host2"
+
+    def migrate(self, target: str, **limits: float) -> Move:
+        """Begins a migration; an agent that dies on the way still has its record."""
+        source = self.owner()
+        before = {record["id"] for record in self.call(source, "GET", "/migrations")}
+        wish = {"to": target, "limits": {**LIMITS, **limits}}
+        try:
+            begun = self.call(source, "POST", f"/guests/{GUEST}/migrations", wish)
+            return Move(self.host(source), target, begun["id"])
+        except SegueError as error:
+            if error.kind is not Kind.UNREACHABLE or "does not answer" not in error.what:
+                raise
+        return Move(self.host(source), target, self._new_record(source, before))
+
+    def _new_record(self, source: str, before: set[str]) -> str:
+        found: list[str] = []
+
+        def look() -> bool:
+            found[:] = [r["id"] for r in self.call(source, "GET", "/migrations") if r["id"] not in before]
+            return bool(found)
+
+        wait_until(look, f"a new migration on {source}")
+        return found[0]
+
+    # Faults
+
+    def arm(self, host: str, place: str, action: str = "kill") -> None:
+        """Has the host's agent do this when it next comes to that place."""
+        with (self.folder(host) / "failpoints").open("a") as file:
+            file.write(f"{place}={action}\n")
+
+    def halt(self, host: str, place: str) -> Halt:
+        """Has the host's agent stand still at that place."""
+        made = Halt(self.folder(host))
+        self.arm(host, place, Halt.ACTION)
+        return made
+
+    def kill_qemu(self, host: str) -> None:
+        """Ends the guest's QEMU there, as the kernel's out-of-memory killer would."""
+        found = self.census.on(host)
+        assert found, f"no QEMU on {host}"
+        for qemu in found:
+            os.kill(qemu.pid, 9)
+
+    def agent_pid(self, host: str) -> int:
+        """The process that listens on the agent's socket."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(str(self.lab.agent_socket(host)))
+            pid: int = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        return pid
+
+    @contextmanager
+    def configured(self, host: str, change: str) -> Iterator[None]:
+        """The host's agent with other files in /etc/segue: `change` is a shell command that makes them so."""
+        self.run(host, "cp", "-a", "/etc/segue", "/root/segue.kept")
+        try:
+            self.run(host, "sh", "-ec", change)
+            self.restart(host)
+            yield
+        finally:
+            self.run(host, "sh", "-ec", "rm -rf /etc/segue; mv /root/segue.kept /etc/segue")
+            self.restart(host)
+
+    def restart(self, host: str) -> None:
+        """Ends the agent in good order; it is started again at once."""
+        self.run(host, "sv", "-w", "20", "restart", "segue-agent")
+        self.wait_for_agent(host)
+
+    def wait_for_agent(self, host: str) -> None:
+        """Returns when it answers."""
+        wait_until(lambda: self.call(host, "GET", "/host"), f"the agent of {host} answers")
+
+    def power_on(self, host: str) -> None:
+        """Power comes back."""
+        self.lab.start(host)
+        self.wait_for_agent(host)
+
+    def start_guest(self, host: str) -> None:
+        """Starts it from its disk, and waits until it answers."""
+        self.call(host, "POST", f"/guests/{GUEST}/start")
+        wait_until(self.client.answered, "the guest answers")
+
+    def logs(self) -> list[tuple[str, str]]:
+        """What the agents wrote since the case began."""
+        found = []
+        for host in HOSTS:
+            words = self._log(host).read_bytes()[self._logged.get(host, 0) :]
+            found.append((f"agent of {host}", words.decode(errors="replace")))
+        return found
+
+    def _log(self, host: str) -> Path:
+        return self.lab.places.node("host", host) / "upper/var/log/segue/agent/current"
+
+    # What must hold
+
+    def begin(self) -> None:
+        """A new case: calm, and nothing of what came before is judged again."""
+        self.census.begin()
+        self.demand_calm(limit_s=10.0)
+        for host in HOSTS:
+            self._logged[host] = self._log(host).stat().st_size
+
+    def heal(self) -> None:
+        """After a case that failed: everything anew, so that the next one is judged by itself."""
+        self.down()
+        self.up()
+
+    def demand_calm(self, limit_s: float = LIMIT_S) -> None:
+        """The guest runs once and answers, nothing is left of anything, and never did two copies run."""
+        for host in HOSTS:
+            path = self.folder(host) / "failpoints"
+            assert not (path.exists() and path.read_text().strip()), f"not happened: {path.read_text()}"
+        left: list[str] = []
+
+        def is_calm() -> bool:
+            left[:] = calm.unrest(self)
+            return not left
+
+        try:
+            wait_until(is_calm, "calm", limit_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {left}") from None
+        wait_until(self.client.answered, "the guest answers")
+        assert self.client.memory_is_right()
+        self.demand_one()
+
+    def demand_one(self) -> None:
+        """No two copies ran at any instant since the case began."""
+        overlaps = self.census.overlaps()
+        assert not overlaps, overlaps
