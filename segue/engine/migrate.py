@@ -12,7 +12,7 @@ LIVE: Saga[Run] = Saga(
     prepare=(
         Step("reserve target", preparation.reserve, undo=preparation.release),
         Step("join networks", preparation.join_networks, undo=preparation.part_networks),
-        Step("copy memory", preparation.copy_memory, undo=preparation.cancel_copy),
+        Step("copy memory", preparation.copy_memory, undo=preparation.cancel_copy, fades=True),
     ),
     handoff=Step("hand off", blackout.hand_off, undo=blackout.take_back),
     settle=(

@@ -24,11 +24,15 @@ UNDO_TRIES: Final = 5
 
 @dataclass(frozen=True)
 class Step(Generic[R]):
-    """One small act and its undo. Both may run twice; the undo also after half of the act."""
+    """One small act and its undo. Both may run twice; the undo also after half of the act.
+
+    fades: what it reached is lost while nobody looks after it, so a restarted agent carries it out once more.
+    """
 
     name: str
     do: Act[R]
     undo: Act[R] | None = None
+    fades: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Runner(Generic[R]):
     async def _prepare(self, done: set[str]) -> None:
         try:
             for step in self._saga.prepare:
-                if step.name not in done:
+                if step.fades or step.name not in done:
                     await self._carry_out(step)
         except asyncio.CancelledError:
             if not self._cancel_wanted:
