@@ -75,7 +75,7 @@ def _wait_for_service(lab: Lab) -> None:
         for line in probe.stderr:
             words.append(line.strip())
             if line.startswith("ready"):
-                probe.terminate()
+                probe.kill()
                 return
     raise Refused(
         what="the guest does not answer",
