@@ -70,12 +70,15 @@ class Runner(Generic[R]):
         self._task: asyncio.Task[None] | None = None
         self._cancel_wanted = False
         self._handing_off = False
+        self._turning_back = False
 
     def cancel(self) -> bool:
         """Turns back if the handoff has not begun; False when it is too late for that."""
+        if self._turning_back:
+            return True  # It is on its way back already, and must not be disturbed.
         if self._handing_off or self._released() or self._task is None:
             return False
-        self._cancel_wanted = True
+        self._cancel_wanted = self._turning_back = True
         self._task.cancel()
         return True
 
@@ -85,10 +88,10 @@ class Runner(Generic[R]):
         marks = self._journal.marks()
         done = {step for mark, step in marks if mark == "done"}
         if self._saga.handoff.name not in done:
-            half_way = ("begun", self._saga.handoff.name) in marks and not self._released()
-            if half_way or ("undoing", "") in marks:
-                await self._turn_back(_restarted())
-            await self._prepare(done)
+            if not self._released():
+                if ("begun", self._saga.handoff.name) in marks or ("undoing", "") in marks:
+                    await self._turn_back(_restarted())
+                await self._prepare(done)
             await self._hand_off()
         await self._settle(done)
 
@@ -97,6 +100,8 @@ class Runner(Generic[R]):
             for step in self._saga.prepare:
                 if step.fades or step.name not in done:
                     await self._carry_out(step)
+            await asyncio.sleep(0)  # A cancel that came with the last act is heard here, not in the blackout.
+            self._handing_off = True
         except asyncio.CancelledError:
             if not self._cancel_wanted:
                 raise  # The agent is being stopped: its successor goes on from the journal.
@@ -126,6 +131,7 @@ class Runner(Generic[R]):
         self._journal.done(step.name)
 
     async def _turn_back(self, cause: Exception) -> None:
+        self._turning_back = True
         self._journal.undoing()
         marks = self._journal.marks()
         begun = {step for mark, step in marks if mark == "begun"}
@@ -177,6 +183,6 @@ def _cancelled() -> SegueError:
 def _restarted() -> SegueError:
     return Aborted(
         what="the migration was undone",
-        why="the source's agent was restarted in the blackout, before the handoff",
+        why="the source's agent was restarted in the blackout or while it was taking the migration back",
         todo="Start the migration again; nothing was lost.",
     )

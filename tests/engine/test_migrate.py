@@ -1,0 +1,123 @@
+"""The saga: each act fails, and the agent dies after each act; the guest always ends in one place, runnable."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from segue.engine import migrate
+from segue.model.lifecycle import Stage
+from tests.engine.world import Killed, Log, World
+
+RESTARTS_MAX = 50
+
+
+async def live(world: World) -> World:
+    """Runs a migration to its end, starting the agent again whenever it died."""
+    for _ in range(RESTARTS_MAX):
+        run = world.run()
+        try:
+            await migrate.carry_out(migrate.runner(run, Log(world)), run)
+        except Killed:
+            world.dies_at = -1
+            continue
+        return world
+    raise AssertionError("it never ends")
+
+
+def check(world: World) -> None:
+    """One copy runs, where the record says, and nothing is left of what was begun."""
+    moved = world.record.stage is Stage.DONE
+    assert world.runs == ({"target"} if moved else {"source"}), world.deeds
+    assert world.record.stage in {Stage.DONE, Stage.ABORTED}
+    assert not world.tunnel
+    assert not world.steered
+    assert not world.copying
+    assert world.target_copy is moved
+    assert world.source_copy is not moved
+    assert world.phase == ("absent" if moved else "owner")
+
+
+async def deeds() -> list[str]:
+    return (await live(World())).deeds
+
+
+async def test_a_migration_goes_through_its_three_stages() -> None:
+    world = await live(World())
+    check(world)
+    assert world.record.stage is Stage.DONE
+    assert world.record.outcome.blackout_s == pytest.approx(0.01)
+    order = [deed for deed in world.deeds if not deed.startswith(("mark", "round"))]
+    assert order.index("place") < order.index("prepare network") < order.index("begin copy")
+    assert order.index("steer") < order.index("stop") < order.index("rescue") < order.index("hand over")
+
+
+async def test_the_agent_dies_after_each_act() -> None:
+    for number in range(1, len(await deeds()) + 1):
+        check(await live(World(dies_at=number)))
+
+
+async def test_each_act_fails_once() -> None:
+    for name in sorted({deed for deed in await deeds() if not deed.startswith("mark")}):
+        world = await live(World(fails={name: 1}))
+        check(world)
+
+
+async def test_each_act_fails_once_and_then_the_agent_dies_anywhere() -> None:
+    for name in sorted({deed for deed in await deeds() if not deed.startswith("mark")}):
+        length = len((await live(World(fails={name: 1}))).deeds)
+        for number in range(1, length + 1):
+            check(await live(World(fails={name: 1}, dies_at=number)))
+
+
+async def test_a_token_that_comes_back_undoes_everything() -> None:
+    length = len((await live(World(returns=True))).deeds)
+    for number in [0, *range(1, length + 1)]:
+        world = await live(World(returns=True, dies_at=number))
+        check(world)
+        assert world.record.stage is Stage.ABORTED
+
+
+async def test_after_the_handoff_a_failing_step_is_repeated_until_it_succeeds() -> None:
+    world = await live(World(fails={"settled": 30, "retire": 5}))
+    check(world)
+    assert world.record.stage is Stage.DONE
+
+
+async def test_a_guest_that_ended_is_lost_not_resurrected() -> None:
+    world = World(fails={"round 1": 1})
+    world.source_copy = False
+    world.runs.clear()
+    await live(world)
+    assert world.record.stage is Stage.LOST
+    assert not world.runs
+
+
+async def cancelled_at(number: int) -> tuple[World, bool]:
+    """Somebody cancels while act `number` is under way; the world at the end, and whether it was allowed."""
+    world = World()
+    run = world.run()
+    runner = migrate.runner(run, Log(world))
+    allowed: list[bool] = []
+    real = world.deed
+
+    def deed(name: str) -> None:
+        real(name)
+        if len(world.deeds) == number:
+            allowed.append(runner.cancel())
+            allowed.append(runner.cancel())  # Twice is no harm.
+
+    world.deed = deed  # type: ignore[method-assign]
+    await asyncio.create_task(migrate.carry_out(runner, run))
+    return world, allowed[0] if allowed else False
+
+
+async def test_it_can_be_cancelled_until_the_handoff_and_not_after() -> None:
+    order = await deeds()
+    for number in range(1, len(order) + 1):
+        world, allowed = await cancelled_at(number)
+        check(world)
+        assert allowed is (number < order.index("mark begun hand off") + 1), order[number - 1]
+        if allowed and number < order.index("mark done copy memory"):
+            assert world.record.stage is Stage.ABORTED

@@ -1,0 +1,258 @@
+"""A small world that implements the engine's ports: what exists on two hosts, and who runs the guest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+
+from segue.engine.ports import Handed
+from segue.engine.run import Run
+from segue.model.guest import Guest
+from segue.model.landing import Landing, Placement
+from segue.model.lifecycle import Event
+from segue.model.migration import Limits, Migration, Outcome, Progress, after
+
+
+class Killed(BaseException):
+    """The agent's process ends here; nothing of it runs any more."""
+
+
+@dataclass
+class World:
+    """What a crash of the agent does not change."""
+
+    phase: str = "owner"
+    runs: set[str] = field(default_factory=lambda: {"source"})
+    target_copy: bool = False
+    tunnel: bool = False
+    copying: bool = False
+    steered: bool = False
+    source_copy: bool = True
+    marks: list[tuple[str, str]] = field(default_factory=list)
+    record: Migration = field(
+        default_factory=lambda: Migration("m-000001", "web1", "source", "target", Limits(), 0.0)
+    )
+    deeds: list[str] = field(default_factory=list)
+    fails: dict[str, int] = field(default_factory=dict)
+    dies_at: int = -1
+    grant_lost: int = 0
+    returns: bool = False
+
+    def deed(self, name: str) -> None:
+        """Everything that is done is noted; some of it fails, and once the agent dies."""
+        self.deeds.append(name)
+        assert len(self.runs) <= 1, f"two copies run: {self.deeds}"
+        if len(self.deeds) == self.dies_at:
+            raise Killed(name)
+        if self.fails.get(name, 0) > 0:
+            self.fails[name] -= 1
+            raise ConnectionError(f"{name} fails")
+
+    def run(self) -> Run:
+        """The ports, made anew as a restarted agent makes them."""
+        guest = Guest(name="web1", uuid="u", memory_bytes=1 << 28)
+        return Run(guest, Here(self), Net(self), Peer(self), Custody(self), Record(self), Clock())
+
+
+@dataclass
+class Here:
+    """GuestHere."""
+
+    world: World
+
+    def alive(self) -> bool:
+        return self.world.source_copy
+
+    async def begin_copy(self, address: str, bandwidth_bytes_per_s: int) -> None:
+        self.world.deed("begin copy")
+        self.world.copying = True
+
+    async def rounds(self, within_s: float) -> AsyncIterator[Progress]:
+        for number in range(1, 10):
+            await asyncio.sleep(0)
+            self.world.deed(f"round {number}")
+            yield Progress(
+                round=number, total_bytes=1, transferred_bytes=number, link_bytes_per_s=1e9, remaining_bytes=0
+            )
+
+    async def stop(self) -> float:
+        self.world.deed("stop")
+        self.world.runs.discard("source")
+        return 1.0
+
+    async def completed(self, within_s: float) -> None:
+        self.world.deed("completed")
+        self.world.copying = False
+
+    async def cancel_copy(self) -> None:
+        self.world.deed("cancel copy")
+        self.world.copying = False
+
+
+@dataclass
+class Net:
+    """Network."""
+
+    world: World
+
+    async def prepare(self, landing: Landing, tunnel_id: int) -> None:
+        self.world.deed("prepare network")
+        self.world.tunnel = True
+
+    async def steer(self) -> None:
+        self.world.deed("steer")
+        assert self.world.tunnel, "frames are steered into nothing"
+        self.world.steered = True
+
+    def drain(self) -> None:
+        self.world.deed("drain")
+
+    def rescue(self) -> int:
+        self.world.deed("rescue")
+        assert "source" not in self.world.runs, "a running guest would lose every other frame"
+        return 0
+
+    async def mute(self) -> None:
+        self.world.deed("mute")
+
+    def steered_frames(self) -> int:
+        return 0
+
+    async def clear(self) -> None:
+        self.world.deed("clear network")
+        self.world.tunnel = self.world.steered = False
+
+
+@dataclass
+class Peer:
+    """The target's agent."""
+
+    world: World
+
+    async def place(self, placement: Placement) -> Landing:
+        self.world.deed("place")
+        self.world.target_copy = True
+        return Landing("target:1", "target")
+
+    async def clock(self) -> tuple[float, float]:
+        self.world.deed("clock")
+        return 0.0, 0.0
+
+    async def settled(self, guest: str, migration: str) -> None:
+        self.world.deed("settled")
+
+
+@dataclass
+class Custody:
+    """The token; what it says outlives the agent."""
+
+    world: World
+
+    async def begin(self, target: str, migration: str) -> int:
+        self.world.deed("begin")
+        self.world.phase = "offered"
+        return 1
+
+    def released(self, migration: str) -> bool:
+        return self.world.phase in {"released", "absent"}
+
+    async def hand_over(self) -> Handed:
+        world = self.world
+        world.deed("hand over")
+        assert "source" not in world.runs, "given away while it runs"
+        world.phase = "released"
+        world.deed("grant")
+        if world.returns:
+            world.phase, world.target_copy = "owner", False
+            world.runs.add("source")
+            return Handed(returned=True)
+        world.runs.add("target")
+        world.deed("confirmed")
+        return Handed(returned=False, resumed_at_s=1.01)
+
+    async def give_up(self) -> None:
+        self.world.deed("give up")
+        assert self.world.phase != "released", "given away, and taken back without the target's word"
+        self.world.phase = "owner"
+        self.world.target_copy = False
+        if self.world.source_copy:
+            self.world.runs.add("source")
+
+    async def retire(self) -> None:
+        self.world.deed("retire")
+        self.world.phase, self.world.source_copy = "absent", False
+
+
+@dataclass
+class Record:
+    """The record, kept in the world."""
+
+    world: World
+
+    @property
+    def now(self) -> Migration:
+        return self.world.record
+
+    def advance(self, event: Event) -> None:
+        self.world.record = after(self.world.record, event, 1.0)
+
+    def at_step(self, step: str) -> None:
+        self.world.record = replace(self.world.record, step=step)
+
+    def progress(self, progress: Progress) -> None:
+        self.world.record = replace(self.world.record, progress=progress)
+
+    def landing(self, landing: Landing) -> None:
+        self.world.record = replace(self.world.record, landing=landing)
+
+    def outcome(self, outcome: Outcome) -> None:
+        self.world.record = replace(self.world.record, outcome=outcome)
+
+    def remember(self, outcome: Outcome) -> None:
+        self.outcome(outcome)
+
+    def failed(self, error: Exception) -> None:
+        self.world.deeds.append(f"failed: {error}")
+
+
+class Clock:
+    """Time that passes only when somebody waits."""
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+
+    def wall_s(self) -> float:
+        return self._now_s
+
+    def steady_s(self) -> float:
+        return self._now_s
+
+    async def rest(self, seconds: float) -> None:
+        self._now_s += seconds
+
+
+@dataclass
+class Log:
+    """The saga log, kept in the world; a mark counts as a deed, so the agent may die right after it."""
+
+    world: World
+
+    def begun(self, step: str) -> None:
+        self._mark("begun", step)
+
+    def done(self, step: str) -> None:
+        self._mark("done", step)
+
+    def undoing(self) -> None:
+        self._mark("undoing", "")
+
+    def undone(self, step: str) -> None:
+        self._mark("undone", step)
+
+    def marks(self) -> list[tuple[str, str]]:
+        return list(self.world.marks)
+
+    def _mark(self, mark: str, step: str) -> None:
+        self.world.marks.append((mark, step))
+        self.world.deed(f"mark {mark} {step}")
