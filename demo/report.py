@@ -21,7 +21,11 @@ def make(moves: list[dict[str, Any]], elapsed_s: float) -> dict[str, Any]:
     return {
         "what": "a guest moved there and back under client traffic",
         "elapsed_s": round(elapsed_s, 1),
-        "machine": {"cpus": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()},
+        "machine": {
+            "cpus": os.cpu_count(),
+            "kernel": platform.release(),
+            "python": platform.python_version(),
+        },
         "versions": {"segue": __version__},
         "samples": moves,
         "verdicts": verdicts(moves),
@@ -65,6 +69,8 @@ def print_verdicts(data: dict[str, Any], console: Console) -> None:
     table = Table("", "target", "measured", "")
     for verdict in data["verdicts"]:
         sign = "[green]holds[/]" if verdict["holds"] else "[red]MISSED[/]"
-        table.add_row(verdict["name"], f"{verdict['target']:g}", f"{verdict['value']:g} {verdict['unit']}", sign)
+        table.add_row(
+            verdict["name"], f"{verdict['target']:g}", f"{verdict['value']:g} {verdict['unit']}", sign
+        )
     console.print(table)
     console.print(f"{data['elapsed_s']:.0f} s in all; every figure is in {PLACE}.")

@@ -59,6 +59,9 @@ def _tell_stages(console: Console, record: dict[str, Any]) -> None:
         f"   post-blackout {outcome['post_blackout_s'] * 1e3:7.0f} ms  it runs on {record['target']}; "
         f"{outcome['frames_steered']} frames were held or forwarded"
     )
+    console.print(
+        f"   outage        {outcome['outage_s'] * 1e3:7.0f} ms  the longest that a client waited for a reply around it"
+    )
     for seen in record["observations"]:
         console.print(
             f"   client {seen['probe']:5}  longest gap {seen['longest_gap_s'] * 1e3:4.0f} ms  {seen['sent']} sent, "

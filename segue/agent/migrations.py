@@ -140,7 +140,7 @@ class Migrations:
         record = self._records.get(migration.id) or MigrationRecord(
             self._services.journal, self._services.notices, migration
         )
-        record.observed(observation)
+        record.observe(observation)
         return record.now
 
     def _launch(self, keeper: Keeper, migration: Migration) -> None:

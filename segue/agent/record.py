@@ -12,7 +12,7 @@ from segue.agent.notices import Notices
 from segue.errors import Aborted, InDoubt, SegueError
 from segue.model.landing import Landing
 from segue.model.lifecycle import Event
-from segue.model.migration import Failure, Forecast, Migration, Outcome, Progress, after
+from segue.model.migration import Failure, Forecast, Migration, Outcome, Progress, after, observed
 from segue.model.observation import Observation
 
 log = structlog.get_logger()
@@ -77,9 +77,9 @@ class MigrationRecord:
         """Kept beside what then happens."""
         self._keep(replace(self._now, forecast=forecast))
 
-    def observed(self, observation: Observation) -> None:
+    def observe(self, observation: Observation) -> None:
         """What a client saw."""
-        self._keep(replace(self._now, observations=(*self._now.observations, observation)))
+        self._keep(observed(self._now, observation))
 
     def _keep(self, migration: Migration) -> None:
         self._now = migration

@@ -109,7 +109,7 @@ def conclude(record: dict[str, Any]) -> int:
         budget, blackout_s = record["limits"]["blackout_s"], outcome["blackout_s"]
         measured = values.show_ms(blackout_s) if blackout_s else "not measured"
         output.say(
-            f"{move}  done  blackout {measured} (budget {values.show_ms(budget)})  "
+            f"{move}  done  blackout {measured} (budget {values.show_ms(budget)})  {_outage(outcome)}"
             f"{values.show_bytes(outcome['transferred_bytes'])} in {outcome['total_s']:.1f} s  "
             f"{outcome['frames_steered']} frames held and forwarded"
         )
@@ -118,3 +118,7 @@ def conclude(record: dict[str, Any]) -> int:
         output.say(f"{failure['consequence']}: {failure['what']}: {failure['why']}")
         output.say(f"what to do: {failure['todo']}")
     return IN_DOUBT if _in_doubt(record) else EXIT.get(record["stage"], 1)
+
+
+def _outage(outcome: dict[str, Any]) -> str:
+    return f"outage {values.show_ms(outcome['outage_s'])}  " if outcome["outage_s"] else ""

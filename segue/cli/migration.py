@@ -52,7 +52,6 @@ def cancel(number: Number) -> None:
 def _row(record: dict[str, Any]) -> tuple[str, ...]:
     outcome = record["outcome"]
     started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record["started_s"]))
-    outage = max((seen["longest_gap_s"] for seen in record["observations"]), default=0.0)
     return (
         record["id"][:8],
         record["guest"],
@@ -62,6 +61,6 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
         started,
         f"{outcome['total_s']:.1f} s" if outcome["total_s"] else "",
         values.show_ms(outcome["blackout_s"]) if outcome["blackout_s"] else "",
-        values.show_ms(outage) if outage else "",
+        values.show_ms(outcome["outage_s"]) if outcome["outage_s"] else "",
         record["failure"]["why"] if record["failure"] else "",
     )

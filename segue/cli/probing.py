@@ -94,4 +94,5 @@ def sentence(seen: dict[str, Any]) -> str:
     """What a client saw, in one line."""
     counts = f"{seen['sent']} sent, {seen['lost']} lost, {seen['duplicated']} duplicated"
     failed = f"{seen['failed']} failed, {seen['broken_connections']} broken connections"
-    return f"client ({seen['probe']} {seen['target']}): outage {seen['longest_gap_s'] * 1e3:.0f} ms, {counts}, {failed}"
+    gap_ms = seen["longest_gap_s"] * 1e3
+    return f"client ({seen['probe']} {seen['target']}): longest gap {gap_ms:.0f} ms, {counts}, {failed}"

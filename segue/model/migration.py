@@ -64,6 +64,8 @@ class Outcome:
     total_s: float = 0.0
     rounds: int = 0
     transferred_bytes: int = 0
+    outage_s: float = 0.0
+    """The longest time without a reply around the blackout, as a client's probe saw it; 0 where none watched."""
     frames_steered: int = 0
     frames_rescued: int = 0
     timeline: tuple[tuple[str, float], ...] = ()
@@ -106,6 +108,21 @@ class Migration:
     def ended(self) -> bool:
         """True once nothing more will happen by itself."""
         return self.stage in ENDS
+
+
+SEEN_AFTER_S = 2.0
+"""A client's outage may end this much later than the blackout: a cold guest, a neighbour that learns late."""
+
+
+def observed(migration: Migration, observation: Observation) -> Migration:
+    """The record with what one more client saw, and with the longest outage that any of them had."""
+    outcome = migration.outcome
+    until_s = outcome.resumed_at_s + SEEN_AFTER_S
+    seen_s = observation.longest_gap_s
+    if outcome.stopped_at_s and outcome.resumed_at_s:
+        seen_s = observation.longest_gap_between(outcome.stopped_at_s, until_s)
+    outcome = replace(outcome, outage_s=max(outcome.outage_s, seen_s))
+    return replace(migration, outcome=outcome, observations=(*migration.observations, observation))
 
 
 def after(migration: Migration, event: Event, now_s: float) -> Migration:

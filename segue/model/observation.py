@@ -62,3 +62,8 @@ class Observation:
     latency: Latency = Latency()
     gaps: tuple[Gap, ...] = ()
     """The longest gaps, the longest first."""
+
+    def longest_gap_between(self, started_s: float, ended_s: float) -> float:
+        """The longest time without a reply that overlaps this span of wall-clock time; 0 when none does."""
+        within = (gap for gap in self.gaps if gap.ended_s >= started_s and gap.started_s <= ended_s)
+        return max((gap.length_s for gap in within), default=0.0)
