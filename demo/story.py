@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from typing import Any, Final
 
 from rich.console import Console
@@ -71,22 +72,18 @@ def _tell_stages(console: Console, record: dict[str, Any]) -> None:
 
 
 def _wait_for_service(lab: Lab) -> None:
-    """The first answer of the guest's server says that it is up."""
-    argv = ["segue", "probe", "udp", f"{ADDRESS}:7000", "--rate", "20", "--first-reply", f"{BOOT_S:.0f}s"]
-    with lab.popen(CLIENT, argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as probe:
-        words = []
-        for line in probe.stderr:
-            words.append(line.strip())
-            if line.startswith("ready"):
-                probe.kill()
-                return
-    raise Refused(
-        what="the guest does not answer",
-        why=" ".join(words),
-        todo="Run `make demo ARGS=--keep` and look at its console: segue lab exec --name demo client1 -- "
-        f"segue vm console {GUEST} --log",
-        kind=Kind.TIMEOUT,
-    )
+    """Asks the guest's server until it answers: the guest is still booting."""
+    argv = ["segue", "probe", "tcp", f"{ADDRESS}:7001", "--duration", "500ms"]
+    deadline_s = time.monotonic() + BOOT_S
+    while (done := lab.exec(CLIENT, argv, timeout=BOOT_S)).returncode:
+        if time.monotonic() > deadline_s:
+            raise Refused(
+                what="the guest does not answer",
+                why=done.stderr.strip(),
+                todo="Run `make demo ARGS=--keep` and look at its console: segue lab exec --name demo client1 -- "
+                f"segue vm console {GUEST} --log",
+                kind=Kind.TIMEOUT,
+            )
 
 
 def _segue(lab: Lab, console: Console, *words: str, limit_s: float = 60.0) -> str:
