@@ -1,0 +1,107 @@
+"""The journal keeps what it was told, also for the agent that opens it next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from segue.adapters.store.journal import Journal, Marks
+from segue.errors import Refused
+from segue.model.guest import Disk, Guest, Nic
+from segue.model.handoff import Phase, Token
+from segue.model.lifecycle import Event
+from segue.model.migration import Limits, Migration, Outcome, after
+
+GUEST = Guest(
+    "web1",
+    "uuid-1",
+    1 << 28,
+    disks=(Disk("disk0", "/d", "qcow2"),),
+    nics=(Nic("nic0", "52:54:00:00:00:01", "br0"),),
+)
+TOKEN = Token(Phase.OWNER, 3, "", "m1")
+
+
+def again(path: Path, boot: str = "boot-1") -> Journal:
+    """What the next agent reads."""
+    return Journal(path / "journal.db", boot)
+
+
+def test_guest_and_token_survive_the_agent(tmp_path: Path) -> None:
+    again(tmp_path).put_guest(GUEST, TOKEN, "running")
+    journal = again(tmp_path)
+    assert journal.guests() == [(GUEST, "running", "")]
+    assert journal.token(GUEST.uuid) == TOKEN
+
+
+def test_a_token_outlives_its_guest_as_a_tombstone(tmp_path: Path) -> None:
+    journal = again(tmp_path)
+    journal.put_guest(GUEST, TOKEN, "running")
+    journal.put_token(GUEST.uuid, Token(Phase.ABSENT, 4))
+    journal.drop_guest(GUEST.name)
+    assert again(tmp_path).token(GUEST.uuid) == Token(Phase.ABSENT, 4)
+    assert again(tmp_path).guests() == []
+
+
+def test_a_guest_never_heard_of_is_absent(tmp_path: Path) -> None:
+    assert again(tmp_path).token("nobody") == Token(Phase.ABSENT, 0)
+
+
+def test_tokens_that_wait_for_an_answer_are_found(tmp_path: Path) -> None:
+    journal = again(tmp_path)
+    for number, phase in enumerate(Phase):
+        journal.put_token(phase.value, Token(phase, number))
+    assert set(journal.unsettled_tokens()) == {"incoming", "released"}
+
+
+def test_after_a_boot_a_guest_counts_as_not_seen_running(tmp_path: Path) -> None:
+    journal = again(tmp_path, "boot-1")
+    journal.put_guest(GUEST, TOKEN, "stopped")
+    assert again(tmp_path, "boot-1").ran_since_boot("web1")
+    rebooted = again(tmp_path, "boot-2")
+    assert not rebooted.ran_since_boot("web1")
+    rebooted.ran("web1")
+    assert again(tmp_path, "boot-2").ran_since_boot("web1")
+
+
+@pytest.mark.parametrize("write", ["put_migration", "note_migration"])
+def test_a_record_is_kept_whole(tmp_path: Path, write: str) -> None:
+    outcome = Outcome(blackout_s=0.01, timeline=(("stopped", 0.001),))
+    record = after(Migration("m1", "web1", "a", "b", Limits(), 5.0, outcome=outcome), Event.CONVERGED, 6.0)
+    getattr(again(tmp_path), write)(record)
+    assert again(tmp_path).migration("m") == record
+    assert again(tmp_path).migrations() == [record]
+
+
+def test_the_beginning_of_two_ids_is_nobody(tmp_path: Path) -> None:
+    journal = again(tmp_path)
+    for number in ("ma", "mb"):
+        journal.put_migration(Migration(number, "web1", "a", "b", Limits(), 0.0))
+    assert journal.migration("m") is None
+    assert journal.migration("mb") is not None
+
+
+def test_marks_come_back_in_order_and_go_with_their_migration(tmp_path: Path) -> None:
+    told: list[str] = []
+    journal = again(tmp_path)
+    record = Migration("m1", "web1", "a", "b", Limits(), 0.0)
+    journal.put_migration(record)
+    marks = Marks(journal, "m1", told.append)
+    marks.begun("one")
+    marks.done("one")
+    marks.undoing()
+    marks.undone("one")
+    kept = [("begun", "one"), ("done", "one"), ("undoing", ""), ("undone", "one")]
+    assert Marks(again(tmp_path), "m1", told.append).marks() == kept
+    assert told == ["begun one", "done one", "undoing", "undone one"]
+    journal.put_migration(after(record, Event.FAILED, 1.0))
+    journal.prune()
+    assert again(tmp_path).marks("m1") == []
+
+
+def test_a_damaged_journal_is_refused_and_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "journal.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(Refused, match="journal"):
+        again(tmp_path)
+    assert (tmp_path / "journal.db").read_bytes().startswith(b"this is no database")

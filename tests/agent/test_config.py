@@ -1,0 +1,56 @@
+"""A configuration that cannot be meant is refused with the key that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from segue.agent import config
+from segue.errors import Refused
+
+GOOD = """
+name = "host1"
+address = "10.77.0.11"
+[tls]
+ca = "{0}/ca.pem"
+cert = "{0}/host.pem"
+key = "{0}/host.key"
+[peers]
+host2 = "https://10.77.0.12:7443"
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    for name in ("ca.pem", "host.pem", "host.key"):
+        (folder / name).write_text("")
+    path = folder / "agent.toml"
+    path.write_text(text.format(folder))
+    return path
+
+
+def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
+    read = config.load(write(tmp_path, GOOD))
+    assert read.port == 7443
+    assert read.state_dir == Path("/var/lib/segue")
+    assert read.peer_address("host2") == "10.77.0.12"
+    assert read.failpoints is None
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (GOOD.replace('name = "host1"', ""), "name"),
+        ('port = "many"\n' + GOOD, "port"),
+        (GOOD.replace("ca.pem", "nothing.pem"), "nothing.pem"),
+        ("this is not toml", "agent.toml"),
+    ],
+)
+def test_an_error_names_what_is_wrong(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(Refused, match=named):
+        config.load(write(tmp_path, text))
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="not there"):
+        config.load(tmp_path / "agent.toml")
