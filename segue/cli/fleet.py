@@ -126,12 +126,15 @@ class Fleet:
         return sorted(every, key=lambda guest: guest["name"]), errors
 
     def find(self, name: str) -> tuple[Host, dict[str, Any]]:
-        """The host that has the guest: its owner where several hold something of it. Raises Refused."""
+        """The host that has the guest: its owner where several hold something of it. Raises Refused.
+
+        The highest epoch decides: a host that comes back from a power loss may still show what it once owned.
+        """
         guests, errors = self.guests()
         found = [guest for guest in guests if guest["name"] == name]
         rank = {"owner": 0, "offered": 0, "released": 1, "incoming": 2}
         if found:
-            best = min(found, key=lambda guest: rank.get(guest["phase"], 3))
+            best = min(found, key=lambda guest: (-guest["epoch"], rank.get(guest["phase"], 3)))
             return self.hosts[best["host"]], best
         unasked = f"; not asked, because they do not answer: {', '.join(sorted(errors))}" if errors else ""
         raise Refused(
