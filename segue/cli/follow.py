@@ -18,6 +18,8 @@ from segue.errors import SegueError
 
 ENDS: Final = frozenset({"done", "aborted", "lost"})
 STAGES: Final = ("preparation", "blackout", "post_blackout")
+HANDOFF: Final = "hand off"
+"""The one step of the blackout."""
 EXIT: Final = {"done": 0, "aborted": 1, "lost": 1}
 IN_DOUBT: Final = 9
 AWAY_S: Final = 60.0
@@ -65,15 +67,25 @@ def watch(host: Host, number: str) -> dict[str, Any]:
 
 
 def _line_printer() -> Callable[[dict[str, Any]], None]:
-    seen: list[tuple[str, str]] = []
+    seen: list[str] = []
 
     def show(record: dict[str, Any]) -> None:
-        now = (record["stage"], record["step"])
-        if not seen or seen[-1] != now:
-            seen.append(now)
-            output.say(f"{record['guest']} {record['stage']}: {record['step'] or 'begins'}")
+        line = _line(record)
+        if line and line not in seen[-1:]:
+            seen.append(line)
+            output.say(line)
 
     return show
+
+
+def _line(record: dict[str, Any]) -> str:
+    """Nothing for the instant in which the stage has changed and the step has not, or the other way round."""
+    guest, stage, step = record["guest"], record["stage"], record["step"]
+    if stage in ENDS:
+        return f"{guest} {stage}"
+    if (stage == "blackout") != (step == HANDOFF) and not step.startswith("undo"):
+        return "" if step else f"{guest} {stage}: begins"
+    return f"{guest} {stage}: {step}"
 
 
 def picture(record: dict[str, Any]) -> Text:

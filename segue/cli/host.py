@@ -9,12 +9,17 @@ import typer
 from segue.cli import fleet, output, values
 from segue.cli.output import Format, Output
 
-app = typer.Typer(help="Hosts: what they are and what they can do.", no_args_is_help=True)
+app = typer.Typer(
+    help="Hosts: what they are and what they can do.", no_args_is_help=True, add_completion=False
+)
 
 
 @app.command("list")
 def list_(form: Output = Format.TABLE) -> None:
-    """Show every host of the context."""
+    """Show every host of the context.
+
+    Example: segue host list
+    """
     answers, errors = fleet.load().ask_all("/host")
     rows = [
         (
@@ -34,7 +39,10 @@ def list_(form: Output = Format.TABLE) -> None:
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="The host.")], form: Output = Format.YAML) -> None:
-    """Show all that a host says of itself."""
+    """Show all that a host says of itself.
+
+    Example: segue host show host1
+    """
     known = fleet.load()
     facts = known.host(name).call("GET", "/host")
     output.show(facts, form, [(key, str(value)) for key, value in facts.items()], ("WHAT", "VALUE"))

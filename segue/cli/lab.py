@@ -49,7 +49,10 @@ def up(
     wait: Annotated[bool, typer.Option(help="Return only when the agents answer.")] = True,
     name: Name = DEFAULT,
 ) -> None:
-    """Make the lab, or add what is missing."""
+    """Make the lab, or add what is missing.
+
+    Example: segue lab up --hosts 2 --images micro,debian
+    """
     with Console(stderr=True).status("looking at what is there") as status:
         lab = _lab(name, status)
         lab.up(hosts, clients, [each for each in images.split(",") if each], renew=renew)
@@ -64,7 +67,10 @@ def up(
 
 @app.command()
 def down(name: Name = DEFAULT) -> None:
-    """Take the lab away; nothing stays but the cache."""
+    """Take the lab away; nothing stays but the cache.
+
+    Example: segue lab down
+    """
     with Console(stderr=True).status(f"taking the lab {name} away"):
         existed = _lab(name).down()
     _tell(f"The lab {name} is gone." if existed else f"There is no lab {name}.")
@@ -75,7 +81,10 @@ def status(
     name: Name = DEFAULT,
     output: Annotated[Output, typer.Option("-o", "--output", help="How to show it.")] = Output.TABLE,
 ) -> None:
-    """Show every machine, cut and link rate."""
+    """Show every machine, cut and link rate.
+
+    Example: segue lab status -o json
+    """
     seen = _lab(name).status()
     if output is Output.TABLE:
         _show(seen)
@@ -93,7 +102,10 @@ def exec(
     command: Annotated[list[str], typer.Argument(help="The program and its arguments, after `--`.")],
     name: Name = DEFAULT,
 ) -> None:
-    """Run a program in a machine of the lab; it gets this terminal, and its exit code is ours."""
+    """Run a program in a machine of the lab; it gets this terminal, and its exit code is ours.
+
+    Example: segue lab exec client1 -- segue migrate web1 --to host2 --probe udp:7000
+    """
     # The parser stops at HOST and hands the separator on.
     argv = command[1:] if command[0] == "--" else command
     entering, environ = _lab(name).command(host, argv)
@@ -105,7 +117,10 @@ def cut(
     what: Annotated[str, typer.Argument(metavar="HOST|A--B", help="One machine, or two with `--` between.")],
     name: Name = DEFAULT,
 ) -> None:
-    """Make a black hole: frames vanish on the way while every cable keeps its carrier."""
+    """Make a black hole: frames vanish on the way while every cable keeps its carrier.
+
+    Example: segue lab cut host1--host2
+    """
     _lab(name).cut(what)
     _tell(f"Cut: {what}.")
 
@@ -115,21 +130,30 @@ def mend(
     what: Annotated[str | None, typer.Argument(metavar="[HOST|A--B]", help="All cuts if left out.")] = None,
     name: Name = DEFAULT,
 ) -> None:
-    """Take cuts away; that of a machine takes every cut away that touches it."""
+    """Take cuts away; that of a machine takes every cut away that touches it.
+
+    Example: segue lab mend host1--host2
+    """
     _lab(name).mend(what)
     _tell(f"Mended: {what or 'everything'}.")
 
 
 @app.command()
 def kill(host: Machine, name: Name = DEFAULT) -> None:
-    """Take a machine's power away: all its processes end at once, its disk stays."""
+    """Take a machine's power away: all its processes end at once, its disk stays.
+
+    Example: segue lab kill host2
+    """
     _lab(name).kill(host)
     _tell(f"{host} is off.")
 
 
 @app.command()
 def start(host: Machine, name: Name = DEFAULT) -> None:
-    """Switch a machine on again."""
+    """Switch a machine on again.
+
+    Example: segue lab start host2
+    """
     with Console(stderr=True).status(f"starting {host}") as status:
         _lab(name, status).start(host)
     _tell(f"{host} is on.")
@@ -141,7 +165,10 @@ def link(
     host: Annotated[str | None, typer.Argument(metavar="[HOST]", help="All machines if left out.")] = None,
     name: Name = DEFAULT,
 ) -> None:
-    """Limit the speed of links, each way."""
+    """Limit the speed of links, each way.
+
+    Example: segue lab link --rate 1gbit
+    """
     from segue.lab import rates
 
     _lab(name).set_rate(rates.parse(rate), host)

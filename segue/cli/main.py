@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -50,12 +50,36 @@ class LazyGroup(TyperGroup):
         return command
 
 
-app = typer.Typer(cls=LazyGroup, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from segue import __version__
+
+        typer.echo(f"segue {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
-def _segue() -> None:
-    """Move running virtual machines between hosts while their clients keep talking to them."""
+def _segue(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and end."),
+    ] = False,
+) -> None:
+    """Move running virtual machines between hosts while their clients keep talking to them.
+
+    Examples:
+
+        segue lab up
+
+        segue vm create web1 --host host1 --address 10.77.100.1/16
+
+        segue migrate web1 --to host2
+
+    Every command explains itself with --help. Exit codes: docs/reference/exit-codes.md.
+    """
 
 
 def main() -> int:

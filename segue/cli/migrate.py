@@ -10,7 +10,7 @@ from segue.cli import fleet, follow, output, values
 from segue.cli.fleet import Host
 from segue.cli.output import Format, Output
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 DETACHED = 130
 
 
@@ -23,7 +23,10 @@ def migrate(
     bandwidth: Annotated[str, typer.Option(help="Cap for the copy, such as 1gbit or 100MiB; 0: none.")] = "0",
     probe: Annotated[
         list[str] | None,
-        typer.Option(help="Watch from here what a client sees: udp:7000, tcp:7001, http:8080, ..."),
+        typer.Option(
+            help="Watch from this machine what a client sees, as KIND:PORT: udp:7000, tcp:7001, http:8080, redis:6379. "
+            "May be given several times."
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check and forecast.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Return once it has begun.")] = False,
@@ -39,7 +42,8 @@ def migrate(
 
         segue migrate web1 --to host2 --dry-run -o json
 
-    Exit code: 0 moved, 1 aborted (it runs on the source), 4 refused, 9 in doubt; see docs/reference/exit-codes.md.
+    Exit code: 0 moved, 1 aborted (it runs on the source), 2 to 8 refused (nothing was begun), 9 in doubt, 130 detached
+    by Ctrl-C; see docs/reference/exit-codes.md.
     """
     known = fleet.load()
     host, guest = known.find(name)

@@ -10,14 +10,17 @@ import typer
 from segue.cli import fleet, follow, output, values
 from segue.cli.output import Format, Output
 
-app = typer.Typer(help="Migrations: list, show, watch, cancel.", no_args_is_help=True)
+app = typer.Typer(help="Migrations: list, show, watch, cancel.", no_args_is_help=True, add_completion=False)
 Number = Annotated[str, typer.Argument(help="Its id, or the beginning of it.")]
 COLUMNS = ("ID", "GUEST", "FROM", "TO", "STAGE", "STARTED", "TOTAL", "BLACKOUT", "OUTAGE", "NOTE")
 
 
 @app.command("list")
 def list_(form: Output = Format.TABLE) -> None:
-    """Show all migrations, newest first."""
+    """Show all migrations, newest first.
+
+    Example: segue migration list -o json
+    """
     answers, errors = fleet.load().ask_all("/migrations")
     every = sorted((m for records in answers.values() for m in records), key=lambda m: -m["started_s"])
     output.show(every, form, [_row(record) for record in every], COLUMNS)
@@ -27,21 +30,30 @@ def list_(form: Output = Format.TABLE) -> None:
 
 @app.command()
 def show(number: Number, form: Output = Format.YAML) -> None:
-    """Show all that is known of one migration."""
+    """Show all that is known of one migration: forecast, outcome, what clients saw.
+
+    Example: segue migration show 1d79777d
+    """
     record = fleet.load().migration(number)[1]
     output.show(record, form, [_row(record)], COLUMNS)
 
 
 @app.command()
 def watch(number: Number) -> None:
-    """Follow a migration to its end."""
+    """Follow a migration to its end; the exit code is the one that `segue migrate` would have had.
+
+    Example: segue migration watch 1d79777d
+    """
     host, record = fleet.load().migration(number)
     raise typer.Exit(follow.conclude(follow.watch(host, record["id"])))
 
 
 @app.command()
 def cancel(number: Number) -> None:
-    """Take a migration back; possible until the handoff. The guest goes on at the source."""
+    """Take a migration back; possible until the handoff. The guest goes on at the source.
+
+    Example: segue migration cancel 1d79777d
+    """
     host, record = fleet.load().migration(number)
     host.call("POST", f"/migrations/{record['id']}/cancel")
     last = follow.follow(host, record["id"], lambda _: None)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from segue.model.observation import Gap, Observation
     from segue.traffic.probe import Wish
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 NICE: Final = -10
 """As the agent: a probe that waits for the processor would report its own waiting."""
@@ -26,7 +26,7 @@ HostPort = Annotated[str, typer.Argument(metavar="HOST:PORT", help="Where the se
 Connections = Annotated[int, typer.Option(help="So many clients at once, each with a connection.")]
 Interval = Annotated[str, typer.Option(help="From one request of a client to its next.")]
 Timeout = Annotated[str, typer.Option(help="A request without an answer has failed after this time.")]
-Duration = Annotated[str, typer.Option(help="Stop after this time [default: at Ctrl-C or SIGTERM].")]
+Duration = Annotated[str, typer.Option(help="Stop after this time; left out: at Ctrl-C or SIGTERM.")]
 First = Annotated[str, typer.Option("--first-reply", help="Give up when nothing is heard by then.")]
 Drain = Annotated[str, typer.Option(help="After the stop, wait this long for late replies.")]
 Worst = Annotated[int, typer.Option(help="How many of the longest gaps to list.")]

@@ -50,7 +50,7 @@ class Probes:
             else:
                 raise Refused(
                     what="the client's view cannot be measured",
-                    why=" ".join(words) or "the probe ended",
+                    why=_reason(words),
                     todo="Run this where the guest can be reached, or leave --probe away.",
                     kind=Kind.UNREACHABLE,
                 )
@@ -88,6 +88,13 @@ def running(guest: dict[str, Any], wanted: list[str]) -> Iterator[Probes]:
         yield probes
     finally:
         probes.end()
+
+
+def _reason(words: list[str]) -> str:
+    """The probe's own error without its advice: the caller has a better one."""
+    if not words:
+        return "the probe ended"
+    return words[0].removeprefix("refused: ")
 
 
 def sentence(seen: dict[str, Any]) -> str:

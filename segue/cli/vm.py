@@ -10,7 +10,11 @@ from segue.cli import fleet, output, values
 from segue.cli.output import Format, Output
 from segue.errors import Kind, Refused
 
-app = typer.Typer(help="Virtual machines: create, list, start, stop, console.", no_args_is_help=True)
+app = typer.Typer(
+    help="Virtual machines: create, list, show, start, stop, delete, console, recover.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 Name = Annotated[str, typer.Argument(help="The guest's name.")]
 COLUMNS = ("NAME", "HOST", "STATE", "MEMORY", "VCPUS", "ADDRESS", "NOTE")
 
@@ -21,7 +25,7 @@ def create(
     host: Annotated[str, typer.Option(help="Where it starts.")],
     image: Annotated[str, typer.Option(help="An image of that host's image store.")] = "micro",
     memory: Annotated[str, typer.Option(help="Such as 256MiB or 4GiB.")] = "256MiB",
-    vcpus: Annotated[int, typer.Option(min=1, max=255)] = 1,
+    vcpus: Annotated[int, typer.Option(min=1, max=255, help="Virtual processors.")] = 1,
     cpu: Annotated[str, typer.Option(help="QEMU CPU model; empty: one that every host has.")] = "",
     address: Annotated[
         str, typer.Option(help="The guest's address with prefix, such as 10.77.100.1/16.")
@@ -72,14 +76,20 @@ def list_(form: Output = Format.TABLE) -> None:
 
 @app.command()
 def show(name: Name, form: Output = Format.YAML) -> None:
-    """Show all that is known of one guest."""
+    """Show all that is known of one guest: where it is, who owns it, what it is made of.
+
+    Example: segue vm show web1
+    """
     guest = fleet.load().find(name)[1]
     _show([guest], form, one=True)
 
 
 @app.command()
 def start(name: Name, form: Output = Format.TABLE) -> None:
-    """Start a stopped or crashed guest from its disk."""
+    """Start a stopped or crashed guest from its disk.
+
+    Example: segue vm start web1
+    """
     host, _ = fleet.load().find(name)
     _show([host.call("POST", f"/guests/{name}/start")], form, one=True)
 
@@ -92,7 +102,10 @@ def stop(
     ] = "30s",
     form: Output = Format.TABLE,
 ) -> None:
-    """Shut a guest down; one that does not in time is ended."""
+    """Shut a guest down; one that does not in time is ended.
+
+    Example: segue vm stop web1 --timeout 10s
+    """
     host, _ = fleet.load().find(name)
     within_s = values.duration_s(timeout)
     answer = host.call("POST", f"/guests/{name}/stop", {"within_s": within_s}, within_s=within_s + 30)
@@ -101,7 +114,10 @@ def stop(
 
 @app.command()
 def delete(name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
-    """Delete a stopped guest and its disks."""
+    """Delete a stopped guest and its disks.
+
+    Example: segue vm delete web1 --yes
+    """
     host, guest = fleet.load().find(name)
     if not yes:
         typer.confirm(
@@ -116,7 +132,10 @@ def console(
     name: Name,
     log: Annotated[bool, typer.Option("--log", help="Print what it wrote so far, and end.")] = False,
 ) -> None:
-    """Open a guest's serial console; Ctrl-] leaves it."""
+    """Open a guest's serial console; Ctrl-] leaves it.
+
+    Example: segue vm console web1 --log
+    """
     host, _ = fleet.load().find(name)
     if log:
         typer.echo(host.call("GET", f"/guests/{name}/console"), nl=False)
@@ -137,6 +156,8 @@ def recover(
     """Take a guest back from a host that is lost. It restarts from its disk: `segue vm start`.
 
     Say this only of a host that is powered off: if it still runs, the guest would run twice.
+
+    Example, after host2 was lost in a migration of web1: segue vm recover web1 --fenced host2
     """
     known = fleet.load()
     chosen = known.host(host) if host else known.find(name)[0]
