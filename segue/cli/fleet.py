@@ -188,6 +188,8 @@ def load() -> Fleet:
 
 def _read(answer: httpx2.Response, name: str) -> Any:
     if answer.status_code < 400:
+        if not answer.content:
+            return None
         kind = answer.headers.get("content-type", "")
         return answer.json() if kind.startswith("application/json") else answer.text
     try:
