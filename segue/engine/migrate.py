@@ -6,6 +6,7 @@ from segue.engine import blackout, post_blackout, preparation
 from segue.engine.ports import SagaLog
 from segue.engine.run import Run
 from segue.engine.saga import Runner, Saga, Step, TurnedBack
+from segue.errors import Aborted
 from segue.model.lifecycle import Event, Stage
 
 LIVE: Saga[Run] = Saga(
@@ -41,8 +42,9 @@ async def carry_out(saga: Runner[Run], run: Run) -> None:
     except TurnedBack as turned:
         cause = turned.__cause__
         assert isinstance(cause, Exception)
-        run.record.failed(cause)
-        run.record.advance(_how_it_turned(run, cause))
+        event = _how_it_turned(run, cause)
+        run.record.failed(_ended(run, cause) if event is Event.GUEST_ENDED else cause)
+        run.record.advance(event)
     else:
         run.record.advance(Event.SETTLED)
 
@@ -53,3 +55,14 @@ def _how_it_turned(run: Run, cause: Exception) -> Event:
     if isinstance(cause, blackout.CameBack) and run.record.now.stage is Stage.BLACKOUT:
         return Event.RETURNED
     return Event.FAILED
+
+
+def _ended(run: Run, cause: Exception) -> Aborted:
+    """Whatever was noticed first: that the guest does not run any more is what matters."""
+    migration = run.record.now
+    return Aborted(
+        what=f"{migration.guest} was not moved to {migration.target}",
+        why=f"it ended on {migration.source} while it was being moved ({cause})",
+        todo=f"It does not run now. Look why with `segue vm show {migration.guest}`, "
+        f"then start it: `segue vm start {migration.guest}`.",
+    )

@@ -27,6 +27,7 @@ TOUCH_NS: Final = 50_000
 """A paused copy's vCPU thread is woken when it is made and when it loads its state: 0.6 ms in all, within six
 looks. A running one gets more than TOUCH_NS between any two looks. Looks are counted too, because a machine
 that is itself virtual may book the time in which it stood still to whoever had the processor."""
+PF_EXITING: Final = 0x4  # linux/sched.h
 VCPU: Final = "CPU 0/TCG"
 
 
@@ -48,7 +49,9 @@ class Qemu:
             self.thread = _vcpu_of(self.pid)
         if self.thread:
             ran_ns = int(Path(self.thread, "schedstat").read_text().split()[0])
-            self.samples.append((time.monotonic(), ran_ns))
+            # An ending thread may take the whole memory apart, which is booked to it but is not the guest's work.
+            if not _is_ending(self.thread):
+                self.samples.append((time.monotonic(), ran_ns))
 
     def span(self) -> tuple[float, float] | None:
         """(it surely ran before this, it surely ran after this); None for a copy that never ran."""
@@ -158,6 +161,11 @@ def _past_noise(steps: Iterable[tuple[float, int]]) -> float | None:
         if sum_ns > NOISE_NS and looks > NOISE_LOOKS:
             return when
     return None
+
+
+def _is_ending(thread: str) -> bool:
+    flags = int(Path(thread, "stat").read_text().rpartition(")")[2].split()[6])
+    return bool(flags & PF_EXITING)
 
 
 def _vcpu_of(pid: int) -> str:

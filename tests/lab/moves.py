@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import threading
@@ -22,6 +23,7 @@ SLOW_BYTES_PER_S: Final = 2 << 20
 """A copy at this speed is still under way when the fault comes."""
 
 _rest = threading.Event()
+_numbers = itertools.count()
 
 
 def wait_until(met: Callable[[], object], what: str, limit_s: float = LIMIT_S) -> None:
@@ -44,14 +46,14 @@ def _holds(met: Callable[[], object]) -> object:
 class Halt:
     """A place where an agent stands still, all of it, until the test lets it go: no race with the fault."""
 
-    ACTION: Final = "exec echo here >/run/segue/halted; read word </run/segue/go"
-
     def __init__(self, run: Path) -> None:
-        for name in ("halted", "go"):
-            (run / name).unlink(missing_ok=True)
-            os.mkfifo(run / name)
-        self._halted = os.open(run / "halted", os.O_RDONLY | os.O_NONBLOCK)
-        self._go = os.open(run / "go", os.O_RDWR)
+        number = next(_numbers)
+        halted, go = f"halted{number}", f"go{number}"
+        os.mkfifo(run / halted)
+        os.mkfifo(run / go)
+        self._halted = os.open(run / halted, os.O_RDONLY | os.O_NONBLOCK)
+        self._go = os.open(run / go, os.O_RDWR)
+        self.action = f"exec echo here >/run/segue/{halted}; read word </run/segue/{go}"
 
     def wait(self, limit_s: float = LIMIT_S) -> None:
         """Returns when the agent has come there."""
@@ -62,7 +64,8 @@ class Halt:
         """Lets the agent go on; no harm if it is dead."""
         os.write(self._go, b"\n")
 
-    def __del__(self) -> None:
+    def close(self) -> None:
+        """When the case is over: a word that nobody has read yet would be lost with the last descriptor."""
         os.close(self._go)
         os.close(self._halted)
 

@@ -46,6 +46,7 @@ class Scene:
         self.lab = Lab(name)
         self.is_up = False
         self._logged: dict[str, int] = {}
+        self._halts: list[Halt] = []
 
     # Up and down
 
@@ -63,6 +64,8 @@ class Scene:
 
     def down(self) -> None:
         """Leaves nothing behind."""
+        while self._halts:
+            self._halts.pop().close()
         if self.is_up:
             self.census.stop()
             self.client.close()
@@ -166,7 +169,8 @@ class Scene:
     def halt(self, host: str, place: str) -> Halt:
         """Has the host's agent stand still at that place."""
         made = Halt(self.folder(host))
-        self.arm(host, place, Halt.ACTION)
+        self._halts.append(made)
+        self.arm(host, place, made.action)
         return made
 
     def kill_qemu(self, host: str) -> None:
@@ -229,8 +233,10 @@ class Scene:
 
     def begin(self) -> None:
         """A new case: calm, and nothing of what came before is judged again."""
+        while self._halts:
+            self._halts.pop().close()
         self.census.begin()
-        self.demand_calm(limit_s=10.0)
+        self.demand_calm(limit_s=5.0)
         for host in HOSTS:
             self._logged[host] = self._log(host).stat().st_size
 
