@@ -42,7 +42,7 @@ def find(services: Services, name: str) -> tuple[Image, Path]:
     store = services.config.images_dir
     path = store / name / "image.json"
     if not NAME.fullmatch(name) or not path.is_file():
-        known = ", ".join(sorted(p.parent.name for p in store.glob("*/image.json"))) or "none"
+        known = ", ".join(sorted(p.parent.name for p in store.glob("[!.]*/image.json"))) or "none"
         raise Refused(
             what=f"there is no image {name}",
             why=f"{services.config.name} has these images in {store}: {known}",
