@@ -17,7 +17,8 @@ from segue.model.guest import Guest
 from segue.model.handoff import Created, PeerFenced, Phase
 from segue.model.host import HostFacts
 from segue.model.migration import Migration
-from segue.policy import compatibility
+from segue.policy import compatibility, recovery
+from segue.policy.recovery import Verdict
 from segue.wire.frames import WIRE_VERSION, Shown
 
 log = structlog.get_logger()
@@ -134,8 +135,24 @@ class Guests:
     async def recover(self, keeper: Keeper, fenced: str) -> None:
         """The operator vouches that `fenced` has no power. What its copy did is lost with it, so the guest is
         owned here again without memory, and restarts from its disk."""
+        guest = keeper.guest_here()
+        ruling = recovery.decide(keeper.token, None, source_dead=False, target_dead=True)
+        if fenced != keeper.token.peer:
+            raise _no_recovery(guest.name, f"{fenced} has no part in it; {ruling.reason}")
+        if ruling.verdict in {Verdict.WAIT, Verdict.NOTHING}:
+            raise _no_recovery(guest.name, ruling.reason)
+        await self._demand_silence(guest.name, fenced)
         highest = await self._highest_claim(keeper, without=fenced)
         await keeper.tell(PeerFenced(fenced, proof="the operator said so", highest=highest))
+        keeper.note(f"recovered, because {fenced} was declared without power; start it from its disk")
+
+    async def _demand_silence(self, name: str, fenced: str) -> None:
+        """A host that answers has power, whatever anybody says."""
+        try:
+            await self._services.peer(fenced).facts()
+        except (ConnectionError, TimeoutError):
+            return
+        raise _no_recovery(name, f"{fenced} answers, so it has power and may run the guest")
 
     async def _highest_claim(self, keeper: Keeper, without: str) -> int:
         assert keeper.guest is not None
@@ -195,6 +212,15 @@ def _taken(name: str, host: str) -> Refused:
         what=f"cannot create {name}",
         why=f"{host} has a guest of that name already",
         todo="Choose another name, or delete the other guest first.",
+        kind=Kind.CONFLICT,
+    )
+
+
+def _no_recovery(name: str, why: str) -> Refused:
+    return Refused(
+        what=f"{name} is not recovered",
+        why=why,
+        todo=f"Look with `segue vm show {name}` where it is; a handoff that is cut off goes on by itself.",
         kind=Kind.CONFLICT,
     )
 

@@ -321,6 +321,13 @@ class Keeper:
         self._services.journal.set_wanted(self.guest.name, self.wanted, self.reason)
         log.warning("guest ended", guest=self.guest.name, reason=self.reason)
 
+    def note(self, reason: str) -> None:
+        """Keeps a sentence for people beside the guest."""
+        if self.guest is not None:
+            self.reason = reason
+            self._services.journal.set_wanted(self.guest.name, self.wanted, reason)
+            self.announce()
+
     async def start(self, peers_highest: int) -> None:
         """Starts the guest from its disk."""
         await self.tell(Start(peers_highest=peers_highest))

@@ -10,7 +10,7 @@ from segue.model.lifecycle import Event, Stage
 
 
 class CameBack(Aborted):
-    """The target's copy was lost before it ever ran, and its agent gave the guest back."""
+    """The target's copy never ran: its agent gave the guest back, or the host was fenced."""
 
 
 async def hand_off(run: Run) -> None:
@@ -22,8 +22,8 @@ async def hand_off(run: Run) -> None:
     if handed.returned:
         raise CameBack(
             what=f"{migration.guest} was not moved",
-            why=f"its copy on {migration.target} was lost before it ran; {migration.target} gave it back",
-            todo=f"Look at QEMU's log on {migration.target}, then try again.",
+            why=f"{migration.target} lost its copy before it ran and gave it back, or was declared without power",
+            todo=f"Look at {migration.target} and at QEMU's log there, then try again.",
         )
     _note_blackout(run, handed.resumed_at_s)
     if run.record.now.stage is Stage.BLACKOUT:
