@@ -49,7 +49,7 @@ class Unsettled(SegueError):
 
 
 class InDoubt(SegueError):
-    """The guest stands still and only fencing or a mended link can decide where it goes on."""
+    """The guest runs on the target or nowhere; only fencing or a mended link can tell."""
 
     consequence = "in_doubt"
 

@@ -17,7 +17,7 @@ from segue.model.handoff import Message
 from segue.model.host import HostFacts
 from segue.model.landing import Landing, Placement
 from segue.wire.frames import Problem
-from segue.wire.messages import Delivery, pack
+from segue.wire.messages import Claim, Delivery, pack
 
 T = TypeVar("T")
 
@@ -58,9 +58,9 @@ class PeerClient:
         """Tells that the tunnel of this migration is not needed any more."""
         await self._call("POST", f"/v1/peer/settled/{guest}/{migration}")
 
-    async def claim(self, guest: str) -> int:
-        """The highest epoch that the peer's journal or copy could still lay claim to, for this uuid."""
-        return int(msgspec.json.decode(await self._call("GET", f"/v1/peer/claims/{guest}")))
+    async def claim(self, guest: str) -> Claim:
+        """What the peer has of the guest with this uuid."""
+        return msgspec.json.decode(await self._call("GET", f"/v1/peer/claims/{guest}"), type=Claim)
 
     async def sees_storage(self, paths: list[str]) -> dict[str, str]:
         """For each path a mark of the storage behind it there; empty where it is not seen."""

@@ -12,9 +12,10 @@ from segue.adapters import system
 from segue.agent import access, target
 from segue.agent.app import agent_of
 from segue.errors import Kind, Refused
+from segue.model.handoff import Phase
 from segue.model.landing import Placement
 from segue.policy import handoff
-from segue.wire.messages import Delivery, unpack
+from segue.wire.messages import Claim, Delivery, unpack
 
 T = TypeVar("T")
 
@@ -54,10 +55,11 @@ async def settled(request: Request, uuid: str, migration: str) -> Response:
 
 @router.get("/claims/{uuid}")
 async def claim(request: Request, uuid: str) -> Response:
-    """The highest epoch of a guest that this host could still lay claim to."""
+    """What this host has of a guest: the epoch it owns, and the highest that it could still lay claim to."""
     access.only(request, "host")
     keeper = agent_of(request).guests.by_uuid(uuid)
-    return _json(handoff.claim(keeper.token, keeper.copy()))
+    owned = keeper.token.epoch if keeper.token.phase in {Phase.OWNER, Phase.OFFERED} else 0
+    return _json(Claim(owned=owned, highest=handoff.claim(keeper.token, keeper.copy())))
 
 
 @router.post("/storage")

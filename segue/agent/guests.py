@@ -14,7 +14,7 @@ from segue.agent.keeper import TICK_S, Keeper
 from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
 from segue.model.guest import Guest
-from segue.model.handoff import Created, PeerFenced, Phase
+from segue.model.handoff import Copy, Created, PeerEpoch, PeerFenced, Phase
 from segue.model.host import HostFacts
 from segue.model.migration import Migration
 from segue.policy import compatibility, recovery
@@ -54,16 +54,38 @@ class Guests:
             self.by_uuid(uuid)  # Its guest never came to be here, but its journal waits for an answer.
 
     async def keep(self) -> None:
-        """Ticks every keeper for as long as the agent lives."""
+        """Ticks every keeper for as long as the agent lives; one that waits for a dead peer holds up no other."""
+        ticking: dict[str, asyncio.Task[None]] = {}
         while True:
             for keeper in list(self._keepers.values()):
-                try:
-                    await keeper.tick()
-                except (SegueError, OSError, TimeoutError) as error:
-                    log.warning("a guest's tick failed", guest=keeper.uuid, error=str(error))
-                if keeper.is_over:
-                    self._keepers.pop(keeper.uuid, None)
+                if keeper.uuid not in ticking or ticking[keeper.uuid].done():
+                    ticking[keeper.uuid] = asyncio.create_task(self._tick(keeper))
+            ticking = {uuid: task for uuid, task in ticking.items() if not task.done()}
             await asyncio.sleep(TICK_S)
+
+    async def _tick(self, keeper: Keeper) -> None:
+        try:
+            await keeper.tick()
+            await self._look_for_successor(keeper)
+        except (SegueError, OSError, TimeoutError) as error:
+            log.warning("a guest's tick failed", guest=keeper.uuid, error=str(error))
+        if keeper.is_over:
+            self._keepers.pop(keeper.uuid, None)
+
+    async def _look_for_successor(self, keeper: Keeper) -> None:
+        """After a power loss the guest may have been recovered elsewhere; then what is left here goes."""
+        owned = keeper.token.phase is Phase.OWNER and keeper.copy() is Copy.NONE
+        if keeper.guest is None or not owned or self._services.journal.ran_since_boot(keeper.guest.name):
+            return
+        for peer in self._services.peers.values():
+            try:
+                claim = await peer.claim(keeper.uuid)
+            except (ConnectionError, TimeoutError):
+                continue  # It is asked again with the next tick.
+            if claim.owned > keeper.token.epoch:
+                log.warning("the guest lives elsewhere now", guest=keeper.guest.name, host=peer.name)
+                await keeper.tell(PeerEpoch(claim.owned, peer.name))
+                return
 
     def by_uuid(self, uuid: str) -> Keeper:
         """The keeper of that guest; for one that is not here, a keeper of its tombstone."""
@@ -138,9 +160,9 @@ class Guests:
         guest = keeper.guest_here()
         ruling = recovery.decide(keeper.token, None, source_dead=False, target_dead=True)
         if fenced != keeper.token.peer:
-            raise _no_recovery(guest.name, f"{fenced} has no part in it; {ruling.reason}")
+            raise _no_recovery(guest.name, f"{fenced} has no part in it: it is {keeper.token.phase} here")
         if ruling.verdict in {Verdict.WAIT, Verdict.NOTHING}:
-            raise _no_recovery(guest.name, ruling.reason)
+            raise _no_recovery(guest.name, ruling.reason.replace("the source", self._services.config.name))
         await self._demand_silence(guest.name, fenced)
         highest = await self._highest_claim(keeper, without=fenced)
         await keeper.tell(PeerFenced(fenced, proof="the operator said so", highest=highest))
@@ -161,7 +183,7 @@ class Guests:
             if peer.name == without:
                 continue
             try:
-                highest = max(highest, await peer.claim(keeper.uuid))
+                highest = max(highest, (await peer.claim(keeper.uuid)).highest)
             except (ConnectionError, TimeoutError) as error:
                 raise _not_sure(keeper.guest.name, peer.name, error) from error
         return highest

@@ -105,7 +105,7 @@ def _failure(error: Exception, migration: Migration) -> Failure:
 
 def _in_doubt(migration: Migration, target: str) -> InDoubt:
     return InDoubt(
-        what=f"{migration.guest} stands still",
+        what=f"{migration.guest} runs on {target} or nowhere",
         why=f"{migration.source} gave it to {target}, and {target} has not answered since",
         todo=f"Mend the link or the agent on {target}: it then goes on by itself. If {target} is lost, power it off "
         f"and say so on {migration.source}: `segue vm recover {migration.guest} --fenced {target}`.",

@@ -26,6 +26,14 @@ class Delivery:
     resumed_at_s: float = 0.0
 
 
+@dataclass(frozen=True)
+class Claim:
+    """What a host has of a guest; epochs, 0 for none."""
+
+    owned: int
+    highest: int
+
+
 def pack(message: Message) -> dict[str, Any]:
     """The message as JSON can carry it."""
     return {"kind": NAMES[type(message)], **asdict(message)}
