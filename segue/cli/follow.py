@@ -71,7 +71,8 @@ def _line_printer() -> Callable[[dict[str, Any]], None]:
 
     def show(record: dict[str, Any]) -> None:
         line = _line(record)
-        if line and line not in seen[-1:]:
+        # An agent that comes back tells its events once more, from their beginning.
+        if line and line not in seen:
             seen.append(line)
             output.say(line)
 
