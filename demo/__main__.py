@@ -19,7 +19,7 @@ def main() -> int:
     """Runs the demo; 0 only if every verdict holds."""
     options = _options()
     # Data goes to stdout; the story is told where it does not mix with it.
-    console = Console(stderr=options.json, highlight=False)
+    console = Console(stderr=options.json, highlight=False, soft_wrap=True)
     lab = Lab(NAME, on_progress=lambda text: console.print(f"  [dim]{text}[/]"))
     begun_s = time.monotonic()
     try:
