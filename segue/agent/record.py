@@ -33,6 +33,7 @@ class MigrationRecord:
 
     def advance(self, event: Event) -> None:
         """See engine/ports.py."""
+        self._forget_doubt()
         self._keep(after(self._now, event, time.time()))
         log.info("migration", id=self._now.id, guest=self._now.guest, stage=self._now.stage)
 
@@ -68,8 +69,8 @@ class MigrationRecord:
         if self._now.failure is None:
             self.failed(_in_doubt(self._now, target))
 
-    def settled_doubt(self) -> None:
-        """The answer came after all."""
+    def _forget_doubt(self) -> None:
+        """Whatever comes next shows that the answer came after all."""
         if self._now.failure is not None and self._now.failure.consequence == InDoubt.consequence:
             self._now = replace(self._now, failure=None)
 
