@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 import time
 from typing import TypeVar
@@ -25,6 +26,8 @@ CALL_S = 5.0
 PLACE_S = 60.0
 PATIENT_S = 15.0
 """An agent that is restarted answers again within seconds; what is safe to repeat is repeated for this long."""
+DEAF_MS = 5_000
+"""A host that acknowledges nothing for this long does not hear us."""
 CLOCK_ROUNDS = 8
 SPEED_PROBE_BYTES = 8 << 20
 
@@ -122,8 +125,25 @@ class PeerClient:
 
 def session(context: ssl.SSLContext) -> aiohttp.ClientSession:
     """Connections that stay open: in the blackout there is no time for a handshake."""
-    connector = aiohttp.TCPConnector(ssl=context, keepalive_timeout=300, limit_per_host=8)
+    connector = aiohttp.TCPConnector(
+        ssl=context, keepalive_timeout=300, limit_per_host=8, socket_factory=_watched_socket
+    )
     return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(sock_connect=3.0))
+
+
+def _watched_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """A connection that ends by itself when the other host does not hear us any more.
+
+    Without this a call over a link that was cut would wait for its own limit, which is long where a call may
+    take long, and a connection that was kept open would be tried first when the link is mended.
+    """
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAF_MS)
+    return made
 
 
 def _problem(content: bytes, name: str) -> SegueError:
