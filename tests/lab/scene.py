@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from segue.cli.fleet import Host
 from segue.errors import Kind, SegueError
-from segue.lab import places
+from segue.lab import places, state
 from segue.lab.api import Lab
 from tests.lab import calm
 from tests.lab.census import Census
@@ -235,6 +235,7 @@ class Scene:
         """A new case: calm, and nothing of what came before is judged again."""
         while self._halts:
             self._halts.pop().close()
+        assert not state.need(self.lab.places).cuts
         self.census.begin()
         self.demand_calm(limit_s=5.0)
         for host in HOSTS:
