@@ -38,7 +38,20 @@ def tell(lab: Lab, console: Console) -> list[dict[str, Any]]:
 
 def _move(lab: Lab, console: Console, target: str) -> dict[str, Any]:
     probes = [part for probe in PROBES for part in ("--probe", probe)]
-    out = _segue(lab, console, "migrate", GUEST, "--to", target, *probes, "-o", "json", limit_s=MOVE_S)
+    out = _segue(
+        lab,
+        console,
+        "migrate",
+        GUEST,
+        "--to",
+        target,
+        "--max-blackout",
+        "1s",
+        *probes,
+        "-o",
+        "json",
+        limit_s=MOVE_S,
+    )
     record: dict[str, Any] = json.loads(out)
     _tell_stages(console, record)
     return record

@@ -118,7 +118,9 @@ class PeerClient:
         except aiohttp.ClientSSLError as error:
             raise _not_trusted(self.name, error) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise ConnectionError(f"{self.name} does not answer: {error}") from error
+            raise ConnectionError(
+                f"{self.name} does not answer: {str(error) or type(error).__name__}"
+            ) from error
         except TimeoutError as error:
             raise TimeoutError(f"{self.name} did not answer within {within_s:g} s") from error
 

@@ -180,7 +180,10 @@ async def events(request: Request, since: int = 0) -> StreamingResponse:
 
     async def lines() -> AsyncIterator[bytes]:
         yield b": segue\n\n"
-        async for notice in agent.services.notices.listen(last):
+        async for notice in agent.services.notices.listen(last, KEEPALIVE_S):
+            if notice is None:
+                yield b": still here\n\n"
+                continue
             body = msgspec.json.encode(notice)
             yield b"id: %d\nevent: %s\ndata: %s\n\n" % (notice.seq, notice.type.encode(), body)
 

@@ -79,6 +79,6 @@ async def show_bad_input(_request: Request, error: Exception) -> Response:
         kind=Kind.USAGE,
         what="the request was not understood",
         why=reasons,
-        todo="See the agent's /docs for the shape of every request.",
+        todo="See the agent's /openapi.json for the shape of every request.",
     )
     return Response(msgspec.json.encode(problem), 400, media_type="application/problem+json")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -53,7 +54,9 @@ def load(path: Path) -> Config:
     """The configuration in `path`. Raises Refused with the key that is wrong."""
     try:
         with path.open("rb") as file:
-            config = msgspec.convert(tomllib.load(file), Config, dec_hook=_decode)
+            content = tomllib.load(file)
+        _demand_known(path, content)
+        config = msgspec.convert(content, Config, dec_hook=_decode)
     except FileNotFoundError as error:
         raise _refused(path, "the file is not there") from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
@@ -62,6 +65,16 @@ def load(path: Path) -> Config:
         if not file_path.is_file():
             raise _refused(path, f"the certificate file {file_path} is not there")
     return config
+
+
+def _demand_known(path: Path, content: dict[str, Any]) -> None:
+    """A misspelt key would be silently without effect."""
+    unknown = sorted(content.keys() - {field.name for field in fields(Config)})
+    unknown += sorted(
+        f"tls.{key}" for key in content.get("tls", {}).keys() - {field.name for field in fields(Tls)}
+    )
+    if unknown:
+        raise _refused(path, f"there is no key {', '.join(unknown)}")
 
 
 def _decode(shape: type, value: object) -> object:

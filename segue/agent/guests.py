@@ -149,10 +149,12 @@ class Guests:
 
     async def start(self, keeper: Keeper) -> None:
         """From disk. After a power loss the peers are asked first whether the guest lives elsewhere."""
-        assert keeper.guest is not None
-        known = self._services.journal.ran_since_boot(keeper.guest.name)
-        highest = 0 if known else await self._highest_claim(keeper, without="")
-        await keeper.start(highest)
+        await keeper.start(await self._highest_since_boot(keeper))
+
+    async def _highest_since_boot(self, keeper: Keeper) -> int:
+        """0 where our journal is certain: no other host can have taken over a guest that ran here since the boot."""
+        known = self._services.journal.ran_since_boot(keeper.guest_here().name)
+        return 0 if known else await self._highest_claim(keeper, without="")
 
     async def recover(self, keeper: Keeper, fenced: str) -> None:
         """The operator vouches that `fenced` has no power. What its copy did is lost with it, so the guest is
@@ -189,7 +191,7 @@ class Guests:
         return highest
 
     async def delete(self, keeper: Keeper) -> None:
-        """Only a guest that is owned here and stands."""
+        """Only a guest that is owned here and stands. After a power loss it may live elsewhere, on the same disks."""
         assert keeper.guest is not None
         if keeper.token.phase is not Phase.OWNER or keeper.machine is not None:
             raise Refused(
@@ -197,6 +199,10 @@ class Guests:
                 why=f"it is {keeper.state()} here ({keeper.token.phase})",
                 todo=f"Stop it first: `segue vm stop {keeper.guest.name}`.",
                 kind=Kind.CONFLICT,
+            )
+        if await self._highest_since_boot(keeper) > keeper.token.epoch:
+            raise _no_recovery(
+                keeper.guest.name, "it was recovered on another host while this one was without power"
             )
         await self._unmake(keeper)
 

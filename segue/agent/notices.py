@@ -33,18 +33,24 @@ class Notices:
         self._kept.append(notice)
         for queue in list(self._queues):
             if queue.full():
-                self._queues.discard(queue)  # It asks again from the last number that it saw.
+                self._queues.discard(queue)
             else:
                 queue.put_nowait(notice)
 
-    async def listen(self, since: int) -> AsyncIterator[Notice]:
-        """Everything after number `since` that is still kept, then what comes; ends for one too slow."""
+    async def listen(self, since: int, rest_s: float) -> AsyncIterator[Notice | None]:
+        """Everything after number `since` that is still kept, then what comes; None after `rest_s` without any.
+
+        It ends for a listener that is too slow; that one asks again from the last number that it saw.
+        """
         queue: asyncio.Queue[Notice] = asyncio.Queue(QUEUE)
         for notice in [kept for kept in self._kept if kept.seq > since][-QUEUE:]:
             queue.put_nowait(notice)
         self._queues.add(queue)
         try:
             while queue in self._queues or not queue.empty():
-                yield await queue.get()
+                try:
+                    yield await asyncio.wait_for(queue.get(), rest_s)
+                except TimeoutError:
+                    yield None
         finally:
             self._queues.discard(queue)

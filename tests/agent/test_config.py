@@ -43,6 +43,7 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
         (GOOD.replace('name = "host1"', ""), "name"),
         ('port = "many"\n' + GOOD, "port"),
         (GOOD.replace("ca.pem", "nothing.pem"), "nothing.pem"),
+        ('brige = "br1"\n' + GOOD, "brige"),
         ("this is not toml", "agent.toml"),
     ],
 )
