@@ -201,8 +201,11 @@ class Guests:
                 kind=Kind.CONFLICT,
             )
         if await self._highest_since_boot(keeper) > keeper.token.epoch:
-            raise _no_recovery(
-                keeper.guest.name, "it was recovered on another host while this one was without power"
+            raise Refused(
+                what=f"{keeper.guest.name} is not deleted",
+                why="it was recovered on another host while this one was without power, and its disks are in use there",
+                todo="Nothing: what is left of it here goes by itself.",
+                kind=Kind.CONFLICT,
             )
         await self._unmake(keeper)
 
