@@ -44,7 +44,7 @@ class Guests:
                 await keeper.landing.complete(within_s=0)
             if keeper.machine is None:
                 await plant.clear_network(self._services, guest)
-                if keeper.token.phase is Phase.OWNER and wanted == "running" and not reason:
+                if keeper.token.phase is not Phase.INCOMING and wanted == "running" and not reason:
                     keeper.reason = (
                         "its QEMU was gone when the agent started (a power loss, or it was killed)"
                     )
