@@ -70,8 +70,12 @@ class Steering:
         return empty
 
     async def mute_floods(self, tap: str) -> None:
-        """Stops the source from forwarding broadcasts that the target's bridge now gets itself."""
-        await self._links.quieten(tap, silent=True)
+        """Stops the source from forwarding broadcasts that the target's bridge now gets itself.
+
+        A host that has lost its power since has no tap any more, and forwards nothing.
+        """
+        if await self._links.index(tap) is not None:
+            await self._links.quieten(tap, silent=True)
 
     async def open_target(self, tap: str) -> None:
         """Lets the target's bridge treat the tap as any other port."""
