@@ -137,6 +137,8 @@ def _limit(link: Any, name: str, bits_per_s: int | None) -> None:
 
 def _unplug(ports: Any, name: str) -> None:
     """The kernel takes the wire away itself when the machine's network goes: whoever comes second finds none."""
+    from pyroute2.netlink.exceptions import NetlinkError
+
     if not _index(ports, name):
         return
     try:
