@@ -12,7 +12,6 @@ from segue.adapters import system
 from segue.agent import access, target
 from segue.agent.app import agent_of
 from segue.errors import Kind, Refused
-from segue.model.handoff import Phase
 from segue.model.landing import Placement
 from segue.policy import handoff
 from segue.wire.messages import Claim, Delivery, unpack
@@ -58,8 +57,7 @@ async def claim(request: Request, uuid: str) -> Response:
     """What this host has of a guest: the epoch it owns, and the highest that it could still lay claim to."""
     access.only(request, "host")
     keeper = agent_of(request).guests.by_uuid(uuid)
-    owned = keeper.token.epoch if keeper.token.phase in {Phase.OWNER, Phase.OFFERED} else 0
-    return _json(Claim(owned=owned, highest=handoff.claim(keeper.token, keeper.copy())))
+    return _json(Claim(owned=handoff.owned(keeper.token), highest=handoff.claim(keeper.token, keeper.copy())))
 
 
 @router.post("/storage")

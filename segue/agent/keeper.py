@@ -27,6 +27,7 @@ from segue.model.handoff import (
     GiveUp,
     Grant,
     Message,
+    NeverRan,
     Offer,
     Phase,
     Reaction,
@@ -45,6 +46,8 @@ log = structlog.get_logger()
 TICK_S = 1.0
 LANDED_WITHIN_S = 2.0
 """The target's QEMU says `completed` to its own monitor a little after it said so to the source."""
+ROUNDS_MAX = 5
+"""One event is decided after three rounds at most (see the tests of policy/handoff.py)."""
 INCOMING_LEASE_S = 120.0
 """A paused copy whose source was silent for this long is dropped; a late grant then returns the token."""
 
@@ -65,8 +68,8 @@ class Keeper:
         self.confirmed_at_s = 0.0
         self.heard_s = time.monotonic()
         self._lock = asyncio.Lock()
-        self._changed = asyncio.Event()
         self._resumed_at_s = 0.0
+        self._refusal = ""
 
     # What it is now
 
@@ -129,13 +132,15 @@ class Keeper:
         async with self._lock:
             self._resumed_at_s = 0.0
             self.token = self._services.journal.token(self.uuid)
-            while True:
+            for _ in range(ROUNDS_MAX):
                 reaction = handoff.react(self.token, event, self.copy(), sender)
                 self._check(reaction, sender)
                 self._write(reaction.token)
                 for effect in reaction.effects:
                     await self._carry_out(effect, sender, replies, others)
-                if not reaction.again:
+                if self._must_go_back():
+                    event = NeverRan()
+                elif not reaction.again:
                     break
         self.announce()
         for send in others:
@@ -163,7 +168,6 @@ class Keeper:
 
     def announce(self) -> None:
         """Tells listeners what the guest is now."""
-        self._changed.set()
         shown = self.shown()
         if shown is not None:
             self._services.notices.tell("guest", shown.name, shown)
@@ -228,8 +232,15 @@ class Keeper:
     async def _resume(self) -> None:
         if self.machine is None or self.guest is None:
             return
+        self._refusal = ""
+        if not self.machine.alive():
+            self._cannot_run("its QEMU ended before it was told to run")
+            return
         try:
             self._resumed_at_s = await self.machine.cont()
+        except QemuRefused as error:
+            self._cannot_run(f"QEMU does not let it run: {error}")
+            return
         except QemuGone:
             log.error("the guest's QEMU ended when it was to run", guest=self.uuid)
             return
@@ -237,6 +248,18 @@ class Keeper:
         self._services.journal.ran(self.guest.name)
         self.wanted, self.reason = "running", ""
         _later(self.make_known())
+
+    def _cannot_run(self, why: str) -> None:
+        self._refusal = why
+        if self.reason != why:  # It is tried again with each tick, and said once.
+            log.error("the guest cannot run", guest=self.uuid, why=why)
+            self.note(why)
+
+    def _must_go_back(self) -> bool:
+        """True for a guest that was just given to us, does not run here, and never did."""
+        unconfirmed = self.token.phase is Phase.OWNER and bool(self.token.peer)
+        never_ran = bool(self._refusal) and self.machine is not None and self.machine.fresh
+        return unconfirmed and never_ran
 
     async def make_known(self) -> None:
         """Switches and bridges learn where the guest is: what the client does not wait for."""
@@ -254,6 +277,13 @@ class Keeper:
         self.machine = await plant.start(self._services, self.guest, incoming=False)
         self.landing = None
         await self._resume()
+        if self._refusal:
+            await self._discard()
+            raise Refused(
+                what=f"{self.guest.name} is not started",
+                why=self._refusal,
+                todo="Mend what QEMU says, then start it again.",
+            )
 
     async def _discard(self) -> None:
         if self.guest is not None:
@@ -288,11 +318,16 @@ class Keeper:
         for effect in handoff.pending(self.token, self.copy()):
             if isinstance(effect, Send):
                 await self._send(effect)
-            elif isinstance(effect, Resume) and self.token.phase is Phase.OWNER:
-                async with self._lock:
-                    if self.token.phase is Phase.OWNER and self.copy() is Copy.COMPLETE:
-                        await self._resume()
-                self.announce()
+            elif isinstance(effect, Resume):
+                await self._resume_again()
+
+    async def _resume_again(self) -> None:
+        async with self._lock:
+            if self.token.phase is Phase.OWNER and self.copy() is Copy.COMPLETE:
+                await self._resume()
+        if self._must_go_back():
+            await self.tell(NeverRan())
+        self.announce()
 
     def _lease_over(self) -> bool:
         return self.copy() is not Copy.NONE and time.monotonic() - self.heard_s > INCOMING_LEASE_S
@@ -341,19 +376,10 @@ class Keeper:
         self._services.journal.set_wanted(self.guest.name, self.wanted, self.reason)
         machine = self.machine
         if machine is not None and not machine.gone.is_set():
-            await _shut_down(machine, within_s)
+            await plant.shut_down(machine, within_s)
         async with self._lock:
             await self._discard()
         self.announce()
-
-
-async def _shut_down(machine: Machine, within_s: float) -> None:
-    try:
-        if within_s > 0:
-            await machine.power_button()
-            await machine.monitor.until(lambda: bool(machine.ended_by_guest), within_s=within_s)
-    except (TimeoutError, QemuGone):
-        log.warning("the guest did not shut down in time and is ended", guest=machine.guest.name)
 
 
 def _refused(name: str, why: str) -> Refused:

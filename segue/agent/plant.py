@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import structlog
+
 from segue.adapters.net.steering import tap_name, tunnel_name
 from segue.adapters.net.tap import open_tap
 from segue.adapters.qemu.command import Places
@@ -12,6 +14,8 @@ from segue.adapters.qemu.machine import Machine, attach, launch
 from segue.adapters.qemu.monitor import QemuGone
 from segue.agent.services import Services
 from segue.model.guest import Guest
+
+log = structlog.get_logger()
 
 
 def places(services: Services, guest: Guest) -> Places:
@@ -54,6 +58,16 @@ async def remove(services: Services, guest: Guest, machine: Machine | None) -> N
     here = places(services, guest)
     for path in (here.monitor, here.console, here.guest_agent):
         path.unlink(missing_ok=True)
+
+
+async def shut_down(machine: Machine, within_s: float) -> None:
+    """Asks the guest to shut down; returns when it has, or its time is over."""
+    try:
+        if within_s > 0:
+            await machine.power_button()
+            await machine.monitor.until(lambda: bool(machine.ended_by_guest), within_s=within_s)
+    except (TimeoutError, QemuGone):
+        log.warning("the guest did not shut down in time and is ended", guest=machine.guest.name)
 
 
 async def clear_network(services: Services, guest: Guest) -> None:

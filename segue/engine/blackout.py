@@ -22,7 +22,8 @@ async def hand_off(run: Run) -> None:
     if handed.returned:
         raise CameBack(
             what=f"{migration.guest} was not moved",
-            why=f"{migration.target} lost its copy before it ran and gave it back, or was declared without power",
+            why=f"the copy on {migration.target} never ran: it was lost, or QEMU refused to run it, and the guest "
+            f"was given back; or {migration.target} was declared without power",
             todo=f"Look at {migration.target} and at QEMU's log there, then try again.",
         )
     _note_blackout(run, handed.resumed_at_s)

@@ -32,7 +32,10 @@ class Copy(StrEnum):
 
 @dataclass(frozen=True)
 class Token:
-    """The durable part, one per guest and host; `migration` is the one that led here."""
+    """The durable part, one per guest and host; `migration` is the one that led here.
+
+    An OWNER names a peer only while that one, which gave it the guest, has not been told that it runs.
+    """
 
     phase: Phase = Phase.ABSENT
     epoch: int = 0
@@ -121,6 +124,16 @@ class GiveUp:
 
 
 @dataclass(frozen=True)
+class NeverRan:
+    """Target only: QEMU will not run the copy that was just taken, and no vCPU has run since it came.
+
+    Whoever tells this must know it: a copy that died, and may have run before, is another matter.
+    """
+
+    migration: str = ""  # empty: the one under way
+
+
+@dataclass(frozen=True)
 class PeerFenced:
     """The peer is powered off, and stays off at least until the reaction to this event is journaled.
 
@@ -136,14 +149,14 @@ class PeerFenced:
 
 @dataclass(frozen=True)
 class PeerEpoch:
-    """Another host says that it is itself OWNER (or OFFERED) with this epoch. Never about this host."""
+    """Another host says that it owns this epoch itself (`policy.handoff.owned`). Never about this host."""
 
     epoch: int
     owner: str
 
 
 Message = Offer | Ask | Withdraw | Grant | Confirm
-Event = Message | Created | Start | Begin | BothComplete | GiveUp | PeerFenced | PeerEpoch
+Event = Message | Created | Start | Begin | BothComplete | GiveUp | NeverRan | PeerFenced | PeerEpoch
 MESSAGES: Final[Mapping[str, type[Message]]] = {
     "offer": Offer,
     "ask": Ask,

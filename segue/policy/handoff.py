@@ -8,13 +8,15 @@ Why never two: of all hosts only the owner's journal allows the guest to run. Th
 durable write (`RELEASED`), and only after that write can a `Grant` exist. Whoever takes a grant writes an
 epoch that is higher than any before, so every older message is recognised by its number and is harmless.
 Why never none: a released token is either taken by the target, or handed back by it, and each side repeats
-its half until the other has answered. The answer is read from the journal and never changes.
+its half until the other has answered. The answer is read from the journal and never changes. A target confirms
+only a guest that runs: until then the source keeps its copy, and gets the guest back if it cannot run there.
 
-The caller owes five things. It gives one guest's events one at a time, and writes the token of a reaction
+The caller owes six things. It gives one guest's events one at a time, and writes the token of a reaction
 (fsync) BEFORE it carries out the effects, in their order. It gives migrations ids that are never used twice.
 It lets a source that was stopped for the blackout run again only by `GiveUp`. After a reboot of its host it
-lets nothing start until the peers have been heard (`Start.peers_highest`, `PeerEpoch`). And it tells a
-fencing only while the host is off, with the claims of all others (`PeerFenced`).
+lets nothing start until the peers have been heard (`Start.peers_highest`, `PeerEpoch`). It says of a copy that
+it never ran only when it knows (`NeverRan`). And it tells a fencing only while the host is off, with the claims
+of all others (`PeerFenced`).
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from segue.model.handoff import (
     GiveUp,
     Grant,
     Message,
+    NeverRan,
     Offer,
     PeerEpoch,
     PeerFenced,
@@ -66,6 +69,7 @@ __all__ = [
     "GiveUp",
     "Grant",
     "Message",
+    "NeverRan",
     "Offer",
     "PeerEpoch",
     "PeerFenced",
@@ -78,6 +82,7 @@ __all__ = [
     "Token",
     "Withdraw",
     "claim",
+    "owned",
     "pending",
     "react",
 ]
@@ -127,6 +132,15 @@ def claim(token: Token, copy: Copy) -> int:
     return token.epoch + (token.phase is Phase.INCOMING and copy is not Copy.NONE)
 
 
+def owned(token: Token) -> int:
+    """The epoch with which this host may say of itself that it owns the guest (`PeerEpoch`); 0 for none.
+
+    That word confirms as `Confirm` does, so an owner that may still hand the guest back does not say it.
+    """
+    confirmed = token.phase is Phase.OFFERED or (token.phase is Phase.OWNER and not token.peer)
+    return token.epoch if confirmed else 0
+
+
 def _on_message(token: Token, message: Message, copy: Copy, sender: str) -> Reaction:
     if not sender:
         return _refuse(token, "a message counts only with its authenticated sender")
@@ -143,7 +157,9 @@ def _on_message(token: Token, message: Message, copy: Copy, sender: str) -> Reac
             return _on_confirm(token, message, copy, sender)
 
 
-def _on_local(token: Token, event: Created | Start | Begin | BothComplete | GiveUp, copy: Copy) -> Reaction:
+def _on_local(
+    token: Token, event: Created | Start | Begin | BothComplete | GiveUp | NeverRan, copy: Copy
+) -> Reaction:
     match event:
         case Created():
             return _on_created(token, event)
@@ -155,6 +171,8 @@ def _on_local(token: Token, event: Created | Start | Begin | BothComplete | Give
             return _on_both_complete(token, event, copy)
         case GiveUp():
             return _on_give_up(token, event, copy)
+        case NeverRan():
+            return _on_never_ran(token, event, copy)
 
 
 def _on_offer(token: Token, offer: Offer, copy: Copy, sender: str) -> Reaction:
@@ -200,22 +218,41 @@ def _on_grant(token: Token, grant: Grant, copy: Copy, sender: str) -> Reaction:
     A grant for a guest that is ABSENT with a lower epoch finds a journal that has lost its memory: this host
     may have run the guest, so handing the token back could make the source resume a stale copy.
     """
+    if token.phase is Phase.OWNER and _same(token, grant, sender):
+        return _confirm_what_runs(token, grant, copy, sender)
     if grant.epoch <= token.epoch:
         return Reaction(token, (Send(sender, _answer_to_old(token, grant, sender)),))
     if not _same(token, replace(grant, epoch=grant.epoch - 1), sender):
         return _refuse(token, f"epoch {grant.epoch} was not awaited from {sender}")
     if token.phase is Phase.RELEASED:
+        return _take_back(token, grant, copy, sender)
+    if token.phase is Phase.INCOMING and copy is not Copy.RUNNING:
         return _take(token, grant, copy, sender)
-    if token.phase is not Phase.INCOMING or copy is Copy.RUNNING:
-        return _refuse(token, f"a grant has no place where the guest is {token.phase} and {copy}")
+    return _refuse(token, f"a grant has no place where the guest is {token.phase} and {copy}")
+
+
+def _take(token: Token, grant: Grant, copy: Copy, sender: str) -> Reaction:
+    """The guest is ours if its copy is whole, and confirmed when it runs; without a copy it goes back."""
     if copy is Copy.COMPLETE:
-        return _take(token, grant, copy, sender)
+        taken = Token(Phase.OWNER, grant.epoch, sender, grant.migration)
+        return Reaction(taken, (Resume(),), again=True)
     back = replace(token, phase=Phase.RELEASED, epoch=grant.epoch + 1)
     return Reaction(back, (Send(sender, Grant(back.epoch, back.migration)), *_discard_if_any(copy)))
 
 
-def _take(token: Token, grant: Grant, copy: Copy, sender: str) -> Reaction:
-    """The guest is ours: it resumes if its copy is whole, else it has crashed and its owner restarts it."""
+def _confirm_what_runs(token: Token, grant: Grant, copy: Copy, sender: str) -> Reaction:
+    """A taken guest that does not run yet is not confirmed: once its giver has put its copy away, there is
+    no way back. The journal says that it is confirmed before the giver can hear of it."""
+    if copy is Copy.COMPLETE:
+        return Reaction(token, (Resume(),), again=True)
+    return Reaction(replace(token, peer=""), (Send(sender, Confirm(grant.epoch, grant.migration)),))
+
+
+def _take_back(token: Token, grant: Grant, copy: Copy, sender: str) -> Reaction:
+    """The guest is ours again: it resumes if its copy is whole, else it has crashed and its owner restarts it.
+
+    The peer has no copy to give it back to, so this is confirmed at once.
+    """
     owner = Token(Phase.OWNER, grant.epoch, "", token.migration)
     confirm = Send(sender, Confirm(grant.epoch, grant.migration))
     return Reaction(owner, (*_resume_if_whole(copy), confirm))
@@ -247,7 +284,7 @@ def _on_start(token: Token, start: Start, copy: Copy) -> Reaction:
         return _refuse(token, f"a peer knows epoch {start.peers_highest}, this host only {token.epoch}")
     if copy is not Copy.NONE:
         return _refuse(token, f"there is a copy here already, it is {copy}")
-    return Reaction(token, (Boot(),))
+    return Reaction(replace(token, peer=""), (Boot(),))  # From here on it is not what the peer gave.
 
 
 def _on_begin(token: Token, begin: Begin, copy: Copy) -> Reaction:
@@ -282,6 +319,19 @@ def _on_give_up(token: Token, event: GiveUp, copy: Copy) -> Reaction:
     return Reaction(_owner_again(token), (*_resume_if_whole(copy), withdraw))
 
 
+def _on_never_ran(token: Token, event: NeverRan, copy: Copy) -> Reaction:
+    """The giver still has its copy, and nothing ran since: it gets the guest back, once ours is gone.
+
+    In this order, because a QEMU that could not start may already hold the lock of one of the guest's disks.
+    """
+    if event.migration not in ("", token.migration):
+        return _refuse(token, f"migration {event.migration} is not under way here")
+    if token.phase is not Phase.OWNER or not token.peer or copy is Copy.RUNNING:
+        return _refuse(token, f"nobody can be given the guest back, which is {token.phase} and {copy} here")
+    back = replace(token, phase=Phase.RELEASED, epoch=token.epoch + 1)
+    return Reaction(back, (*_discard_if_any(copy), Send(back.peer, Grant(back.epoch, back.migration))))
+
+
 def _on_peer_fenced(token: Token, event: PeerFenced, copy: Copy) -> Reaction:
     """The survivor takes over, without memory: what it holds may be older than what the peer ran.
 
@@ -294,7 +344,7 @@ def _on_peer_fenced(token: Token, event: PeerFenced, copy: Copy) -> Reaction:
         return _refuse(token, f"epoch {event.highest} is claimed, this host has only seen {token.epoch}")
     if event.peer != token.peer:
         return Reaction(token)
-    if token.phase is Phase.OFFERED:
+    if token.phase in (Phase.OWNER, Phase.OFFERED):
         return Reaction(_owner_again(token), _resume_if_whole(copy))
     if copy is not Copy.NONE:
         return Reaction(token, (Discard(),), again=True)

@@ -127,6 +127,18 @@ def old_grant_is_not_answered(token: Token, event: handoff.Event, copy: Copy, se
     return handoff.react(token, event, copy, sender)
 
 
+def taker_confirms_before_it_runs(token: Token, event: handoff.Event, copy: Copy, sender: str) -> Reaction:
+    reaction = handoff.react(token, event, copy, sender)
+    if isinstance(event, handoff.Grant) and reaction.again:
+        confirm = handoff.Send(sender, handoff.Confirm(event.epoch, event.migration))
+        return Reaction(reaction.token, (confirm, *reaction.effects))
+    return reaction
+
+
+def unconfirmed_owner_says_so(token: Token) -> int:
+    return token.epoch if token.phase in (Phase.OWNER, Phase.OFFERED) else 0
+
+
 def stopped_source_resumes_by_itself(token: Token, copy: Copy) -> tuple[handoff.Effect, ...]:
     if token.phase is Phase.OFFERED and copy is Copy.COMPLETE:
         return (handoff.Resume(),)
@@ -147,6 +159,8 @@ _OLD_OWNER: Final = "A owns epoch 1, but 4 was owned before"
 _CALM = Budget()
 _AGAIN = Budget(migrations=2)
 _CRASH_AGAIN = Budget(crashes=1, migrations=2)
+_DEATH = Budget(deaths=1)
+_REFUSAL = Budget(refusals=1)
 _CRASH_AND_OUTAGE = Budget(crashes=1, deaths=1, outages=1)
 _OUTAGE = Budget(outages=1)
 _OUTAGES = Budget(outages=2)
@@ -174,6 +188,7 @@ MISTAKES: Final[dict[str, Mistake]] = {
     "an old copy passes for the new one": Mistake(
         Rules(react=old_copy_passes_for_the_new), _CRASH_AGAIN, _STALE
     ),
+    "a copy that died is taken for one that never ran": Mistake(Rules(knows_what_ran=False), _DEATH, _STALE),
     # Around fencing and reboots.
     "a takeover is journaled before the old copy is gone": Mistake(
         Rules(react=takeover_before_the_copy_is_gone), _CRASH_AND_OUTAGE, _STALE
@@ -199,5 +214,11 @@ MISTAKES: Final[dict[str, Mistake]] = {
         Rules(react=target_keeps_a_token_it_cannot_use), _CALM, DOOMED
     ),
     "a repeated grant is not answered": Mistake(Rules(react=old_grant_is_not_answered), _CALM, DOOMED),
+    "a guest is confirmed before it runs": Mistake(
+        Rules(react=taker_confirms_before_it_runs), _REFUSAL, DOOMED
+    ),
+    "an owner that is not confirmed says that it owns": Mistake(
+        Rules(owned=unconfirmed_owner_says_so), _CRASH_AND_OUTAGE, DOOMED
+    ),
     "a fencing is ignored": Mistake(Rules(react=fencing_is_ignored), _OUTAGE, STUCK),
 }

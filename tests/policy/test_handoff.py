@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from segue.policy import handoff
 from segue.policy.handoff import (
     Boot,
+    Confirm,
     Copy,
     Discard,
     Grant,
@@ -26,7 +27,7 @@ tokens = st.one_of(
     st.builds(Token, st.sampled_from([Phase.ABSENT, Phase.OWNER]), numbers, st.just(""), migrations),
     st.builds(
         Token,
-        st.sampled_from([Phase.OFFERED, Phase.RELEASED, Phase.INCOMING]),
+        st.sampled_from([Phase.OFFERED, Phase.RELEASED, Phase.INCOMING, Phase.OWNER]),
         numbers,
         st.just(PEER),
         migrations,
@@ -40,6 +41,7 @@ local_events = st.one_of(
     st.builds(handoff.Begin, st.just(PEER), migrations),
     st.builds(handoff.BothComplete, migrations),
     st.builds(handoff.GiveUp, migrations),
+    st.builds(handoff.NeverRan, migrations),
     st.builds(handoff.PeerFenced, st.just(PEER), st.just("it is off"), numbers),
     st.builds(handoff.PeerEpoch, numbers, st.just(PEER)),
 )
@@ -84,6 +86,17 @@ def test_a_grant_leaves_only_after_a_journaled_release(
             assert (reaction.token.epoch, reaction.token.peer) == (effect.message.epoch, effect.to)
 
 
+@given(tokens, events, copies)
+def test_what_was_confirmed_is_never_handed_back(token: Token, event: handoff.Event, copy: Copy) -> None:
+    reaction = handoff.react(token, event, copy, PEER)
+    after = reaction.token
+    if Send(PEER, Confirm(after.epoch, after.migration)) in reaction.effects:
+        assert not after.peer
+    if token.phase is Phase.OWNER and reaction.token.phase is Phase.RELEASED:
+        assert token.peer
+        assert copy is not Copy.RUNNING
+
+
 @given(tokens, messages, copies)
 def test_a_stranger_changes_nothing_in_a_handoff(token: Token, message: handoff.Message, copy: Copy) -> None:
     """Only an offer to a host that has nothing of the guest may come from anywhere."""
@@ -114,11 +127,12 @@ def test_an_event_that_comes_twice_does_no_more_than_once(
 
 @given(tokens, events)
 def test_what_must_be_given_again_comes_to_an_end(token: Token, event: handoff.Event) -> None:
-    """Three times at most: confirm, discard, decide."""
+    """Three times at most: confirm, discard, decide; or take, resume, confirm."""
     copy = Copy.COMPLETE
     for _ in range(3):
         reaction = handoff.react(token, event, copy, PEER)
         token = reaction.token
+        copy = Copy.RUNNING if Resume() in reaction.effects else copy
         copy = Copy.NONE if Discard() in reaction.effects else copy
     assert not reaction.again
 

@@ -22,19 +22,20 @@ FAIR_RUNS: Final = 50
 # the same target once more, with all letters of the first still in the network.
 SEARCHES: Final[dict[int, list[tuple[int, Budget]]]] = {
     1: [
-        (2, Budget(crashes=1, deaths=1, outages=1, migrations=1)),
-        (2, Budget(crashes=1, deaths=1, migrations=2)),
+        (2, Budget(crashes=1, deaths=1, outages=1, refusals=1, migrations=1)),
+        (2, Budget(crashes=1, deaths=1, refusals=1, migrations=2)),
         (2, Budget(outages=1, migrations=2)),
         (2, Budget(migrations=3)),
-        (3, Budget(crashes=1, outages=1, migrations=1)),
+        (3, Budget(crashes=1, outages=1, refusals=1, migrations=1)),
         (3, Budget(migrations=2)),
     ],
     2: [
-        (2, Budget(crashes=2, deaths=2, outages=1, migrations=1)),
+        (2, Budget(crashes=2, deaths=2, outages=1, refusals=2, migrations=1)),
         (2, Budget(crashes=1, deaths=1, outages=1, migrations=2)),
+        (2, Budget(outages=1, refusals=1, migrations=2)),
         (2, Budget(outages=2, migrations=2)),
-        (3, Budget(crashes=1, deaths=1, outages=1, migrations=1)),
-        (3, Budget(crashes=1, migrations=2)),
+        (3, Budget(crashes=1, deaths=1, outages=1, refusals=1, migrations=1)),
+        (3, Budget(crashes=1, refusals=1, migrations=2)),
         (3, Budget(outages=1, migrations=2)),
     ],
     3: [

@@ -62,6 +62,7 @@ class Budget(NamedTuple):
     crashes: int = 0  # of an agent, between its journal write and any of the effects
     deaths: int = 0  # of a QEMU process
     outages: int = 0  # of a whole host, by accident or by fencing
+    refusals: int = 0  # of QEMU to let a whole copy run, as where another process holds its disk
     migrations: int = 1
 
 
@@ -99,6 +100,7 @@ class Rules:
 
     react: Callable[[Token, handoff.Event, Copy, str], handoff.Reaction] = handoff.react
     pending: Callable[[Token, Copy], tuple[handoff.Effect, ...]] = handoff.pending
+    owned: Callable[[Token], int] = handoff.owned
     journal_first: bool = True  # the token is written before the first effect
     hears_after_reboot: bool = True  # nothing starts from disk before the peers were heard
     proof_holds: bool = True  # a fencing is told only while the host is still off
@@ -106,6 +108,7 @@ class Rules:
     counts_grants: bool = True  # a target with a copy counts as one that may own the next epoch
     starts_on_the_record: bool = True  # a rebooted host takes the decider's word for a peer that is off
     remembers: bool = True  # the decider keeps a record of what it decided before
+    knows_what_ran: bool = True  # a copy that died is not taken for one that never ran
 
 
 def first_world(budget: Budget, hosts: int = 2) -> World:
@@ -153,6 +156,7 @@ class Model:
             yield from self._faults(world, who, host)
             if host.on and host.todo:
                 yield self._next_effect(world, who, host)
+                yield from self._refusal(world, who, host)
             elif host.on:
                 yield from self._agent(world, who, host)
                 yield from self._qemu(world, who, host)
@@ -195,6 +199,20 @@ class Model:
             after = _runs(world, who, host)
         return Move(who, ("does", effect), Kind.PLAIN, after, flaw)
 
+    def _refusal(self, world: World, who: int, host: Host) -> Iterator[Move]:
+        """QEMU does not let its copy run, or has died before it was told to: it never ran, and its agent knows."""
+        kind, left = host.memory.kind, world.left
+        refused = kind is Copy.COMPLETE and left.refusals > 0
+        if host.todo[0] != handoff.Resume() or not (refused or kind is Copy.NONE):
+            return
+        after = _put(world, who, host._replace(todo=host.todo[1:]))
+        after = after._replace(left=left._replace(refusals=left.refusals - refused))
+        told = list(self._event(after, who, handoff.NeverRan()))
+        for move in told:
+            yield move._replace(what=("cannot resume its copy", *move.what), kind=Kind.FAULT)
+        if not told:
+            yield Move(who, ("cannot resume its copy",), Kind.FAULT, after)
+
     def _agent(self, world: World, who: int, host: Host) -> Iterator[Move]:
         """Ticks, letters, what peers and the decider know, and what the engine may tell at any time."""
         yield from self._carry_on(world, who, ("ticks",), self.rules.pending(host.token, host.memory.kind))
@@ -206,6 +224,8 @@ class Model:
             elif letter.message.migration == host.token.migration:
                 yield from self._event(world, who, handoff.BothComplete(letter.message.migration))
         yield from self._event(world, who, handoff.GiveUp())
+        if host.memory.kind is Copy.NONE and not self.rules.knows_what_ran:
+            yield from self._event(world, who, handoff.NeverRan())
         yield from self._peers(world, who, host)
         if host.token.phase is Phase.OWNER and (not host.unheard or not self.rules.hears_after_reboot):
             yield from self._event(world, who, handoff.Start())
@@ -244,8 +264,8 @@ class Model:
         for peer in _others(world, who):
             token, on = world.hosts[peer].token, world.hosts[peer].on
             highest = max(highest, token.epoch if on else 0)
-            if on and token.phase in MAY_RUN:
-                claimed = handoff.PeerEpoch(token.epoch, NAMES[peer])
+            if on and (epoch := self.rules.owned(token)):
+                claimed = handoff.PeerEpoch(epoch, NAMES[peer])
                 yield from self._event(world, who, claimed, NAMES[peer])
         yield from self._event(world, who, handoff.Start(peers_highest=highest))
         if highest <= host.token.epoch:

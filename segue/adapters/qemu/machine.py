@@ -24,12 +24,20 @@ START_S = 30.0
 END_S = 10.0
 
 
-class Machine:
-    """QEMU of one guest. `running` follows QEMU's own events."""
+FRESH = frozenset({"prelaunch", "inmigrate", "paused"})
+"""A guest that has run and halted by itself is in another state; one that we stopped is `paused`, too, but that
+is a source, and of a source nobody asks."""
 
-    def __init__(self, guest: Guest, places: Places, monitor: Monitor, pid: int, *, running: bool) -> None:
+
+class Machine:
+    """QEMU of one guest. `running` follows QEMU's own events; `fresh`: no vCPU of a copy that came in has run."""
+
+    def __init__(
+        self, guest: Guest, places: Places, monitor: Monitor, pid: int, *, running: bool, fresh: bool
+    ) -> None:
         self.guest = guest
         self.running = running
+        self.fresh = fresh
         self.places = places
         self.monitor = monitor
         self.pid = pid
@@ -46,7 +54,7 @@ class Machine:
         if event["event"] == "STOP":
             self.stopped_at_s, self.running = at_s, False
         elif event["event"] == "RESUME":
-            self.resumed_at_s, self.running = at_s, True
+            self.resumed_at_s, self.running, self.fresh = at_s, True, False
         elif event["event"] == "SHUTDOWN":
             self.ended_by_guest = str(event["data"]["reason"])
 
@@ -167,7 +175,7 @@ async def attach(guest: Guest, places: Places) -> Machine:
     monitor = Monitor(guest.name, places.monitor)
     await monitor.connect()
     status = str((await monitor.execute("query-status"))["status"])
-    machine = Machine(guest, places, monitor, pid, running=status == "running")
+    machine = Machine(guest, places, monitor, pid, running=status == "running", fresh=status in FRESH)
     if status == "shutdown":
         machine.ended_by_guest = "guest-shutdown"
     return machine
