@@ -71,7 +71,7 @@ class Exchange:
             while not self._answered(number):
                 self._pause.wait(RECONNECT_S)
         except GaveUp as error:
-            self.excuse = str(error)
+            self.excuse = self.excuse or str(error)  # What it answered before says more than its silence.
             self.ledger.broken_connections += self._close()
         except WrongAnswer as error:
             self.excuse = f"it answered {error}"

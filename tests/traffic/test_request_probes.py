@@ -278,7 +278,7 @@ async def test_a_service_that_only_answers_wrongly_is_refused_with_its_words() -
 
     async with servers.tcp(serve) as target:
         with pytest.raises(Refused, match="NOAUTH Authentication required") as caught:
-            await watch(Protocol.REDIS, target, asyncio.Event(), first_reply_s=0.3)
+            await watch(Protocol.REDIS, target, asyncio.Event(), first_reply_s=1.5)
     assert caught.value.kind is Kind.UNREACHABLE
 
 
