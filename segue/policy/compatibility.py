@@ -88,7 +88,7 @@ def version(text: str) -> tuple[int, ...]:
     """'10.0.13' -> (10, 0, 13); anything that is no number ends it."""
     numbers: list[int] = []
     for part in text.split("."):
-        if not part.isdigit():
+        if not part.isdecimal():
             break
         numbers.append(int(part))
     return tuple(numbers)
