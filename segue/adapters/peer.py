@@ -7,6 +7,8 @@ import os
 import socket
 import ssl
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypeVar
 
 import aiohttp
@@ -169,6 +171,17 @@ def _not_trusted(name: str, error: Exception) -> Refused:
         todo=f"Look whether {name}'s address is right and its certificate valid.",
         kind=Kind.AUTH,
     )
+
+
+def expired_on(certificate: str) -> str:
+    """The day on which a certificate's time was over, empty while it lasts.
+
+    The other side ends the connection without a word that we could hear, so we have to look at our own.
+    """
+    from cryptography import x509  # Large, and asked for only when something is wrong.
+
+    ends = x509.load_pem_x509_certificate(Path(certificate).read_bytes()).not_valid_after_utc
+    return ends.strftime("%Y-%m-%d %H:%M UTC") if ends < datetime.now(UTC) else ""
 
 
 def client_context(ca: str, cert: str, key: str) -> ssl.SSLContext:

@@ -9,8 +9,9 @@ import uuid
 import structlog
 
 from segue.adapters import system
-from segue.adapters.peer import PeerClient
+from segue.adapters.peer import PeerClient, expired_on
 from segue.adapters.store.journal import Marks
+from segue.agent.config import Config
 from segue.agent.guests import Guests
 from segue.agent.keeper import Keeper
 from segue.agent.record import MigrationRecord
@@ -185,6 +186,8 @@ class Migrations:
         try:
             return await peer.facts()
         except (ConnectionError, TimeoutError) as error:
+            if day := expired_on(str(self._services.config.tls.cert)):
+                raise _expired(peer.name, self._services.config, day) from error
             raise Refused(
                 what=f"{peer.name} cannot be reached",
                 why=str(error),
@@ -214,6 +217,15 @@ class Migrations:
         if limits.bandwidth_bytes_per_s:
             speed = min(speed, float(limits.bandwidth_bytes_per_s))
         return forecast.forecast(resident, dirty, speed, limits.blackout_s, 2 * clock[1])
+
+
+def _expired(peer: str, config: Config, day: str) -> Refused:
+    return Refused(
+        what=f"{peer} does not trust {config.name}",
+        why=f"the certificate of {config.name}, {config.tls.cert}, expired on {day}",
+        todo=f"Renew it and restart the agent on {config.name}; its guests run on.",
+        kind=Kind.AUTH,
+    )
 
 
 def _busy(name: str, why: str) -> Refused:

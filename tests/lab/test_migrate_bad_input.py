@@ -54,17 +54,28 @@ def test_names_that_do_not_exist(still: Scene) -> None:
     refused(still, "vm", "delete", GUEST, "--yes", code=4, why="it is running")
 
 
+# A real QEMU that really lacks something: on this host every Nehalem has to have AVX-512, which TCG has not.
+WRAPPED = "/usr/local/bin/qemu-system-x86_64"
+REAL = "/usr/bin/qemu-system-x86_64 -global Nehalem-x86_64-cpu.avx512f=on"
+POORER = f"printf '#!/bin/sh\\nexec {REAL} \"$@\"\\n' >{WRAPPED}; chmod 755 {WRAPPED}"
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
+        (POORER, "its CPU lacks avx512f"),
         (f"sed -i '1i memory_reserve_bytes = 999999999999999' {AGENT_TOML}", "short of memory"),
         ("mount --bind /mnt /srv/segue/shared", "does not see"),
         ("ip link set br0 name br9", "has no bridge br0"),
     ],
-    ids=["room", "disk", "bridge"],
+    ids=["feature", "room", "disk", "bridge"],
 )
 def test_a_target_that_does_not_fit(still: Scene, change: str, why: str) -> None:
-    mend = {"does not see": "umount /srv/segue/shared", "has no bridge br0": "ip link set br9 name br0"}
+    mend = {
+        "its CPU lacks avx512f": f"rm {WRAPPED}",
+        "does not see": "umount /srv/segue/shared",
+        "has no bridge br0": "ip link set br9 name br0",
+    }
     with still.configured("host3", change):
         try:
             refused(still, "migrate", GUEST, "--to", "host3", code=4, why=why)
