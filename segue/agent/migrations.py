@@ -16,7 +16,8 @@ from segue.agent.guests import Guests
 from segue.agent.keeper import Keeper
 from segue.agent.record import MigrationRecord
 from segue.agent.services import Services
-from segue.agent.source import SourceCustody, SourceGuest, SourceNetwork
+from segue.agent.source import SourceCustody, SourceGuest
+from segue.agent.source_network import SourceNetwork
 from segue.agent.target import missing_files
 from segue.agent.wiring import RealClock, wire
 from segue.engine import migrate

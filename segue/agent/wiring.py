@@ -7,7 +7,8 @@ import time
 
 from segue.adapters.peer import PeerClient
 from segue.agent.record import MigrationRecord
-from segue.agent.source import SourceCustody, SourceGuest, SourceNetwork
+from segue.agent.source import SourceCustody, SourceGuest
+from segue.agent.source_network import SourceNetwork
 from segue.engine.run import Run
 from segue.model.guest import Guest
 
