@@ -8,7 +8,7 @@ import structlog
 
 from segue import __version__
 from segue.adapters import system
-from segue.adapters.qemu.memory import MemoryLanding
+from segue.adapters.qemu.memory_landing import MemoryLanding
 from segue.agent import plant
 from segue.agent.keeper import TICK_S, Keeper
 from segue.agent.services import Services

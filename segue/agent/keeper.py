@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from segue.adapters.qemu.machine import Machine
-from segue.adapters.qemu.memory import MemoryLanding
+from segue.adapters.qemu.memory_landing import MemoryLanding
 from segue.adapters.qemu.monitor import QemuGone, QemuRefused
 from segue.agent import plant
 from segue.agent.services import Services

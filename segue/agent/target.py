@@ -6,7 +6,7 @@ import asyncio
 
 from segue.adapters import system
 from segue.adapters.net.steering import tap_name, tunnel_name
-from segue.adapters.qemu.memory import MemoryLanding
+from segue.adapters.qemu.memory_landing import MemoryLanding
 from segue.agent import plant
 from segue.agent.guests import Guests
 from segue.agent.keeper import Keeper
