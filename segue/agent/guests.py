@@ -8,8 +8,6 @@ import structlog
 
 from segue import __version__
 from segue.adapters import system
-from segue.adapters.qemu.memory_landing import MemoryLanding
-from segue.agent import plant
 from segue.agent.keeper import TICK_S, Keeper
 from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
@@ -22,6 +20,8 @@ from segue.policy.recovery import Verdict
 from segue.wire.frames import WIRE_VERSION, Shown
 
 log = structlog.get_logger()
+
+GONE = "its QEMU was gone when the agent started (a power loss, or it was killed)"
 
 
 class Guests:
@@ -37,17 +37,11 @@ class Guests:
         """After a start of the agent: every guest as it stands, touched by nobody."""
         for guest, wanted, reason in self._services.journal.guests():
             keeper = Keeper(self._services, guest.uuid, guest)
-            keeper.wanted, keeper.reason = wanted, reason
-            keeper.machine = await plant.find(self._services, guest)
-            if keeper.machine is not None and keeper.token.phase is Phase.INCOMING:
-                keeper.landing = MemoryLanding(keeper.machine)
-                await keeper.landing.complete(within_s=0)
-            if keeper.machine is None:
-                await plant.clear_network(self._services, guest)
-                if keeper.token.phase is not Phase.INCOMING and wanted == "running" and not reason:
-                    keeper.reason = (
-                        "its QEMU was gone when the agent started (a power loss, or it was killed)"
-                    )
+            incoming = keeper.token.phase is Phase.INCOMING
+            keeper.resident.wanted, keeper.resident.reason = wanted, reason
+            await keeper.resident.take_up(incoming=incoming)
+            if keeper.machine is None and not incoming and wanted == "running" and not reason:
+                keeper.resident.reason = GONE
             self._keepers[guest.uuid] = keeper
             log.info("guest taken up", guest=guest.name, state=keeper.state(), phase=keeper.token.phase)
         for uuid in self._services.journal.unsettled_tokens():
@@ -113,7 +107,7 @@ class Guests:
     def adopt(self, keeper: Keeper, guest: Guest) -> None:
         """Keeps a guest that comes in, so that a restarted agent finds it."""
         if keeper.guest is None:
-            keeper.guest = guest
+            keeper.resident.guest = guest
             self._services.journal.put_guest(guest, keeper.token, "running")
 
     def shown(self) -> list[Shown]:
@@ -135,9 +129,8 @@ class Guests:
         self.demand_free(guest.name)
         compatibility.demand(guest, self.facts(), compatibility.Already())
         keeper = Keeper(self._services, guest.uuid, guest)
-        keeper.wanted = "stopped"
-        keeper.reason = "created, not started yet"
-        self._services.journal.put_guest(guest, keeper.token, "stopped", keeper.reason)
+        keeper.resident.wanted, keeper.resident.reason = "stopped", "created, not started yet"
+        self._services.journal.put_guest(guest, keeper.token, "stopped", keeper.resident.reason)
         self._keepers[guest.uuid] = keeper
         try:
             await keeper.tell(Created())

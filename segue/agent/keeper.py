@@ -1,18 +1,15 @@
-"""Keeps one guest on this host: its token, its QEMU. Every change goes through `tell`, one at a time."""
+"""Keeps one guest on this host: its token, and by it what its QEMU may do. One change at a time, through `tell`."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
-from typing import Any
 
 import structlog
 
 from segue.adapters.qemu.machine import Machine
-from segue.adapters.qemu.memory_landing import MemoryLanding
-from segue.adapters.qemu.monitor import QemuGone, QemuRefused
 from segue.agent import plant
+from segue.agent.resident import Resident
 from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
 from segue.model.guest import Guest, RunState
@@ -44,8 +41,6 @@ from segue.wire.messages import Delivery, pack, unpack
 log = structlog.get_logger()
 
 TICK_S = 1.0
-LANDED_WITHIN_S = 2.0
-"""The target's QEMU says `completed` to its own monitor a little after it said so to the source."""
 ROUNDS_MAX = 5
 """One event is decided after three rounds at most (see the tests of policy/handoff.py)."""
 INCOMING_LEASE_S = 120.0
@@ -58,30 +53,29 @@ class Keeper:
     def __init__(self, services: Services, uuid: str, guest: Guest | None) -> None:
         self._services = services
         self.uuid = uuid
-        self.guest = guest
+        self.resident = Resident(services, uuid, guest)
         self.token: Token = services.journal.token(uuid)
-        self.machine: Machine | None = None
-        self.landing: MemoryLanding | None = None
-        self.reason = ""
-        self.wanted = "running"
         self.in_saga = False
         self.confirmed_at_s = 0.0
         self.heard_s = time.monotonic()
         self._lock = asyncio.Lock()
         self._resumed_at_s = 0.0
-        self._refusal = ""
 
     # What it is now
 
+    @property
+    def guest(self) -> Guest | None:
+        """The guest; None where only its tombstone is left."""
+        return self.resident.guest
+
+    @property
+    def machine(self) -> Machine | None:
+        """Its QEMU on this host."""
+        return self.resident.machine
+
     def copy(self) -> Copy:
-        """What the QEMU on this host holds, from its own events."""
-        if self.machine is None or not self.machine.alive():
-            return Copy.NONE
-        if self.machine.running:
-            return Copy.RUNNING
-        if self.landing is not None and not self.landing.is_complete:
-            return Copy.PARTIAL
-        return Copy.COMPLETE
+        """What the QEMU on this host holds."""
+        return self.resident.copy()
 
     @property
     def is_over(self) -> bool:
@@ -103,7 +97,7 @@ class Keeper:
             case (_, Copy.RUNNING):
                 return RunState.RUNNING
             case (_, Copy.NONE):
-                return RunState.CRASHED if self.wanted == "running" else RunState.STOPPED
+                return RunState.CRASHED if self.resident.wanted == "running" else RunState.STOPPED
             case _:
                 return RunState.PAUSED
 
@@ -119,7 +113,7 @@ class Keeper:
             epoch=self.token.epoch,
             spec=self.guest,
             migration=self.token.migration if self.token.phase not in {Phase.OWNER, Phase.ABSENT} else "",
-            reason=self.reason,
+            reason=self.resident.reason,
         )
 
     # What changes it
@@ -162,8 +156,8 @@ class Keeper:
             # The saga still forwards frames through our copy's tap; it retires the copy itself.
             self.confirmed_at_s = resumed_at_s
             return Delivery()
-        if isinstance(message, Grant) and self.landing is not None:
-            await self._landed()
+        if isinstance(message, Grant) and self.resident.landing is not None:
+            await self.resident.landed()
         return await self.tell(message, sender)
 
     def announce(self) -> None:
@@ -176,27 +170,13 @@ class Keeper:
         """Nothing of the guest stays here but its tombstone."""
         async with self._lock:
             if self.token.phase is Phase.ABSENT:
-                await self._drop()
+                await self.resident.drop()
 
     async def bury(self) -> None:
         """The guest is deleted: no host whose journal is older may ever start it again."""
         async with self._lock:
             self._write(Token(Phase.ABSENT, self.token.epoch + 1, "", self.token.migration))
-            await self._drop()
-
-    async def _drop(self) -> None:
-        if self.guest is not None:
-            await plant.remove(self._services, self.guest, self.machine)
-            self._services.journal.drop_guest(self.guest.name)
-        self.machine = self.landing = None
-        self.guest = None
-
-    async def _landed(self) -> None:
-        assert self.landing is not None
-        try:
-            await self.landing.complete(within_s=LANDED_WITHIN_S)
-        except QemuGone:
-            log.warning("the incoming copy has died", guest=self.uuid)
+            await self.resident.drop()
 
     def _check(self, reaction: Reaction, sender: str) -> None:
         for effect in reaction.effects:
@@ -223,72 +203,21 @@ class Keeper:
             case Send():
                 others.append(effect)
             case Resume():
-                await self._resume()
+                self._resumed_at_s = await self.resident.resume()
             case Boot():
-                await self._boot()
+                self._resumed_at_s = await self.resident.boot()
             case Discard():
-                await self._discard()
-
-    async def _resume(self) -> None:
-        if self.machine is None or self.guest is None:
-            return
-        self._refusal = ""
-        if not self.machine.alive():
-            self._cannot_run("its QEMU ended before it was told to run")
-            return
-        try:
-            self._resumed_at_s = await self.machine.cont()
-        except QemuRefused as error:
-            self._cannot_run(f"QEMU does not let it run: {error}")
-            return
-        except QemuGone:
-            log.error("the guest's QEMU ended when it was to run", guest=self.uuid)
-            return
-        self.landing = None
-        self._services.journal.ran(self.guest.name)
-        self.wanted, self.reason = "running", ""
-        _later(self.make_known())
-
-    def _cannot_run(self, why: str) -> None:
-        self._refusal = why
-        if self.reason != why:  # It is tried again with each tick, and said once.
-            log.error("the guest cannot run", guest=self.uuid, why=why)
-            self.note(why)
+                await self.resident.discard()
 
     def _must_go_back(self) -> bool:
         """True for a guest that was just given to us, does not run here, and never did."""
         unconfirmed = self.token.phase is Phase.OWNER and bool(self.token.peer)
-        never_ran = bool(self._refusal) and self.machine is not None and self.machine.fresh
-        return unconfirmed and never_ran
+        return unconfirmed and self.resident.never_ran
 
     async def make_known(self) -> None:
-        """Switches and bridges learn where the guest is: what the client does not wait for."""
-        if self.guest is None or self.machine is None or self.token.phase is not Phase.OWNER:
-            return
-        try:
-            await plant.open_ports(self._services, self.guest)
-            await self.machine.announce()
-        except (QemuGone, QemuRefused, OSError) as error:
-            log.warning("the guest's place is not announced", guest=self.uuid, error=str(error))
-
-    async def _boot(self) -> None:
-        assert self.guest is not None
-        await plant.clear_network(self._services, self.guest)
-        self.machine = await plant.start(self._services, self.guest, incoming=False)
-        self.landing = None
-        await self._resume()
-        if self._refusal:
-            await self._discard()
-            raise Refused(
-                what=f"{self.guest.name} is not started",
-                why=self._refusal,
-                todo="Mend what QEMU says, then start it again.",
-            )
-
-    async def _discard(self) -> None:
-        if self.guest is not None:
-            await plant.remove(self._services, self.guest, self.machine)
-        self.machine = self.landing = None
+        """Says once more where the guest is, if it is ours."""
+        if self.token.phase is Phase.OWNER:
+            await self.resident.make_known()
 
     async def _send(self, send: Send) -> None:
         """One try; what must arrive is repeated by the tick."""
@@ -324,7 +253,7 @@ class Keeper:
     async def _resume_again(self) -> None:
         async with self._lock:
             if self.token.phase is Phase.OWNER and self.copy() is Copy.COMPLETE:
-                await self._resume()
+                self._resumed_at_s = await self.resident.resume()
         if self._must_go_back():
             await self.tell(NeverRan())
         self.announce()
@@ -342,26 +271,21 @@ class Keeper:
         if self.token.phase is Phase.RELEASED or self.in_saga:
             return  # The saga needs to see it first.
         async with self._lock:
-            by_guest = machine.ended_by_guest
-            await plant.remove(self._services, self.guest, machine)
-            self.machine = self.landing = None
+            await self.resident.discard()
             if self.token.phase is Phase.OWNER:
-                self._note_end(by_guest)
+                self._note_end(machine.ended_by_guest)
         self.announce()
 
     def _note_end(self, by_guest: str) -> None:
-        assert self.guest is not None
-        self.wanted = "stopped" if by_guest else "running"
-        self.reason = f"the guest ended by itself ({by_guest})" if by_guest else "its QEMU ended unexpectedly"
-        self._services.journal.set_wanted(self.guest.name, self.wanted, self.reason)
-        log.warning("guest ended", guest=self.guest.name, reason=self.reason)
+        wanted = "stopped" if by_guest else "running"
+        reason = f"the guest ended by itself ({by_guest})" if by_guest else "its QEMU ended unexpectedly"
+        self.resident.want(wanted, reason)
+        log.warning("guest ended", guest=self.uuid, reason=reason)
 
     def note(self, reason: str) -> None:
         """Keeps a sentence for people beside the guest."""
-        if self.guest is not None:
-            self.reason = reason
-            self._services.journal.set_wanted(self.guest.name, self.wanted, reason)
-            self.announce()
+        self.resident.note(reason)
+        self.announce()
 
     async def start(self, peers_highest: int) -> None:
         """Starts the guest from its disk."""
@@ -372,13 +296,12 @@ class Keeper:
         assert self.guest is not None
         if self.token.phase is not Phase.OWNER:
             raise _refused(self.guest.name, f"the guest is {self.token.phase} here")
-        self.wanted, self.reason = "stopped", "stopped by the operator"
-        self._services.journal.set_wanted(self.guest.name, self.wanted, self.reason)
+        self.resident.want("stopped", "stopped by the operator")
         machine = self.machine
         if machine is not None and not machine.gone.is_set():
             await plant.shut_down(machine, within_s)
         async with self._lock:
-            await self._discard()
+            await self.resident.discard()
         self.announce()
 
 
@@ -389,12 +312,3 @@ def _refused(name: str, why: str) -> Refused:
         todo=f"Look with `segue vm show {name}` and `segue migration list`.",
         kind=Kind.CONFLICT,
     )
-
-
-_tasks: set[asyncio.Task[None]] = set()
-
-
-def _later(work: Coroutine[Any, Any, None]) -> None:
-    task = asyncio.create_task(work)
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)

@@ -6,8 +6,6 @@ import asyncio
 
 from segue.adapters import system
 from segue.adapters.net.steering import tap_name, tunnel_name
-from segue.adapters.qemu.memory_landing import MemoryLanding
-from segue.agent import plant
 from segue.agent.guests import Guests
 from segue.agent.keeper import Keeper
 from segue.agent.services import Services
@@ -49,12 +47,8 @@ async def _place(
     if token.phase is not Phase.INCOMING or token.migration != placement.migration:
         raise _occupied(guest, services.config.name, f"it is {token.phase} here at epoch {token.epoch}")
     guests.adopt(keeper, guest)
-    if keeper.machine is None or not keeper.machine.alive():
-        await plant.clear_network(services, guest)
-        keeper.machine = await plant.start(services, guest, incoming=True)
-        keeper.landing = MemoryLanding(keeper.machine)
-    assert keeper.landing is not None
-    memory_address = await keeper.landing.open(services.config.address)
+    landing = await keeper.resident.make_room()
+    memory_address = await landing.open(services.config.address)
     await join(services, guest, placement, sender)
     keeper.announce()
     return Landing(memory_address=memory_address, tunnel_address=services.config.address)

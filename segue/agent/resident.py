@@ -1,0 +1,168 @@
+"""One guest's QEMU on this host: what it holds and what can be done with it. Whether it may, the keeper decides."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+
+from segue.adapters.qemu.machine import Machine
+from segue.adapters.qemu.memory_landing import MemoryLanding
+from segue.adapters.qemu.monitor import QemuGone, QemuRefused
+from segue.agent import plant
+from segue.agent.services import Services
+from segue.errors import Refused
+from segue.model.guest import Guest
+from segue.model.handoff import Copy
+
+log = structlog.get_logger()
+
+LANDED_WITHIN_S = 2.0
+"""The target's QEMU says `completed` to its own monitor a little after it said so to the source."""
+
+
+class Resident:
+    """`guest` is None where only a tombstone is left. Callers hold the keeper's lock."""
+
+    def __init__(self, services: Services, uuid: str, guest: Guest | None) -> None:
+        self._services = services
+        self.uuid = uuid
+        self.guest = guest
+        self.machine: Machine | None = None
+        self.landing: MemoryLanding | None = None
+        self.reason = ""
+        self.wanted = "running"
+        self.refusal = ""
+        """Why QEMU does not let it run; empty once it did."""
+
+    def copy(self) -> Copy:
+        """What the QEMU on this host holds, from its own events."""
+        if self.machine is None or not self.machine.alive():
+            return Copy.NONE
+        if self.machine.running:
+            return Copy.RUNNING
+        if self.landing is not None and not self.landing.is_complete:
+            return Copy.PARTIAL
+        return Copy.COMPLETE
+
+    @property
+    def never_ran(self) -> bool:
+        """True for a copy that came here, was told to run, and could not."""
+        return bool(self.refusal) and self.machine is not None and self.machine.fresh
+
+    async def take_up(self, *, incoming: bool) -> None:
+        """After a start of the agent: the QEMU as it stands, touched by nobody."""
+        assert self.guest is not None
+        self.machine = await plant.find(self._services, self.guest)
+        if self.machine is None:
+            await plant.clear_network(self._services, self.guest)
+        elif incoming:
+            self.landing = MemoryLanding(self.machine)
+            await self.landing.complete(within_s=0)
+
+    async def make_room(self) -> MemoryLanding:
+        """An empty paused QEMU that waits for the guest's memory; the one that is there, if there is one."""
+        assert self.guest is not None
+        if self.machine is None or not self.machine.alive():
+            await plant.clear_network(self._services, self.guest)
+            self.machine = await plant.start(self._services, self.guest, incoming=True)
+            self.landing = MemoryLanding(self.machine)
+        assert self.landing is not None
+        return self.landing
+
+    async def landed(self) -> None:
+        """Waits a moment for the copy to be complete here."""
+        assert self.landing is not None
+        try:
+            await self.landing.complete(within_s=LANDED_WITHIN_S)
+        except QemuGone:
+            log.warning("the incoming copy has died", guest=self.uuid)
+
+    async def resume(self) -> float:
+        """Lets the vCPUs run; the wall-clock time at which they did, 0 where they did not."""
+        if self.machine is None or self.guest is None:
+            return 0.0
+        self.refusal = ""
+        if not self.machine.alive():
+            self._cannot_run("its QEMU ended before it was told to run")
+            return 0.0
+        try:
+            resumed_at_s = await self.machine.cont()
+        except QemuRefused as error:
+            self._cannot_run(f"QEMU does not let it run: {error}")
+            return 0.0
+        except QemuGone:
+            log.error("the guest's QEMU ended when it was to run", guest=self.uuid)
+            return 0.0
+        self.landing = None
+        self._services.journal.ran(self.guest.name)
+        self.wanted, self.reason = "running", ""
+        _later(self.make_known())
+        return resumed_at_s
+
+    def _cannot_run(self, why: str) -> None:
+        self.refusal = why
+        if self.reason != why:  # It is tried again with each tick, and said once.
+            log.error("the guest cannot run", guest=self.uuid, why=why)
+            self.note(why)
+
+    async def make_known(self) -> None:
+        """Switches and bridges learn where the guest is: what the client does not wait for."""
+        if self.guest is None or self.machine is None:
+            return
+        try:
+            await plant.open_ports(self._services, self.guest)
+            await self.machine.announce()
+        except (QemuGone, QemuRefused, OSError) as error:
+            log.warning("the guest's place is not announced", guest=self.uuid, error=str(error))
+
+    async def boot(self) -> float:
+        """Starts it from its disks; when it resumed. Raises Refused, and then nothing is left of the try."""
+        assert self.guest is not None
+        await plant.clear_network(self._services, self.guest)
+        self.machine = await plant.start(self._services, self.guest, incoming=False)
+        self.landing = None
+        resumed_at_s = await self.resume()
+        if self.refusal:
+            await self.discard()
+            raise Refused(
+                what=f"{self.guest.name} is not started",
+                why=self.refusal,
+                todo="Mend what QEMU says, then start it again.",
+            )
+        return resumed_at_s
+
+    async def discard(self) -> None:
+        """Ends the QEMU and takes its network away; the guest is still kept."""
+        if self.guest is not None:
+            await plant.remove(self._services, self.guest, self.machine)
+        self.machine = self.landing = None
+
+    async def drop(self) -> None:
+        """Nothing of the guest stays here."""
+        if self.guest is not None:
+            await plant.remove(self._services, self.guest, self.machine)
+            self._services.journal.drop_guest(self.guest.name)
+        self.machine = self.landing = None
+        self.guest = None
+
+    def want(self, wanted: str, reason: str) -> None:
+        """Keeps what the guest should be, and why."""
+        self.wanted, self.reason = wanted, reason
+        if self.guest is not None:
+            self._services.journal.set_wanted(self.guest.name, wanted, reason)
+
+    def note(self, reason: str) -> None:
+        """Keeps a sentence for people beside the guest."""
+        self.want(self.wanted, reason)
+
+
+_tasks: set[asyncio.Task[None]] = set()
+
+
+def _later(work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(work)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
