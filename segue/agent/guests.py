@@ -17,7 +17,8 @@ from segue.model.host import HostFacts
 from segue.model.migration import Migration
 from segue.policy import compatibility, recovery
 from segue.policy.recovery import Verdict
-from segue.wire.frames import WIRE_VERSION, Shown
+from segue.wire import offer
+from segue.wire.frames import Shown
 
 log = structlog.get_logger()
 
@@ -217,7 +218,8 @@ class Guests:
             name=services.config.name,
             instance=services.journal.instance,
             segue_version=__version__,
-            wire_version=WIRE_VERSION,
+            wire_version=offer.OLDEST,
+            wire_versions=(offer.OLDEST, offer.NEWEST),
             qemu_version=services.capabilities.version,
             accelerator=services.capabilities.accelerator,
             machines=services.capabilities.machines,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Iterator
 
 import structlog
 
@@ -31,6 +32,8 @@ from segue.model.lifecycle import Event, Stage
 from segue.model.migration import Forecast, Limits, Migration
 from segue.model.observation import Observation
 from segue.policy import compatibility, forecast
+from segue.wire import offer
+from segue.wire.offer import Feature
 
 log = structlog.get_logger()
 
@@ -66,6 +69,11 @@ class Migrations:
 
     async def foresee(self, keeper: Keeper, to: str, limits: Limits) -> Forecast:
         """All checks and the forecast; nothing is changed. Raises Refused with every reason."""
+        await self._checked(keeper, to)
+        return await self._measure(keeper, self._services.peer(to), limits)
+
+    async def _checked(self, keeper: Keeper, to: str) -> int:
+        """The version that both agents speak. Raises Refused with every reason why the guest cannot be moved."""
         guest = self._movable(keeper, to)
         peer = self._services.peer(to)
         theirs = await self._ask(peer)
@@ -75,13 +83,15 @@ class Migrations:
         storage = {path: (system.storage_mark(path), there.get(path, "")) for path in paths}
         # The target says itself which of the guest's files it misses when the copy is placed; disks are asked now.
         unseen = tuple(path for path in paths if not there.get(path))
-        reasons = compatibility.between(guest, self._guests.facts(), theirs, storage)
+        ours = self._guests.facts()
+        reasons = compatibility.between(guest, ours, theirs, storage)
+        reasons += offer.obstacles(ours, theirs, needs(guest))
         reasons += compatibility.obstacles(guest, theirs, compatibility.Already(theirs.guests, unseen))
         compatibility.refuse(guest, to, reasons)
         compatibility.refuse(
             guest, to, tuple(f"its file {p} is gone from here" for p in missing_files(guest))
         )
-        return await self._measure(keeper, peer, limits)
+        return offer.common(ours, theirs)
 
     async def begin(self, keeper: Keeper, to: str, limits: Limits) -> Migration:
         """Checks, forecasts and starts; returns at once with the record."""
@@ -90,7 +100,8 @@ class Migrations:
             raise _busy(guest.name, "a migration of it is just being started")
         self._starting.add(guest.uuid)
         try:
-            foreseen = await self.foresee(keeper, to, limits)
+            version = await self._checked(keeper, to)
+            foreseen = await self._measure(keeper, self._services.peer(to), limits)
             migration = Migration(
                 id=str(uuid.uuid4()),
                 guest=guest.name,
@@ -99,6 +110,7 @@ class Migrations:
                 limits=limits,
                 started_s=time.time(),
                 forecast=foreseen,
+                wire=version,
             )
             self._services.journal.put_migration(migration)
             self._launch(keeper, migration)
@@ -218,6 +230,12 @@ class Migrations:
         if limits.bandwidth_bytes_per_s:
             speed = min(speed, float(limits.bandwidth_bytes_per_s))
         return forecast.forecast(resident, dirty, speed, limits.blackout_s, 2 * clock[1])
+
+
+def needs(guest: Guest) -> Iterator[Feature]:
+    """What the target's agent has to understand to take this guest in."""
+    if len(guest.nics) > 1:
+        yield Feature.SEVERAL_NICS
 
 
 def _expired(peer: str, config: Config, day: str) -> Refused:

@@ -25,6 +25,7 @@ async def reserve(run: Run) -> None:
             migration=migration.id,
             source=migration.source,
             tunnel_id=tunnel_id(migration.id),
+            wire=migration.wire,
         )
     )
     run.record.landing(landing)

@@ -13,6 +13,7 @@ class HostFacts:
     instance: str
     segue_version: str
     wire_version: int
+    """The oldest version spoken: agents that do not negotiate look at this one alone."""
     qemu_version: str
     accelerator: str
     machines: tuple[str, ...]
@@ -24,3 +25,5 @@ class HostFacts:
     bridges: tuple[str, ...]
     guests: tuple[str, ...]
     kernel: str
+    wire_versions: tuple[int, int] | None = None
+    """(oldest, newest) that the agent speaks; None from an agent that does not negotiate."""

@@ -16,6 +16,8 @@ class Placement:
     migration: str
     source: str
     tunnel_id: int
+    wire: int = 1
+    """The version that source and target speak about this migration."""
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,8 @@ class Migration:
     outcome: Outcome = field(default_factory=Outcome)
     failure: Failure | None = None
     observations: tuple[Observation, ...] = ()
+    wire: int = 1
+    """The version that the two agents agreed on before it began: see wire/offer.py."""
 
     @property
     def ended(self) -> bool:

@@ -75,8 +75,6 @@ def between(
 def _between(source: HostFacts, target: HostFacts, storage: dict[str, tuple[str, str]]) -> Iterator[str]:
     if source.name == target.name:
         yield "it is there already"
-    if source.wire_version != target.wire_version:
-        yield f"its agent speaks wire version {target.wire_version}, ours {source.wire_version}"
     if version(target.qemu_version)[:2] < version(source.qemu_version)[:2]:
         yield f"its QEMU {target.qemu_version} is older than {source.qemu_version}, from where the guest comes"
     for path, (here, there) in sorted(storage.items()):

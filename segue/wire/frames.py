@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from segue.model.guest import Guest
 from segue.model.migration import Limits
-
-WIRE_VERSION: Final = 1
-"""Raised when a peer of the version before could misread a frame; peers refuse another number."""
 
 
 @dataclass(frozen=True)

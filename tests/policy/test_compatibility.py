@@ -114,8 +114,6 @@ def test_versions_as_they_are_written(text: str, numbers: tuple[int, ...]) -> No
 def test_between_two_hosts() -> None:
     (same,) = between(GUEST, HOST, HOST, {})
     assert same == "it is there already"
-    (wire,) = between(GUEST, SOURCE, replace(HOST, wire_version=2), {})
-    assert "wire version 2" in wire
     (other,) = between(GUEST, SOURCE, HOST, {"/srv/web1.qcow2": ("7:9:ab", "8:9:cd")})
     assert "another file" in other
 
