@@ -28,7 +28,8 @@ async def incoming(request: Request, uuid: str) -> Response:
     sender = access.only(request, "host").name
     placement = await _body(request, Placement)
     agent = agent_of(request)
-    return _json(await target.place(agent.services, agent.guests, placement, sender))
+    called_from = request.client.host if request.client else ""
+    return _json(await target.place(agent.services, agent.guests, placement, sender, called_from))
 
 
 @router.post("/messages/{uuid}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,13 +16,21 @@ from segue.errors import Kind, Refused
 DEFAULT_PATH = Path("/etc/segue/agent.toml")
 
 
+class Channels(StrEnum):
+    """Memory and disks between hosts: TLS or nothing, or plain, to measure what TLS costs."""
+
+    REQUIRED = "required"
+    OFF = "off"
+
+
 @dataclass(frozen=True)
 class Tls:
-    """PEM files: the fleet's CA, and this host's certificate and key."""
+    """PEM files: the fleet's CA, and this host's certificate and key; and what the channels of guests use."""
 
     ca: Path
     cert: Path
     key: Path
+    channels: Channels = Channels.REQUIRED
 
 
 @dataclass(frozen=True)

@@ -230,6 +230,7 @@ class Guests:
             bridges=system.bridges(),
             guests=self.names(),
             kernel=system.kernel(),
+            channels=services.config.tls.channels,
         )
 
 

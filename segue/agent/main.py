@@ -26,6 +26,7 @@ from segue.adapters.qemu import capabilities
 from segue.adapters.store.journal import Journal
 from segue.agent import access, api_peer, api_user
 from segue.agent.app import Agent, show_bad_input, show_bug, show_error
+from segue.agent.channels import Protection
 from segue.agent.config import Config
 from segue.agent.failpoints import Failpoints
 from segue.agent.guests import Guests
@@ -53,6 +54,7 @@ async def serve(config: Config) -> None:
             capabilities=await capabilities.ask(config.run_dir),
             notices=Notices(),
             failpoints=Failpoints(config.failpoints),
+            protection=Protection(config),
         )
         guests = Guests(services)
         agent = Agent(services, guests, Migrations(services, guests))

@@ -163,7 +163,15 @@ class Migrations:
         peer = self._services.peer(migration.target)
         custody = SourceCustody(self._services, keeper, migration.target, migration.id, record.doubt)
         network = SourceNetwork(self._services, keeper)
-        run = wire(keeper.guest_here(), SourceGuest(keeper), network, peer, custody, record, RealClock())
+        run = wire(
+            keeper.guest_here(),
+            SourceGuest(keeper, self._services.protection),
+            network,
+            peer,
+            custody,
+            record,
+            RealClock(),
+        )
         runner = migrate.runner(
             run, Marks(self._services.journal, migration.id, self._services.failpoints.hit)
         )
@@ -177,6 +185,7 @@ class Migrations:
         number = run.record.now.id
         try:
             await migrate.carry_out(runner, run)
+            await self._services.protection.withdraw(run.guest, keeper.resident.machine)
         finally:
             keeper.in_saga = False
             self._runners.pop(number, None)

@@ -54,6 +54,7 @@ async def remove(services: Services, guest: Guest, machine: Machine | None) -> N
     """Ends QEMU and removes taps, tunnels and sockets; the console's log stays. Safe to repeat."""
     if machine is not None:
         await machine.end()
+    services.protection.forget(guest)
     await clear_network(services, guest)
     here = places(services, guest)
     for path in (here.monitor, here.console, here.guest_agent):

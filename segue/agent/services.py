@@ -9,6 +9,7 @@ from segue.adapters.net.steering import Steering
 from segue.adapters.peer import PeerClient
 from segue.adapters.qemu.capabilities import Capabilities
 from segue.adapters.store.journal import Journal
+from segue.agent.channels import Protection
 from segue.agent.config import Config
 from segue.agent.failpoints import Failpoints
 from segue.agent.notices import Notices
@@ -27,6 +28,7 @@ class Services:
     capabilities: Capabilities
     notices: Notices
     failpoints: Failpoints
+    protection: Protection
 
     def peer(self, name: str) -> PeerClient:
         """The client of a peer. Raises Refused for a host that is not in the configuration."""

@@ -6,8 +6,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 
+from segue.adapters.qemu.credentials import Endpoint
 from segue.adapters.qemu.memory import MemoryCopy
 from segue.adapters.qemu.monitor import QemuGone
+from segue.agent.channels import Protection
 from segue.agent.keeper import Keeper
 from segue.agent.services import Services
 from segue.engine.ports import Handed
@@ -25,8 +27,9 @@ DOUBT_S = 5.0
 class SourceGuest:
     """The running QEMU of the guest that leaves."""
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: Keeper, protection: Protection) -> None:
         self._keeper = keeper
+        self._protection = protection
         self._copy: MemoryCopy | None = None
 
     def alive(self) -> bool:
@@ -46,9 +49,19 @@ class SourceGuest:
             self._copy = MemoryCopy(machine)
         return self._copy
 
+    async def secret(self, migration: str) -> str:
+        """See engine/ports.py."""
+        return self._protection.secret(self._keeper.guest_here(), migration)
+
     async def begin_copy(self, address: str, bandwidth_bytes_per_s: int) -> None:
         """See engine/ports.py."""
-        await self._memory().begin(address, bandwidth_bytes_per_s)
+        copy, keeper = self._memory(), self._keeper
+        machine = keeper.resident.machine
+        assert machine is not None
+        creds = await self._protection.offer(
+            machine.monitor, keeper.guest_here(), keeper.token.migration, Endpoint.CLIENT
+        )
+        await copy.begin(address, bandwidth_bytes_per_s, creds)
 
     async def rounds(self, within_s: float) -> AsyncIterator[Progress]:
         """See engine/ports.py."""

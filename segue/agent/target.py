@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import structlog
+
 from segue.adapters import system
 from segue.adapters.net.steering import tap_name, tunnel_name
+from segue.adapters.qemu.credentials import Endpoint
+from segue.adapters.qemu.memory_landing import MemoryLanding
 from segue.agent.guests import Guests
 from segue.agent.keeper import Keeper
 from segue.agent.services import Services
@@ -15,8 +19,12 @@ from segue.model.handoff import Offer, Phase
 from segue.model.landing import Landing, Placement
 from segue.policy import compatibility
 
+log = structlog.get_logger()
 
-async def place(services: Services, guests: Guests, placement: Placement, sender: str) -> Landing:
+
+async def place(
+    services: Services, guests: Guests, placement: Placement, sender: str, called_from: str
+) -> Landing:
     """Makes the copy, or finds it made; Refused before anything is begun when it does not fit."""
     if placement.source != sender:
         raise _not_yours(placement, sender)
@@ -24,6 +32,7 @@ async def place(services: Services, guests: Guests, placement: Placement, sender
     if keeper.in_saga:
         # Its copy here still serves the frames of the migration before; a new one would end it.
         raise _occupied(placement.guest, services.config.name, "it is just leaving here")
+    services.protection.demand_agreed(placement)
     if keeper.token.phase is not Phase.INCOMING:
         compatibility.demand(
             placement.guest,
@@ -31,13 +40,13 @@ async def place(services: Services, guests: Guests, placement: Placement, sender
             already=compatibility.Already(guests.names(), missing_files(placement.guest)),
         )
     async with guests.placing:
-        return await _place(services, guests, keeper, placement, sender)
+        return await _place(services, guests, keeper, placement, called_from)
 
 
 async def _place(
-    services: Services, guests: Guests, keeper: Keeper, placement: Placement, sender: str
+    services: Services, guests: Guests, keeper: Keeper, placement: Placement, called_from: str
 ) -> Landing:
-    guest = placement.guest
+    guest, sender = placement.guest, placement.source
     for _ in range(2):  # The first try may find what is left of an earlier migration, and end it.
         await keeper.tell(Offer(placement.epoch, placement.migration), sender)
         if keeper.token.migration == placement.migration:
@@ -48,10 +57,27 @@ async def _place(
         raise _occupied(guest, services.config.name, f"it is {token.phase} here at epoch {token.epoch}")
     guests.adopt(keeper, guest)
     landing = await keeper.resident.make_room()
-    memory_address = await landing.open(services.config.address)
+    memory_address = await _listen(services, keeper, landing, placement, called_from)
     await join(services, guest, placement, sender)
     keeper.announce()
     return Landing(memory_address=memory_address, tunnel_address=services.config.address)
+
+
+async def _listen(
+    services: Services, keeper: Keeper, landing: MemoryLanding, placement: Placement, called_from: str
+) -> str:
+    """Where the memory goes: with this migration's key only, and from the source's addresses only."""
+    protection, machine = services.protection, keeper.resident.machine
+    assert machine is not None
+    protection.keep(placement)
+    creds = await protection.offer(machine.monitor, placement.guest, placement.migration, Endpoint.SERVER)
+    address = await landing.open(services.config.address, creds)
+    known = await asyncio.to_thread(_resolve, services.config.peer_address(placement.source))
+    try:
+        protection.guard(machine.pid, address, {known, called_from})
+    except FileNotFoundError:
+        log.info("the source has connected already", guest=placement.guest.name)
+    return address
 
 
 async def join(services: Services, guest: Guest, placement: Placement, source: str) -> None:
@@ -70,6 +96,7 @@ async def settled(services: Services, keeper: Keeper, migration: str) -> None:
     The announcement at the resume may have met a cut link; nobody would learn of it until the guest speaks.
     """
     if keeper.guest is not None and keeper.token.migration == migration:
+        await services.protection.withdraw(keeper.guest, keeper.resident.machine)
         await keeper.make_known()
         for nic in keeper.guest.nics:
             await services.links.remove(tunnel_name(nic))

@@ -18,6 +18,10 @@ class GuestHere(Protocol):
         """False once its QEMU has ended."""
         ...
 
+    async def secret(self, migration: str) -> str:
+        """The key of this migration's channels, made or found again; empty where they are plain."""
+        ...
+
     async def begin_copy(self, address: str, bandwidth_bytes_per_s: int) -> None:
         """Starts to copy memory to `address`; held before the end until the guest stands still."""
         ...

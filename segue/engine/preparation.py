@@ -26,6 +26,7 @@ async def reserve(run: Run) -> None:
             source=migration.source,
             tunnel_id=tunnel_id(migration.id),
             wire=migration.wire,
+            secret=await run.here.secret(migration.id),
         )
     )
     run.record.landing(landing)

@@ -27,3 +27,5 @@ class HostFacts:
     kernel: str
     wire_versions: tuple[int, int] | None = None
     """(oldest, newest) that the agent speaks; None from an agent that does not negotiate."""
+    channels: str = "off"
+    """Memory and disks on their way: `required` (TLS) or `off`; an agent that does not say so has no TLS."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from segue.model.guest import Guest
 
@@ -18,6 +18,8 @@ class Placement:
     tunnel_id: int
     wire: int = 1
     """The version that source and target speak about this migration."""
+    secret: str = field(default="", repr=False)
+    """Key of this migration's channels, hexadecimal; only between the two agents, in no log, record or answer."""
 
 
 @dataclass(frozen=True)

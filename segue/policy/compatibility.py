@@ -77,6 +77,9 @@ def _between(source: HostFacts, target: HostFacts, storage: dict[str, tuple[str,
         yield "it is there already"
     if version(target.qemu_version)[:2] < version(source.qemu_version)[:2]:
         yield f"its QEMU {target.qemu_version} is older than {source.qemu_version}, from where the guest comes"
+    if target.channels != source.channels:
+        ours, theirs = source.channels, target.channels
+        yield f"[tls] channels is '{theirs}' in its agent.toml, '{ours}' on {source.name}"
     for path, (here, there) in sorted(storage.items()):
         if there and here != there:
             yield f"its {path} is another file than ours: the disk does not lie on storage both hosts see"

@@ -64,6 +64,10 @@ class Here:
     def alive(self) -> bool:
         return self.world.source_copy
 
+    async def secret(self, migration: str) -> str:
+        self.world.deed("secret")
+        return "5e"
+
     async def begin_copy(self, address: str, bandwidth_bytes_per_s: int) -> None:
         self.world.deed("begin copy")
         self.world.copying = True

@@ -63,7 +63,7 @@ class TapRing:
         number = find_tap_fd(pid, name)
         if number is None:
             raise FileNotFoundError(f"process {pid} holds no tap {name}")
-        self._fd = _take_fd(pid, number)
+        self._fd = take_fd(pid, number)
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
 
@@ -105,7 +105,8 @@ def _frame_socket(device: str) -> Iterator[socket.socket]:
         yield raw
 
 
-def _take_fd(pid: int, number: int) -> int:
+def take_fd(pid: int, number: int) -> int:
+    """A copy of another process's descriptor."""
     libc = ctypes.CDLL(None, use_errno=True)
     handle = os.pidfd_open(pid)
     try:

@@ -57,8 +57,11 @@ class MemoryCopy:
             self._rounds = int(event["data"]["pass"])
             self._synced_s = time.monotonic()
 
-    async def begin(self, address: str, bandwidth_bytes_per_s: int) -> None:
-        """Starts the copy to `address` (host:port); a copy that already goes on is left alone."""
+    async def begin(self, address: str, bandwidth_bytes_per_s: int, tls_creds: str) -> None:
+        """Starts the copy to `address` (host:port); a copy that already goes on is left alone.
+
+        tls_creds: QEMU's object with the key of this migration, empty for a plain channel.
+        """
         if await self._refresh() in ACTIVE:
             return
         self._bandwidth = bandwidth_bytes_per_s or FREE_SPEED
@@ -78,6 +81,7 @@ class MemoryCopy:
             max_bandwidth=self._bandwidth,
             downtime_limit=0,
             avail_switchover_bandwidth=SYNC_BELOW_BYTES * 1000,
+            tls_creds=tls_creds,
             # We announce at the moment of our choice; QEMU's own rounds follow.
             announce_initial=20,
             announce_step=50,

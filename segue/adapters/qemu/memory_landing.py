@@ -18,8 +18,11 @@ class MemoryLanding:
         if event["event"] == "MIGRATION":
             self._status = str(event["data"]["status"])
 
-    async def open(self, address: str) -> str:
-        """Listens at `address` on a free port; host:port to send to. Safe to repeat."""
+    async def open(self, address: str, tls_creds: str) -> str:
+        """Listens at `address` on a free port; host:port to send to. Safe to repeat.
+
+        tls_creds: QEMU's object with the key of this migration, empty for a plain channel.
+        """
         execute = self._machine.monitor.execute
         listening = await self._listening()
         if listening:
@@ -28,6 +31,7 @@ class MemoryLanding:
         await execute(
             "migrate-set-capabilities", capabilities=[{"capability": n, "state": True} for n in names]
         )
+        await execute("migrate-set-parameters", tls_creds=tls_creds)
         channel = {
             "channel-type": "main",
             "addr": {"transport": "socket", "type": "inet", "host": address, "port": "0"},
