@@ -51,4 +51,4 @@ class Ours:
 def _limits() -> dict[str, Any]:
     """What `segue migrate` asks for where nothing is said."""
     limits = Limits()
-    return {"blackout_s": limits.blackout_s, "preparation_s": limits.preparation_s}
+    return {"blackout_s": limits.blackout_s, "deadline_s": limits.deadline_s}

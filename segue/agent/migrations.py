@@ -28,10 +28,11 @@ from segue.errors import Kind, Refused
 from segue.model.guest import Guest
 from segue.model.handoff import Copy, Phase
 from segue.model.host import HostFacts
+from segue.model.ladder import Shape
 from segue.model.lifecycle import Event, Stage
 from segue.model.migration import Forecast, Limits, Migration
 from segue.model.observation import Observation
-from segue.policy import compatibility, forecast
+from segue.policy import compatibility, forecast, shape, wishes
 from segue.wire import offer
 from segue.wire.offer import Feature
 
@@ -69,6 +70,7 @@ class Migrations:
 
     async def foresee(self, keeper: Keeper, to: str, limits: Limits) -> Forecast:
         """All checks and the forecast; nothing is changed. Raises Refused with every reason."""
+        compatibility.refuse(keeper.guest_here(), to, wishes.wrong(limits))
         await self._checked(keeper, to)
         return await self._measure(keeper, self._services.peer(to), limits)
 
@@ -96,6 +98,7 @@ class Migrations:
     async def begin(self, keeper: Keeper, to: str, limits: Limits) -> Migration:
         """Checks, forecasts and starts; returns at once with the record."""
         guest = self._movable(keeper, to)
+        compatibility.refuse(guest, to, wishes.wrong(limits))
         if guest.uuid in self._starting:
             raise _busy(guest.name, "a migration of it is just being started")
         self._starting.add(guest.uuid)
@@ -111,6 +114,7 @@ class Migrations:
                 started_s=time.time(),
                 forecast=foreseen,
                 wire=version,
+                shape=_shape(foreseen, limits, version),
             )
             self._services.journal.put_migration(migration)
             self._launch(keeper, migration)
@@ -245,6 +249,13 @@ def needs(guest: Guest) -> Iterator[Feature]:
     """What the target's agent has to understand to take this guest in."""
     if len(guest.nics) > 1:
         yield Feature.SEVERAL_NICS
+
+
+def _shape(foreseen: Forecast, limits: Limits, version: int) -> Shape:
+    """As the forecast asks for, where the target understands it: the copy does without just as well."""
+    if not offer.knows(Feature.CHANNELS, version):
+        return Shape(reason="the target's agent knows one plain connection only")
+    return shape.choose(foreseen, limits, system.cpus())
 
 
 def _expired(peer: str, config: Config, day: str) -> Refused:

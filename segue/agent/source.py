@@ -15,7 +15,8 @@ from segue.agent.services import Services
 from segue.engine.ports import Handed
 from segue.errors import Aborted, SegueError
 from segue.model.handoff import Begin, BothComplete, Confirm, GiveUp, Grant, Phase
-from segue.model.migration import Progress
+from segue.model.ladder import Shape
+from segue.model.migration import Limits, Progress
 from segue.wire.messages import unpack
 
 GRANT_S = 1.0
@@ -53,7 +54,7 @@ class SourceGuest:
         """See engine/ports.py."""
         return self._protection.secret(self._keeper.guest_here(), migration)
 
-    async def begin_copy(self, address: str, bandwidth_bytes_per_s: int) -> None:
+    async def begin_copy(self, address: str, limits: Limits, shape: Shape) -> None:
         """See engine/ports.py."""
         copy, keeper = self._memory(), self._keeper
         machine = keeper.resident.machine
@@ -61,7 +62,11 @@ class SourceGuest:
         creds = await self._protection.offer(
             machine.monitor, keeper.guest_here(), keeper.token.migration, Endpoint.CLIENT
         )
-        await copy.begin(address, bandwidth_bytes_per_s, creds)
+        await copy.begin(address, limits, shape, creds)
+
+    async def throttle(self, slowdown: float) -> None:
+        """See engine/ports.py."""
+        await self._memory().throttle(slowdown)
 
     async def rounds(self, within_s: float) -> AsyncIterator[Progress]:
         """See engine/ports.py."""

@@ -71,7 +71,7 @@ async def _listen(
     assert machine is not None
     protection.keep(placement)
     creds = await protection.offer(machine.monitor, placement.guest, placement.migration, Endpoint.SERVER)
-    address = await landing.open(services.config.address, creds)
+    address = await landing.open(services.config.address, placement.shape, creds)
     known = await asyncio.to_thread(_resolve, services.config.peer_address(placement.source))
     try:
         protection.guard(machine.pid, address, {known, called_from})

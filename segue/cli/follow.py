@@ -107,11 +107,18 @@ def _detail(stage: str, record: dict[str, Any], current: bool) -> str:
         left, sent = progress["remaining_bytes"], progress["transferred_bytes"]
         return (
             f"round {progress['round']}  {values.show_bytes(sent)} sent  {values.show_bytes(left)} left  "
-            f"guest writes {values.show_bytes(progress['dirty_bytes_per_s'])}/s"
+            f"guest writes {values.show_bytes(progress['dirty_bytes_per_s'])}/s{_rung(progress)}"
         )
     if stage == "blackout" and outcome["blackout_s"]:
         return f"{values.show_ms(outcome['blackout_s'])}"
     return record["step"] if current else ""
+
+
+def _rung(progress: dict[str, Any]) -> str:
+    """The pause as it would be now, and what the guest has to bear meanwhile."""
+    estimate = f"  pause {values.show_ms(progress['blackout_estimate_s'])}"
+    throttled = f" {progress['slowdown']:.0%}" if progress["slowdown"] else ""
+    return f"{estimate}  {progress['rung']}{throttled}"
 
 
 def conclude(record: dict[str, Any]) -> int:
@@ -124,7 +131,7 @@ def conclude(record: dict[str, Any]) -> int:
         output.say(
             f"{move}  done  blackout {measured} (budget {values.show_ms(budget)})  {_outage(outcome)}"
             f"{values.show_bytes(outcome['transferred_bytes'])} in {outcome['total_s']:.1f} s  "
-            f"{outcome['frames_steered']} frames held and forwarded"
+            f"{outcome['frames_steered']} frames held and forwarded{_brownout(outcome)}"
         )
         return 0
     if failure:
@@ -135,3 +142,9 @@ def conclude(record: dict[str, Any]) -> int:
 
 def _outage(outcome: dict[str, Any]) -> str:
     return f"outage {values.show_ms(outcome['outage_s'])}  " if outcome["outage_s"] else ""
+
+
+def _brownout(outcome: dict[str, Any]) -> str:
+    if not outcome["brownout_s"]:
+        return ""
+    return f"  slowed down by up to {outcome['slowdown_max']:.0%}, {outcome['brownout_s']:.1f} s of its time"

@@ -6,28 +6,35 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.cli import fleet, follow, output, values
+from segue.cli import budget, fleet, follow, output, values
 from segue.cli.fleet import Host
 from segue.cli.output import Format, Output
+from segue.model.ladder import OverBudget
 
 app = typer.Typer(add_completion=False)
 DETACHED = 130
+Probes = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Watch from this machine what a client sees, as KIND:PORT: udp:7000, tcp:7001, http:8080, redis:6379. "
+        "May be given several times."
+    ),
+]
 
 
 @app.command()
 def migrate(
     name: Annotated[str, typer.Argument(help="The guest.")],
     to: Annotated[str, typer.Option(help="The host that it moves to.")],
-    max_blackout: Annotated[str, typer.Option(help="Abort rather than stand still for longer.")] = "300ms",
-    max_preparation: Annotated[str, typer.Option(help="Give up when memory is not copied by then.")] = "1h",
-    bandwidth: Annotated[str, typer.Option(help="Cap for the copy, such as 1gbit or 100MiB; 0: none.")] = "0",
-    probe: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Watch from this machine what a client sees, as KIND:PORT: udp:7000, tcp:7001, http:8080, redis:6379. "
-            "May be given several times."
-        ),
-    ] = None,
+    max_blackout: budget.MaxBlackout = "300ms",
+    deadline: budget.Deadline = "1h",
+    max_bandwidth: budget.MaxBandwidth = "0",
+    max_slowdown: budget.MaxSlowdown = "50%",
+    ladder: budget.Ladder = "balanced",
+    over_budget: budget.Over = OverBudget.ABORT,
+    max_stall: budget.MaxStall = "10s",
+    max_rounds: budget.MaxRounds = 2000,
+    probe: Probes = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check and forecast.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Return once it has begun.")] = False,
     form: Output = Format.TABLE,
@@ -40,27 +47,32 @@ def migrate(
 
         segue migrate web1 --to host2 --max-blackout 50ms --probe udp:7000
 
+        segue migrate web1 --to host2 --deadline 2m --max-slowdown 80%
+
         segue migrate web1 --to host2 --dry-run -o json
 
     Exit code: 0 moved, 1 aborted (it runs on the source), 2 to 8 refused (nothing was begun), 9 in doubt, 130 detached
     by Ctrl-C; see docs/reference/exit-codes.md.
     """
-    known = fleet.load()
-    host, guest = known.find(name)
-    known.host(to)
-    limits = {
-        "blackout_s": values.duration_s(max_blackout),
-        "preparation_s": values.duration_s(max_preparation),
-        "bandwidth_bytes_per_s": values.rate_bytes_per_s(bandwidth),
-    }
+    host, guest = fleet.load().find(name)
+    fleet.load().host(to)
+    limits = budget.limits(
+        blackout=max_blackout,
+        deadline=deadline,
+        bandwidth=max_bandwidth,
+        slowdown=max_slowdown,
+        ladder=ladder,
+        over=over_budget,
+        stall=max_stall,
+        rounds=max_rounds,
+    )
     wish = {"to": to, "limits": limits}
     if dry_run:
         _show_forecast(host.call("POST", f"/guests/{name}/forecast", wish), form)
-        return
-    if detach:
+    elif detach:
         _show_begun(host.call("POST", f"/guests/{name}/migrations", wish), form)
-        return
-    _follow(host, guest, wish, probe or [], form)
+    else:
+        _follow(host, guest, wish, probe or [], form)
 
 
 def _follow(host: Host, guest: dict[str, Any], wish: dict[str, Any], probe: list[str], form: Format) -> None:

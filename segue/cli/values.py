@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from segue.errors import Kind, Refused
+from segue.model.ladder import LADDERS, OFFERED, Rung
 
 SECONDS: Final = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 BYTES: Final = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
@@ -19,6 +20,8 @@ BYTES_DECIMAL: Final = {
     "gb": 10**9,
 }
 BITS_PER_S: Final = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
+MOST_SHARE: Final = 0.99
+"""QEMU takes at most 99 % of a processor's time."""
 SHAPE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)(?:/s)?\s*")
 
 
@@ -45,6 +48,26 @@ def rate_bytes_per_s(text: str) -> int:
     if unit in BITS_PER_S:
         return int(number * BITS_PER_S[unit] / 8)
     return size_bytes(text.split("/", maxsplit=1)[0])
+
+
+def share(text: str) -> float:
+    """'30%' -> 0.3, '0.3' -> 0.3. Raises Refused."""
+    number, unit = _split(text.replace("%", "percent"), "a share like 30%")
+    found = number / 100 if unit == "percent" else number
+    if unit not in {"", "percent"} or not 0 <= found <= MOST_SHARE:
+        raise _wrong(text, f"a share from 0% to {MOST_SHARE:.0%}")
+    return found
+
+
+def ladder(text: str) -> tuple[Rung, ...]:
+    """A policy's name, or rungs by comma. Raises Refused."""
+    if text in LADDERS:
+        return LADDERS[text]
+    words = [word.strip() for word in text.split(",")]
+    known = [rung for rung in Rung if rung in OFFERED]
+    if not set(words) <= set(known):
+        raise _wrong(text, f"{' or '.join(LADDERS)}, or rungs out of {', '.join(known)}")
+    return tuple(Rung(word) for word in words)
 
 
 def show_bytes(count: float) -> str:

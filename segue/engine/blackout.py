@@ -7,6 +7,7 @@ from dataclasses import replace
 from segue.engine.run import Run
 from segue.errors import Aborted
 from segue.model.lifecycle import Event, Stage
+from segue.policy import convergence
 
 
 class CameBack(Aborted):
@@ -50,11 +51,12 @@ async def _stop_and_complete(run: Run) -> None:
     stood_s = run.clock.steady_s() - asked_s
     rescued = run.network.rescue()
     try:
-        await run.here.completed(within_s=migration.limits.blackout_s)
+        limit_s = convergence.completion_limit_s(migration.limits, migration.progress)
+        await run.here.completed(within_s=limit_s)
     except TimeoutError as error:
         raise Aborted(
             what=f"{migration.guest} was not moved",
-            why=f"the rest of its memory did not arrive within {migration.limits.blackout_s * 1e3:.0f} ms of pause",
+            why=f"the rest of its memory did not arrive within {limit_s * 1e3:.0f} ms of pause",
             todo="Allow a longer pause with --max-blackout, or look at the link between the hosts.",
         ) from error
     completed_s = run.clock.steady_s() - asked_s

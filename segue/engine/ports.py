@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from segue.model.ladder import Shape
 from segue.model.landing import Landing, Placement
 from segue.model.lifecycle import Event
-from segue.model.migration import Migration, Outcome, Progress
+from segue.model.migration import Limits, Migration, Outcome, Progress
 
 
 class GuestHere(Protocol):
@@ -22,8 +23,12 @@ class GuestHere(Protocol):
         """The key of this migration's channels, made or found again; empty where they are plain."""
         ...
 
-    async def begin_copy(self, address: str, bandwidth_bytes_per_s: int) -> None:
+    async def begin_copy(self, address: str, limits: Limits, shape: Shape) -> None:
         """Starts to copy memory to `address`; held before the end until the guest stands still."""
+        ...
+
+    async def throttle(self, slowdown: float) -> None:
+        """Takes this share of their time from the guest's processors, until the copy ends, however it ends."""
         ...
 
     def rounds(self, within_s: float) -> AsyncIterator[Progress]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from segue.engine.run import Run
 from segue.errors import Aborted
 from segue.model.landing import Landing, Placement
 from segue.model.migration import Migration, Progress
 from segue.policy import convergence
+from segue.policy.convergence import Move, Verdict
 
 SAMPLE_S = 1.0
 """Where a round lasts longer, the operator still sees how it goes."""
@@ -27,6 +28,7 @@ async def reserve(run: Run) -> None:
             tunnel_id=tunnel_id(migration.id),
             wire=migration.wire,
             secret=await run.here.secret(migration.id),
+            shape=migration.shape,
         )
     )
     run.record.landing(landing)
@@ -53,17 +55,57 @@ async def part_networks(run: Run) -> None:
 async def copy_memory(run: Run) -> None:
     """Rounds of memory while the guest runs, until what is left fits into a short enough pause."""
     migration = run.record.now
-    begun_s = run.clock.steady_s()
-    await run.here.begin_copy(_landing(run).memory_address, migration.limits.bandwidth_bytes_per_s)
-    trend = convergence.Trend()
+    begun_s = run.clock.steady_s() - max(0.0, run.clock.wall_s() - migration.started_s)
+    await run.here.begin_copy(_landing(run).memory_address, migration.limits, migration.shape)
+    trend = convergence.Trend(path_bytes_per_s=_uncapped_bytes_per_s(migration))
+    bill = Brownout(run.clock.steady_s())
     async for sample in run.here.rounds(within_s=SAMPLE_S):
-        run.record.progress(sample)
         trend = convergence.observe(trend, sample, run.clock.steady_s() - begun_s)
         verdict = convergence.next_move(trend, migration.limits)
-        if verdict.move is convergence.Move.PAUSE:
-            return
-        if verdict.move is convergence.Move.GIVE_UP:
+        bill.add(sample.slowdown, run.clock.steady_s())
+        run.record.progress(_shown(sample, verdict))
+        if verdict.move is Move.GIVE_UP:
             raise _hopeless(migration, sample, verdict.reason)
+        if verdict.move is Move.PAUSE:
+            _note_brownout(run, bill)
+            return
+        if verdict.move is Move.THROTTLE:
+            await run.here.throttle(verdict.slowdown)
+        trend = convergence.follow(trend, verdict)
+
+
+@dataclass
+class Brownout:
+    """What the throttle took from the guest so far."""
+
+    since_s: float
+    slowdown: float = 0.0
+    most: float = 0.0
+    lost_s: float = 0.0
+
+    def add(self, slowdown: float, now_s: float) -> None:
+        """From here on the guest is slowed down by this share."""
+        self.lost_s += self.slowdown * (now_s - self.since_s)
+        self.since_s, self.slowdown, self.most = now_s, slowdown, max(self.most, slowdown)
+
+
+def _note_brownout(run: Run, bill: Brownout) -> None:
+    bill.add(bill.slowdown, run.clock.steady_s())
+    outcome = run.record.now.outcome
+    run.record.remember(replace(outcome, slowdown_max=bill.most, brownout_s=bill.lost_s))
+
+
+def _shown(sample: Progress, verdict: Verdict) -> Progress:
+    return replace(
+        sample, rung=verdict.rung, blackout_estimate_s=min(verdict.estimate_s, 1e6), reason=verdict.reason
+    )
+
+
+def _uncapped_bytes_per_s(migration: Migration) -> float:
+    """The cap is for the time in which the guest runs: in the blackout QEMU sends as fast as the path takes it."""
+    foreseen = migration.forecast
+    capped = bool(migration.limits.bandwidth_bytes_per_s)
+    return foreseen.path_bytes_per_s if capped and foreseen is not None else 0.0
 
 
 async def cancel_copy(run: Run) -> None:
@@ -92,6 +134,7 @@ def _hopeless(migration: Migration, seen: Progress, why: str) -> Aborted:
     return Aborted(
         what=f"{migration.guest} was not moved",
         why=why,
-        todo="Allow a longer pause (--max-blackout), more time (--max-preparation), or move it when it writes less; "
+        todo="Allow a longer pause (--max-blackout), more time (--deadline), a slower guest (--max-slowdown), "
+        "a pause over the budget (--over-budget accept), or move it when it writes less; "
         f"it wrote {seen.dirty_bytes_per_s / 1e6:.0f} MB/s.",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from segue.model.guest import Guest
+from segue.model.ladder import Shape
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Placement:
     """The version that source and target speak about this migration."""
     secret: str = field(default="", repr=False)
     """Key of this migration's channels, hexadecimal; only between the two agents, in no log, record or answer."""
+    shape: Shape = field(default_factory=Shape)
 
 
 @dataclass(frozen=True)

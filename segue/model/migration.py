@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from segue.model.ladder import LADDERS, OverBudget, Rung, Shape
 from segue.model.landing import Landing
 from segue.model.lifecycle import ENDS, Event, Stage, advance
 from segue.model.observation import Observation
@@ -11,18 +12,25 @@ from segue.model.observation import Observation
 
 @dataclass(frozen=True)
 class Limits:
-    """The operator's budget. Seconds and bytes per second; 0 for bandwidth means no cap."""
+    """The operator's budget, and what may be done to keep it. Seconds, bytes per second, shares of 1."""
 
     blackout_s: float = 0.3
-    preparation_s: float = 3600.0
+    deadline_s: float = 3600.0
+    """From the beginning until the guest runs on the target; by then it does, or the migration is aborted."""
     stall_s: float = 10.0
+    """Nothing at all arrived for this long: the path is dead, not slow."""
     bandwidth_bytes_per_s: int = 0
-    rounds_max: int = 200
+    """Cap for the copy while the guest runs; 0 means none."""
+    rounds_max: int = 2000
+    slowdown_max: float = 0.5
+    """The most that the guest's processors may be throttled: 0.5 leaves them half of their time."""
+    over_budget: OverBudget = OverBudget.ABORT
+    ladder: tuple[Rung, ...] = LADDERS["balanced"]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One sample of the copy, taken where a round ends."""
+    """One sample of the copy, taken where a round ends, and what was made of it."""
 
     round: int = 0
     total_bytes: int = 0
@@ -31,6 +39,13 @@ class Progress:
     dirty_bytes_per_s: float = 0.0
     link_bytes_per_s: float = 0.0
     elapsed_s: float = 0.0
+    slowdown: float = 0.0
+    """By how much the guest's processors are throttled now, as a share of 1."""
+    rung: Rung = Rung.WAIT
+    blackout_estimate_s: float = 0.0
+    """The pause if the guest were stopped now."""
+    reason: str = ""
+    """Why it goes on as it does."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,8 @@ class Forecast:
     link_bytes_per_s: float
     converges: bool
     basis: str
+    path_bytes_per_s: float = 0.0
+    """The path without the operator's cap, as the probe saw it."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +81,10 @@ class Outcome:
     total_s: float = 0.0
     rounds: int = 0
     transferred_bytes: int = 0
+    slowdown_max: float = 0.0
+    """The most that the guest was throttled."""
+    brownout_s: float = 0.0
+    """Processor time that the throttle took from the guest, in seconds of the whole guest."""
     outage_s: float = 0.0
     """The longest time without a reply around the blackout, as a client's probe saw it; 0 where none watched."""
     frames_steered: int = 0
@@ -98,6 +119,7 @@ class Migration:
     blackout_at_s: float = 0.0
     settling_at_s: float = 0.0
     landing: Landing | None = None
+    shape: Shape = field(default_factory=Shape)
     progress: Progress = field(default_factory=Progress)
     forecast: Forecast | None = None
     outcome: Outcome = field(default_factory=Outcome)

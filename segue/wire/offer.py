@@ -28,6 +28,7 @@ class Feature(StrEnum):
     VERIFY = "compare memory and disks"
     SEVERAL_NICS = "take in a guest with several network cards"
     CONNTRACK = "take in the state of connections"
+    CHANNELS = "take in memory by several connections, or compressed"
     ATTEMPTS = "tell one attempt to copy from the next"
 
 
@@ -39,6 +40,7 @@ LEAST: Final[Mapping[Feature, int]] = {
     Feature.VERIFY: 2,
     Feature.SEVERAL_NICS: 2,
     Feature.CONNTRACK: 2,
+    Feature.CHANNELS: 2,
     Feature.ATTEMPTS: 2,
 }
 """The first version that can say it."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from segue.engine.ports import Handed
 from segue.engine.run import Run
 from segue.model.guest import Guest
+from segue.model.ladder import Shape
 from segue.model.landing import Landing, Placement
 from segue.model.lifecycle import Event
 from segue.model.migration import Limits, Migration, Outcome, Progress, after
@@ -68,9 +69,12 @@ class Here:
         self.world.deed("secret")
         return "5e"
 
-    async def begin_copy(self, address: str, bandwidth_bytes_per_s: int) -> None:
+    async def begin_copy(self, address: str, limits: Limits, shape: Shape) -> None:
         self.world.deed("begin copy")
         self.world.copying = True
+
+    async def throttle(self, slowdown: float) -> None:
+        self.world.deed("throttle")
 
     async def rounds(self, within_s: float) -> AsyncIterator[Progress]:
         for number in range(1, 10):

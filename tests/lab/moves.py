@@ -18,7 +18,7 @@ LIMIT_S: Final = 60.0
 """For a busy machine; nothing waits that long when all is well."""
 LOOK_S: Final = 0.03
 ENDS: Final = frozenset({"done", "aborted", "lost"})
-LIMITS: Final = {"blackout_s": 5.0, "preparation_s": 60.0, "stall_s": 3.0}
+LIMITS: Final = {"blackout_s": 5.0, "deadline_s": 60.0, "stall_s": 3.0}
 SLOW_BYTES_PER_S: Final = 2 << 20
 """A copy at this speed is still under way when the fault comes."""
 

@@ -1,20 +1,28 @@
-"""Pre-copy always ends, never above the budget, and never on a sample of the first round."""
+"""Pre-copy always ends in time, never above the budget unless told so, never throttles beyond the limit."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segue.model.ladder import LADDERS, OverBudget, Rung
 from segue.model.migration import Limits, Progress
 from segue.policy import convergence
-from segue.policy.convergence import Move, Trend, next_move, observe
+from segue.policy.convergence import Move, Trend, Verdict, follow, next_move, observe
+
+ENDS = frozenset({Move.PAUSE, Move.POST_COPY, Move.GIVE_UP})
 
 limits = st.builds(
     Limits,
     blackout_s=st.floats(0.001, 5),
-    preparation_s=st.floats(1, 10_000),
+    deadline_s=st.floats(1, 10_000),
     stall_s=st.floats(1, 60),
     rounds_max=st.integers(2, 500),
+    slowdown_max=st.floats(0, 0.99),
+    over_budget=st.sampled_from(OverBudget),
+    ladder=st.sampled_from([*LADDERS.values(), tuple(Rung), (Rung.THROTTLE,), ()]),
 )
 progress = st.builds(
     Progress,
@@ -22,42 +30,84 @@ progress = st.builds(
     total_bytes=st.just(1 << 30),
     remaining_bytes=st.integers(0, 1 << 32),
     transferred_bytes=st.integers(0, 1 << 40),
+    dirty_bytes_per_s=st.floats(0, 1e11),
     link_bytes_per_s=st.floats(0, 1e11),
 )
-elapsed = st.floats(0, 20_000)
+samples = st.lists(st.tuples(progress, st.floats(0.001, 400)), min_size=1, max_size=30)
+Course = list[tuple[Trend, Verdict]]
 
 
-def trend_of(samples: list[tuple[Progress, float]]) -> Trend:
-    trend = Trend()
-    for sample, at_s in sorted(samples, key=lambda pair: pair[1]):
+def course(seen: list[tuple[Progress, float]], bounds: Limits) -> Course:
+    """What is decided at each sample, until it ends; a sample is followed by another after some seconds."""
+    trend, at_s, found = Trend(), 0.0, []
+    for sample, pause_s in seen:
+        at_s += pause_s
         trend = observe(trend, sample, at_s)
-    return trend
-
-
-samples = st.lists(st.tuples(progress, elapsed), min_size=1, max_size=20)
-
-
-@given(samples, limits)
-def test_it_ends_at_the_limits(seen: list[tuple[Progress, float]], bounds: Limits) -> None:
-    trend = trend_of(seen)
-    if trend.elapsed_s >= bounds.preparation_s or trend.now.round >= bounds.rounds_max:
-        assert next_move(trend, bounds).move is not Move.ANOTHER_ROUND
+        verdict = next_move(trend, bounds)
+        found.append((trend, verdict))
+        if verdict.move in ENDS:
+            break
+        trend = follow(trend, verdict)
+    return found
 
 
 @given(samples, limits)
-def test_a_pause_is_never_foreseen_above_the_budget(
+def test_it_ends_before_the_deadline(seen: list[tuple[Progress, float]], bounds: Limits) -> None:
+    for trend, verdict in course(seen, bounds):
+        if trend.elapsed_s >= bounds.deadline_s - bounds.blackout_s - convergence.RESERVE_S:
+            assert verdict.move in ENDS
+        if trend.now.round >= bounds.rounds_max:
+            assert verdict.move in ENDS
+
+
+@given(samples, limits)
+def test_a_pause_is_foreseen_inside_the_budget_unless_told_otherwise(
     seen: list[tuple[Progress, float]], bounds: Limits
 ) -> None:
-    trend = trend_of(seen)
-    if next_move(trend, bounds).move is Move.PAUSE:
-        estimate_s = convergence.blackout_estimate_s(trend.now.remaining_bytes, trend.link_bytes_per_s)
-        assert estimate_s <= bounds.blackout_s
-        assert trend.now.round >= 2
+    for trend, verdict in course(seen, bounds):
+        if verdict.move is Move.PAUSE:
+            estimate_s = convergence.blackout_estimate_s(trend.now.remaining_bytes, trend.speed_bytes_per_s)
+            assert estimate_s <= bounds.blackout_s or bounds.over_budget is OverBudget.ACCEPT
+            assert trend.now.round >= 2
+
+
+@given(samples, limits)
+def test_the_operators_limit_holds_for_every_throttle(
+    seen: list[tuple[Progress, float]], bounds: Limits
+) -> None:
+    for _, verdict in course(seen, bounds):
+        assert verdict.slowdown <= bounds.slowdown_max
+        if Rung.THROTTLE not in bounds.ladder:
+            assert verdict.slowdown == 0
+            assert verdict.move is not Move.THROTTLE
+
+
+@given(samples, limits)
+def test_rungs_are_only_climbed(seen: list[tuple[Progress, float]], bounds: Limits) -> None:
+    order = list(Rung)
+    heights = [(order.index(verdict.rung), verdict.slowdown) for _, verdict in course(seen, bounds)]
+    assert heights == sorted(heights)
+    for one, other in zip(course(seen, bounds), course(seen, bounds)[1:], strict=False):
+        if other[1].move is Move.THROTTLE:
+            assert other[1].slowdown > one[1].slowdown
 
 
 @given(samples, limits)
 def test_every_verdict_says_why(seen: list[tuple[Progress, float]], bounds: Limits) -> None:
-    assert next_move(trend_of(seen), bounds).reason
+    assert all(verdict.reason for _, verdict in course(seen, bounds))
+
+
+@given(samples, limits)
+def test_an_accepted_pause_is_waited_for_and_another_never_longer_than_its_budget(
+    seen: list[tuple[Progress, float]], bounds: Limits
+) -> None:
+    for _, verdict in course(seen, bounds):
+        shown = Progress(blackout_estimate_s=verdict.estimate_s)
+        limit_s = convergence.completion_limit_s(bounds, shown)
+        if verdict.move is Move.PAUSE:
+            assert limit_s >= verdict.estimate_s
+        if bounds.over_budget is OverBudget.ABORT:
+            assert 0 < limit_s < bounds.blackout_s
 
 
 @given(st.integers(0, 1 << 40), st.floats(1, 1e12), st.floats(1, 1e12))
@@ -73,3 +123,59 @@ def test_nothing_arriving_is_a_stall_not_slowness() -> None:
     stalled = observe(trend, Progress(round=1, transferred_bytes=7, remaining_bytes=1 << 30), 7.0)
     assert next_move(moving, bounds).move is Move.ANOTHER_ROUND
     assert next_move(stalled, bounds).move is Move.GIVE_UP
+
+
+def simulate(dirty: float, speed: float, working_set: float, bounds: Limits, *, bound: float = 1.0) -> Course:
+    """A guest that writes `dirty` bytes/s over `working_set` bytes, on a path of `speed`; 1 GiB of memory.
+
+    bound: how much of its writing a throttle takes: 1 where it does nothing else.
+    """
+    trend, at_s, sent, rest, found = Trend(), 0.0, 0.0, float(1 << 30), []
+    for number in range(1, 5000):
+        pass_s = max(rest / speed, 0.1)
+        at_s, sent = at_s + pass_s, sent + rest
+        rate = dirty * (1 - bound * trend.slowdown)
+        rest = min(rate * pass_s, working_set)
+        sample = Progress(
+            round=number,
+            total_bytes=1 << 30,
+            remaining_bytes=int(rest),
+            transferred_bytes=int(sent),
+            dirty_bytes_per_s=rest / pass_s,
+            link_bytes_per_s=speed,
+            slowdown=trend.slowdown,
+        )
+        trend = observe(trend, sample, at_s)
+        verdict = next_move(trend, bounds)
+        found.append((trend, verdict))
+        if verdict.move in ENDS:
+            return found
+        trend = follow(trend, verdict)
+    raise AssertionError("it does not end")
+
+
+@given(st.sampled_from([0.25, 0.5, 0.9]))
+def test_a_guest_that_writes_less_than_the_path_takes_is_not_throttled(share: float) -> None:
+    seen = simulate(share * 125e6, 125e6, 64 << 20, Limits(deadline_s=300))
+    assert seen[-1][1].move is Move.PAUSE
+    assert seen[-1][1].slowdown == 0
+
+
+def test_a_guest_that_writes_more_than_the_path_takes_is_throttled_and_moves() -> None:
+    seen = simulate(1.5 * 125e6, 125e6, 64 << 20, Limits(deadline_s=60, slowdown_max=0.8))
+    assert seen[-1][1].move is Move.PAUSE
+    assert 0 < seen[-1][1].slowdown <= 0.8
+    assert seen[-1][0].elapsed_s < 60
+
+
+def test_it_is_not_moved_where_the_operator_forbids_to_throttle() -> None:
+    bounds = Limits(deadline_s=60, ladder=LADDERS["gentle"])
+    assert simulate(1.5 * 125e6, 125e6, 64 << 20, bounds)[-1][1].move is Move.GIVE_UP
+    accepted = simulate(1.5 * 125e6, 125e6, 64 << 20, replace(bounds, over_budget=OverBudget.ACCEPT))
+    assert accepted[-1][1].move is Move.PAUSE
+    assert accepted[-1][1].estimate_s > bounds.blackout_s
+
+
+def test_the_deadline_beats_patience() -> None:
+    seen = simulate(1.5 * 125e6, 125e6, 64 << 20, Limits(deadline_s=25, slowdown_max=0.9))
+    assert seen[-1][0].elapsed_s <= 25

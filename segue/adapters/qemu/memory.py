@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import structlog
 
+from segue.adapters.qemu.channels import multifd_parameters
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.monitor import Event, QemuGone, QemuRefused
 from segue.errors import Aborted
-from segue.model.migration import Progress
+from segue.model.ladder import Rung, Shape
+from segue.model.migration import Limits, Progress
 
 log = structlog.get_logger()
 
@@ -26,6 +29,8 @@ TRICKLE = 10
 """A bandwidth (bytes/s) at which QEMU sleeps after the first page: it reads the bitmap once, not again."""
 BUSY_BYTES = 2 << 20
 """A guest that writes more than this between two rounds is followed without a rest."""
+LEAST_THROTTLE = 0.01
+"""QEMU's least; it throttles of its own accord, by as much as this, a guest that writes faster than it sends."""
 ROUND_S = 2.0
 LOOK_S = 0.01
 
@@ -48,6 +53,7 @@ class MemoryCopy:
         self._started_s = self._synced_s = time.monotonic()
         self._dirty_bytes_per_s = 0.0
         self._bandwidth = FREE_SPEED
+        self._busy = False
         machine.monitor.on_event(self._note)
 
     def _note(self, event: Event) -> None:
@@ -57,24 +63,26 @@ class MemoryCopy:
             self._rounds = int(event["data"]["pass"])
             self._synced_s = time.monotonic()
 
-    async def begin(self, address: str, bandwidth_bytes_per_s: int, tls_creds: str) -> None:
+    async def begin(self, address: str, limits: Limits, shape: Shape, tls_creds: str) -> None:
         """Starts the copy to `address` (host:port); a copy that already goes on is left alone.
 
         tls_creds: QEMU's object with the key of this migration, empty for a plain channel.
         """
         if await self._refresh() in ACTIVE:
             return
-        self._bandwidth = bandwidth_bytes_per_s or FREE_SPEED
+        self._bandwidth = limits.bandwidth_bytes_per_s or FREE_SPEED
         execute = self._machine.monitor.execute
-        names = ("events", "return-path", "switchover-ack", "pause-before-switchover")
         states = {
             "events": True,
             "return-path": True,
             "switchover-ack": True,
             "pause-before-switchover": False,
+            "auto-converge": Rung.THROTTLE in limits.ladder and limits.slowdown_max >= LEAST_THROTTLE,
+            "multifd": bool(shape.channels),
         }
         await execute(
-            "migrate-set-capabilities", capabilities=[{"capability": n, "state": states[n]} for n in names]
+            "migrate-set-capabilities",
+            capabilities=[{"capability": n, "state": on} for n, on in states.items()],
         )
         await execute(
             "migrate-set-parameters",
@@ -86,6 +94,8 @@ class MemoryCopy:
             announce_initial=20,
             announce_step=50,
             announce_rounds=5,
+            **multifd_parameters(shape),
+            **_throttle_parameters(LEAST_THROTTLE, trigger_percent=100),
         )
         self._started_s = time.monotonic()
         host, _, port = address.rpartition(":")
@@ -95,17 +105,28 @@ class MemoryCopy:
         }
         await execute("migrate", channels=[channel])
 
+    async def throttle(self, slowdown: float) -> None:
+        """Slows the guest's processors down, within about 2 s. QEMU lets go of them when the copy ends."""
+        await self._machine.monitor.execute(
+            "migrate-set-parameters", **_throttle_parameters(slowdown, trigger_percent=1)
+        )
+
+    async def bandwidth(self, bytes_per_s: int) -> None:
+        """Another cap for the copy under way; 0 means none."""
+        self._bandwidth = bytes_per_s or FREE_SPEED
+        await self._machine.monitor.execute("migrate-set-parameters", max_bandwidth=self._bandwidth)
+
     async def rounds(self, within_s: float) -> AsyncIterator[Progress]:
         """A sample at the end of each round, and at least every `within_s` seconds."""
-        busy = False
+        self._busy = False
         while True:
             async for sample in self._drained(within_s):
                 yield sample
-            found_bytes = await (self._follow_closely() if busy else self._one_round())
-            if not busy:
+            found_bytes = await (self._follow_closely() if self._busy else self._one_round())
+            if not self._busy:
                 async for sample in self._drained(within_s):
                     yield sample
-            busy = found_bytes > BUSY_BYTES
+            self._busy = found_bytes > BUSY_BYTES
             yield await self.sample()
 
     async def _drained(self, within_s: float) -> AsyncIterator[Progress]:
@@ -138,7 +159,8 @@ class MemoryCopy:
         while time.monotonic() - begun_s < ROUND_S:
             seen = self._rounds
             await self._pause(QUIET_S)
-            if self._rounds == seen:
+            # On a slow path a round lasts longer than the rest: quiet is only where nothing is left to send.
+            if self._rounds == seen and (await self._query()).remaining_bytes == 0:
                 break
         return BUSY_BYTES + 1
 
@@ -157,11 +179,13 @@ class MemoryCopy:
     async def sample(self) -> Progress:
         """Where the copy stands now; what the guest wrote since the last round is estimated."""
         known = await self._query()
-        unseen = self._dirty_bytes_per_s * (time.monotonic() - self._synced_s)
+        # QEMU's own figure is of the last full second: right for a guest that writes all the time.
+        rate = known.dirty_bytes_per_s if self._busy else self._dirty_bytes_per_s
+        unseen = rate * (time.monotonic() - self._synced_s)
         return replace(
             known,
             remaining_bytes=known.remaining_bytes + int(min(unseen, known.total_bytes)),
-            dirty_bytes_per_s=self._dirty_bytes_per_s,
+            dirty_bytes_per_s=rate,
         )
 
     async def _query(self) -> Progress:
@@ -172,7 +196,9 @@ class MemoryCopy:
             total_bytes=int(ram.get("total", 0)),
             remaining_bytes=int(ram.get("remaining", 0)),
             transferred_bytes=int(ram.get("transferred", 0)),
+            dirty_bytes_per_s=float(ram.get("dirty-pages-rate", 0) * ram.get("page-size", 0)),
             link_bytes_per_s=float(ram.get("mbps", 0.0)) * 125_000,
+            slowdown=info.get("cpu-throttle-percentage", 0) / 100,
             elapsed_s=time.monotonic() - self._started_s,
         )
 
@@ -207,3 +233,16 @@ class MemoryCopy:
             why=str(reason),
             todo="Look at the link between the two hosts and at the target's QEMU, then try again.",
         )
+
+
+def _throttle_parameters(slowdown: float, *, trigger_percent: int) -> dict[str, Any]:
+    """QEMU throttles in steps of its own choice (qapi/migration.json, cpu-throttle-*): a step as large as can be,
+    and a limit, make it one step to exactly `slowdown`, taken the second time that the guest has written more than
+    `trigger_percent` of what was sent in a second."""
+    percent = max(1, round(slowdown * 100))
+    return {
+        "cpu_throttle_initial": percent,
+        "cpu_throttle_increment": 99,
+        "max_cpu_throttle": percent,
+        "throttle_trigger_threshold": trigger_percent,
+    }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from segue.adapters.qemu.channels import multifd_parameters
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.monitor import Event
+from segue.model.ladder import Shape
 
 
 class MemoryLanding:
@@ -18,7 +20,7 @@ class MemoryLanding:
         if event["event"] == "MIGRATION":
             self._status = str(event["data"]["status"])
 
-    async def open(self, address: str, tls_creds: str) -> str:
+    async def open(self, address: str, shape: Shape, tls_creds: str) -> str:
         """Listens at `address` on a free port; host:port to send to. Safe to repeat.
 
         tls_creds: QEMU's object with the key of this migration, empty for a plain channel.
@@ -27,11 +29,12 @@ class MemoryLanding:
         listening = await self._listening()
         if listening:
             return listening
-        names = ("events", "return-path")
+        states = {"events": True, "return-path": True, "multifd": bool(shape.channels)}
         await execute(
-            "migrate-set-capabilities", capabilities=[{"capability": n, "state": True} for n in names]
+            "migrate-set-capabilities",
+            capabilities=[{"capability": n, "state": on} for n, on in states.items()],
         )
-        await execute("migrate-set-parameters", tls_creds=tls_creds)
+        await execute("migrate-set-parameters", tls_creds=tls_creds, **multifd_parameters(shape))
         channel = {
             "channel-type": "main",
             "addr": {"transport": "socket", "type": "inet", "host": address, "port": "0"},

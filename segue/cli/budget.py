@@ -1,0 +1,53 @@
+"""The operator's budget for a migration, as options of a command; and the limits that they make."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from segue.cli import values
+from segue.model.ladder import OverBudget
+
+MaxBlackout = Annotated[str, typer.Option(help="Abort rather than stand still for longer.")]
+Deadline = Annotated[str, typer.Option(help="Abort when it does not run on the target by then.")]
+MaxBandwidth = Annotated[
+    str, typer.Option(help="Cap for the copy while the guest runs, such as 1gbit or 100MiB; 0: none.")
+]
+MaxSlowdown = Annotated[str, typer.Option(help="The most that a guest which writes too fast is throttled.")]
+Ladder = Annotated[
+    str,
+    typer.Option(
+        help="What may be done for a guest that does not fit: gentle, balanced, or rungs by comma, out of wait, "
+        "channels, compress, throttle."
+    ),
+]
+Over = Annotated[
+    OverBudget, typer.Option(help="When time is up and the pause would be too long: abort, or accept it.")
+]
+MaxStall = Annotated[str, typer.Option(help="Abort when nothing arrives for this long.")]
+MaxRounds = Annotated[int, typer.Option(min=2, help="Count the time as up after so many rounds.")]
+
+
+def limits(
+    *,
+    blackout: str,
+    deadline: str,
+    bandwidth: str,
+    slowdown: str,
+    ladder: str,
+    over: OverBudget,
+    stall: str,
+    rounds: int,
+) -> dict[str, Any]:
+    """The body of a request. Raises Refused for what cannot be understood."""
+    return {
+        "blackout_s": values.duration_s(blackout),
+        "deadline_s": values.duration_s(deadline),
+        "bandwidth_bytes_per_s": values.rate_bytes_per_s(bandwidth),
+        "slowdown_max": values.share(slowdown),
+        "ladder": values.ladder(ladder),
+        "over_budget": over,
+        "stall_s": values.duration_s(stall),
+        "rounds_max": rounds,
+    }

@@ -1,0 +1,38 @@
+"""Chooses channels and compression before a copy begins: QEMU cannot change them while it copies.
+
+To begin a copy again with another shape would throw away what was copied, for a guest that already writes faster than
+the path takes; so the forecast decides, at once, and what it could not foresee is left to the throttle.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from segue.model.ladder import Rung, Shape
+from segue.model.migration import Forecast, Limits
+
+BUSY_SHARE: Final = 0.4
+"""A guest that writes less than this share of the path's speed fits without help (rounds shrink by 60 %)."""
+ZSTD_BYTES_PER_S: Final = 200_000_000
+"""What one processor compresses at level 1; a faster path is better used without."""
+FAST_BYTES_PER_S: Final = 400_000_000
+"""One thread of QEMU sends about this much under TLS: more of them help only a path that is faster."""
+LARGE_BYTES: Final = 1 << 30
+CHANNELS_MOST: Final = 4
+
+
+def choose(foreseen: Forecast, limits: Limits, cpus: int) -> Shape:
+    """What the ladder allows and the forecast asks for. cpus: processors of the source."""
+    if Rung.POST_COPY in limits.ladder:
+        # QEMU 10.0: "Postcopy is not yet compatible with multifd".
+        return Shape(reason="post-copy needs a single connection")
+    busy = foreseen.dirty_bytes_per_s >= BUSY_SHARE * foreseen.link_bytes_per_s
+    channels = max(1, min(CHANNELS_MOST, cpus))
+    per_s = f"{foreseen.link_bytes_per_s / 1e6:.0f} MB/s"
+    if Rung.COMPRESS in limits.ladder and busy and foreseen.link_bytes_per_s < ZSTD_BYTES_PER_S * channels:
+        written = f"{foreseen.dirty_bytes_per_s / 1e6:.0f} MB/s"
+        return Shape(channels, "zstd", f"it writes {written} and the path takes {per_s}")
+    large = foreseen.memory_bytes >= LARGE_BYTES and foreseen.link_bytes_per_s >= FAST_BYTES_PER_S
+    if Rung.CHANNELS in limits.ladder and large and channels > 1:
+        return Shape(channels, "", f"much memory, and a path of {per_s}")
+    return Shape()
