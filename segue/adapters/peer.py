@@ -18,6 +18,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from segue.errors import CONSEQUENCES, Kind, Refused, SegueError
 from segue.model.handoff import Message
 from segue.model.host import HostFacts
+from segue.model.integrity import Blocks, Digests
 from segue.model.landing import Landing, Placement
 from segue.wire.frames import Problem
 from segue.wire.messages import Claim, Delivery, pack
@@ -62,6 +63,11 @@ class PeerClient:
     async def settled(self, guest: str, migration: str) -> None:
         """Tells that the tunnel of this migration is not needed any more."""
         await self._call("POST", f"/v1/peer/settled/{guest}/{migration}")
+
+    async def digest(self, guest: str, blocks: Blocks, within_s: float) -> Digests:
+        """What these parts of the complete copy there hold."""
+        answer = await self._call("POST", f"/v1/peer/digest/{guest}", blocks, within_s=within_s)
+        return msgspec.json.decode(answer, type=Digests)
 
     async def claim(self, guest: str) -> Claim:
         """What the peer has of the guest with this uuid."""

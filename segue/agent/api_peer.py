@@ -9,9 +9,10 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from segue.adapters import system
-from segue.agent import access, target
+from segue.agent import access, target, verification
 from segue.agent.app import agent_of
 from segue.errors import Kind, Refused
+from segue.model.integrity import Blocks
 from segue.model.landing import Placement
 from segue.policy import handoff
 from segue.wire.messages import Claim, Delivery, unpack
@@ -51,6 +52,16 @@ async def settled(request: Request, uuid: str, migration: str) -> Response:
     agent = agent_of(request)
     await target.settled(agent.services, agent.guests.by_uuid(uuid), migration)
     return _json(None)
+
+
+@router.post("/digest/{uuid}")
+async def digest(request: Request, uuid: str) -> Response:
+    """What parts of the complete copy here hold, so that the caller can compare them with its own."""
+    sender = access.only(request, "host").name
+    agent = agent_of(request)
+    blocks = await _body(request, Blocks)
+    keeper = agent.guests.by_uuid(uuid)
+    return _json(await verification.answer(agent.services, keeper, blocks, sender))
 
 
 @router.get("/claims/{uuid}")

@@ -12,6 +12,7 @@ import structlog
 from segue.adapters import system
 from segue.adapters.peer import PeerClient, expired_on
 from segue.adapters.store.journal import Marks
+from segue.agent import verification
 from segue.agent.config import Config
 from segue.agent.guests import Guests
 from segue.agent.keeper import Keeper
@@ -237,6 +238,7 @@ class Migrations:
     async def _measure(self, keeper: Keeper, peer: PeerClient, limits: Limits) -> Forecast:
         assert keeper.machine is not None
         resident = system.resident_memory_bytes(keeper.machine.pid)
+        await verification.demand_time(keeper.machine, limits, resident)
         dirty, speed, clock = await asyncio.gather(
             keeper.machine.dirty_bytes_per_s(), peer.speed_bytes_per_s(), peer.clock()
         )

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Callable
 from segue.adapters.qemu.credentials import Endpoint
 from segue.adapters.qemu.memory import MemoryCopy
 from segue.adapters.qemu.monitor import QemuGone
+from segue.agent import verification
 from segue.agent.channels import Protection
 from segue.agent.keeper import Keeper
 from segue.agent.services import Services
 from segue.engine.ports import Handed
 from segue.errors import Aborted, SegueError
 from segue.model.handoff import Begin, BothComplete, Confirm, GiveUp, Grant, Phase
+from segue.model.integrity import Blocks, Digests
 from segue.model.ladder import Shape
 from segue.model.migration import Limits, Progress
 from segue.wire.messages import unpack
@@ -92,6 +94,18 @@ class SourceGuest:
         """See engine/ports.py."""
         if self.alive():
             await self._memory().cancel()
+
+    async def sample(self, pages: int) -> tuple[int, ...]:
+        """See engine/ports.py."""
+        self._memory()
+        assert self._keeper.machine is not None
+        return await verification.choose(self._keeper.machine, pages)
+
+    async def digest(self, blocks: Blocks) -> Digests:
+        """See engine/ports.py."""
+        self._memory()
+        assert self._keeper.machine is not None
+        return await verification.digest(self._keeper.machine, blocks)
 
 
 class SourceCustody:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from segue.cli import values
+from segue.model.integrity import Verify
 from segue.model.ladder import OverBudget
 
 MaxBlackout = Annotated[str, typer.Option(help="Abort rather than stand still for longer.")]
@@ -27,6 +28,9 @@ Over = Annotated[
 ]
 MaxStall = Annotated[str, typer.Option(help="Abort when nothing arrives for this long.")]
 MaxRounds = Annotated[int, typer.Option(min=2, help="Count the time as up after so many rounds.")]
+Comparing = Annotated[
+    Verify, typer.Option(help="How much of its memory is compared on both hosts before it runs there.")
+]
 
 
 def limits(
@@ -39,6 +43,7 @@ def limits(
     over: OverBudget,
     stall: str,
     rounds: int,
+    verify: Verify,
 ) -> dict[str, Any]:
     """The body of a request. Raises Refused for what cannot be understood."""
     return {
@@ -50,4 +55,5 @@ def limits(
         "over_budget": over,
         "stall_s": values.duration_s(stall),
         "rounds_max": rounds,
+        "verify": verify,
     }

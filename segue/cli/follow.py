@@ -133,11 +133,22 @@ def conclude(record: dict[str, Any]) -> int:
             f"{values.show_bytes(outcome['transferred_bytes'])} in {outcome['total_s']:.1f} s  "
             f"{outcome['frames_steered']} frames held and forwarded{_brownout(outcome)}"
         )
+        _say_verified(outcome["verification"])
         return 0
     if failure:
         output.say(f"{failure['consequence']}: {failure['what']}: {failure['why']}")
         output.say(f"what to do: {failure['todo']}")
     return IN_DOUBT if _in_doubt(record) else EXIT.get(record["stage"], 1)
+
+
+def _say_verified(found: dict[str, Any]) -> None:
+    if found["verified_bytes"]:
+        output.say(
+            f"memory compared on both hosts ({found['mode']}): {values.show_bytes(found['verified_bytes'])} equal, "
+            f"in {values.show_ms(found['seconds'])} of the blackout"
+        )
+    elif found["note"]:
+        output.say(f"memory not compared: {found['note']}")
 
 
 def _outage(outcome: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ import typer
 from segue.cli import budget, fleet, follow, output, values
 from segue.cli.fleet import Host
 from segue.cli.output import Format, Output
+from segue.model.integrity import Verify
 from segue.model.ladder import OverBudget
 
 app = typer.Typer(add_completion=False)
@@ -34,6 +35,7 @@ def migrate(
     over_budget: budget.Over = OverBudget.ABORT,
     max_stall: budget.MaxStall = "10s",
     max_rounds: budget.MaxRounds = 2000,
+    verify: budget.Comparing = Verify.SAMPLE,
     probe: Probes = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check and forecast.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Return once it has begun.")] = False,
@@ -65,6 +67,7 @@ def migrate(
         over=over_budget,
         stall=max_stall,
         rounds=max_rounds,
+        verify=verify,
     )
     wish = {"to": to, "limits": limits}
     if dry_run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from segue.engine import integrity
 from segue.engine.run import Run
 from segue.errors import Aborted
 from segue.model.lifecycle import Event, Stage
@@ -44,11 +45,13 @@ async def _stop_and_complete(run: Run) -> None:
     migration = run.record.now
     if migration.stage is Stage.PREPARATION:
         run.record.advance(Event.CONVERGED)
+    chosen = await integrity.choose(run)
     await run.network.steer()
     run.network.drain()
     asked_s = run.clock.steady_s()
     stopped_at_s = await run.here.stop()
     stood_s = run.clock.steady_s() - asked_s
+    comparison = integrity.begin(run, chosen)
     rescued = run.network.rescue()
     try:
         limit_s = convergence.completion_limit_s(migration.limits, migration.progress)
@@ -67,6 +70,7 @@ async def _stop_and_complete(run: Run) -> None:
         timeline=(("stopped", stood_s), ("copied", completed_s)),
     )
     run.record.remember(outcome)
+    await integrity.verify(run, comparison, within_s=migration.limits.blackout_s - completed_s)
 
 
 def _note_blackout(run: Run, resumed_at_s: float) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from segue.model.integrity import Blocks, Digests
 from segue.model.ladder import Shape
 from segue.model.landing import Landing, Placement
 from segue.model.lifecycle import Event
@@ -45,6 +46,14 @@ class GuestHere(Protocol):
 
     async def cancel_copy(self) -> None:
         """Ends the copy wherever it is."""
+        ...
+
+    async def sample(self, pages: int) -> tuple[int, ...]:
+        """Offsets of so many random pages of its memory that hold something."""
+        ...
+
+    async def digest(self, blocks: Blocks) -> Digests:
+        """What these parts of its memory hold; for a guest that stands."""
         ...
 
 
@@ -89,6 +98,10 @@ class Peer(Protocol):
 
     async def clock(self) -> tuple[float, float]:
         """(offset, uncertainty) in seconds of the peer's wall clock against ours."""
+        ...
+
+    async def digest(self, guest: str, blocks: Blocks, within_s: float) -> Digests:
+        """What these parts of the complete copy there hold."""
         ...
 
     async def settled(self, guest: str, migration: str) -> None:

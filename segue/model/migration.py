@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from segue.model.integrity import Verification, Verify
 from segue.model.ladder import LADDERS, OverBudget, Rung, Shape
 from segue.model.landing import Landing
 from segue.model.lifecycle import ENDS, Event, Stage, advance
@@ -26,6 +27,7 @@ class Limits:
     """The most that the guest's processors may be throttled: 0.5 leaves them half of their time."""
     over_budget: OverBudget = OverBudget.ABORT
     ladder: tuple[Rung, ...] = LADDERS["balanced"]
+    verify: Verify = Verify.SAMPLE
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Outcome:
     frames_rescued: int = 0
     timeline: tuple[tuple[str, float], ...] = ()
     """Marks inside the blackout: (what, seconds after the guest was asked to stop)."""
+    verification: Verification = field(default_factory=Verification)
 
 
 @dataclass(frozen=True)

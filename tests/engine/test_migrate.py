@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from segue.engine import migrate
+from segue.model.integrity import Verify
 from segue.model.lifecycle import Stage
-from tests.engine.world import Killed, Log, World
+from tests.engine.world import MEMORY_BYTES, Killed, Log, World
 
 RESTARTS_MAX = 50
 
@@ -121,3 +123,26 @@ async def test_it_can_be_cancelled_until_the_handoff_and_not_after() -> None:
         assert allowed is (number < order.index("mark begun hand off") + 1), order[number - 1]
         if allowed and number < order.index("mark done copy memory"):
             assert world.record.stage is Stage.ABORTED
+
+
+@pytest.mark.parametrize("mode", [Verify.SAMPLE, Verify.FULL])
+async def test_memory_that_differs_is_not_given_away(mode: Verify) -> None:
+    world = World(corrupt_page=8192)
+    world.record = replace(world.record, limits=replace(world.record.limits, verify=mode))
+    await live(world)
+    check(world)
+    assert world.record.stage is Stage.ABORTED
+    assert "hand over" not in world.deeds
+    assert any("bytes 0x2000 to 0x2fff differ" in deed for deed in world.deeds)
+
+
+async def test_what_was_compared_is_in_the_outcome() -> None:
+    world = World()
+    world.record = replace(world.record, limits=replace(world.record.limits, verify=Verify.FULL))
+    await live(world)
+    assert world.record.outcome.verification.verified_bytes == MEMORY_BYTES
+    world = World(corrupt_page=8192)
+    world.record = replace(world.record, limits=replace(world.record.limits, verify=Verify.OFF))
+    await live(world)
+    assert world.record.stage is Stage.DONE
+    assert "digest" not in world.deeds

@@ -9,10 +9,13 @@ from dataclasses import dataclass, field, replace
 from segue.engine.ports import Handed
 from segue.engine.run import Run
 from segue.model.guest import Guest
+from segue.model.integrity import Blocks, Digests
 from segue.model.ladder import Shape
 from segue.model.landing import Landing, Placement
 from segue.model.lifecycle import Event
 from segue.model.migration import Limits, Migration, Outcome, Progress, after
+
+MEMORY_BYTES = 1 << 28
 
 
 class Killed(BaseException):
@@ -39,6 +42,7 @@ class World:
     dies_at: int = -1
     grant_lost: int = 0
     returns: bool = False
+    corrupt_page: int = -1
 
     def deed(self, name: str) -> None:
         """Everything that is done is noted; some of it fails, and once the agent dies."""
@@ -50,9 +54,15 @@ class World:
             self.fails[name] -= 1
             raise ConnectionError(f"{name} fails")
 
+    def memory(self, host: str, blocks: Blocks) -> Digests:
+        """Digests of memory that is all the same but for one page on the target."""
+        at = blocks.offsets or range(0, MEMORY_BYTES, blocks.block_bytes)
+        bad = self.corrupt_page if host == "target" else -1
+        return Digests(tuple("bad" if o <= bad < o + blocks.block_bytes else "good" for o in at))
+
     def run(self) -> Run:
         """The ports, made anew as a restarted agent makes them."""
-        guest = Guest(name="web1", uuid="u", memory_bytes=1 << 28)
+        guest = Guest(name="web1", uuid="u", memory_bytes=MEMORY_BYTES)
         return Run(guest, Here(self), Net(self), Peer(self), Custody(self), Record(self), Clock())
 
 
@@ -96,6 +106,15 @@ class Here:
     async def cancel_copy(self) -> None:
         self.world.deed("cancel copy")
         self.world.copying = False
+
+    async def sample(self, pages: int) -> tuple[int, ...]:
+        self.world.deed("sample")
+        return (0, 8192)
+
+    async def digest(self, blocks: Blocks) -> Digests:
+        self.world.deed("digest")
+        assert "source" not in self.world.runs, "a running guest's memory is never twice the same"
+        return self.world.memory("source", blocks)
 
 
 @dataclass
@@ -146,6 +165,10 @@ class Peer:
     async def clock(self) -> tuple[float, float]:
         self.world.deed("clock")
         return 0.0, 0.0
+
+    async def digest(self, guest: str, blocks: Blocks, within_s: float) -> Digests:
+        self.world.deed("their digest")
+        return self.world.memory("target", blocks)
 
     async def settled(self, guest: str, migration: str) -> None:
         self.world.deed("settled")

@@ -136,7 +136,7 @@ class Scene:
         source = self.owner()
         return source, "host1" if source != "host1" else "host2"
 
-    def migrate(self, target: str, **limits: float) -> Move:
+    def migrate(self, target: str, **limits: float | str) -> Move:
         """Begins a migration; an agent that dies on the way still has its record."""
         source = self.owner()
         before = {record["id"] for record in self.call(source, "GET", "/migrations")}

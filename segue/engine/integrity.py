@@ -1,0 +1,117 @@
+"""Compares the guest's memory on both hosts while both copies stand: before the guest is given away, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from segue.engine.run import Run
+from segue.errors import Aborted, SegueError
+from segue.model.integrity import Blocks, Digests, Verification, Verify
+from segue.policy import integrity
+
+SHOWN = 4
+"""Differing ranges that an error names."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared, and both sides' digests on their way."""
+
+    blocks: Blocks
+    ours: asyncio.Task[Digests]
+    theirs: asyncio.Task[Digests]
+
+
+async def choose(run: Run) -> Blocks | None:
+    """What will be compared; chosen while the guest still runs, because it costs time. None: nothing."""
+    limits, number = run.record.now.limits, run.record.now.id
+    if limits.verify is Verify.OFF:
+        return None
+    if limits.verify is Verify.FULL:
+        return Blocks(number, integrity.BLOCK_BYTES, within_s=limits.blackout_s)
+    pages = await run.here.sample(integrity.sample_pages(limits.blackout_s))
+    return Blocks(number, integrity.PAGE_BYTES, pages, limits.blackout_s) if pages else None
+
+
+def begin(run: Run, blocks: Blocks | None) -> Comparison | None:
+    """For a guest that stands: reads it here while the last of it is copied; the target answers when it has all."""
+    if blocks is None:
+        return None
+    ours, theirs = _both(run, blocks, blocks.within_s)
+    return Comparison(blocks, ours, theirs)
+
+
+async def verify(run: Run, comparison: Comparison | None, within_s: float) -> None:
+    """Raises Aborted where the copies differ, or where the target does not answer in what is left of the budget.
+
+    A target that cannot compare is no reason to give up a sample, and one to give up what was asked for.
+    """
+    if comparison is None:
+        return
+    mode, begun_s, blocks = run.record.now.limits.verify, run.clock.steady_s(), comparison.blocks
+    try:
+        async with asyncio.timeout(max(within_s, 0.001)):
+            ours, theirs = await asyncio.gather(comparison.ours, comparison.theirs)
+    except TimeoutError as error:
+        raise _too_slow(run, mode) from error
+    except SegueError as error:
+        if mode is Verify.FULL:
+            raise
+        _keep(run, Verification(mode, note=f"{run.record.now.target} did not compare: {error.why}"))
+        return
+    at = blocks.offsets or tuple(integrity.offsets(run.guest.memory_bytes, blocks.block_bytes))
+    if wrong := integrity.differing(at, ours.values, theirs.values):
+        raise await _corrupt(run, blocks, wrong)
+    covered = min(len(at) * blocks.block_bytes, run.guest.memory_bytes)
+    _keep(run, Verification(mode, covered, run.clock.steady_s() - begun_s))
+
+
+def _both(run: Run, blocks: Blocks, within_s: float) -> tuple[asyncio.Task[Digests], asyncio.Task[Digests]]:
+    theirs = asyncio.ensure_future(run.peer.digest(run.guest.uuid, blocks, within_s=within_s))
+    ours = asyncio.ensure_future(run.here.digest(blocks))
+    for task in (ours, theirs):
+        task.add_done_callback(_hear)  # Where the copy itself fails nobody waits for them.
+    return ours, theirs
+
+
+def _hear(task: asyncio.Task[Digests]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
+def _keep(run: Run, verification: Verification) -> None:
+    run.record.remember(replace(run.record.now.outcome, verification=verification))
+
+
+async def _corrupt(run: Run, blocks: Blocks, wrong: tuple[int, ...]) -> Aborted:
+    """Which pages differ: the guest is not given away any more, so there is time for one closer look."""
+    step = blocks.block_bytes
+    if step > integrity.PAGE_BYTES:
+        inside = range(wrong[0], min(wrong[0] + step, run.guest.memory_bytes), integrity.PAGE_BYTES)
+        closer = Blocks(blocks.migration, integrity.PAGE_BYTES, tuple(inside))
+        try:
+            ours, theirs = await asyncio.gather(*_both(run, closer, within_s=1.0))
+            pages = integrity.differing(inside, ours.values, theirs.values)
+        except (SegueError, ConnectionError, TimeoutError):
+            pages = ()
+        if pages:
+            wrong, step = pages, integrity.PAGE_BYTES
+    spans = integrity.ranges(wrong, step)
+    named = ", ".join(f"{first:#x} to {end - 1:#x}" for first, end in spans[:SHOWN])
+    more = f" and {len(spans) - SHOWN} more ranges" if len(spans) > SHOWN else ""
+    return Aborted(
+        what=f"{run.guest.name} was not moved",
+        why=f"its memory on {run.record.now.target} is not what it is on {run.record.now.source}: "
+        f"bytes {named}{more} differ",
+        todo=f"The guest runs on, unharmed. Look at the memory and the network card of "
+        f"{run.record.now.target} before anything is moved there.",
+    )
+
+
+def _too_slow(run: Run, mode: Verify) -> Aborted:
+    return Aborted(
+        what=f"{run.guest.name} was not moved",
+        why=f"comparing its memory ({mode}) did not end within the blackout budget",
+        todo="Allow a longer pause with --max-blackout, or compare less: --verify sample, --verify off.",
+    )
