@@ -69,13 +69,26 @@ def migrate(
         rounds=max_rounds,
         verify=verify,
     )
-    wish = {"to": to, "limits": limits}
+    _carry_out(host, guest, {"to": to, "limits": limits}, probe or [], form, dry_run=dry_run, detach=detach)
+
+
+def _carry_out(
+    host: Host,
+    guest: dict[str, Any],
+    wish: dict[str, Any],
+    probe: list[str],
+    form: Format,
+    *,
+    dry_run: bool,
+    detach: bool,
+) -> None:
+    path = f"/guests/{guest['name']}"
     if dry_run:
-        _show_forecast(host.call("POST", f"/guests/{name}/forecast", wish), form)
+        _show_forecast(host.call("POST", f"{path}/forecast", wish), form)
     elif detach:
-        _show_begun(host.call("POST", f"/guests/{name}/migrations", wish), form)
+        _show_begun(host.call("POST", f"{path}/migrations", wish), form)
     else:
-        _follow(host, guest, wish, probe or [], form)
+        _follow(host, guest, wish, probe, form)
 
 
 def _follow(host: Host, guest: dict[str, Any], wish: dict[str, Any], probe: list[str], form: Format) -> None:

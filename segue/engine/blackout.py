@@ -70,7 +70,7 @@ async def _stop_and_complete(run: Run) -> None:
         timeline=(("stopped", stood_s), ("copied", completed_s)),
     )
     run.record.remember(outcome)
-    await integrity.verify(run, comparison, within_s=migration.limits.blackout_s - completed_s)
+    await integrity.verify(run, comparison, within_s=limit_s - completed_s)
 
 
 def _note_blackout(run: Run, resumed_at_s: float) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from segue.engine.run import Run
 from segue.errors import Aborted, SegueError
 from segue.model.integrity import Blocks, Digests, Verification, Verify
-from segue.policy import integrity
+from segue.policy import convergence, integrity
 
 SHOWN = 4
 """Differing ranges that an error names."""
@@ -28,10 +28,11 @@ async def choose(run: Run) -> Blocks | None:
     limits, number = run.record.now.limits, run.record.now.id
     if limits.verify is Verify.OFF:
         return None
+    within_s = convergence.completion_limit_s(limits, run.record.now.progress)
     if limits.verify is Verify.FULL:
-        return Blocks(number, integrity.BLOCK_BYTES, within_s=limits.blackout_s)
+        return Blocks(number, integrity.BLOCK_BYTES, within_s=within_s)
     pages = await run.here.sample(integrity.sample_pages(limits.blackout_s))
-    return Blocks(number, integrity.PAGE_BYTES, pages, limits.blackout_s) if pages else None
+    return Blocks(number, integrity.PAGE_BYTES, pages, within_s) if pages else None
 
 
 def begin(run: Run, blocks: Blocks | None) -> Comparison | None:
