@@ -21,8 +21,8 @@ BEFORE_S: Final = 1.0
 AFTER_S: Final = 1.0
 """Duplicates and the last late frames come within this time after the resume."""
 READY_S: Final = 60.0
-DIRTY_BYTES: Final = 64 << 20
-"""Pages that the guest writes again and again."""
+FILL_S: Final = 120.0
+"""An emulated guest takes a while to fill a gigabyte."""
 
 
 @dataclass
@@ -79,19 +79,29 @@ def wait_for_guest(lab: Lab, address: str) -> None:
             raise RuntimeError(f"the guest at {address} does not answer within {READY_S:.0f} s")
 
 
+def set_working_set(lab: Lab, address: str, size_bytes: int) -> None:
+    """The guest fills this much memory, and writes in there from now on."""
+    _tell(lab, address, f"size {size_bytes}", "ok")
+
+
 def set_dirty_rate(lab: Lab, address: str, bytes_per_s: int) -> None:
     """From now on the guest writes its memory at this rate."""
-    words = f"size {DIRTY_BYTES}\nrate {bytes_per_s}\n"
-    script = f"exec 3<>/dev/tcp/{address}/{PORTS['dirty']}; printf '{words}' >&3; head -n 2 <&3"
-    done = lab.exec(CLIENT, ["bash", "-c", script])
-    if done.stdout.split() != ["ok", "ok"]:
-        raise RuntimeError(f"the guest at {address} cannot be loaded: {done.stdout} {done.stderr}")
+    _tell(lab, address, f"rate {bytes_per_s}", "ok")
 
 
-def outage_s(account: dict[str, Any], begun_s: float) -> float:
-    """The longest time without a reply that ended after the move had begun."""
-    gaps = (gap["ended_s"] - gap["started_s"] for gap in account["gaps"] if gap["ended_s"] >= begun_s)
-    return float(max(gaps, default=0.0))
+def written_bytes(lab: Lab, address: str) -> tuple[int, float]:
+    """What the guest has written since it was started, and its own clock in seconds."""
+    words = _tell(lab, address, "status", "rate").split()
+    return int(words[words.index("written") + 1]), float(words[words.index("uptime") + 1])
+
+
+def _tell(lab: Lab, address: str, words: str, wanted: str) -> str:
+    """One line to the guest's dirtier; its answer has to begin as `wanted`."""
+    script = f"exec 3<>/dev/tcp/{address}/{PORTS['dirty']}; echo '{words}' >&3; head -n 1 <&3"
+    done = lab.exec(CLIENT, ["bash", "-c", script], timeout=FILL_S)
+    if not done.stdout.startswith(wanted):
+        raise RuntimeError(f"the guest at {address} does not do {words}: {done.stdout} {done.stderr}")
+    return done.stdout
 
 
 def _start(lab: Lab, command: list[str]) -> subprocess.Popen[str]:

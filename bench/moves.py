@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+DEADLINE_S: Final = 20.0
+"""A guest that has not moved by then stays where it is: that is a sample, too."""
 
 
 @dataclass(frozen=True)
@@ -18,12 +21,23 @@ class Move:
     resumed_at_s: float
     ended_s: float
     details: dict[str, Any] = field(default_factory=dict)
+    moved: bool = True
+
+
+def stayed(begun_s: float, ended_s: float, why: str) -> Move:
+    """A guest that was not moved within its deadline and runs on at its source."""
+    return Move(begun_s, 0.0, 0.0, ended_s, {"why": why}, moved=False)
 
 
 class Peer(Protocol):
     """One way of moving a guest of its own. `name` is the variant as the report calls it."""
 
     name: str
+
+    @property
+    def guest_name(self) -> str:
+        """The name of its guest, as its QEMU has it."""
+        ...
 
     @property
     def address(self) -> str:

@@ -5,19 +5,28 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-from bench.moves import Move
+from bench.moves import DEADLINE_S, Move, stayed
 from segue.cli import follow
 from segue.cli.fleet import Host
 from segue.lab.api import Lab
 from segue.model.migration import Limits
 
 NAME: Final = "bench-segue"
+KEPT: Final = (
+    "rounds",
+    "transferred_bytes",
+    "frames_steered",
+    "frames_rescued",
+    "timeline",
+    "preparation_s",
+    "post_blackout_s",
+    "clock_uncertainty_s",
+)
+"""What the sample keeps of the record's outcome."""
 
 
-class Ours:
+class OurGuest:
     """One guest of the lab's agents."""
-
-    name = "segue"
 
     def __init__(self, lab: Lab, address: str, memory_bytes: int, host: str) -> None:
         self._lab = lab
@@ -26,29 +35,63 @@ class Ours:
         wish = {"name": NAME, "image": "micro", "memory_bytes": memory_bytes, "address": f"{address}/16"}
         self.spec: dict[str, Any] = self.agent(host).call("POST", "/guests", wish)["spec"]
 
-    def move(self, to: str) -> Move:
-        """See bench/moves.py."""
-        begun_s = time.time()
-        agent = self.agent(self.host)
-        record = agent.call("POST", f"/guests/{NAME}/migrations", {"to": to, "limits": _limits()})
-        record = follow.follow(agent, record["id"], lambda _: None)
-        if record["stage"] != "done":
-            raise RuntimeError(f"segue did not move its guest: {record['failure']}")
-        ended_s, self.host = time.time(), to
-        outcome = record["outcome"]
-        # Both hosts of the lab have one clock: its own correction of the clocks would only add its error.
-        resumed_at_s = outcome["resumed_at_s"] + outcome["clock_offset_s"]
-        details = {name: outcome[name] for name in ("rounds", "transferred_bytes", "frames_steered")}
-        details |= {name: outcome[name] for name in ("frames_rescued", "timeline", "preparation_s")}
-        details |= {"reported_blackout_s": outcome["blackout_s"], "forecast": record["forecast"]}
-        return Move(begun_s, outcome["stopped_at_s"], resumed_at_s, ended_s, details)
-
     def agent(self, host: str) -> Host:
         """The agent of a host, by its socket."""
         return Host(host, f"unix://{self._lab.agent_socket(host)}")
 
 
+class Ours:
+    """segue with its own defaults."""
+
+    name = "segue"
+
+    def __init__(self, guest: OurGuest) -> None:
+        self._guest = guest
+
+    @property
+    def guest_name(self) -> str:
+        """See bench/moves.py."""
+        return NAME
+
+    @property
+    def address(self) -> str:
+        """See bench/moves.py."""
+        return self._guest.address
+
+    @property
+    def host(self) -> str:
+        """See bench/moves.py."""
+        return self._guest.host
+
+    def move(self, to: str) -> Move:
+        """See bench/moves.py."""
+        begun_s = time.time()
+        agent = self._guest.agent(self.host)
+        record = agent.call("POST", f"/guests/{NAME}/migrations", {"to": to, "limits": _limits()})
+        record = follow.follow(agent, record["id"], lambda _: None)
+        ended_s = time.time()
+        if record["stage"] == "aborted":
+            return stayed(begun_s, ended_s, record["failure"]["why"])
+        if record["stage"] != "done":
+            raise RuntimeError(f"segue did not move its guest: {record['failure']}")
+        self._guest.host = to
+        return _moved(record, begun_s, ended_s)
+
+
+def _moved(record: dict[str, Any], begun_s: float, ended_s: float) -> Move:
+    outcome, forecast = record["outcome"], record["forecast"]
+    # Both hosts of the lab have one clock: its own correction of the clocks would only add its error.
+    resumed_at_s = outcome["resumed_at_s"] + outcome["clock_offset_s"]
+    details: dict[str, Any] = {name: outcome[name] for name in KEPT if name in outcome}
+    details |= {"reported_blackout_s": outcome["blackout_s"], "forecast": forecast}
+    details["foreseen"] = {
+        name: {"foreseen_s": forecast[f"{name}_s"], "happened_s": outcome[f"{name}_s"]}
+        for name in ("total", "blackout")
+    }
+    return Move(begun_s, outcome["stopped_at_s"], resumed_at_s, ended_s, details)
+
+
 def _limits() -> dict[str, Any]:
-    """What `segue migrate` asks for where nothing is said."""
+    """What `segue migrate` asks for where nothing is said, with the deadline that all peers have."""
     limits = Limits()
-    return {"blackout_s": limits.blackout_s, "deadline_s": limits.deadline_s}
+    return {"blackout_s": limits.blackout_s, "deadline_s": DEADLINE_S}

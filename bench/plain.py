@@ -5,33 +5,59 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from bench import hosted
-from bench.moves import Move
+from bench.events import Seen
+from bench.moves import DEADLINE_S, Move, stayed
 from segue.adapters.qemu.command import Places
-from segue.adapters.qemu.monitor import Event, Monitor
+from segue.adapters.qemu.monitor import Monitor, QemuGone
 from segue.lab import layers, nodes
 from segue.lab.api import Lab
 from segue.model.guest import Guest
 
 PYTHON: Final = ["env", f"PYTHONPATH=/{layers.APP}:/{layers.SITE}", "/usr/bin/python3", "-P", "-"]
-MOVE_S: Final = 120.0
+END_S: Final = 30.0
 FREE_SPEED: Final = 1 << 50
 """QEMU's own cap is 128 MiB/s; this is no cap."""
+DEFAULT_SPEED: Final = 128 << 20
+DEFAULT_LIMIT_MS: Final = 300
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How a plain QEMU is told to move. `safe`: the target waits (-S) and is continued once the source has said
+    `completed`; `defaults`: what HMP's `migrate` does where nothing is set."""
+
+    name: str
+    downtime_limit_ms: int = DEFAULT_LIMIT_MS
+    safe: bool = False
+    multifd: bool = False
+    defaults: bool = False
+
+    @property
+    def capabilities(self) -> dict[str, bool]:
+        """The capabilities of both ends; all that another variant may have left on is named, too."""
+        return {"events": True, "return-path": not self.defaults, "multifd": self.multifd}
 
 
 class PlainGuest:
-    """The guest that all plain variants move; what `start` notes is kept for the report."""
+    """The guest that all plain variants move."""
 
     def __init__(self, lab: Lab, guest: Guest, host: str) -> None:
         self.lab = lab
         self.guest = guest
         self.host = host
-        self.started = self.start(host, incoming=False, autostart=True)
+        self.start(host, incoming=False, autostart=True)
+
+    @property
+    def address(self) -> str:
+        """Where a client reaches it."""
+        return self.guest.nics[0].address.partition("/")[0]
 
     def start(self, host: str, *, incoming: bool, autostart: bool) -> dict[str, Any]:
         """A QEMU on `host`: its process number there and its nice level."""
@@ -48,11 +74,6 @@ class PlainGuest:
         folder = self.lab.agent_socket(host).parent / hosted.FOLDER.name
         return Monitor(f"plain on {host}", Places(folder).monitor)
 
-    def guest_as_data(self) -> dict[str, Any]:
-        """The guest as the report shows it."""
-        data: dict[str, Any] = msgspec.to_builtins(self.guest)
-        return data
-
     def _run(self, host: str, order: dict[str, Any]) -> str:
         argv = [*PYTHON, msgspec.json.encode(order).decode()]
         done = self.lab.exec(host, argv, input=Path(hosted.__file__).read_text())
@@ -62,18 +83,22 @@ class PlainGuest:
 
 
 class Plain:
-    """One variant. `safe`: the target waits (-S) and is continued once the source has said `completed`."""
+    """One variant."""
 
-    def __init__(self, guest: PlainGuest, name: str, downtime_limit_ms: int, *, safe: bool) -> None:
-        self.name = name
+    def __init__(self, guest: PlainGuest, variant: Variant) -> None:
+        self.name = variant.name
         self._guest = guest
-        self._downtime_limit_ms = downtime_limit_ms
-        self._safe = safe
+        self._variant = variant
+
+    @property
+    def guest_name(self) -> str:
+        """See bench/moves.py."""
+        return self._guest.guest.name
 
     @property
     def address(self) -> str:
         """See bench/moves.py."""
-        return self._guest.guest.nics[0].address.partition("/")[0]
+        return self._guest.address
 
     @property
     def host(self) -> str:
@@ -83,10 +108,11 @@ class Plain:
     def move(self, to: str) -> Move:
         """See bench/moves.py."""
         begun_s = time.time()
-        self._guest.start(to, incoming=True, autostart=not self._safe)
+        self._guest.start(to, incoming=True, autostart=not self._variant.safe)
         move = asyncio.run(self._move(to, begun_s))
-        self._guest.clear(self._guest.host)
-        self._guest.host = to
+        self._guest.clear(self._guest.host if move.moved else to)
+        if move.moved:
+            self._guest.host = to
         return move
 
     async def _move(self, to: str, begun_s: float) -> Move:
@@ -94,61 +120,72 @@ class Plain:
         await source.connect()
         await target.connect()
         seen = Seen(source, target)
-        await self._set_up(source, target, nodes.parse(to).address)
-        info = await target.execute("query-migrate")
-        place = info["socket-address"][0]
-        await source.execute("migrate", channels=[_channel(place["host"], place["port"])])
-        await source.until(lambda: seen.status in {"completed", "failed"}, within_s=MOVE_S)
+        place = await prepare(source, target, nodes.parse(to).address, self._variant)
+        await source.execute("migrate", channels=[channel(place["host"], place["port"])])
+        try:
+            await source.until(lambda: seen.ended, within_s=DEADLINE_S)
+        except TimeoutError:
+            return await _give_up(source, target, begun_s)
         if seen.status != "completed":
             raise RuntimeError(f"plain QEMU did not move: {await source.execute('query-migrate')}")
-        if self._safe:
+        if self._variant.safe:
             await target.execute("cont")
-        await target.until(lambda: seen.resumed_at_s > 0, within_s=MOVE_S)
-        ended_s = time.time()
-        ram = (await source.execute("query-migrate"))["ram"]
-        await source.execute("quit")
-        await source.gone.wait()
-        await target.close()
-        details = {"rounds": ram["dirty-sync-count"], "transferred_bytes": ram["transferred"]}
-        return Move(begun_s, seen.stopped_at_s, seen.resumed_at_s, ended_s, details)
-
-    async def _set_up(self, source: Monitor, target: Monitor, there: str) -> None:
-        """The best settings: acknowledged completion, no cap, the shortest downtime; QEMU announces by itself."""
-        wanted = [{"capability": name, "state": True} for name in ("events", "return-path")]
-        for monitor in (source, target):
-            await monitor.execute("migrate-set-capabilities", capabilities=wanted)
-        await source.execute(
-            "migrate-set-parameters", downtime_limit=self._downtime_limit_ms, max_bandwidth=FREE_SPEED
-        )
-        await target.execute("migrate-incoming", channels=[_channel(there, "0")])
+        await target.until(lambda: seen.resumed_at_s > 0, within_s=END_S)
+        return await finish(source, target, seen, begun_s)
 
 
-class Seen:
-    """What the two QEMUs said, by their own time stamps."""
-
-    def __init__(self, source: Monitor, target: Monitor) -> None:
-        self.status = ""
-        self.stopped_at_s = self.resumed_at_s = 0.0
-        source.on_event(self._at_source)
-        target.on_event(self._at_target)
-
-    def _at_source(self, event: Event) -> None:
-        if event["event"] == "MIGRATION":
-            self.status = str(event["data"]["status"])
-        elif event["event"] == "STOP":
-            self.stopped_at_s = _stamp_s(event)
-
-    def _at_target(self, event: Event) -> None:
-        if event["event"] == "RESUME":
-            self.resumed_at_s = _stamp_s(event)
+async def prepare(source: Monitor, target: Monitor, there: str, variant: Variant) -> dict[str, str]:
+    """Sets both ends up; where the target listens."""
+    wanted = [{"capability": name, "state": state} for name, state in variant.capabilities.items()]
+    for monitor in (source, target):
+        await monitor.execute("migrate-set-capabilities", capabilities=wanted)
+    await source.execute(
+        "migrate-set-parameters",
+        downtime_limit=variant.downtime_limit_ms,
+        max_bandwidth=DEFAULT_SPEED if variant.defaults else FREE_SPEED,
+    )
+    await target.execute("migrate-incoming", channels=[channel(there, "0")])
+    info = await target.execute("query-migrate")
+    place: dict[str, str] = info["socket-address"][0]
+    return place
 
 
-def _stamp_s(event: Event) -> float:
-    stamp = event["timestamp"]
-    return float(stamp["seconds"]) + float(stamp["microseconds"]) / 1e6
+async def finish(source: Monitor, target: Monitor, seen: Seen, begun_s: float) -> Move:
+    """What is told of a guest that moved; its source's QEMU goes."""
+    ended_s = time.time()
+    info = await source.execute("query-migrate")
+    ram = info["ram"]
+    await quit_qemu(source)
+    await target.close()
+    details = {
+        "rounds": ram["dirty-sync-count"],
+        "transferred_bytes": ram["transferred"],
+        "downtime_bytes": ram.get("downtime-bytes", 0),
+        "link_bytes_per_s": ram["mbps"] * 125_000,
+        "marks": seen.marks,
+    }
+    return Move(begun_s, seen.stopped_at_s, seen.resumed_at_s, ended_s, details)
 
 
-def _channel(host: str, port: str) -> dict[str, Any]:
+async def _give_up(source: Monitor, target: Monitor, begun_s: float) -> Move:
+    """The guest stays; the target's empty copy goes."""
+    await source.execute("migrate_cancel")
+    await quit_qemu(target)
+    await source.close()
+    return stayed(begun_s, time.time(), f"not converged within {DEADLINE_S:.0f} s")
+
+
+async def quit_qemu(monitor: Monitor) -> None:
+    """Ends a QEMU and waits for it; one that has ended by itself is what was wanted."""
+    try:
+        await monitor.execute("quit")
+    except QemuGone:
+        return
+    await asyncio.wait_for(monitor.gone.wait(), END_S)
+
+
+def channel(host: str, port: str) -> dict[str, Any]:
+    """An address as QMP wants it."""
     return {
         "channel-type": "main",
         "addr": {"transport": "socket", "type": "inet", "host": host, "port": port},

@@ -43,8 +43,15 @@ def _silent(_: str) -> None:
 class Lab:
     """One lab on this machine; nothing is touched before a verb is called, and every verb may be repeated."""
 
-    def __init__(self, name: str = places.DEFAULT_NAME, on_progress: Callable[[str], None] = _silent) -> None:
+    def __init__(
+        self,
+        name: str = places.DEFAULT_NAME,
+        on_progress: Callable[[str], None] = _silent,
+        packages: Sequence[str] = (),
+    ) -> None:
+        """`packages`: of Debian, for machines that have more than the usual ones."""
         self.places = places.of(name)
+        self._packages = tuple(packages)
         self._say = on_progress
 
     def up(
@@ -193,7 +200,7 @@ class Lab:
     def _layers(self) -> list[Path]:
         """Topmost first, as overlayfs wants them."""
         cache = places.cache()
-        base = rootfs.ensure(cache, self._say)
+        base = rootfs.ensure(cache, self._say, self._packages)
         dependencies = layers.ensure_dependencies(cache, base, self._say)
         return [layers.ensure_segue(cache, base, self._say), dependencies, base]
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -52,24 +53,24 @@ FREE_BYTES: Final = 1500 * cachefill.MIB
 LIMIT_S: Final = 1200.0
 
 
-def ensure(cache: Path, on_progress: cachefill.Progress) -> Path:
-    """The base layer's folder."""
+def ensure(cache: Path, on_progress: cachefill.Progress, extra: Sequence[str] = ()) -> Path:
+    """The base layer's folder; with `extra` packages it is one of its own, beside the usual one."""
     return cachefill.ensure(
-        folder(cache),
-        _build,
+        folder(cache, extra),
+        lambda half: _build(half, (*PACKAGES, *extra)),
         free_bytes=FREE_BYTES,
         on_progress=on_progress,
         label="the base image (Debian packages, about 20 s)",
     )
 
 
-def folder(cache: Path) -> Path:
+def folder(cache: Path, extra: Sequence[str] = ()) -> Path:
     """A changed recipe is another folder, so that an old image is never taken for a new one."""
-    recipe = json.dumps([SUITE, PACKAGES, OPTIONS, FINISH])
+    recipe = json.dumps([SUITE, (*PACKAGES, *extra), OPTIONS, FINISH])
     return cache / f"base-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
-def _build(half: Path) -> None:
+def _build(half: Path, packages: Sequence[str]) -> None:
     if shutil.which("mmdebstrap") is None:
         raise Refused(
             what="cannot build the base image of the lab",
@@ -84,7 +85,7 @@ def _build(half: Path) -> None:
             "mmdebstrap",
             "--mode=root",
             "--quiet",
-            f"--include={','.join(PACKAGES)}",
+            f"--include={','.join(packages)}",
             *OPTIONS,
             SUITE,
             str(tree),

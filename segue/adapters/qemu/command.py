@@ -71,11 +71,13 @@ def _machine(guest: Guest) -> list[str]:
 def _boot(guest: Guest) -> list[str]:
     if not guest.kernel:
         return []
-    addresses = "".join(
-        f" ip={_kernel_address(n, guest.name, i)}" for i, n in enumerate(guest.nics) if n.address
-    )
     initrd = ["-initrd", guest.initrd] if guest.initrd else []
-    return ["-kernel", guest.kernel, *initrd, "-append", guest.cmdline + addresses]
+    return ["-kernel", guest.kernel, *initrd, "-append", guest.cmdline + kernel_addresses(guest)]
+
+
+def kernel_addresses(guest: Guest) -> str:
+    """What is added to the kernel's command line, so that it gives its cards their addresses."""
+    return "".join(f" ip={_kernel_address(n, guest.name, i)}" for i, n in enumerate(guest.nics) if n.address)
 
 
 def _kernel_address(nic: Nic, name: str, index: int) -> str:
