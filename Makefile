@@ -40,7 +40,7 @@ check: $(READY) ## Style, types, layers, sizes and the tests that need no lab
 	$(BIN)/lint-imports --no-logo > /dev/null || $(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest -m "not lab and not slow" $(ARGS)
 
-bench: $(READY) ## Compare with plain QEMU on the same guest and load: out/bench/engine.json
+bench: $(READY) ## Compare with libvirt and plain QEMU, same guests, same load: out/bench/ (ARGS=--help)
 	@$(SUDO) $(BIN)/python -m bench.engine $(ARGS)
 
 faults: $(READY) ## The whole fault matrix, the long tail too

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 from bench.moves import DEADLINE_S, Move, stayed
@@ -12,6 +13,11 @@ from segue.lab.api import Lab
 from segue.model.migration import Limits
 
 NAME: Final = "bench-segue"
+REQUIRED: Final = "required"
+OFF: Final = "off"
+CONFIG: Final = "/etc/segue/agent.toml"
+SET_CHANNELS: Final = r'/^channels = /d; s/^\[tls\]$/&\nchannels = "{}"/'
+KEPT_S: Final = 30.0
 KEPT: Final = (
     "rounds",
     "transferred_bytes",
@@ -30,6 +36,7 @@ class OurGuest:
 
     def __init__(self, lab: Lab, address: str, memory_bytes: int, host: str) -> None:
         self._lab = lab
+        self._channels = REQUIRED
         self.address = address
         self.host = host
         wish = {"name": NAME, "image": "micro", "memory_bytes": memory_bytes, "address": f"{address}/16"}
@@ -39,14 +46,33 @@ class OurGuest:
         """The agent of a host, by its socket."""
         return Host(host, f"unix://{self._lab.agent_socket(host)}")
 
+    def set_channels(self, channels: str, hosts: Sequence[str]) -> None:
+        """Whether memory travels over TLS; agents read it when they start, and guests run on meanwhile."""
+        if channels == self._channels:
+            return
+        for host in hosts:
+            self._lab.exec(host, ["sed", "-i", SET_CHANNELS.format(channels), CONFIG], check=True)
+            self._lab.exec(host, ["sv", "restart", "segue-agent"], check=True)
+        self._lab.wait_for_agents(hosts)
+        self._wait_until_kept()
+        self._channels = channels
+
+    def _wait_until_kept(self) -> None:
+        """An agent that listens finds its guests again a moment later."""
+        deadline = time.monotonic() + KEPT_S
+        while self.agent(self.host).call("GET", f"/guests/{NAME}")["state"] != "running":
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the agent of {self.host} does not find its guest within {KEPT_S:.0f} s")
+            time.sleep(0.1)
+
 
 class Ours:
-    """segue with its own defaults."""
+    """segue with its own defaults; or with memory in plain, which shows what TLS costs."""
 
-    name = "segue"
-
-    def __init__(self, guest: OurGuest) -> None:
+    def __init__(self, guest: OurGuest, name: str = "segue", channels: str = REQUIRED) -> None:
+        self.name = name
         self._guest = guest
+        self._channels = channels
 
     @property
     def guest_name(self) -> str:
@@ -65,6 +91,7 @@ class Ours:
 
     def move(self, to: str) -> Move:
         """See bench/moves.py."""
+        self._guest.set_channels(self._channels, (self.host, to))
         begun_s = time.time()
         agent = self._guest.agent(self.host)
         record = agent.call("POST", f"/guests/{NAME}/migrations", {"to": to, "limits": _limits()})

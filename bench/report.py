@@ -11,6 +11,7 @@ from rich.table import Table
 from bench import figures, verdicts
 from bench.figures import Sample, Samples
 
+WITHOUT_TLS: Final = "segue without TLS"
 COLUMNS: Final[dict[str, tuple[str, float]]] = {
     "blackout_s": ("blackout ms", 1e3),
     "outage_s": ("outage ms", 1e3),
@@ -45,6 +46,7 @@ def make(samples: Samples, surroundings: dict[str, Any]) -> dict[str, Any]:
             for peer in figures.names(figures.of(samples, cell), "peer")
         ],
         "timeline": [row for cell in figures.names(samples, "cell") for row in timeline(samples, cell)],
+        "tls": [row for cell in figures.names(samples, "cell") for row in _tls(figures.of(samples, cell))],
         "forecast": _forecast(figures.of(samples, peer=verdicts.OURS)),
         "verdicts": verdicts.of_samples(samples),
         "samples": samples,
@@ -72,6 +74,18 @@ def timeline(samples: Samples, cell: str) -> list[dict[str, Any]]:
         {"cell": cell, "until": what, "median_s": median(found), "longest_s": max(found)}
         for what, found in lengths.items()
     ]
+
+
+def _tls(samples: Samples) -> list[dict[str, Any]]:
+    """What TLS costs: segue's medians divided by those of segue without it."""
+    plain = figures.of(samples, peer=WITHOUT_TLS)
+    if not plain:
+        return []
+    row: dict[str, Any] = {"cell": plain[0]["cell"]}
+    for name in ("blackout_s", "total_s", "cpu_s", "wire_bytes"):
+        ours, theirs = figures.mid(figures.of(samples, peer=verdicts.OURS), name), figures.mid(plain, name)
+        row[name] = ours / theirs if ours is not None and theirs else None
+    return [row]
 
 
 def _forecast(ours: Samples) -> dict[str, Any]:
@@ -106,6 +120,7 @@ def show(data: dict[str, Any], console: Console) -> None:
             table.add_row(row["peer"], f"{row['moved']} of {row['runs']}", *cells)
         console.print(table)
     _show_timeline(data, console)
+    _show_shares(data, console)
     table = Table("", "target", "measured", "")
     for verdict in data["verdicts"]:
         sign = "[green]holds[/]" if verdict["holds"] else "[red]MISSED[/]"
@@ -124,6 +139,18 @@ def _show_timeline(data: dict[str, Any], console: Console) -> None:
             row["cell"], row["until"], f"{row['median_s'] * 1e3:.2f}", f"{row['longest_s'] * 1e3:.2f}"
         )
     console.print(table)
+
+
+def _show_shares(data: dict[str, Any], console: Console) -> None:
+    for row in data["tls"]:
+        shares = ", ".join(f"{name} {share:.2f}" for name, share in row.items() if isinstance(share, float))
+        console.print(f"TLS in {row['cell']}, times what it is without: {shares}")
+    for name, row in data["forecast"].items():
+        median_error, largest = row["median_error"] * 100, row["largest_error"] * 100
+        console.print(
+            f"forecast of {name}: wrong by {median_error:.0f} % (median), {largest:.0f} % (largest), "
+            f"over {row['moves']} moves"
+        )
 
 
 def _cell(figure: dict[str, float] | None, factor: float) -> str:

@@ -15,7 +15,8 @@ from bench import client, plain, virt
 from bench.cells import Cell
 from bench.floor import Floor
 from bench.moves import Peer
-from bench.ours import OurGuest, Ours
+from bench.ours import OFF, OurGuest, Ours
+from bench.report import WITHOUT_TLS
 from segue.lab.api import Lab
 from segue.model.guest import Guest
 
@@ -86,7 +87,11 @@ class World:
         model = msgspec.convert(ours.spec, Guest)
         bare = plain.PlainGuest(self.lab, twin(model, "plain"), HOSTS[0])
         domain = virt.VirtGuest(self.lab, twin(model, "virt"), HOSTS[0])
-        peers: list[Peer] = [Ours(ours), *(plain.Plain(bare, variant) for variant in PLAIN)]
+        peers: list[Peer] = [
+            Ours(ours),
+            Ours(ours, WITHOUT_TLS, OFF),
+            *(plain.Plain(bare, variant) for variant in PLAIN),
+        ]
         peers += [*(virt.Virt(domain, variant) for variant in VIRT), Floor(bare)]
         self.peers = {peer.name: peer for peer in peers}
         for address in ADDRESSES.values():
@@ -115,7 +120,7 @@ class World:
 
 def chosen(cell: Cell, patterns: str) -> list[str]:
     """The peers of a cell, by name: all that are known, in the order in which they take turns."""
-    known = ["segue", *(each.name for each in PLAIN), *(each.name for each in VIRT), "floor"]
+    known = ["segue", WITHOUT_TLS, *(each.name for each in PLAIN), *(each.name for each in VIRT), "floor"]
     words: Sequence[str] = (EVERY,) if cell.name in FULL_CELLS else LEAN
     if cell.dirty_percent >= BUSY_PERCENT:
         words = BUSY
