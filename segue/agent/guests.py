@@ -231,6 +231,7 @@ class Guests:
             guests=self.names(),
             kernel=system.kernel(),
             channels=services.config.tls.channels,
+            queue_entries=services.capabilities.queue_entries,
         )
 
 

@@ -11,6 +11,7 @@ import structlog
 
 from segue.adapters import system
 from segue.adapters.peer import PeerClient, expired_on
+from segue.adapters.qemu import queues
 from segue.adapters.store.journal import Marks
 from segue.agent import verification
 from segue.agent.config import Config
@@ -89,6 +90,8 @@ class Migrations:
         ours = self._guests.facts()
         reasons = compatibility.between(guest, ours, theirs, storage)
         reasons += offer.obstacles(ours, theirs, needs(guest))
+        if keeper.machine is not None:
+            reasons += compatibility.queue_obstacles(await queues.entries(keeper.machine.monitor), theirs)
         reasons += compatibility.obstacles(guest, theirs, compatibility.Already(theirs.guests, unseen))
         compatibility.refuse(guest, to, reasons)
         compatibility.refuse(

@@ -46,16 +46,32 @@ def up(
     renew: Annotated[
         bool, typer.Option(help="Restart machines that run an older segue, and lose guests.")
     ] = False,
+    agent: Annotated[
+        list[str] | None,
+        typer.Option(help="HOST=FOLDER: its agent is the segue of that checkout; HOST=usual ends it."),
+    ] = None,
+    qemu: Annotated[
+        list[str] | None,
+        typer.Option(help="HOST=newest: it has the newest QEMU that Debian offers; HOST=usual ends it."),
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Return only when the agents answer.")] = True,
     name: Name = DEFAULT,
 ) -> None:
     """Make the lab, or add what is missing.
 
-    Example: segue lab up --hosts 2 --images micro,debian
+    Examples:
+
+        segue lab up --hosts 2 --images micro,debian
+
+        segue lab up --qemu host2=newest --agent host3=../segue-0.1
     """
+    from segue.lab import variants
+
+    chosen_variants = variants.parse(agent or [], qemu or [])
     with Console(stderr=True).status("looking at what is there") as status:
         lab = _lab(name, status)
-        lab.up(hosts, clients, [each for each in images.split(",") if each], renew=renew)
+        chosen_images = [each for each in images.split(",") if each]
+        lab.up(hosts, clients, chosen_images, renew=renew, variants=chosen_variants)
         if wait:
             status.update("waiting for the agents")
             lab.wait_for_agents()

@@ -17,18 +17,18 @@ from segue.lab import (
     cgroups,
     cuts,
     furnish,
-    layers,
     machine,
     nodes,
     places,
     processes,
-    rootfs,
     state,
     status,
     teardown,
     wires,
 )
 from segue.lab.nodes import Node, Role
+from segue.lab.variants import ALL_ALIKE, Lower, Variants, merged
+from segue.lab.variants import lower as lower_of
 
 FREE_BYTES: Final = 500 * cachefill.MIB
 EXEC_LIMIT_S: Final = 60.0
@@ -55,21 +55,37 @@ class Lab:
         self._say = on_progress
 
     def up(
-        self, hosts: int = 3, clients: int = 1, images: Sequence[str] = ("micro",), *, renew: bool = False
+        self,
+        hosts: int = 3,
+        clients: int = 1,
+        images: Sequence[str] = ("micro",),
+        *,
+        renew: bool = False,
+        variants: Variants = ALL_ALIKE,
     ) -> None:
         """Make the lab, or add to it whatever is missing; nothing that runs is disturbed.
 
-        `renew` switches machines that run an older segue off and on again, and their guests with them.
+        `renew` switches machines that run another segue or QEMU than they should off and on again, and their guests
+        with them. `variants` adds to those that the lab has.
         """
         _require_root()
         nodes.hosts(hosts), nodes.clients(clients)
-        lower = self._layers()
         self._images(images)
         with state.locked(self.places, create=True):
             top = self.places.top
             cachefill.require_space(top, FREE_BYTES, what=f"cannot make the lab {self.places.name}")
             old = state.load(self.places) or state.Wanted()
-            wanted = replace(old, hosts=max(hosts, old.hosts), clients=max(clients, old.clients), off=())
+            wanted = replace(
+                old,
+                hosts=max(hosts, old.hosts),
+                clients=max(clients, old.clients),
+                off=(),
+                agents=merged(old.agents, variants.agents),
+                qemus=merged(old.qemus, variants.qemus),
+            )
+            for name in {*wanted.agents, *wanted.qemus}:
+                wanted.node(name)
+            lower = lower_of(places.cache(), wanted.variants, self._say, self._packages)
             state.save(self.places, wanted)
             self.places.shared.mkdir(exist_ok=True)
             furnish.write_machine_context(self.places, wanted.everybody)
@@ -173,9 +189,9 @@ class Lab:
     def start(self, host: str) -> None:
         """Switch a machine on; on already is not an error."""
         _require_root()
-        lower = self._layers()
         with state.locked(self.places):
             wanted = state.need(self.places)
+            lower = lower_of(places.cache(), wanted.variants, self._say, self._packages)
             node = _not_fabric(wanted.node(host))
             wanted = replace(wanted, off=tuple(name for name in wanted.off if name != node.name))
             state.save(self.places, wanted)
@@ -197,13 +213,6 @@ class Lab:
                 if seen := machine.running(self.places, node):
                     bringup.wire(wires.set_rate, fabric.pid, node, seen.pid, bits_per_s)
 
-    def _layers(self) -> list[Path]:
-        """Topmost first, as overlayfs wants them."""
-        cache = places.cache()
-        base = rootfs.ensure(cache, self._say, self._packages)
-        dependencies = layers.ensure_dependencies(cache, base, self._say)
-        return [layers.ensure_segue(cache, base, self._say), dependencies, base]
-
     def _images(self, names: Sequence[str]) -> None:
         (places.cache() / "images").mkdir(parents=True, exist_ok=True)
         if names:
@@ -211,11 +220,11 @@ class Lab:
 
             images.ensure_images(places.cache(), names, self._say)
 
-    def _stop_older(self, wanted: state.Wanted, lower: Sequence[Path]) -> None:
+    def _stop_older(self, wanted: state.Wanted, lower: Lower) -> None:
         for node in wanted.everybody:
             seen = machine.running(self.places, node)
-            if seen and seen.layers != [str(path) for path in lower]:
-                self._say(f"switching {node.name} off: it runs an older segue")
+            if seen and seen.layers != [str(path) for path in lower(node)]:
+                self._say(f"switching {node.name} off: it runs another segue or QEMU than it should")
                 self._stop(node)
 
     def _stop(self, node: Node) -> None:

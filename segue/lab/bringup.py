@@ -12,13 +12,12 @@ from segue.errors import Kind, Refused
 from segue.lab import cuts, furnish, machine, nodes, state, wires
 from segue.lab.nodes import Node
 from segue.lab.places import Places
+from segue.lab.variants import Lower
 
 P = ParamSpec("P")
 
 
-def start_missing(
-    places: Places, wanted: state.Wanted, lower: Sequence[Path], say: Callable[[str], None]
-) -> None:
+def start_missing(places: Places, wanted: state.Wanted, lower: Lower, say: Callable[[str], None]) -> None:
     """Start what is wanted and does not run; all of them boot at the same time."""
     everybody = wanted.everybody
     boots: list[machine.Boot] = []
@@ -26,7 +25,7 @@ def start_missing(
         for node in (nodes.FABRIC, *everybody):
             if machine.running(places, node) is None and node.name not in wanted.off:
                 say(f"starting {node.name}")
-                boots.append(machine.Boot(places, node, everybody, lower))
+                boots.append(machine.Boot(places, node, everybody, lower(node)))
         _join(places, wanted, {boot.node: boot.wait_ready() for boot in boots})
         for boot in boots:
             boot.go()

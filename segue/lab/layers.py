@@ -61,9 +61,9 @@ def ensure_dependencies(cache: Path, base: Path, on_progress: cachefill.Progress
     )
 
 
-def ensure_segue(cache: Path, base: Path, on_progress: cachefill.Progress) -> Path:
-    """The layer with segue's own code: a copy, so that an edit never changes a running machine."""
-    files = _own_files()
+def ensure_segue(cache: Path, base: Path, on_progress: cachefill.Progress, tree: str = "") -> Path:
+    """The layer with segue's own code, or that of `tree`: a copy, so that an edit never changes a running machine."""
+    files = _files(_package_of(tree))
 
     def build(half: Path) -> None:
         for name, raw in files.items():
@@ -85,9 +85,9 @@ def ensure_segue(cache: Path, base: Path, on_progress: cachefill.Progress) -> Pa
     return final
 
 
-def current_segue(cache: Path) -> Path:
+def current_segue(cache: Path, base: Path, tree: str = "") -> Path:
     """Where the layer of the code as it is now lies, or would lie."""
-    return _segue_folder(cache, rootfs.folder(cache), _own_files())
+    return _segue_folder(cache, base, _files(_package_of(tree)))
 
 
 def _segue_folder(cache: Path, base: Path, files: Mapping[str, bytes]) -> Path:
@@ -98,9 +98,12 @@ def _segue_folder(cache: Path, base: Path, files: Mapping[str, bytes]) -> Path:
     return cache / f"segue-{key.hexdigest()[:12]}"
 
 
-def _own_files() -> dict[str, bytes]:
+def _package_of(tree: str) -> Path:
+    return Path(tree) / "segue" if tree else package()
+
+
+def _files(source: Path) -> dict[str, bytes]:
     """Read once, so that the name of the layer fits what is in it while somebody saves a file."""
-    source = package()
     found = {"usr/bin/segue": LAUNCHER, f"{SERVICE}/run": SERVICE_RUN, f"{SERVICE}/log/run": SERVICE_LOG}
     files = {name: text.encode() for name, text in found.items()}
     for path in sorted(source.rglob("*")):

@@ -49,28 +49,44 @@ rm -rf /var/lib/apt/lists/* /var/cache/apt/* /etc/service /etc/runit/runsvdir/de
 mkdir -p /etc/service /etc/segue /usr/lib/segue /srv/segue/shared /srv/segue/images /run/segue
 rm -f /etc/hostname /etc/machine-id
 """
+QEMUS: Final = {
+    "": (),
+    # QEMU and the firmware it brings, from the same mirror that the rest comes from; all else stays as it is.
+    "newest": (
+        """--setup-hook=sed -n 's/ trixie / trixie-backports /p' "$1/etc/apt/sources.list" """
+        """> "$1/etc/apt/sources.list.d/newest.list\"""",
+        """--setup-hook=printf 'Package: src:qemu src:seabios src:ipxe src:edk2\nPin: release n=trixie-backports\n"""
+        """Pin-Priority: 600\n' > "$1/etc/apt/preferences.d/newest\"""",
+    ),
+}
+"""Which QEMU a host has -> what mmdebstrap is told for it. The empty name is Debian 13's own."""
 FREE_BYTES: Final = 1500 * cachefill.MIB
 LIMIT_S: Final = 1200.0
 
 
-def ensure(cache: Path, on_progress: cachefill.Progress, extra: Sequence[str] = ()) -> Path:
-    """The base layer's folder; with `extra` packages it is one of its own, beside the usual one."""
+def ensure(cache: Path, on_progress: cachefill.Progress, extra: Sequence[str] = (), qemu: str = "") -> Path:
+    """The base layer's folder; with `extra` packages, or with a QEMU of QEMUS, it is one of its own."""
+
+    def build(half: Path) -> None:
+        _build(half, (*PACKAGES, *extra), QEMUS[qemu])
+
     return cachefill.ensure(
-        folder(cache, extra),
-        lambda half: _build(half, (*PACKAGES, *extra)),
+        folder(cache, extra, qemu),
+        build,
         free_bytes=FREE_BYTES,
         on_progress=on_progress,
-        label="the base image (Debian packages, about 20 s)",
+        label=f"the base image{f' with the {qemu} QEMU' if qemu else ''} (Debian packages, about 20 s)",
     )
 
 
-def folder(cache: Path, extra: Sequence[str] = ()) -> Path:
+def folder(cache: Path, extra: Sequence[str] = (), qemu: str = "") -> Path:
     """A changed recipe is another folder, so that an old image is never taken for a new one."""
-    recipe = json.dumps([SUITE, (*PACKAGES, *extra), OPTIONS, FINISH])
-    return cache / f"base-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    recipe: list[object] = [SUITE, (*PACKAGES, *extra), OPTIONS, FINISH]
+    recipe += [QEMUS[qemu]] if qemu else []
+    return cache / f"base-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]}"
 
 
-def _build(half: Path, packages: Sequence[str]) -> None:
+def _build(half: Path, packages: Sequence[str], more: Sequence[str]) -> None:
     if shutil.which("mmdebstrap") is None:
         raise Refused(
             what="cannot build the base image of the lab",
@@ -87,6 +103,7 @@ def _build(half: Path, packages: Sequence[str]) -> None:
             "--quiet",
             f"--include={','.join(packages)}",
             *OPTIONS,
+            *more,
             SUITE,
             str(tree),
         ],

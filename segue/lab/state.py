@@ -14,6 +14,7 @@ from segue.errors import Kind, Refused
 from segue.lab import nodes
 from segue.lab.nodes import Node
 from segue.lab.places import Places
+from segue.lab.variants import Variants
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,17 @@ class Wanted:
     rates_bits_per_s: dict[str, int] = field(default_factory=dict)
     # Switched off by `kill`; `up` starts them again, as someone who presses every power button.
     off: tuple[str, ...] = ()
+    # Hosts that differ from the others: see variants.py.
+    agents: dict[str, str] = field(default_factory=dict)
+    qemus: dict[str, str] = field(default_factory=dict)
 
     @property
     def everybody(self) -> list[Node]:
         return [*nodes.hosts(self.hosts), *nodes.clients(self.clients)]
+
+    @property
+    def variants(self) -> Variants:
+        return Variants(self.agents, self.qemus)
 
     def node(self, name: str) -> Node:
         """The lab's machine of that name."""

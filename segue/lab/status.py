@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
-from segue.lab import bringup, cuts, layers, machine, nodes, processes, state
+from segue.lab import bringup, cuts, machine, nodes, processes, state, variants
 from segue.lab.nodes import Node, Role
 from segue.lab.places import Places, cache
 
@@ -47,13 +47,12 @@ class LabStatus:
 
 def look(places: Places) -> LabStatus:
     wanted = state.need(places)
-    code = str(layers.current_segue(cache()))
     lost = swallowed(places) if wanted.cuts else {}
     return LabStatus(
         name=places.name,
         folder=str(places.top),
         context=str(places.context),
-        machines=[_machine(places, wanted, node, code) for node in (*wanted.everybody, nodes.FABRIC)],
+        machines=[_machine(places, wanted, node) for node in (*wanted.everybody, nodes.FABRIC)],
         cuts=[CutStatus(cut, lost.get(cut, 0)) for cut in wanted.cuts],
     )
 
@@ -77,8 +76,9 @@ def agent_answers(places: Places, node: Node) -> bool:
     return True
 
 
-def _machine(places: Places, wanted: state.Wanted, node: Node, code: str) -> MachineStatus:
+def _machine(places: Places, wanted: state.Wanted, node: Node) -> MachineStatus:
     seen = machine.running(places, node)
+    code = str(variants.current(cache(), wanted.variants, node)) if seen and node.address else ""
     return MachineStatus(
         name=node.name,
         role=str(node.role),

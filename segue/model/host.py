@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -29,3 +29,5 @@ class HostFacts:
     """(oldest, newest) that the agent speaks; None from an agent that does not negotiate."""
     channels: str = "off"
     """Memory and disks on their way: `required` (TLS) or `off`; an agent that does not say so has no TLS."""
+    queue_entries: dict[str, int] = field(default_factory=dict)
+    """Virtio device -> the largest queue of it that this host's QEMU takes in; empty where it is not known."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from segue.errors import Kind, Refused
@@ -75,14 +75,27 @@ def between(
 def _between(source: HostFacts, target: HostFacts, storage: dict[str, tuple[str, str]]) -> Iterator[str]:
     if source.name == target.name:
         yield "it is there already"
-    if version(target.qemu_version)[:2] < version(source.qemu_version)[:2]:
-        yield f"its QEMU {target.qemu_version} is older than {source.qemu_version}, from where the guest comes"
-    if target.channels != source.channels:
+    if target.channels != source.channels and target.wire_versions:  # An agent without has no such key.
         ours, theirs = source.channels, target.channels
         yield f"[tls] channels is '{theirs}' in its agent.toml, '{ours}' on {source.name}"
     for path, (here, there) in sorted(storage.items()):
         if there and here != there:
             yield f"its {path} is another file than ours: the disk does not lie on storage both hosts see"
+
+
+def queue_obstacles(entries: Mapping[str, int], target: HostFacts) -> tuple[str, ...]:
+    """Queues of the guest's virtio devices that the target's QEMU does not load. entries: device -> entries now."""
+    larger = [
+        f"{device} {count} (at most {target.queue_entries[device]})"
+        for device, count in sorted(entries.items())
+        if count > target.queue_entries.get(device, count)
+    ]
+    if not larger:
+        return ()
+    return (
+        f"its QEMU {target.qemu_version} does not take in queues as large as the QEMU made them on which the guest "
+        f"began: {', '.join(larger)}; a guest that begins on {target.name} moves both ways",
+    )
 
 
 def version(text: str) -> tuple[int, ...]:

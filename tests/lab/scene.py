@@ -20,6 +20,7 @@ from segue.cli.fleet import Host
 from segue.errors import Kind, SegueError
 from segue.lab import places, state
 from segue.lab.api import Lab
+from segue.lab.variants import ALL_ALIKE, Variants
 from tests.lab import calm
 from tests.lab.census import Census
 from tests.lab.client import Client
@@ -42,8 +43,9 @@ class Scene:
     client: Client
     uuid: str
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, variants: Variants = ALL_ALIKE) -> None:
         self.lab = Lab(name)
+        self._variants = variants
         self.is_up = False
         self._logged: dict[str, int] = {}
         self._halts: list[Halt] = []
@@ -52,7 +54,7 @@ class Scene:
 
     def up(self) -> None:
         """Makes the hosts and the guest, and waits until the guest answers."""
-        self.lab.up(hosts=len(HOSTS), clients=1)
+        self.lab.up(hosts=len(HOSTS), clients=1, variants=self._variants)
         for host in HOSTS:
             self.wait_for_agent(host)
         self.uuid = self.make_guest(GUEST, f"{ADDRESS}/16")

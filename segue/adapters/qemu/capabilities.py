@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from segue.adapters.qemu import queues
 from segue.adapters.qemu.machine import BINARY, START_S
 from segue.adapters.qemu.monitor import Monitor, QemuGone
 from segue.errors import Refused
@@ -21,6 +22,8 @@ class Capabilities:
     accelerator: str
     machines: tuple[str, ...]
     cpu_models: dict[str, tuple[str, ...]]
+    queue_entries: dict[str, int] = field(default_factory=dict)
+    """Virtio device -> entries of the queue that this QEMU gives it: see queues.py."""
 
 
 def accelerator() -> str:
@@ -36,6 +39,8 @@ async def ask(folder: Path) -> Capabilities:
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         path = Path(temporary) / "qmp.sock"
         argv = ["-S", "-nodefaults", "-nographic", "-machine", "q35", "-accel", chosen, "-m", "16M"]
+        argv += ["-device", "virtio-serial-pci", "-device", "virtio-rng-pci", "-device", "virtio-net-pci"]
+        argv += ["-blockdev", "null-co,node-name=none,read-zeroes=on", "-device", "virtio-blk-pci,drive=none"]
         argv += ["-qmp", f"unix:{path},server=on,wait=on"]
         try:
             process = await asyncio.create_subprocess_exec(
@@ -62,12 +67,14 @@ async def _interview(path: Path, chosen: str) -> Capabilities:
     version = (await monitor.execute("query-version"))["qemu"]
     machines = await monitor.execute("query-machines")
     models = await monitor.execute("query-cpu-definitions")
+    queue_entries = await queues.entries(monitor)
     await monitor.close()
     return Capabilities(
         version=f"{version['major']}.{version['minor']}.{version['micro']}",
         accelerator=chosen,
         machines=tuple(sorted(machine["name"] for machine in machines)),
         cpu_models={m["name"]: tuple(m.get("unavailable-features", ())) for m in models},
+        queue_entries=queue_entries,
     )
 
 
