@@ -213,13 +213,14 @@ class Guests:
         """What this host can do, now."""
         services = self._services
         total, _available = system.memory_bytes()
+        spoken = offer.offered(encrypted=services.protection.required)
         promised = sum(shown.spec.memory_bytes for shown in self.shown() if shown.state != "stopped")
         return HostFacts(
             name=services.config.name,
             instance=services.journal.instance,
             segue_version=__version__,
-            wire_version=offer.OLDEST,
-            wire_versions=(offer.OLDEST, offer.NEWEST),
+            wire_version=spoken[0],
+            wire_versions=spoken,
             qemu_version=services.capabilities.version,
             accelerator=services.capabilities.accelerator,
             machines=services.capabilities.machines,

@@ -89,7 +89,7 @@ class Migrations:
         unseen = tuple(path for path in paths if not there.get(path))
         ours = self._guests.facts()
         reasons = compatibility.between(guest, ours, theirs, storage)
-        reasons += offer.obstacles(ours, theirs, needs(guest))
+        reasons += offer.obstacles(ours, theirs, needs(guest, encrypted=self._services.protection.required))
         if keeper.machine is not None:
             reasons += compatibility.queue_obstacles(await queues.entries(keeper.machine.monitor), theirs)
         reasons += compatibility.obstacles(guest, theirs, compatibility.Already(theirs.guests, unseen))
@@ -250,8 +250,10 @@ class Migrations:
         return forecast.forecast(resident, dirty, speed, limits.blackout_s, 2 * clock[1])
 
 
-def needs(guest: Guest) -> Iterator[Feature]:
+def needs(guest: Guest, *, encrypted: bool) -> Iterator[Feature]:
     """What the target's agent has to understand to take this guest in."""
+    if encrypted:
+        yield Feature.MEMORY_TLS
     if len(guest.nics) > 1:
         yield Feature.SEVERAL_NICS
 

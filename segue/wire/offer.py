@@ -45,11 +45,17 @@ LEAST: Final[Mapping[Feature, int]] = {
 }
 """The first version that can say it."""
 INSTEAD: Final[Mapping[Feature, str]] = {
+    Feature.MEMORY_TLS: 'set channels = "off" under [tls] in the agent.toml of the newer one',
     Feature.STORAGE_POSTCOPY: "move the guest without it",
     Feature.POSTCOPY: "move the guest without it",
     Feature.VERIFY: "move the guest without --verify",
 }
 """What else an operator can do than to update; nothing for what the guest itself needs."""
+
+
+def offered(*, encrypted: bool) -> tuple[int, int]:
+    """(oldest, newest) that our agent speaks. Where channels must be encrypted, no version that cannot do that."""
+    return (LEAST[Feature.MEMORY_TLS] if encrypted else OLDEST), NEWEST
 
 
 def spoken(facts: HostFacts) -> tuple[int, int]:
@@ -86,16 +92,15 @@ def obstacles(ours: HostFacts, theirs: HostFacts, needs: Iterable[Feature] = ())
 
 
 def _obstacles(ours: HostFacts, theirs: HostFacts, needs: Iterable[Feature]) -> Iterator[str]:
-    version = common(ours, theirs)
-    if not version:
+    version = min(spoken(ours)[1], spoken(theirs)[1])
+    behind = theirs if spoken(theirs)[1] == version else ours
+    whose = "its agent" if behind is theirs else f"the agent of {ours.name}"
+    missing = [feature for feature in sorted(needs) if not knows(feature, version)]
+    for feature in missing:
+        yield f"{whose} {_cannot(feature, version)}: update it{_or_else(feature)}"
+    if not missing and not common(ours, theirs):
         our_range, their_range = _range(*spoken(ours)), _range(*spoken(theirs))
         yield f"its agent speaks wire version {their_range}, that of {ours.name} {our_range}: update the older one"
-        return
-    for feature in sorted(needs):
-        if not knows(feature, version):
-            behind = theirs if spoken(theirs)[1] == version else ours
-            whose = "its agent" if behind is theirs else f"the agent of {ours.name}"
-            yield f"{whose} {_cannot(feature, version)}: update it{_or_else(feature)}"
 
 
 def _cannot(feature: Feature, version: int) -> str:

@@ -74,6 +74,15 @@ def test_what_the_version_before_cannot_do_is_said_with_the_host_that_is_behind(
     offer.demand(feature, offer.NEWEST)
 
 
+def test_where_channels_must_be_encrypted_nothing_older_is_offered() -> None:
+    strict = replace(HOST, wire_version=2, wire_versions=offer.offered(encrypted=True))
+    assert offer.common(strict, BEFORE) == 0
+    (reason,) = offer.obstacles(strict, BEFORE, [Feature.MEMORY_TLS])
+    assert "wire version 1, which cannot encrypt memory" in reason
+    assert 'channels = "off"' in reason
+    assert offer.common(replace(HOST, wire_versions=offer.offered(encrypted=False)), BEFORE) == 1
+
+
 def test_every_feature_has_a_version_that_we_speak() -> None:
     assert set(offer.LEAST) == set(Feature)
     assert all(offer.OLDEST < version <= offer.NEWEST for version in offer.LEAST.values())
