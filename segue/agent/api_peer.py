@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from segue.adapters import system
+from segue.adapters.net import speed
 from segue.agent import access, target, verification
 from segue.agent.app import agent_of
 from segue.errors import Kind, Refused
@@ -88,12 +90,17 @@ async def clock(request: Request) -> Response:
 
 
 @router.post("/speed")
-async def speed(request: Request) -> Response:
-    """Swallows a body, so that the caller learns how fast the path is."""
+async def measure_speed(request: Request) -> Response:
+    """Listens for one stream of zeros, so that the caller learns how fast the path is."""
     access.only(request, "host")
-    async for _ in request.stream():
-        continue
-    return _json(None)
+    agent = agent_of(request)
+    opening, serving = await speed.open_sink(agent.services.config.address)
+    _sinks.add(serving)
+    serving.add_done_callback(_sinks.discard)
+    return _json(opening)
+
+
+_sinks: set[asyncio.Task[None]] = set()
 
 
 async def _body(request: Request, shape: type[T]) -> T:

@@ -142,7 +142,8 @@ async def forecast(request: Request, name: str, wish: MigrateGuest) -> Forecast:
 async def migrate(request: Request, name: str, wish: MigrateGuest) -> Migration:
     """Starts a migration; follow it by its id."""
     agent = agent_of(request)
-    return await agent.migrations.begin(agent.guests.by_name(name), wish.to, wish.limits)
+    keeper = agent.guests.by_name(name)
+    return await agent.migrations.begin(keeper, wish.to, wish.limits, force=wish.force)
 
 
 @router.get("/migrations")

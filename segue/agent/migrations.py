@@ -13,7 +13,7 @@ from segue.adapters import system
 from segue.adapters.peer import PeerClient, expired_on
 from segue.adapters.qemu import queues
 from segue.adapters.store.journal import Marks
-from segue.agent import verification
+from segue.agent import foresight
 from segue.agent.config import Config
 from segue.agent.guests import Guests
 from segue.agent.keeper import Keeper
@@ -34,7 +34,7 @@ from segue.model.ladder import Shape
 from segue.model.lifecycle import Event, Stage
 from segue.model.migration import Forecast, Limits, Migration
 from segue.model.observation import Observation
-from segue.policy import compatibility, forecast, shape, wishes
+from segue.policy import compatibility, shape, wishes
 from segue.wire import offer
 from segue.wire.offer import Feature
 
@@ -74,7 +74,7 @@ class Migrations:
         """All checks and the forecast; nothing is changed. Raises Refused with every reason."""
         compatibility.refuse(keeper.guest_here(), to, wishes.wrong(limits))
         await self._checked(keeper, to)
-        return await self._measure(keeper, self._services.peer(to), limits)
+        return await foresight.measure(self._services, keeper, self._services.peer(to), limits)
 
     async def _checked(self, keeper: Keeper, to: str) -> int:
         """The version that both agents speak. Raises Refused with every reason why the guest cannot be moved."""
@@ -99,8 +99,8 @@ class Migrations:
         )
         return offer.common(ours, theirs)
 
-    async def begin(self, keeper: Keeper, to: str, limits: Limits) -> Migration:
-        """Checks, forecasts and starts; returns at once with the record."""
+    async def begin(self, keeper: Keeper, to: str, limits: Limits, *, force: bool = False) -> Migration:
+        """Checks, forecasts and starts; returns at once with the record. `force`: against the forecast."""
         guest = self._movable(keeper, to)
         compatibility.refuse(guest, to, wishes.wrong(limits))
         if guest.uuid in self._starting:
@@ -108,7 +108,9 @@ class Migrations:
         self._starting.add(guest.uuid)
         try:
             version = await self._checked(keeper, to)
-            foreseen = await self._measure(keeper, self._services.peer(to), limits)
+            foreseen = await foresight.measure(self._services, keeper, self._services.peer(to), limits)
+            if not force:
+                foresight.demand(guest.name, to, foreseen, limits)
             migration = Migration(
                 id=str(uuid.uuid4()),
                 guest=guest.name,
@@ -237,17 +239,6 @@ class Migrations:
                 todo=f"If it was installed anew: `segue host forget {theirs.name}` on {self._services.config.name}.",
                 kind=Kind.CONFLICT,
             )
-
-    async def _measure(self, keeper: Keeper, peer: PeerClient, limits: Limits) -> Forecast:
-        assert keeper.machine is not None
-        resident = system.resident_memory_bytes(keeper.machine.pid)
-        await verification.demand_time(keeper.machine, limits, resident)
-        dirty, speed, clock = await asyncio.gather(
-            keeper.machine.dirty_bytes_per_s(), peer.speed_bytes_per_s(), peer.clock()
-        )
-        if limits.bandwidth_bytes_per_s:
-            speed = min(speed, float(limits.bandwidth_bytes_per_s))
-        return forecast.forecast(resident, dirty, speed, limits.blackout_s, 2 * clock[1])
 
 
 def needs(guest: Guest, *, encrypted: bool) -> Iterator[Feature]:

@@ -26,6 +26,9 @@ Ladder = Annotated[
 Over = Annotated[
     OverBudget, typer.Option(help="When time is up and the pause would be too long: abort, or accept it.")
 ]
+Force = Annotated[
+    bool, typer.Option("--force", help="Begin although the forecast says that the budget cannot be kept.")
+]
 MaxStall = Annotated[str, typer.Option(help="Abort when nothing arrives for this long.")]
 MaxRounds = Annotated[int, typer.Option(min=2, help="Count the time as up after so many rounds.")]
 Comparing = Annotated[
@@ -34,7 +37,6 @@ Comparing = Annotated[
 
 
 def limits(
-    *,
     blackout: str,
     deadline: str,
     bandwidth: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from segue.cli import budget, fleet, follow, output, values
 from segue.cli.fleet import Host
 from segue.cli.output import Format, Output
+from segue.errors import Refused
 from segue.model.integrity import Verify
 from segue.model.ladder import OverBudget
 
@@ -38,6 +40,7 @@ def migrate(
     verify: budget.Comparing = Verify.SAMPLE,
     probe: Probes = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check and forecast.")] = False,
+    force: budget.Force = False,
     detach: Annotated[bool, typer.Option("--detach", help="Return once it has begun.")] = False,
     form: Output = Format.TABLE,
 ) -> None:
@@ -58,18 +61,10 @@ def migrate(
     """
     host, guest = fleet.load().find(name)
     fleet.load().host(to)
-    limits = budget.limits(
-        blackout=max_blackout,
-        deadline=deadline,
-        bandwidth=max_bandwidth,
-        slowdown=max_slowdown,
-        ladder=ladder,
-        over=over_budget,
-        stall=max_stall,
-        rounds=max_rounds,
-        verify=verify,
-    )
-    _carry_out(host, guest, {"to": to, "limits": limits}, probe or [], form, dry_run=dry_run, detach=detach)
+    sizes = (max_blackout, deadline, max_bandwidth, max_slowdown)
+    limits = budget.limits(*sizes, ladder, over_budget, max_stall, max_rounds, verify)
+    wish = {"to": to, "limits": limits, "force": force}
+    _carry_out(host, guest, wish, probe or [], form, dry_run=dry_run, detach=detach)
 
 
 def _carry_out(
@@ -86,7 +81,7 @@ def _carry_out(
     if dry_run:
         _show_forecast(host.call("POST", f"{path}/forecast", wish), form)
     elif detach:
-        _show_begun(host.call("POST", f"{path}/migrations", wish), form)
+        _show_begun(_begin(host, guest["name"], wish), form)
     else:
         _follow(host, guest, wish, probe, form)
 
@@ -95,7 +90,7 @@ def _follow(host: Host, guest: dict[str, Any], wish: dict[str, Any], probe: list
     from segue.cli import probing
 
     with probing.running(guest, probe) as probes:
-        begun = host.call("POST", f"/guests/{guest['name']}/migrations", wish)
+        begun = _begin(host, guest["name"], wish)
         try:
             record = follow.watch(host, begun["id"])
         except KeyboardInterrupt:
@@ -110,6 +105,19 @@ def _follow(host: Host, guest: dict[str, Any], wish: dict[str, Any], probe: list
     if form is not Format.TABLE:
         output.show(record, form)
     raise typer.Exit(code)
+
+
+def _begin(host: Host, name: str, wish: dict[str, Any]) -> dict[str, Any]:
+    """The record. Where the forecast says no, a person at a terminal is asked."""
+    path = f"/guests/{name}/migrations"
+    try:
+        return dict(host.call("POST", path, wish))
+    except Refused as error:
+        if "--force" not in error.todo or not sys.stdin.isatty():
+            raise
+        output.say(f"{error.what}: {error.why}.")
+    typer.confirm("Try it all the same? It is taken back if the budget cannot be kept.", abort=True, err=True)
+    return dict(host.call("POST", path, {**wish, "force": True}))
 
 
 def _say_detached(number: str) -> None:
@@ -131,6 +139,7 @@ def _show_forecast(forecast: dict[str, Any], form: Format) -> None:
         ("total time", span("total", 1, "s")),
         ("blackout", span("blackout", 1e3, "ms")),
         ("inside the budget", "yes" if forecast["converges"] else "no"),
+        ("basis", forecast["basis"]),
         ("memory held", values.show_bytes(forecast["memory_bytes"])),
         ("guest writes", f"{values.show_bytes(forecast['dirty_bytes_per_s'])}/s"),
         ("path", f"{values.show_bytes(forecast['link_bytes_per_s'])}/s"),

@@ -67,7 +67,7 @@ async def copy_memory(run: Run) -> None:
         if verdict.move is Move.GIVE_UP:
             raise _hopeless(migration, sample, verdict.reason)
         if verdict.move is Move.PAUSE:
-            _note_brownout(run, bill)
+            _note_copy(run, bill, sample.elapsed_s)
             return
         if verdict.move is Move.THROTTLE:
             await run.here.throttle(verdict.slowdown)
@@ -89,10 +89,10 @@ class Brownout:
         self.since_s, self.slowdown, self.most = now_s, slowdown, max(self.most, slowdown)
 
 
-def _note_brownout(run: Run, bill: Brownout) -> None:
+def _note_copy(run: Run, bill: Brownout, copy_s: float) -> None:
     bill.add(bill.slowdown, run.clock.steady_s())
     outcome = run.record.now.outcome
-    run.record.remember(replace(outcome, slowdown_max=bill.most, brownout_s=bill.lost_s))
+    run.record.remember(replace(outcome, copy_s=copy_s, slowdown_max=bill.most, brownout_s=bill.lost_s))
 
 
 def _shown(sample: Progress, verdict: Verdict) -> Progress:

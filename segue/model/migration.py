@@ -67,6 +67,10 @@ class Forecast:
     basis: str
     path_bytes_per_s: float = 0.0
     """The path without the operator's cap, as the probe saw it."""
+    copy_s: float = 0.0
+    """The rounds alone, before what earlier migrations taught is applied."""
+    rest_s: float = 0.0
+    """The part of the blackout in which memory is sent."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,8 @@ class Outcome:
     stopped_at_s: float = 0.0
     resumed_at_s: float = 0.0
     preparation_s: float = 0.0
+    copy_s: float = 0.0
+    """The rounds alone: from the beginning of the copy to the decision to stop the guest."""
     post_blackout_s: float = 0.0
     total_s: float = 0.0
     rounds: int = 0

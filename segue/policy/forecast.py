@@ -4,53 +4,81 @@ from __future__ import annotations
 
 from typing import Final
 
-from segue.model.migration import Forecast
-from segue.policy.convergence import EAGER_S, FIXED_BLACKOUT_S
+from segue.model.foresight import Figures, Lessons
+from segue.model.ladder import OverBudget, Rung
+from segue.model.migration import Forecast, Limits
+from segue.policy import convergence
 
-FIXED_TOTAL_S: Final = 1.6
-"""Empty guest started, tunnel made, late frames awaited, source retired (our lab: 1.3 to 2.0 s)."""
-ROUNDS_MAX: Final = 30
-HANDOFF_S: Final = 0.004
-"""Two journal writes and one message between the agents (our lab: 2 to 8 ms)."""
-SPREAD: Final = 0.35
-"""Measured figures of a busy host vary by about a third from one second to the next."""
+ROUNDS_MAX: Final = 60
+LOOK_S: Final = 0.1
+"""A round is never shorter: QEMU looks at its limits every 100 ms (BUFFER_DELAY)."""
+HOPELESS: Final = 0.95
+"""A guest that writes at this share of the path's speed is not caught up with."""
 
 
-def forecast(
-    resident_bytes: int,
-    dirty_bytes_per_s: float,
-    link_bytes_per_s: float,
-    budget_s: float,
-    round_trip_s: float,
-) -> Forecast:
+def forecast(figures: Figures, lessons: Lessons, limits: Limits) -> Forecast:
     """Geometric rounds of pre-copy: each sends what was written during the one before.
 
-    resident_bytes: guest memory that is really held; dirty_bytes_per_s: QMP calc-dirty-rate;
-    link_bytes_per_s: a short probe over the path; round_trip_s: between the agents.
-    Formula: Clark et al., Live Migration of Virtual Machines, NSDI 2005, section 3.
+    Formula: Clark et al., Live Migration of Virtual Machines, NSDI 2005, section 3; here with the working set, which
+    bounds a round, with the throttle that the ladder allows, and with what earlier migrations taught.
     """
-    rest, spent_s, rounds = float(resident_bytes), 0.0, 0
-    while rounds < ROUNDS_MAX:
-        round_s = rest / link_bytes_per_s
-        spent_s += round_s
-        rounds += 1
-        left = min(dirty_bytes_per_s * round_s, float(resident_bytes))
-        if left / link_bytes_per_s <= EAGER_S or left >= rest * 0.98:
-            rest = left
-            break
-        rest = left
-    blackout_s = FIXED_BLACKOUT_S + HANDOFF_S + round_trip_s + rest / link_bytes_per_s
-    total_s = FIXED_TOTAL_S + spent_s + blackout_s
+    path = figures.path_bytes_per_s
+    cap = float(limits.bandwidth_bytes_per_s)
+    speed = min(path, cap) if cap else path
+    dirty, climb_s, climbed = _with_throttle(figures.dirty_bytes_per_s, speed, limits)
+    copy_s, rest, rounds = _rounds(figures, dirty, speed, path)
+    rest_s = rest / path
+    blackout_s = lessons.fixed_blackout_s + figures.round_trip_s + rest_s
+    total_s = lessons.fixed_total_s + lessons.copy_scale * copy_s + climb_s + blackout_s
     return Forecast(
         total_s=total_s,
-        total_low_s=total_s * (1 - SPREAD),
-        total_high_s=total_s * (1 + SPREAD),
+        total_low_s=total_s / (1 + lessons.total_spread),
+        total_high_s=total_s * (1 + lessons.total_spread),
         blackout_s=blackout_s,
-        blackout_low_s=blackout_s * (1 - SPREAD),
-        blackout_high_s=blackout_s * (1 + 2 * SPREAD),
-        memory_bytes=resident_bytes,
-        dirty_bytes_per_s=dirty_bytes_per_s,
-        link_bytes_per_s=link_bytes_per_s,
-        converges=blackout_s <= budget_s,
-        basis=f"{rounds} rounds foreseen",
+        blackout_low_s=blackout_s / (1 + lessons.blackout_spread),
+        blackout_high_s=blackout_s * (1 + lessons.blackout_spread),
+        memory_bytes=figures.resident_bytes,
+        dirty_bytes_per_s=figures.dirty_bytes_per_s,
+        link_bytes_per_s=speed,
+        converges=blackout_s <= limits.blackout_s and total_s <= limits.deadline_s,
+        basis=f"{rounds} rounds foreseen{climbed}; learnt from {lessons.runs} migrations",
+        path_bytes_per_s=path,
+        copy_s=copy_s,
+        rest_s=rest_s,
     )
+
+
+def hopeless(foreseen: Forecast, limits: Limits) -> str:
+    """Why not even the best of the range keeps the operator's budget; empty where it may be kept."""
+    if limits.over_budget is OverBudget.ACCEPT:
+        return ""
+    if foreseen.blackout_low_s > limits.blackout_s:
+        return (
+            f"it would stand still for {foreseen.blackout_low_s * 1e3:.0f} ms or more, and the budget is "
+            f"{limits.blackout_s * 1e3:.0f} ms: it writes {foreseen.dirty_bytes_per_s / 1e6:.0f} MB/s and the path "
+            f"takes {foreseen.link_bytes_per_s / 1e6:.0f} MB/s"
+        )
+    if foreseen.total_low_s > limits.deadline_s:
+        return f"it would take {foreseen.total_low_s:.0f} s or more, and the deadline is {limits.deadline_s:.0f} s"
+    return ""
+
+
+def _with_throttle(dirty: float, speed: float, limits: Limits) -> tuple[float, float, str]:
+    """(dirty rate, seconds until it comes to that, words) where the guest will have to be slowed down."""
+    if dirty < HOPELESS * speed or Rung.THROTTLE not in limits.ladder:
+        return dirty, 0.0, ""
+    slowdown = min(limits.slowdown_max, 1 - convergence.TARGET * speed / dirty)
+    wait_s = convergence.patience_s(limits) + 2 * convergence.HOLD_S
+    return dirty * (1 - slowdown), wait_s, f" with a throttle of {slowdown:.0%}"
+
+
+def _rounds(figures: Figures, dirty: float, speed: float, path: float) -> tuple[float, float, int]:
+    """(seconds of copying, bytes left for the blackout, rounds)."""
+    rest, spent_s, rounds = float(figures.resident_bytes), 0.0, 0
+    while rounds < ROUNDS_MAX:
+        round_s = rest / speed
+        spent_s, rounds = spent_s + max(round_s, LOOK_S), rounds + 1
+        before, rest = rest, min(dirty * max(round_s, LOOK_S / 10), figures.working_set_bytes)
+        if rest / path <= convergence.EAGER_S or (rounds > 1 and rest >= before * 0.98):
+            break
+    return spent_s, rest, rounds

@@ -30,6 +30,8 @@ class MigrateGuest:
     to: str
     limits: Limits = field(default_factory=Limits)
     dry_run: bool = False
+    force: bool = False
+    """Begin although the forecast says that the budget cannot be kept."""
 
 
 @dataclass(frozen=True)

@@ -1,37 +1,68 @@
-"""The forecast: more to copy, more writing or a slower path never makes it shorter."""
+"""The forecast: more to copy, more writing or a slower path never makes it shorter; and it knows the ladder."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segue.model.foresight import Figures, Lessons
+from segue.model.ladder import LADDERS
+from segue.model.migration import Forecast, Limits
 from segue.policy.forecast import forecast
 
 memory = st.integers(1 << 20, 1 << 42)
 rate = st.floats(0, 1e10)
 link = st.floats(1e6, 1e11)
+GENTLE = Limits(ladder=LADDERS["gentle"])
+LINK = 118e6
+
+
+def foresee(resident: int, dirty: float, speed: float, limits: Limits = GENTLE) -> Forecast:
+    writes = ((0.15, dirty), (0.45, dirty))
+    return forecast(Figures(resident, speed, writes, 0.001), Lessons(), limits)
 
 
 @given(memory, rate, link)
 def test_ranges_hold_their_figure(resident: int, dirty: float, speed: float) -> None:
-    seen = forecast(resident, dirty, speed, 0.3, 0.001)
+    seen = foresee(resident, dirty, speed)
     assert seen.total_low_s <= seen.total_s <= seen.total_high_s
     assert seen.blackout_low_s <= seen.blackout_s <= seen.blackout_high_s
     assert seen.blackout_s <= seen.total_s
 
 
-@given(memory, memory, rate, link)
-def test_more_memory_takes_longer(one: int, other: int, dirty: float, speed: float) -> None:
+@given(memory, memory, link)
+def test_more_memory_takes_longer(one: int, other: int, speed: float) -> None:
     small, large = sorted((one, other))
-    assert forecast(small, 0, speed, 0.3, 0).total_s <= forecast(large, 0, speed, 0.3, 0).total_s
+    assert foresee(small, 0, speed).total_s <= foresee(large, 0, speed).total_s
 
 
 @given(memory, link)
-def test_a_guest_that_writes_faster_than_the_path_does_not_converge(resident: int, speed: float) -> None:
-    seen = forecast(resident, speed * 1.5, speed, 0.3, 0.001)
-    assert seen.converges is (seen.blackout_s <= 0.3)
+def test_a_guest_that_writes_faster_than_the_path_keeps_all_for_the_blackout(
+    resident: int, speed: float
+) -> None:
+    seen = foresee(resident, speed * 1.5, speed)
+    assert seen.converges is (seen.blackout_s <= 0.3 and seen.total_s <= 3600)
     assert seen.blackout_s >= resident / speed * 0.9
 
 
 def test_an_idle_guest_pauses_for_the_fixed_costs_only() -> None:
-    assert forecast(1 << 30, 0, 1e9, 0.3, 0.001).blackout_s < 0.02
+    assert foresee(1 << 30, 0, 1e9).blackout_s < 0.02
+
+
+def test_a_small_working_set_bounds_the_blackout() -> None:
+    again = Figures(1 << 30, LINK, ((0.15, 178e6), (0.45, 30e6)), 0.001)
+    assert again.working_set_bytes < 16e6
+    assert forecast(again, Lessons(), GENTLE).converges
+
+
+def test_the_throttle_that_is_allowed_is_foreseen() -> None:
+    assert not foresee(1 << 28, 1.5 * LINK, LINK).converges
+    assert not foresee(1 << 28, 1.5 * LINK, LINK, Limits(slowdown_max=0.1)).converges
+    assert foresee(1 << 28, 1.5 * LINK, LINK, Limits(slowdown_max=0.8)).converges
+
+
+def test_a_cap_slows_the_copy_and_not_the_blackout() -> None:
+    free = foresee(1 << 28, 1e6, LINK)
+    capped = foresee(1 << 28, 1e6, LINK, Limits(bandwidth_bytes_per_s=10_000_000))
+    assert capped.total_s > 5 * free.copy_s
+    assert capped.rest_s <= 0.3

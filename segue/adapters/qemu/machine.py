@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segue.adapters.qemu.command import Places, arguments
-from segue.adapters.qemu.monitor import COMMAND_S, Event, Monitor, QemuGone
+from segue.adapters.qemu.monitor import Event, Monitor, QemuGone
 from segue.errors import Refused
 from segue.model.guest import Guest
 
@@ -86,19 +86,6 @@ class Machine:
         """Stops the vCPUs; the wall-clock time at which they stood. Safe to repeat."""
         await self.monitor.execute("stop", within_s=START_S)
         return self.stopped_at_s
-
-    async def dirty_bytes_per_s(self, sample_s: int = 1) -> float:
-        """How fast the guest writes new pages: QEMU samples pages twice, `sample_s` apart, and compares."""
-        execute = self.monitor.execute
-        await execute("calc-dirty-rate", calc_time=sample_s, sample_pages=512)
-        deadline = time.monotonic() + sample_s + COMMAND_S
-        while time.monotonic() < deadline:
-            answer = await execute("query-dirty-rate")
-            if answer["status"] == "measured":
-                return float(answer["dirty-rate"]) * (1 << 20)
-            # There is no event for the end of the measurement.
-            await asyncio.sleep(0.1)
-        raise TimeoutError("QEMU did not finish measuring the dirty rate")
 
     async def power_button(self) -> None:
         """Asks the guest to shut down."""

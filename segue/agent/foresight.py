@@ -1,0 +1,48 @@
+"""Measures what a forecast needs, all at once: guest, path and clocks; and asks the journal what it taught."""
+
+from __future__ import annotations
+
+import asyncio
+
+from segue.adapters import system
+from segue.adapters.peer import PeerClient
+from segue.adapters.qemu import dirty_rate
+from segue.agent import verification
+from segue.agent.keeper import Keeper
+from segue.agent.services import Services
+from segue.errors import Kind, Refused
+from segue.model.foresight import Figures
+from segue.model.migration import Forecast, Limits
+from segue.policy import forecast, lessons
+
+
+async def measure(services: Services, keeper: Keeper, peer: PeerClient, limits: Limits) -> Forecast:
+    """The forecast for this guest to that host, within about 0.7 s."""
+    machine = keeper.machine
+    assert machine is not None
+    resident = system.resident_memory_bytes(machine.pid)
+    await verification.demand_time(machine, limits, resident)
+    address = services.config.peer_address(peer.name)
+    writes, speed, clock = await asyncio.gather(
+        dirty_rate.sample(machine.monitor), peer.speed_bytes_per_s(address), peer.clock()
+    )
+    figures = Figures(
+        resident_bytes=resident,
+        path_bytes_per_s=speed,
+        writes=writes,
+        round_trip_s=2 * clock[1],
+    )
+    learnt = lessons.learn(services.journal.migrations(), keeper.guest_here().name)
+    return forecast.forecast(figures, learnt, limits)
+
+
+def demand(guest: str, to: str, foreseen: Forecast, limits: Limits) -> None:
+    """Raises Refused where the forecast leaves no hope: an attempt would cost the guest and the path for nothing."""
+    if why := forecast.hopeless(foreseen, limits):
+        raise Refused(
+            what=f"{guest} is not moved to {to}",
+            why=why,
+            todo="Allow more (--max-blackout, --deadline, --max-slowdown, --over-budget accept), or try it all the same "
+            "with --force.",
+            kind=Kind.POLICY,
+        )

@@ -1,0 +1,57 @@
+"""What earlier migrations teach: fixed costs and ranges; and only those teach that ended as they were meant to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segue.model.foresight import Figures, Lessons
+from segue.model.lifecycle import Stage
+from segue.model.migration import Limits, Migration, Outcome
+from segue.policy import lessons
+from segue.policy.forecast import forecast
+
+FIGURES = Figures(1 << 28, 118e6, ((0.15, 1e6), (0.45, 1e6)), 0.001)
+
+
+def moved(number: int, scale: float, fixed_s: float, blackout_s: float, guest: str = "web1") -> Migration:
+    """A migration that was foreseen without lessons, and took what it took."""
+    seen = forecast(FIGURES, Lessons(), Limits())
+    copy_s = scale * seen.copy_s
+    outcome = Outcome(blackout_s=blackout_s, copy_s=copy_s, total_s=fixed_s + copy_s + seen.rest_s)
+    return Migration(
+        str(number), guest, "a", "b", Limits(), float(number), Stage.DONE, forecast=seen, outcome=outcome
+    )
+
+
+@given(st.floats(0.3, 3), st.floats(0.5, 30), st.floats(0.004, 0.2))
+def test_what_always_costs_the_same_is_foreseen_the_next_time(
+    scale: float, fixed_s: float, blackout_s: float
+) -> None:
+    earlier = [moved(n, scale, fixed_s, blackout_s) for n in range(6)]
+    seen = forecast(FIGURES, lessons.learn(earlier, "web1"), Limits())
+    assert abs(seen.total_s - earlier[0].outcome.total_s) < 0.25 * earlier[0].outcome.total_s
+    assert abs(seen.blackout_s - blackout_s) < 0.01
+
+
+def test_too_few_teach_nothing_and_failures_never_do() -> None:
+    assert lessons.learn([moved(1, 1, 9, 0.1)], "web1") == Lessons()
+    failed = [replace(moved(n, 1, 9, 0.1), stage=Stage.ABORTED) for n in range(9)]
+    assert lessons.learn(failed, "web1") == Lessons()
+
+
+def test_a_guest_teaches_more_of_itself_than_others_do() -> None:
+    earlier = [moved(n, 1, 2, 0.01) for n in range(5)]
+    earlier += [moved(n, 1, 20, 0.5, "db1") for n in range(10, 30)]
+    assert lessons.learn(earlier, "web1").fixed_total_s < 3
+    assert lessons.learn(earlier, "db1").fixed_total_s > 15
+
+
+def test_errors_are_medians_of_what_was_told_before() -> None:
+    assert lessons.errors([]).runs == 0
+    told = lessons.errors([moved(n, 1, 1.8, 0.02) for n in range(5)])
+    assert told.runs == told.blackout_runs == 5
+    assert told.blackout_median > 0.3
+    assert told.total_median < 0.05
