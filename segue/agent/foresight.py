@@ -42,7 +42,7 @@ def demand(guest: str, to: str, foreseen: Forecast, limits: Limits) -> None:
         raise Refused(
             what=f"{guest} is not moved to {to}",
             why=why,
-            todo="Allow more (--max-blackout, --deadline, --max-slowdown, --over-budget accept), or try it all the same "
-            "with --force.",
+            todo="Allow more (--max-blackout, --deadline, --max-slowdown, --over-budget accept), "
+            "or try it all the same with --force.",
             kind=Kind.POLICY,
         )

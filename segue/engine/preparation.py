@@ -9,7 +9,7 @@ from segue.errors import Aborted
 from segue.model.landing import Landing, Placement
 from segue.model.migration import Migration, Progress
 from segue.policy import convergence
-from segue.policy.convergence import Move, Verdict
+from segue.policy.convergence import Move, Trend, Verdict
 
 SAMPLE_S = 1.0
 """Where a round lasts longer, the operator still sees how it goes."""
@@ -57,7 +57,7 @@ async def copy_memory(run: Run) -> None:
     migration = run.record.now
     begun_s = run.clock.steady_s() - max(0.0, run.clock.wall_s() - migration.started_s)
     await run.here.begin_copy(_landing(run).memory_address, migration.limits, migration.shape)
-    trend = convergence.Trend(path_bytes_per_s=_uncapped_bytes_per_s(migration))
+    trend = _beginning(migration)
     bill = Brownout(run.clock.steady_s())
     async for sample in run.here.rounds(within_s=SAMPLE_S):
         trend = convergence.observe(trend, sample, run.clock.steady_s() - begun_s)
@@ -101,11 +101,15 @@ def _shown(sample: Progress, verdict: Verdict) -> Progress:
     )
 
 
-def _uncapped_bytes_per_s(migration: Migration) -> float:
-    """The cap is for the time in which the guest runs: in the blackout QEMU sends as fast as the path takes it."""
+def _beginning(migration: Migration) -> Trend:
+    """What is known before the first sample."""
     foreseen = migration.forecast
+    if foreseen is None:
+        return Trend()
+    # The cap is for the time in which the guest runs: in the blackout QEMU sends as fast as the path takes it.
     capped = bool(migration.limits.bandwidth_bytes_per_s)
-    return foreseen.path_bytes_per_s if capped and foreseen is not None else 0.0
+    fixed_s = max(convergence.FIXED_BLACKOUT_S, foreseen.blackout_s - foreseen.rest_s)
+    return Trend(fixed_s=fixed_s, path_bytes_per_s=foreseen.path_bytes_per_s if capped else 0.0)
 
 
 async def cancel_copy(run: Run) -> None:

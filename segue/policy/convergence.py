@@ -57,6 +57,8 @@ class Trend:
     elapsed_s: float = 0.0
     path_bytes_per_s: float = 0.0
     """What a probe found, where the copy itself is capped: nothing caps what is sent in the blackout."""
+    fixed_s: float = FIXED_BLACKOUT_S
+    """What a blackout took beside the sending of memory, by the forecast: learnt where there were earlier ones."""
     link_bytes_per_s: float = 0.0
     """Running mean of windows in which there was always something to send."""
     peak_bytes_per_s: float = 0.0
@@ -119,14 +121,16 @@ def _measured(trend: Trend) -> Trend:
     return replace(trend, link_bytes_per_s=speed, window=trend.now, window_at_s=trend.elapsed_s)
 
 
-def blackout_estimate_s(remaining_bytes: int, link_bytes_per_s: float) -> float:
+def blackout_estimate_s(
+    remaining_bytes: int, link_bytes_per_s: float, fixed_s: float = FIXED_BLACKOUT_S
+) -> float:
     """Seconds the guest would stand still if it were paused now.
 
     remaining_bytes: QMP query-migrate, ram.remaining; link_bytes_per_s: the path's measured speed.
     """
     if link_bytes_per_s <= 0:
-        return float("inf") if remaining_bytes else FIXED_BLACKOUT_S
-    return FIXED_BLACKOUT_S + remaining_bytes / link_bytes_per_s
+        return float("inf") if remaining_bytes else fixed_s
+    return fixed_s + remaining_bytes / link_bytes_per_s
 
 
 def completion_limit_s(limits: Limits, progress: Progress) -> float:
@@ -146,10 +150,14 @@ def _copying_s(limits: Limits) -> float:
 
 def next_move(trend: Trend, limits: Limits) -> Verdict:
     """Pause in the best moment inside the budget; climb the ladder when waiting is in vain; end in time."""
-    estimate_s = blackout_estimate_s(trend.now.remaining_bytes, trend.speed_bytes_per_s)
-    fits = trend.now.round >= 2 and estimate_s * MARGIN <= _copying_s(limits)
+    estimate_s = blackout_estimate_s(trend.now.remaining_bytes, trend.speed_bytes_per_s, trend.fixed_s)
+    rest_s = estimate_s - trend.fixed_s
+    copied = trend.now.round >= 2
+    fits = copied and trend.fixed_s + MARGIN * rest_s <= limits.blackout_s
+    # Where next to nothing is left only a try can tell whether the host is as slow as it was.
+    least = copied and rest_s <= EAGER_S and FIXED_BLACKOUT_S + rest_s <= limits.blackout_s
     about = f"the pause would be about {_ms(estimate_s)}"
-    if fits and (estimate_s <= FIXED_BLACKOUT_S + EAGER_S or _nothing_better_comes(trend, limits)):
+    if least or (fits and _nothing_better_comes(trend, limits)):
         return _verdict(trend, Move.PAUSE, about, estimate_s)
     if trend.elapsed_s - trend.moved_at_s >= limits.stall_s:
         why = f"nothing arrived at the target for {limits.stall_s:.0f} s: the path is dead"

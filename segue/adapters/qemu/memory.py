@@ -21,17 +21,16 @@ log = structlog.get_logger()
 ACTIVE = frozenset({"setup", "active", "pre-switchover", "device", "cancelling"})
 FREE_SPEED = 1 << 50
 """QEMU's own default cap is 128 MiB/s; this is no cap."""
-SYNC_BELOW_BYTES = 1 << 20
-"""While a new round is wanted QEMU re-reads the dirty bitmap as soon as less than this is left."""
-QUIET_S = 0.004
-"""No new round for this long: QEMU has seen that none is wanted any more (it looks every 100 ms)."""
+SYNC_BELOW_BYTES = 1 << 40
+"""While a new round is wanted QEMU re-reads the dirty bitmap each time that it looks, whatever is left."""
 TRICKLE = 10
 """A bandwidth (bytes/s) at which QEMU sleeps after the first page: it reads the bitmap once, not again."""
 BUSY_BYTES = 2 << 20
-"""A guest that writes more than this between two rounds is followed without a rest."""
+"""A guest that wrote more than this since the last round gets a few rounds more at once."""
 LEAST_THROTTLE = 0.01
 """QEMU's least; it throttles of its own accord, by as much as this, a guest that writes faster than it sends."""
-ROUND_S = 2.0
+ROUND_S = 10.0
+"""QEMU comes to a round within 100 ms, or after it has sent what it had begun with on a slow path."""
 LOOK_S = 0.01
 
 
@@ -40,10 +39,13 @@ class MemoryCopy:
     acknowledgement that no target ever sends, keeps copying; a stopped guest it completes at once, and
     having seen our stop first it can never start the guest again by itself.
 
-    Rounds are asked for one at a time, by a downtime limit above zero and back. A limit that stays above
-    zero would have QEMU re-read the bitmap of an idle guest without a pause, thousands of times a second
-    under its big lock, and the command to stop would wait for that lock (measured: up to 250 ms). Only a
-    guest that writes much is followed that way for 100 ms; there each round has something to send.
+    Rounds are asked for, by a downtime limit above zero and back. A limit that stays above zero would have QEMU
+    re-read the bitmap of an idle guest without a pause, thousands of times a second under its big lock, and the
+    command to stop would wait for that lock (measured: up to 250 ms). QEMU looks at its limits every 100 ms; a trickle
+    of a bandwidth makes it sleep for the rest of such a window after one look. What it does when it wakes has been
+    decided by then: it reads the bitmap once more, sends all, and finds the limit back at zero. For a guest that writes
+    much the limit goes back one look later, while there is still something to send: the rounds of that window are
+    each smaller than the one before, and nobody waits for the lock.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -53,7 +55,6 @@ class MemoryCopy:
         self._started_s = self._synced_s = time.monotonic()
         self._dirty_bytes_per_s = 0.0
         self._bandwidth = FREE_SPEED
-        self._busy = False
         machine.monitor.on_event(self._note)
 
     def _note(self, event: Event) -> None:
@@ -118,15 +119,12 @@ class MemoryCopy:
 
     async def rounds(self, within_s: float) -> AsyncIterator[Progress]:
         """A sample at the end of each round, and at least every `within_s` seconds."""
-        self._busy = False
         while True:
             async for sample in self._drained(within_s):
                 yield sample
-            found_bytes = await (self._follow_closely() if self._busy else self._one_round())
-            if not self._busy:
-                async for sample in self._drained(within_s):
-                    yield sample
-            self._busy = found_bytes > BUSY_BYTES
+            await self._round()
+            async for sample in self._drained(within_s):
+                yield sample
             yield await self.sample()
 
     async def _drained(self, within_s: float) -> AsyncIterator[Progress]:
@@ -138,31 +136,21 @@ class MemoryCopy:
                 yield sample
             await self._pause(LOOK_S)
 
-    async def _one_round(self) -> int:
-        """Has QEMU read the dirty bitmap once; the bytes that the guest had written since the last time."""
+    async def _round(self) -> None:
+        """Has QEMU read the dirty bitmap, and learns how much the guest had written since the last time."""
         execute = self._machine.monitor.execute
-        before, last_s = self._rounds, self._synced_s
-        await execute("migrate-set-parameters", downtime_limit=1, max_bandwidth=TRICKLE)
-        await self._machine.monitor.until(lambda: self._rounds > before or self._ended, within_s=ROUND_S)
+        last_s = self._synced_s
+        await self._next_pass(downtime_limit=1, max_bandwidth=TRICKLE)
         found = (await self._query()).remaining_bytes
         self._dirty_bytes_per_s = found / max(self._synced_s - last_s, 1e-3)
+        if found > BUSY_BYTES:
+            await self._next_pass(max_bandwidth=self._bandwidth)
         await execute("migrate-set-parameters", downtime_limit=0, max_bandwidth=self._bandwidth)
-        return found
 
-    async def _follow_closely(self) -> int:
-        """Round upon round for about 100 ms, so that little is left at the end; the bytes that are."""
-        execute = self._machine.monitor.execute
-        before, begun_s = self._rounds, time.monotonic()
-        await execute("migrate-set-parameters", downtime_limit=1)
+    async def _next_pass(self, **parameters: Any) -> None:
+        before = self._rounds
+        await self._machine.monitor.execute("migrate-set-parameters", **parameters)
         await self._machine.monitor.until(lambda: self._rounds > before or self._ended, within_s=ROUND_S)
-        await execute("migrate-set-parameters", downtime_limit=0)
-        while time.monotonic() - begun_s < ROUND_S:
-            seen = self._rounds
-            await self._pause(QUIET_S)
-            # On a slow path a round lasts longer than the rest: quiet is only where nothing is left to send.
-            if self._rounds == seen and (await self._query()).remaining_bytes == 0:
-                break
-        return BUSY_BYTES + 1
 
     async def _pause(self, seconds: float) -> None:
         """Waits, but not for a copy that has ended."""
@@ -179,13 +167,11 @@ class MemoryCopy:
     async def sample(self) -> Progress:
         """Where the copy stands now; what the guest wrote since the last round is estimated."""
         known = await self._query()
-        # QEMU's own figure is of the last full second: right for a guest that writes all the time.
-        rate = known.dirty_bytes_per_s if self._busy else self._dirty_bytes_per_s
-        unseen = rate * (time.monotonic() - self._synced_s)
+        unseen = self._dirty_bytes_per_s * (time.monotonic() - self._synced_s)
         return replace(
             known,
             remaining_bytes=known.remaining_bytes + int(min(unseen, known.total_bytes)),
-            dirty_bytes_per_s=rate,
+            dirty_bytes_per_s=self._dirty_bytes_per_s,
         )
 
     async def _query(self) -> Progress:
@@ -196,7 +182,6 @@ class MemoryCopy:
             total_bytes=int(ram.get("total", 0)),
             remaining_bytes=int(ram.get("remaining", 0)),
             transferred_bytes=int(ram.get("transferred", 0)),
-            dirty_bytes_per_s=float(ram.get("dirty-pages-rate", 0) * ram.get("page-size", 0)),
             link_bytes_per_s=float(ram.get("mbps", 0.0)) * 125_000,
             slowdown=info.get("cpu-throttle-percentage", 0) / 100,
             elapsed_s=time.monotonic() - self._started_s,
