@@ -50,6 +50,8 @@ class Config:
     qemu_user: str = "segue-qemu"
     memory_reserve_bytes: int = 512 << 20
     """Memory that guests never get: the host's own system and this agent."""
+    migration_bandwidth_bytes_per_s: int = 0
+    """What all copies that leave this host may use of its link together; 0: no limit."""
     failpoints: Path | None = None
     """Only for rehearsals in the lab: see agent/failpoints.py."""
     peers: dict[str, str] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from segue.adapters import system
 from segue.adapters.peer import PeerClient
@@ -33,7 +34,8 @@ async def measure(services: Services, keeper: Keeper, peer: PeerClient, limits: 
         round_trip_s=2 * clock[1],
     )
     learnt = lessons.learn(services.journal.migrations(), keeper.guest_here().name)
-    return forecast.forecast(figures, learnt, limits)
+    share = services.share.foreseen(limits.bandwidth_bytes_per_s)
+    return forecast.forecast(figures, learnt, replace(limits, bandwidth_bytes_per_s=share))
 
 
 def demand(guest: str, to: str, foreseen: Forecast, limits: Limits) -> None:

@@ -30,6 +30,7 @@ from segue.agent.channels import Protection
 from segue.agent.config import Config
 from segue.agent.failpoints import Failpoints
 from segue.agent.guests import Guests
+from segue.agent.link_share import LinkShare
 from segue.agent.migrations import Migrations
 from segue.agent.notices import Notices
 from segue.agent.services import Services
@@ -55,6 +56,7 @@ async def serve(config: Config) -> None:
             notices=Notices(),
             failpoints=Failpoints(config.failpoints),
             protection=Protection(config),
+            share=LinkShare(config.migration_bandwidth_bytes_per_s),
         )
         guests = Guests(services)
         agent = Agent(services, guests, Migrations(services, guests))

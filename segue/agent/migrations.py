@@ -175,7 +175,7 @@ class Migrations:
         network = SourceNetwork(self._services, keeper)
         run = wire(
             keeper.guest_here(),
-            SourceGuest(keeper, self._services.protection),
+            SourceGuest(keeper, self._services.protection, self._services.share),
             network,
             peer,
             custody,
@@ -197,6 +197,7 @@ class Migrations:
             await migrate.carry_out(runner, run)
             await self._services.protection.withdraw(run.guest, keeper.resident.machine)
         finally:
+            await self._services.share.leave(number)
             keeper.in_saga = False
             self._runners.pop(number, None)
             self._records.pop(number, None)

@@ -12,6 +12,7 @@ from segue.adapters.store.journal import Journal
 from segue.agent.channels import Protection
 from segue.agent.config import Config
 from segue.agent.failpoints import Failpoints
+from segue.agent.link_share import LinkShare
 from segue.agent.notices import Notices
 from segue.errors import Kind, Refused
 
@@ -29,6 +30,7 @@ class Services:
     notices: Notices
     failpoints: Failpoints
     protection: Protection
+    share: LinkShare
 
     def peer(self, name: str) -> PeerClient:
         """The client of a peer. Raises Refused for a host that is not in the configuration."""

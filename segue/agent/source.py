@@ -12,6 +12,7 @@ from segue.adapters.qemu.monitor import QemuGone
 from segue.agent import verification
 from segue.agent.channels import Protection
 from segue.agent.keeper import Keeper
+from segue.agent.link_share import LinkShare
 from segue.agent.services import Services
 from segue.engine.ports import Handed
 from segue.errors import Aborted, SegueError
@@ -30,9 +31,10 @@ DOUBT_S = 5.0
 class SourceGuest:
     """The running QEMU of the guest that leaves."""
 
-    def __init__(self, keeper: Keeper, protection: Protection) -> None:
+    def __init__(self, keeper: Keeper, protection: Protection, share: LinkShare) -> None:
         self._keeper = keeper
         self._protection = protection
+        self._share = share
         self._copy: MemoryCopy | None = None
 
     def alive(self) -> bool:
@@ -65,6 +67,7 @@ class SourceGuest:
             machine.monitor, keeper.guest_here(), keeper.token.migration, Endpoint.CLIENT
         )
         await copy.begin(address, limits, shape, creds)
+        await self._share.join(keeper.token.migration, limits.bandwidth_bytes_per_s, copy.bandwidth)
 
     async def throttle(self, slowdown: float) -> None:
         """See engine/ports.py."""

@@ -25,8 +25,8 @@ SYNC_BELOW_BYTES = 1 << 40
 """While a new round is wanted QEMU re-reads the dirty bitmap each time that it looks, whatever is left."""
 TRICKLE = 10
 """A bandwidth (bytes/s) at which QEMU sleeps after the first page: it reads the bitmap once, not again."""
-BUSY_BYTES = 2 << 20
-"""A guest that wrote more than this since the last round gets a few rounds more at once."""
+BUSY_S = 0.05
+"""A guest that wrote more than is sent in this time gets a few rounds more at once: so long the lock stays free."""
 LEAST_THROTTLE = 0.01
 """QEMU's least; it throttles of its own accord, by as much as this, a guest that writes faster than it sends."""
 ROUND_S = 10.0
@@ -55,6 +55,7 @@ class MemoryCopy:
         self._started_s = self._synced_s = time.monotonic()
         self._dirty_bytes_per_s = 0.0
         self._bandwidth = FREE_SPEED
+        self._asking = False
         machine.monitor.on_event(self._note)
 
     def _note(self, event: Event) -> None:
@@ -113,9 +114,10 @@ class MemoryCopy:
         )
 
     async def bandwidth(self, bytes_per_s: int) -> None:
-        """Another cap for the copy under way; 0 means none."""
+        """Another cap for the copy, at once or with the round that is just asked for; 0 means none."""
         self._bandwidth = bytes_per_s or FREE_SPEED
-        await self._machine.monitor.execute("migrate-set-parameters", max_bandwidth=self._bandwidth)
+        if not self._asking:
+            await self._machine.monitor.execute("migrate-set-parameters", max_bandwidth=self._bandwidth)
 
     async def rounds(self, within_s: float) -> AsyncIterator[Progress]:
         """A sample at the end of each round, and at least every `within_s` seconds."""
@@ -130,20 +132,22 @@ class MemoryCopy:
     async def _drained(self, within_s: float) -> AsyncIterator[Progress]:
         """Until all that is known to be dirty has been sent; meanwhile a sample every `within_s`."""
         shown_s = time.monotonic()
-        while (sample := await self._query()).remaining_bytes > 0 or sample.total_bytes == 0:
+        while (known := await self._query()).remaining_bytes > 0 or known.total_bytes == 0:
             if time.monotonic() - shown_s >= within_s:
                 shown_s = time.monotonic()
-                yield sample
+                yield await self.sample()
             await self._pause(LOOK_S)
 
     async def _round(self) -> None:
         """Has QEMU read the dirty bitmap, and learns how much the guest had written since the last time."""
         execute = self._machine.monitor.execute
-        last_s = self._synced_s
+        last_s, self._asking = self._synced_s, True
         await self._next_pass(downtime_limit=1, max_bandwidth=TRICKLE)
-        found = (await self._query()).remaining_bytes
+        known = await self._query()
+        found = known.remaining_bytes
         self._dirty_bytes_per_s = found / max(self._synced_s - last_s, 1e-3)
-        if found > BUSY_BYTES:
+        self._asking = False
+        if found > BUSY_S * known.transferred_bytes / max(known.elapsed_s, 1e-3):
             await self._next_pass(max_bandwidth=self._bandwidth)
         await execute("migrate-set-parameters", downtime_limit=0, max_bandwidth=self._bandwidth)
 
