@@ -111,7 +111,7 @@ def test_quoted_commands_parse(page: Path) -> None:
     "line",
     [
         "segue vm lst",
-        "segue migrate web1",
+        "segue migrate web1 --all-of",
         "segue migrate web1 --too host2",
         "segue lab exec c -- segue vm go",
     ],

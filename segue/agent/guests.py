@@ -32,7 +32,7 @@ class Guests:
         self._services = services
         self._keepers: dict[str, Keeper] = {}
         self.placing = asyncio.Lock()
-        """One placement at a time, so that two cannot be promised the same room."""
+        """One placement at a time, from the look at the room to the copy: two cannot be promised the same room."""
 
     async def take_up(self) -> None:
         """After a start of the agent: every guest as it stands, touched by nobody."""
@@ -64,7 +64,8 @@ class Guests:
             await self._look_for_successor(keeper)
         except (SegueError, OSError, TimeoutError) as error:
             log.warning("a guest's tick failed", guest=keeper.uuid, error=str(error))
-        if keeper.is_over:
+        # A placement makes a keeper before there is anything of the guest: it must find that very one again.
+        if keeper.is_over and not self.placing.locked():
             self._keepers.pop(keeper.uuid, None)
 
     async def _look_for_successor(self, keeper: Keeper) -> None:

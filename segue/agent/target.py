@@ -28,18 +28,18 @@ async def place(
     """Makes the copy, or finds it made; Refused before anything is begun when it does not fit."""
     if placement.source != sender:
         raise _not_yours(placement, sender)
-    keeper = guests.by_uuid(placement.guest.uuid)
-    if keeper.in_saga:
-        # Its copy here still serves the frames of the migration before; a new one would end it.
-        raise _occupied(placement.guest, services.config.name, "it is just leaving here")
     services.protection.demand_agreed(placement)
-    if keeper.token.phase is not Phase.INCOMING:
-        compatibility.demand(
-            placement.guest,
-            guests.facts(),
-            already=compatibility.Already(guests.names(), missing_files(placement.guest)),
-        )
     async with guests.placing:
+        keeper = guests.by_uuid(placement.guest.uuid)
+        if keeper.in_saga:
+            # Its copy here still serves the frames of the migration before; a new one would end it.
+            raise _occupied(placement.guest, services.config.name, "it is just leaving here")
+        if keeper.token.phase is not Phase.INCOMING:
+            compatibility.demand(
+                placement.guest,
+                guests.facts(),
+                already=compatibility.Already(guests.names(), missing_files(placement.guest)),
+            )
         return await _place(services, guests, keeper, placement, called_from)
 
 

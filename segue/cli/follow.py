@@ -31,7 +31,7 @@ def follow(host: Host, number: str, show: Callable[[dict[str, Any]], None]) -> d
     record: dict[str, Any] = {}
     for record in _changes(host, number):
         show(record)
-        if record["stage"] in ENDS or _in_doubt(record):
+        if record["stage"] in ENDS or is_in_doubt(record):
             break
     return record
 
@@ -52,7 +52,8 @@ def _changes(host: Host, number: str) -> Iterator[dict[str, Any]]:
         time.sleep(0.3)
 
 
-def _in_doubt(record: dict[str, Any]) -> bool:
+def is_in_doubt(record: dict[str, Any]) -> bool:
+    """True where the handoff has no answer."""
     return bool(record["failure"]) and record["failure"]["consequence"] == "in_doubt"
 
 
@@ -138,7 +139,7 @@ def conclude(record: dict[str, Any]) -> int:
     if failure:
         output.say(f"{failure['consequence']}: {failure['what']}: {failure['why']}")
         output.say(f"what to do: {failure['todo']}")
-    return IN_DOUBT if _in_doubt(record) else EXIT.get(record["stage"], 1)
+    return IN_DOUBT if is_in_doubt(record) else EXIT.get(record["stage"], 1)
 
 
 def _say_verified(found: dict[str, Any]) -> None:

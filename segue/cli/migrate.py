@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.cli import budget, fleet, follow, output, values
+from segue.cli import budget, evacuate, fleet, follow, output, values
 from segue.cli.fleet import Host
 from segue.cli.output import Format, Output
-from segue.errors import Refused
+from segue.errors import Kind, Refused
 from segue.model.integrity import Verify
 from segue.model.ladder import OverBudget
 
@@ -24,11 +24,27 @@ Probes = Annotated[
     ),
 ]
 
+Name = Annotated[str, typer.Argument(help="The guest; none with --all-of.")]
+To = Annotated[
+    list[str] | None,
+    typer.Option(help="The host that it moves to. With --all-of any number of hosts; none: all that fit."),
+]
+AllOf = Annotated[
+    str, typer.Option(help="Move every running guest of this host, in the order that empties it soonest.")
+]
+Parallel = Annotated[
+    int, typer.Option(min=1, max=16, help="With --all-of: so many moves at once on the host's link.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only check and forecast.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Return once it has begun.")]
+
 
 @app.command()
 def migrate(
-    name: Annotated[str, typer.Argument(help="The guest.")],
-    to: Annotated[str, typer.Option(help="The host that it moves to.")],
+    name: Name = "",
+    to: To = None,
+    all_of: AllOf = "",
+    parallel: Parallel = 2,
     max_blackout: budget.MaxBlackout = "300ms",
     deadline: budget.Deadline = "1h",
     max_bandwidth: budget.MaxBandwidth = "0",
@@ -39,9 +55,9 @@ def migrate(
     max_rounds: budget.MaxRounds = 2000,
     verify: budget.Comparing = Verify.SAMPLE,
     probe: Probes = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check and forecast.")] = False,
+    dry_run: DryRun = False,
     force: budget.Force = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Return once it has begun.")] = False,
+    detach: Detach = False,
     form: Output = Format.TABLE,
 ) -> None:
     """Move a running guest to another host while its clients keep talking to it.
@@ -56,15 +72,41 @@ def migrate(
 
         segue migrate web1 --to host2 --dry-run -o json
 
-    Exit code: 0 moved, 1 aborted (it runs on the source), 2 to 8 refused (nothing was begun), 9 in doubt, 130 detached
-    by Ctrl-C; see docs/reference/exit-codes.md.
+        segue migrate --all-of host1 --to host2 --to host3
+
+    Exit code: 0 moved, 1 aborted (it runs on the source; with --all-of: not all were moved), 2 to 8 refused (nothing
+    was begun), 9 in doubt, 130 detached by Ctrl-C; see docs/reference/exit-codes.md.
     """
-    host, guest = fleet.load().find(name)
-    fleet.load().host(to)
+    target = _demand_sense(name, to or [], all_of, watched=bool(probe) or detach)
     sizes = (max_blackout, deadline, max_bandwidth, max_slowdown)
     limits = budget.limits(*sizes, ladder, over_budget, max_stall, max_rounds, verify)
-    wish = {"to": to, "limits": limits, "force": force}
+    if all_of:
+        order = evacuate.Order(fleet.load().host(all_of), limits, parallel, form, force)
+        evacuate.run(order, to or [], dry_run=dry_run)
+        return
+    host, guest = fleet.load().find(name)
+    fleet.load().host(target)
+    wish = {"to": target, "limits": limits, "force": force}
     _carry_out(host, guest, wish, probe or [], form, dry_run=dry_run, detach=detach)
+
+
+def _demand_sense(name: str, to: list[str], all_of: str, *, watched: bool) -> str:
+    """The target of one guest; empty for all of a host. Raises Refused for what contradicts itself."""
+    why = ""
+    if all_of and name:
+        why = "a guest and --all-of were both given"
+    elif all_of and watched:
+        why = "--probe and --detach are for one guest"
+    elif not all_of and (not name or len(to) != 1):
+        why = "one guest and one --to are needed, or --all-of"
+    if why:
+        raise Refused(
+            what="nothing is moved",
+            why=why,
+            todo="Write `segue migrate GUEST --to HOST` or `segue migrate --all-of HOST`.",
+            kind=Kind.USAGE,
+        )
+    return "" if all_of else to[0]
 
 
 def _carry_out(
