@@ -109,7 +109,11 @@ def _beginning(migration: Migration) -> Trend:
     # The cap is for the time in which the guest runs: in the blackout QEMU sends as fast as the path takes it.
     capped = bool(migration.limits.bandwidth_bytes_per_s)
     fixed_s = max(convergence.FIXED_BLACKOUT_S, foreseen.blackout_s - foreseen.rest_s)
-    return Trend(fixed_s=fixed_s, path_bytes_per_s=foreseen.path_bytes_per_s if capped else 0.0)
+    return Trend(
+        fixed_s=fixed_s,
+        path_bytes_per_s=foreseen.path_bytes_per_s if capped else 0.0,
+        foreseen_dirty_bytes_per_s=foreseen.dirty_bytes_per_s,
+    )
 
 
 async def cancel_copy(run: Run) -> None:

@@ -59,6 +59,8 @@ class Trend:
     """What a probe found, where the copy itself is capped: nothing caps what is sent in the blackout."""
     fixed_s: float = FIXED_BLACKOUT_S
     """What a blackout took beside the sending of memory, by the forecast: learnt where there were earlier ones."""
+    foreseen_dirty_bytes_per_s: float = 0.0
+    """Before the copy, over a short span: in a long round the same pages are written again, which hides the rate."""
     link_bytes_per_s: float = 0.0
     """Running mean of windows in which there was always something to send."""
     peak_bytes_per_s: float = 0.0
@@ -258,7 +260,8 @@ def _slowdown(trend: Trend, limits: Limits) -> float:
 
     Full percents, because that is what QEMU takes; never above the operator's limit.
     """
-    dirty, speed = trend.now.dirty_bytes_per_s, trend.speed_bytes_per_s
+    hidden = trend.foreseen_dirty_bytes_per_s * (1 - trend.slowdown)
+    dirty, speed = max(trend.now.dirty_bytes_per_s, hidden), trend.speed_bytes_per_s
     left = (1 - trend.slowdown) * min(1.0, TARGET * speed / dirty) if dirty > 0 else 1.0
     least = trend.slowdown + THROTTLE_STEP if trend.slowdown else THROTTLE_FIRST
     wanted = max(1 - left, least)

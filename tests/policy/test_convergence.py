@@ -127,16 +127,16 @@ def test_nothing_arriving_is_a_stall_not_slowness() -> None:
     assert next_move(stalled, bounds).move is Move.GIVE_UP
 
 
-def simulate(dirty: float, speed: float, working_set: float, bounds: Limits, *, bound: float = 1.0) -> Course:
-    """A guest that writes `dirty` bytes/s over `working_set` bytes, on a path of `speed`; 1 GiB of memory.
-
-    bound: how much of its writing a throttle takes: 1 where it does nothing else.
-    """
-    trend, at_s, sent, rest, found = Trend(), 0.0, 0.0, float(1 << 30), []
+def simulate(
+    dirty: float, speed: float, working_set: float, bounds: Limits, *, foreseen: float = 0.0
+) -> Course:
+    """A guest that writes `dirty` bytes/s over `working_set` bytes, on a path of `speed`; 1 GiB of memory."""
+    trend = Trend(foreseen_dirty_bytes_per_s=foreseen)
+    at_s, sent, rest, found = 0.0, 0.0, float(1 << 30), []
     for number in range(1, 5000):
         pass_s = max(rest / speed, 0.1)
         at_s, sent = at_s + pass_s, sent + rest
-        rate = dirty * (1 - bound * trend.slowdown)
+        rate = dirty * (1 - trend.slowdown)
         rest = min(rate * pass_s, working_set)
         sample = Progress(
             round=number,
@@ -181,3 +181,12 @@ def test_it_is_not_moved_where_the_operator_forbids_to_throttle() -> None:
 def test_the_deadline_beats_patience() -> None:
     seen = simulate(1.5 * 125e6, 125e6, 64 << 20, Limits(deadline_s=25, slowdown_max=0.9))
     assert seen[-1][0].elapsed_s <= 25
+
+
+def test_a_rate_hidden_by_a_small_working_set_is_throttled_in_one_step() -> None:
+    bounds = Limits(deadline_s=300, slowdown_max=0.95)
+    blind = simulate(90e6, 10e6, 64 << 20, bounds)
+    seeing = simulate(90e6, 10e6, 64 << 20, bounds, foreseen=90e6)
+    assert blind[-1][1].move is seeing[-1][1].move is Move.PAUSE
+    assert seeing[-1][0].elapsed_s < blind[-1][0].elapsed_s
+    assert sum(verdict.move is Move.THROTTLE for _, verdict in seeing) == 1
