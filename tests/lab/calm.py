@@ -41,6 +41,8 @@ def _left(scene: Scene, host: str, owner: str) -> Iterator[str]:
         yield f"{host} listens on {ports}"
     if not wanted and (sockets := sorted(path.name for path in scene.folder(host).glob("guests/*/*.sock"))):
         yield f"{host} has sockets {sockets}"
+    if keys := [path.name for path in scene.folder(host).glob("keys/*")]:
+        yield f"{host} has keys of {keys}"
     for record in scene.call(host, "GET", "/migrations"):
         if record["stage"] not in ENDS:
             yield f"a migration from {host} is in {record['stage']}, {record['step']}"

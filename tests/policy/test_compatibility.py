@@ -133,6 +133,13 @@ def test_between_two_hosts() -> None:
     assert "another file" in other
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [("required", "off"), ("off", "required")])
+def test_channels_must_agree(ours: str, theirs: str) -> None:
+    (reason,) = between(GUEST, replace(SOURCE, channels=ours), replace(HOST, channels=theirs), {})
+    assert f"[tls] channels is '{theirs}'" in reason
+    assert f"'{ours}' on host1" in reason
+
+
 def test_a_disk_that_the_target_does_not_see_is_said_once() -> None:
     storage = {"/srv/web1.qcow2": ("7:9:ab", "")}
     reasons = between(GUEST, SOURCE, HOST, storage)
