@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pwd
-
 from segue.adapters.net import guard
-from segue.adapters.qemu import credentials
+from segue.adapters.qemu import credentials, identity
 from segue.adapters.qemu.credentials import Credentials, Endpoint, Vault
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.monitor import Monitor, QemuGone, QemuRefused
@@ -34,7 +32,7 @@ class Protection:
         """
         if not self.required:
             return ""
-        return self._vault.secret(self._vault.make(guest.uuid, migration, self._group()))
+        return self._vault.secret(self._vault.make(guest.uuid, migration, self._group(guest)))
 
     def demand_agreed(self, placement: Placement) -> None:
         """Raises Refused where the source's wish and our configuration do not fit."""
@@ -46,7 +44,9 @@ class Protection:
     def keep(self, placement: Placement) -> None:
         """Keeps the key of a migration that comes in, once the guest's token says that it may."""
         if placement.secret:
-            self._vault.keep(placement.guest.uuid, placement.migration, placement.secret, self._group())
+            self._vault.keep(
+                placement.guest.uuid, placement.migration, placement.secret, self._group(placement.guest)
+            )
 
     def credentials(self, guest: Guest, migration: str) -> Credentials | None:
         """What QEMU and its helpers need for this migration; None where channels are plain."""
@@ -83,8 +83,8 @@ class Protection:
         """The guest's QEMU is gone, and with it the last who needed a key."""
         self._vault.forget(guest.uuid)
 
-    def _group(self) -> int:
-        return pwd.getpwnam(self._config.qemu_user).pw_gid
+    def _group(self, guest: Guest) -> int:
+        return identity.of(guest, self._config.qemu_user).gid
 
 
 def _not_agreed(placement: Placement, here: str, why: str) -> Refused:

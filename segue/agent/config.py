@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from segue.errors import Kind, Refused
+from segue.policy import identity
 
 DEFAULT_PATH = Path("/etc/segue/agent.toml")
 
@@ -48,6 +49,8 @@ class Config:
     shared_dir: Path = Path("/srv/segue/shared")
     socket: Path = Path("/run/segue/agent.sock")
     qemu_user: str = "segue-qemu"
+    qemu_uids: int = 0x70000000
+    """First of the 2^27 user numbers for guests; 0: all guests are `qemu_user`. Systemd leaves these to nobody."""
     memory_reserve_bytes: int = 512 << 20
     """Memory that guests never get: the host's own system and this agent."""
     migration_bandwidth_bytes_per_s: int = 0
@@ -75,6 +78,10 @@ def load(path: Path) -> Config:
     for file_path in (config.tls.ca, config.tls.cert, config.tls.key):
         if not file_path.is_file():
             raise _refused(path, f"the certificate file {file_path} is not there")
+    if not identity.usable(config.qemu_uids):
+        raise _refused(
+            path, f"qemu_uids is neither 0 nor in {identity.LOWEST}..{identity.HIGHEST - identity.COUNT}"
+        )
     return config
 
 

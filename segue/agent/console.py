@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 from fastapi import WebSocket
@@ -20,11 +21,23 @@ def log_text(services: Services, guest: Guest) -> bytes:
     """The last mebibyte of the console's log on this host."""
     path: Path = plant.places(services, guest).console_log
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        # The folder is the guest's user's: a link in it could lead to any file of ours.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
             return file.read()
     except FileNotFoundError:
         return b""
+    except OSError as error:
+        raise _no_log(guest.name, error) from error
+
+
+def _no_log(name: str, error: OSError) -> Refused:
+    return Refused(
+        what=f"the console of {name} is not shown",
+        why=f"its log is not a file that we made ({error.strerror}): its QEMU put something else there",
+        todo="That QEMU may be in a stranger's hands. Stop the guest and look at it.",
+        kind=Kind.CONFLICT,
+    )
 
 
 async def serve(services: Services, guest: Guest, socket: WebSocket) -> None:

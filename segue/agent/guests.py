@@ -117,6 +117,10 @@ class Guests:
         every = (keeper.shown() for keeper in self._keepers.values())
         return sorted((shown for shown in every if shown is not None), key=lambda shown: shown.name)
 
+    def specs(self) -> list[Guest]:
+        """Specifications of the guests that have something here."""
+        return [shown.spec for shown in self.shown()]
+
     def names(self) -> tuple[str, ...]:
         """Names that are taken on this host."""
         return tuple(shown.name for shown in self.shown())

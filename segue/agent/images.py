@@ -7,14 +7,16 @@ import re
 import secrets
 import subprocess
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 
+from segue.agent import plant
 from segue.agent.services import Services
 from segue.errors import Kind, Refused
 from segue.model.guest import Disk, Guest, Nic
+from segue.policy import identity
 from segue.wire.frames import CreateGuest
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -57,8 +59,8 @@ async def specify(services: Services, wish: CreateGuest) -> Guest:
     check(wish)
     image, folder = find(services, wish.image)
     number = str(uuid.uuid4())
-    disks = (await _disk(services, wish.name, number, image, folder),) if image.disk else ()
-    return Guest(
+    uid = identity.number(number, services.config.qemu_uids, {g.uid for g, _, _ in services.journal.guests()})
+    guest = Guest(
         name=wish.name,
         uuid=number,
         memory_bytes=wish.memory_bytes,
@@ -69,9 +71,10 @@ async def specify(services: Services, wish: CreateGuest) -> Guest:
         kernel=str(folder / image.kernel) if image.kernel else "",
         initrd=str(folder / image.initrd) if image.initrd else "",
         cmdline=" ".join(part for part in (image.cmdline, wish.cmdline) if part),
-        disks=disks,
         nics=(Nic(id="nic0", mac=new_mac(), bridge=services.config.bridge, address=wish.address),),
+        uid=uid,
     )
+    return replace(guest, disks=(await _disk(services, guest, image, folder),)) if image.disk else guest
 
 
 def check(wish: CreateGuest) -> None:
@@ -97,9 +100,9 @@ def new_mac() -> str:
     return "52:54:00:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3))
 
 
-async def _disk(services: Services, name: str, number: str, image: Image, folder: Path) -> Disk:
+async def _disk(services: Services, guest: Guest, image: Image, folder: Path) -> Disk:
     """A copy-on-write copy, so that a hundred guests of one image need the room of one."""
-    path = services.config.shared_dir / f"{name}-{number[:8]}.qcow2"
+    path = services.config.shared_dir / f"{guest.name}-{guest.uuid[:8]}.qcow2"
     backing = ["-b", str(folder / image.disk), "-F", image.disk_format]
     process = await asyncio.create_subprocess_exec(
         "qemu-img", "create", "-q", "-f", "qcow2", *backing, str(path), stderr=subprocess.PIPE
@@ -107,18 +110,12 @@ async def _disk(services: Services, name: str, number: str, image: Image, folder
     _, error = await process.communicate()
     if process.returncode:
         raise Refused(
-            what=f"cannot create a disk for {name}",
+            what=f"cannot create a disk for {guest.name}",
             why=error.decode(errors="replace").strip(),
             todo=f"Look at {services.config.shared_dir} on {services.config.name}: is there room, may it be written?",
         )
-    await asyncio.to_thread(_give_to, path, services.config.qemu_user)
+    await asyncio.to_thread(plant.owner(services, guest).own, path)
     return Disk(id="disk0", path=str(path), format="qcow2")
-
-
-def _give_to(path: Path, user: str) -> None:
-    import shutil
-
-    shutil.chown(path, user)
 
 
 def remove_disks(services: Services, guest: Guest) -> None:

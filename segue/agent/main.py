@@ -43,6 +43,7 @@ async def serve(config: Config) -> None:
     """Runs until told to stop; guests and migrations stay as they are. Raises Refused when it cannot start."""
     lock = _lock(config)
     config.run_dir.mkdir(parents=True, exist_ok=True)
+    _close_to_guests(config)
     journal = Journal(config.state_dir / "journal.db", system.boot_id())
     async with AsyncIPRoute() as netlink, _session(config) as session:
         links = Links(netlink)
@@ -66,6 +67,14 @@ async def serve(config: Config) -> None:
         await _serve(config, agent)
     journal.close()
     lock.close()
+
+
+def _close_to_guests(config: Config) -> None:
+    """The journal is root's alone; guests' users only pass through its folder, to disks that lie below it."""
+    config.state_dir.chmod(0o711)
+    Path(config.state_dir / "journal.db").touch(0o600)
+    for path in config.state_dir.glob("journal.db*"):
+        path.chmod(0o600)
 
 
 def application(agent: Agent) -> FastAPI:

@@ -9,13 +9,20 @@ import structlog
 
 from segue.adapters.net.steering import tap_name, tunnel_name
 from segue.adapters.net.tap import open_tap
+from segue.adapters.qemu import identity
 from segue.adapters.qemu.command import Places
+from segue.adapters.qemu.identity import Identity
 from segue.adapters.qemu.machine import Machine, attach, launch
 from segue.adapters.qemu.monitor import QemuGone
 from segue.agent.services import Services
 from segue.model.guest import Guest
 
 log = structlog.get_logger()
+
+
+def owner(services: Services, guest: Guest) -> Identity:
+    """As whom everything runs that touches this guest's memory or disks."""
+    return identity.of(guest, services.config.qemu_user)
 
 
 def places(services: Services, guest: Guest) -> Places:

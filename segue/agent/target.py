@@ -17,7 +17,7 @@ from segue.errors import Kind, Refused
 from segue.model.guest import Guest
 from segue.model.handoff import Offer, Phase
 from segue.model.landing import Landing, Placement
-from segue.policy import compatibility
+from segue.policy import compatibility, identity
 
 log = structlog.get_logger()
 
@@ -34,6 +34,8 @@ async def place(
         if keeper.in_saga:
             # Its copy here still serves the frames of the migration before; a new one would end it.
             raise _occupied(placement.guest, services.config.name, "it is just leaving here")
+        if why := identity.objection(placement.guest, guests.specs()):
+            raise _occupied(placement.guest, services.config.name, why)
         if keeper.token.phase is not Phase.INCOMING:
             compatibility.demand(
                 placement.guest,

@@ -41,6 +41,8 @@ class Guest:
     cmdline: str = ""
     disks: tuple[Disk, ...] = ()
     nics: tuple[Nic, ...] = ()
+    uid: int = 0
+    """User (and group) number of its QEMU, the same on every host, as its disks belong to it; 0: the shared user."""
 
 
 class RunState(StrEnum):

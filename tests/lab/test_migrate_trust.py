@@ -207,10 +207,23 @@ def test_a_source_with_another_key_is_refused_and_the_guest_runs_on(scene: Scene
     scene.demand_calm()
 
 
+def uid_of_guest(scene: Scene, host: str) -> int:
+    """Of the QEMU that the kernel shows there."""
+    (qemu,) = scene.census.on(host)
+    return Path(f"/proc/{qemu.pid}").stat().st_uid
+
+
 def test_the_key_is_shown_nowhere(scene: Scene) -> None:
     with about_to_copy(scene) as (move, halt):
         key = key_file(scene, move.source).read_text().strip().partition(":")[2]
         assert key == key_file(scene, move.target).read_text().strip().partition(":")[2]
+        for host in (move.source, move.target):
+            found = key_file(scene, host).stat()
+            assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (
+                0,
+                uid_of_guest(scene, host),
+                0o640,
+            )
         halt.go()
         move.end("done")
     assert len(key) == 64

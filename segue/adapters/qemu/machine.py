@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 import select
 import signal
 import socket
@@ -13,7 +12,9 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
+from segue.adapters.qemu import identity
 from segue.adapters.qemu.command import Places, arguments
 from segue.adapters.qemu.monitor import Event, Monitor, QemuGone
 from segue.errors import Refused
@@ -103,11 +104,22 @@ class Machine:
 async def launch(
     guest: Guest, places: Places, tap_fds: Sequence[int], user: str, *, incoming: bool
 ) -> Machine:
-    """Starts QEMU as `user`, detached from the agent. Raises Refused with QEMU's own words."""
-    _make_folder(places, user)
+    """Starts QEMU as the guest's own user, detached from the agent. Raises Refused with QEMU's own words.
+
+    user: lends its groups, and itself to a guest that has no user number.
+    """
+    owner = identity.of(guest, user)
+    _make_folder(places, owner)
     # The agent runs above normal priority, for the blackout's sake; its guests do not.
-    argv = ["nice", "-n", str(-os.nice(0)), BINARY, *arguments(guest, places, tap_fds, incoming=incoming)]
-    with places.log.open("ab") as log:
+    argv = [
+        "nice",
+        "-n",
+        str(-os.nice(0)),
+        *owner.prefix(),
+        BINARY,
+        *arguments(guest, places, tap_fds, incoming=incoming),
+    ]
+    with _log(places) as log:
         # Not asyncio's subprocess: that kills its child when the event loop ends, and QEMU outlives the agent.
         process = subprocess.Popen(
             argv,
@@ -117,7 +129,6 @@ async def launch(
             pass_fds=tuple(tap_fds),
             start_new_session=True,
             cwd=places.folder,
-            **_identity(user),  # type: ignore[call-overload]
         )
     _reap_when_it_ends(process)
     try:
@@ -216,20 +227,30 @@ async def end_process(pid: int) -> None:
         os.close(handle)
 
 
-def _identity(user: str) -> dict[str, object]:
-    entry = pwd.getpwnam(user)
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": os.getgrouplist(user, entry.pw_gid)}
+def _log(places: Places) -> BinaryIO:
+    """Written by root's descriptor into the guest's folder, so never through a link that lies there."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    return os.fdopen(os.open(places.log, flags, 0o600), "ab")
 
 
-def _make_folder(places: Places, user: str) -> None:
-    entry = pwd.getpwnam(user)
+def _make_folder(places: Places, owner: identity.Identity) -> None:
     places.folder.parent.mkdir(parents=True, exist_ok=True)
     places.folder.parent.chmod(0o711)  # QEMU's user passes through, whatever the agent's umask is.
     places.folder.mkdir(exist_ok=True)
-    places.folder.chmod(0o750)
-    os.chown(places.folder, entry.pw_uid, entry.pw_gid)
+    owner.own(places.folder, 0o700)
+    _own_log(places.console_log, owner)
     for stale in (places.monitor, places.console, places.guest_agent):
         stale.unlink(missing_ok=True)
+
+
+def _own_log(path: Path, owner: identity.Identity) -> None:
+    """What an earlier guest of that name wrote belongs to another user."""
+    try:
+        owner.own(path)
+    except FileNotFoundError:
+        return
+    except OSError:
+        path.unlink()  # Not a file that we made.
 
 
 def _last_words(log: Path) -> str:
