@@ -13,7 +13,7 @@ import pytest
 from tests.lab.scene import GUEST, Scene
 
 pytestmark = pytest.mark.lab
-CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+CAPABILITIES = ("CapInh", "CapPrm", "CapEff", "CapAmb")
 
 
 def status_of(pid: int) -> dict[str, str]:

@@ -27,7 +27,7 @@ class Identity:
         return [
             *("prlimit", "--core=0", "--"),
             *("setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", f"--groups={groups}"),
-            *("--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs", "--"),
+            *("--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs", "--"),
         ]
 
     def own(self, path: Path, mode: int = 0o600) -> None:
