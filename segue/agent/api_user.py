@@ -9,7 +9,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Request, Response, WebSocket
 from fastapi.responses import StreamingResponse
 
-from segue.agent import access, console, images
+from segue.agent import access, console, doctor, images
 from segue.agent.app import Agent, agent_of
 from segue.model.host import HostFacts
 from segue.model.migration import Forecast, Migration
@@ -46,6 +46,13 @@ async def host(request: Request) -> HostFacts:
     """What this host can do."""
     access.only(request, "operator", "host")
     return agent_of(request).guests.facts()
+
+
+@router.get("/doctor")
+async def examine(request: Request) -> doctor.Examined:
+    """What this host lacks; what is tried for that is taken away again."""
+    agent = agent_of(request)
+    return await doctor.examine(agent.services, agent.guests)
 
 
 @router.delete("/peers/{name}", status_code=204)

@@ -75,12 +75,17 @@ def between(
 def _between(source: HostFacts, target: HostFacts, storage: dict[str, tuple[str, str]]) -> Iterator[str]:
     if source.name == target.name:
         yield "it is there already"
-    if target.channels != source.channels and target.wire_versions:  # An agent without has no such key.
-        ours, theirs = source.channels, target.channels
-        yield f"[tls] channels is '{theirs}' in its agent.toml, '{ours}' on {source.name}"
+    yield from unlike(source, target)
     for path, (here, there) in sorted(storage.items()):
         if there and here != there:
             yield f"its {path} is another file than ours: the disk does not lie on storage both hosts see"
+
+
+def unlike(source: HostFacts, target: HostFacts) -> Iterator[str]:
+    """What was configured differently on two hosts and must be alike."""
+    if target.channels != source.channels and target.wire_versions:  # An agent without has no such key.
+        ours, theirs = source.channels, target.channels
+        yield f"[tls] channels is '{theirs}' in its agent.toml, '{ours}' on {source.name}"
 
 
 def queue_obstacles(entries: Mapping[str, int], target: HostFacts) -> tuple[str, ...]:

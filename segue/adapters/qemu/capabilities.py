@@ -10,8 +10,10 @@ from pathlib import Path
 
 from segue.adapters.qemu import queues
 from segue.adapters.qemu.machine import BINARY, START_S
-from segue.adapters.qemu.monitor import Monitor, QemuGone
+from segue.adapters.qemu.monitor import Monitor, QemuGone, QemuRefused
 from segue.errors import Refused
+
+COMPRESSIONS = ("zlib", "zstd")
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Capabilities:
     cpu_models: dict[str, tuple[str, ...]]
     queue_entries: dict[str, int] = field(default_factory=dict)
     """Virtio device -> entries of the queue that this QEMU gives it: see queues.py."""
+    compressions: tuple[str, ...] = ()
+    """What it can compress memory with on its way."""
 
 
 def accelerator() -> str:
@@ -68,6 +72,7 @@ async def _interview(path: Path, chosen: str) -> Capabilities:
     machines = await monitor.execute("query-machines")
     models = await monitor.execute("query-cpu-definitions")
     queue_entries = await queues.entries(monitor)
+    compressions = [method for method in COMPRESSIONS if await _takes(monitor, method)]
     await monitor.close()
     return Capabilities(
         version=f"{version['major']}.{version['minor']}.{version['micro']}",
@@ -75,7 +80,17 @@ async def _interview(path: Path, chosen: str) -> Capabilities:
         machines=tuple(sorted(machine["name"] for machine in machines)),
         cpu_models={m["name"]: tuple(m.get("unavailable-features", ())) for m in models},
         queue_entries=queue_entries,
+        compressions=tuple(compressions),
     )
+
+
+async def _takes(monitor: Monitor, method: str) -> bool:
+    """QEMU is built with some methods, and refuses the others."""
+    try:
+        await monitor.execute("migrate-set-parameters", multifd_compression=method)
+    except QemuRefused:
+        return False
+    return True
 
 
 def _no_qemu(why: str) -> Refused:
