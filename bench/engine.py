@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from rich.console import Console
@@ -26,14 +26,14 @@ from bench.surroundings import SURROUNDINGS, surroundings
 from bench.world import HOSTS, World, chosen
 from segue.errors import SegueError
 
+PAGE_COLUMNS: Final = 190
 FAILURES = (SegueError, RuntimeError, OSError, ValueError, subprocess.SubprocessError, TimeoutError)
 
 
 def main() -> int:
     """Measures what is still missing, writes the report after each move and shows it at the end."""
     options = _options()
-    # Ended politely it takes its lab down, as when it is cut off by hand.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _end_politely()
     console = Console(stderr=True, highlight=False)
     try:
         wanted = cells.choose("quick" if options.quick else options.cells)
@@ -52,6 +52,19 @@ def main() -> int:
         return 130
     session.show()
     return 0
+
+
+def _end_politely() -> None:
+    """On SIGTERM the lab is taken down, as when the benchmark is cut off by hand."""
+    own = os.getpid()
+
+    def end(*_: object) -> None:
+        if os.getpid() != own:
+            # A child that a library forked has this handler, too, and is ended by this signal.
+            os._exit(128 + signal.SIGTERM)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def _list(wanted: list[Cell], options: argparse.Namespace) -> None:
@@ -106,7 +119,10 @@ class Session:
         data = report.make(self._samples, self._kept)
         store.write(data)
         pictures = plots.draw(data, store.PLACE.parent)
-        report.show(data, Console(highlight=False))
+        console = Console(highlight=False)
+        # Folded into a narrow page the tables cannot be read.
+        console.width = max(console.width, PAGE_COLUMNS)
+        report.show(data, console)
         self._say(f"Every sample is in {store.PLACE}, pictures in {pictures}.")
 
     def _say(self, text: str) -> None:

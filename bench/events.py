@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from segue.adapters.qemu.monitor import Event, Monitor
+from segue.adapters.qemu.monitor import Event, Monitor, stamp_s
 
 ENDS: Final = frozenset({"completed", "failed", "cancelled"})
 
@@ -45,9 +45,3 @@ class Seen:
 
     def _mark(self, what: str, event: Event) -> None:
         self.marks.append((what, stamp_s(event)))
-
-
-def stamp_s(event: Event) -> float:
-    """QEMU's own wall-clock time of an event."""
-    stamp = event["timestamp"]
-    return float(stamp["seconds"]) + float(stamp["microseconds"]) / 1e6

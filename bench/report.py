@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from statistics import median
 from typing import Any, Final
 
@@ -63,13 +64,15 @@ def _summary(samples: Samples) -> dict[str, Any]:
 
 
 def timeline(samples: Samples, cell: str) -> list[dict[str, Any]]:
-    """Where segue's blackout goes: medians of the times between one mark of its record and the next."""
+    """Where segue's blackout goes: medians of the times between one mark of its record and the next.
+
+    What comes before `stopped` is before the blackout: the guest still runs.
+    """
     lengths: dict[str, list[float]] = {}
     for sample in figures.of(samples, cell, verdicts.OURS):
-        before_s = 0.0
-        for what, at_s in sample["move"]["details"].get("timeline", ()):
+        marks = sample["move"]["details"].get("timeline", ())
+        for (_, before_s), (what, at_s) in pairwise(sorted(marks, key=lambda mark: mark[1])):
             lengths.setdefault(what, []).append(at_s - before_s)
-            before_s = at_s
     return [
         {"cell": cell, "until": what, "median_s": median(found), "longest_s": max(found)}
         for what, found in lengths.items()

@@ -57,6 +57,7 @@ class World:
 
     def __init__(self, lab_name: str, cell: Cell, say: Callable[[str], None], *, keep: bool) -> None:
         self.lab = Lab(lab_name, on_progress=say, packages=virt.PACKAGES)
+        self._say = say
         self._cell = cell
         self._keep = keep
         self._free_bytes_per_s = 0.0
@@ -81,6 +82,7 @@ class World:
         self.lab.down()
         self.lab.up(hosts=len(HOSTS), clients=1, images=["micro"])
         self.lab.wait_for_agents()
+        self._say("starting libvirt and the guests")
         for host in HOSTS:
             virt.start_daemon(self.lab, host)
         ours = self.our_guest = OurGuest(self.lab, ADDRESSES["segue"], self._cell.memory_bytes, HOSTS[0])
@@ -101,6 +103,7 @@ class World:
 
     def _warm_up(self) -> None:
         """Moves that are not counted: caches are filled, and the speed of the free link is seen."""
+        self._say("two moves that do not count")
         speeds = []
         peer = self.peers[WARMING]
         for to in (HOSTS[1], HOSTS[0]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 
 import structlog
 
@@ -60,6 +61,8 @@ class Keeper:
         self.heard_s = time.monotonic()
         self._lock = asyncio.Lock()
         self._resumed_at_s = 0.0
+        self._marks: deque[tuple[str, float]] = deque(maxlen=8)
+        """What became of the last word that was heard, by the wall clock."""
 
     # What it is now
 
@@ -139,7 +142,8 @@ class Keeper:
         self.announce()
         for send in others:
             await self._send(send)
-        return Delivery(messages=tuple(pack(reply) for reply in replies), resumed_at_s=self._resumed_at_s)
+        words = tuple(pack(reply) for reply in replies)
+        return Delivery(words, resumed_at_s=self._resumed_at_s, marks=tuple(self._marks))
 
     async def release(self, event: BothComplete) -> None:
         """Gives the guest away in the journal; the grant itself is for the caller to deliver and repeat."""
@@ -151,6 +155,8 @@ class Keeper:
     async def hear(self, message: Message, sender: str, resumed_at_s: float) -> Delivery:
         """A word from another host's agent."""
         self.heard_s = time.monotonic()
+        self._marks.clear()
+        self._mark("heard")
         self._services.failpoints.hit(f"hears {type(message).__name__.lower()}")
         if isinstance(message, Confirm) and self.in_saga:
             # The saga still forwards frames through our copy's tap; it retires the copy itself.
@@ -158,6 +164,7 @@ class Keeper:
             return Delivery()
         if isinstance(message, Grant) and self.resident.landing is not None:
             await self.resident.landed()
+            self._mark("landed")
         return await self.tell(message, sender)
 
     def announce(self) -> None:
@@ -190,7 +197,11 @@ class Keeper:
             self._services.failpoints.hit(f"before {token.phase}")
             self._services.journal.put_token(self.uuid, token)
             self.token = token
+            self._mark(token.phase.value)
             self._services.failpoints.hit(f"after {token.phase}")
+
+    def _mark(self, what: str) -> None:
+        self._marks.append((what, time.time()))
 
     async def _carry_out(
         self, effect: Effect, sender: str, replies: list[Message], others: list[Send]

@@ -89,6 +89,10 @@ class SourceGuest:
         assert self._keeper.machine is not None
         return await self._keeper.machine.stop()
 
+    def marks(self) -> tuple[tuple[str, float], ...]:
+        """See engine/ports.py."""
+        return self._memory().marks()
+
     async def completed(self, within_s: float) -> None:
         """See engine/ports.py."""
         await self._memory().completed(within_s)
@@ -122,6 +126,7 @@ class SourceCustody:
         self._target = target
         self._migration = migration
         self._doubt = doubt
+        self._marks: tuple[tuple[str, float], ...] = ()
 
     async def begin(self, target: str, migration: str) -> int:
         """See engine/ports.py."""
@@ -139,6 +144,7 @@ class SourceCustody:
         """See engine/ports.py."""
         if not self.released(self._migration):
             await self._keeper.release(BothComplete(self._migration))
+            self._marks = (("released", time.time()),)
         begun_s = time.monotonic()
         pause_s = 0.05
         while True:
@@ -166,7 +172,12 @@ class SourceCustody:
         for frame in answer.messages:
             word = unpack(frame)
             if isinstance(word, Confirm) and word.epoch == token.epoch:
-                return Handed(returned=False, resumed_at_s=answer.resumed_at_s)
+                return Handed(
+                    returned=False,
+                    resumed_at_s=answer.resumed_at_s,
+                    marks_here=self._marks,
+                    marks_there=answer.marks,
+                )
             await keeper.hear(word, self._target, answer.resumed_at_s)
         return None if keeper.token.phase is Phase.RELEASED else Handed(returned=True)
 

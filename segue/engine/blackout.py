@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from segue.engine import integrity
+from segue.engine.ports import Handed
 from segue.engine.run import Run
+from segue.engine.timeline import Timeline, since
 from segue.errors import Aborted
 from segue.model.lifecycle import Event, Stage
 from segue.policy import convergence
@@ -28,7 +30,7 @@ async def hand_off(run: Run) -> None:
             f"was given back; or {migration.target} was declared without power",
             todo=f"Look at {migration.target} and at QEMU's log there, then try again.",
         )
-    _note_blackout(run, handed.resumed_at_s)
+    _note_blackout(run, handed)
     if run.record.now.stage is Stage.BLACKOUT:
         run.record.advance(Event.HANDED_OFF)
 
@@ -46,11 +48,14 @@ async def _stop_and_complete(run: Run) -> None:
     if migration.stage is Stage.PREPARATION:
         run.record.advance(Event.CONVERGED)
     chosen = await integrity.choose(run)
+    seen = Timeline(run.clock)
+    seen.mark("begun")
     await run.network.steer()
+    seen.mark("steered")
     run.network.drain()
+    seen.mark("drained")
     asked_s = run.clock.steady_s()
     stopped_at_s = await run.here.stop()
-    stood_s = run.clock.steady_s() - asked_s
     comparison = integrity.begin(run, chosen)
     rescued = run.network.rescue()
     try:
@@ -63,27 +68,31 @@ async def _stop_and_complete(run: Run) -> None:
             todo="Allow a longer pause with --max-blackout, or look at the link between the hosts.",
         ) from error
     completed_s = run.clock.steady_s() - asked_s
+    seen.mark("copied")
+    marks = (*seen.marks, *run.here.marks(), ("stopped", stopped_at_s))
     outcome = replace(
         run.record.now.outcome,
         stopped_at_s=stopped_at_s,
         frames_rescued=rescued,
-        timeline=(("stopped", stood_s), ("copied", completed_s)),
+        timeline=since(stopped_at_s, marks),
     )
     run.record.remember(outcome)
     await integrity.verify(run, comparison, within_s=limit_s - completed_s)
 
 
-def _note_blackout(run: Run, resumed_at_s: float) -> None:
+def _note_blackout(run: Run, handed: Handed) -> None:
     """Both wall clocks, made comparable by the offset that was measured in the preparation.
 
     Zero where an agent was restarted in the blackout: then nobody knows one of the two times.
     """
     outcome = run.record.now.outcome
-    if not resumed_at_s or not outcome.stopped_at_s:
+    if not handed.resumed_at_s or not outcome.stopped_at_s:
         return
-    resumed_here_s = resumed_at_s - outcome.clock_offset_s
+    resumed_here_s = handed.resumed_at_s - outcome.clock_offset_s
     blackout_s = resumed_here_s - outcome.stopped_at_s
-    timeline = (*outcome.timeline, ("resumed", blackout_s))
+    there = ((what, at_s - outcome.clock_offset_s) for what, at_s in handed.marks_there)
+    marks = (*handed.marks_here, *there, ("resumed", resumed_here_s))
+    timeline = (*outcome.timeline, *since(outcome.stopped_at_s, marks))
     run.record.outcome(
         replace(outcome, resumed_at_s=resumed_here_s, blackout_s=blackout_s, timeline=timeline)
     )

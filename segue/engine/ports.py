@@ -40,6 +40,10 @@ class GuestHere(Protocol):
         """Stops the vCPUs; wall-clock seconds at which they stood."""
         ...
 
+    def marks(self) -> tuple[tuple[str, float], ...]:
+        """What happened to the copy since the guest stood, by this host's wall clock; only to be shown."""
+        ...
+
     async def completed(self, within_s: float) -> None:
         """Returns once the target has loaded all. Raises Aborted, TimeoutError."""
         ...
@@ -115,6 +119,10 @@ class Handed:
 
     returned: bool
     resumed_at_s: float = 0.0
+    marks_here: tuple[tuple[str, float], ...] = ()
+    """What happened on this host, by its wall clock; only to be shown."""
+    marks_there: tuple[tuple[str, float], ...] = ()
+    """The same on the other host, by its own."""
 
 
 class Custody(Protocol):

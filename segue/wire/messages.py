@@ -24,6 +24,8 @@ class Delivery:
 
     messages: tuple[dict[str, Any], ...] = ()
     resumed_at_s: float = 0.0
+    marks: tuple[tuple[str, float], ...] = ()
+    """What happened to the guest here on the way, by this host's wall clock; only to be shown."""
 
 
 @dataclass(frozen=True)

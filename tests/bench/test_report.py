@@ -41,7 +41,7 @@ def test_the_summary_is_computed_from_the_samples() -> None:
 
 def test_the_timeline_says_how_long_each_piece_is() -> None:
     pieces = {row["until"]: row["median_s"] for row in report.make(some(), {})["timeline"]}
-    assert pieces == {"stopped": pytest.approx(0.001), "resumed": pytest.approx(0.010)}
+    assert pieces == {"stopped": pytest.approx(0.001), "resumed": pytest.approx(0.011)}
 
 
 def test_the_cost_of_tls_is_a_share() -> None:

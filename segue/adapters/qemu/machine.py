@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from segue.adapters.qemu import identity
 from segue.adapters.qemu.command import Places, arguments
-from segue.adapters.qemu.monitor import Event, Monitor, QemuGone
+from segue.adapters.qemu.monitor import Event, Monitor, QemuGone, stamp_s
 from segue.errors import Refused
 from segue.model.guest import Guest
 
@@ -50,8 +50,7 @@ class Machine:
         monitor.on_event(self._note)
 
     def _note(self, event: Event) -> None:
-        stamp = event["timestamp"]
-        at_s = stamp["seconds"] + stamp["microseconds"] / 1e6
+        at_s = stamp_s(event)
         if event["event"] == "STOP":
             self.stopped_at_s, self.running = at_s, False
         elif event["event"] == "RESUME":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ import structlog
 
 from segue.adapters.qemu.channels import multifd_parameters
 from segue.adapters.qemu.machine import Machine
-from segue.adapters.qemu.monitor import Event, QemuGone, QemuRefused
+from segue.adapters.qemu.monitor import Event, QemuGone, QemuRefused, stamp_s
 from segue.errors import Aborted
 from segue.model.ladder import Rung, Shape
 from segue.model.migration import Limits, Progress
@@ -32,6 +33,8 @@ LEAST_THROTTLE = 0.01
 ROUND_S = 10.0
 """QEMU comes to a round within 100 ms, or after it has sent what it had begun with on a slow path."""
 LOOK_S = 0.01
+MARKS = 8
+"""More than a blackout has."""
 
 
 class MemoryCopy:
@@ -56,14 +59,24 @@ class MemoryCopy:
         self._dirty_bytes_per_s = 0.0
         self._bandwidth = FREE_SPEED
         self._asking = False
+        self._marks: deque[tuple[str, float]] = deque(maxlen=MARKS)
         machine.monitor.on_event(self._note)
 
     def _note(self, event: Event) -> None:
         if event["event"] == "MIGRATION":
             self._status = str(event["data"]["status"])
+            if self._status == "completed":
+                self._marks.append(("loaded there", stamp_s(event)))
         elif event["event"] == "MIGRATION_PASS":
             self._rounds = int(event["data"]["pass"])
             self._synced_s = time.monotonic()
+            self._marks.append(("last round", stamp_s(event)))
+        elif event["event"] == "STOP":
+            self._marks.clear()
+
+    def marks(self) -> tuple[tuple[str, float], ...]:
+        """(what, wall-clock seconds) since the guest stood, by QEMU's own time stamps."""
+        return tuple(self._marks)
 
     async def begin(self, address: str, limits: Limits, shape: Shape, tls_creds: str) -> None:
         """Starts the copy to `address` (host:port); a copy that already goes on is left alone.

@@ -24,6 +24,12 @@ class QemuRefused(Exception):
     """QEMU answered a command with an error."""
 
 
+def stamp_s(event: Event) -> float:
+    """QEMU's own wall-clock time of an event."""
+    stamp = event["timestamp"]
+    return float(stamp["seconds"]) + float(stamp["microseconds"]) / 1e6
+
+
 class Monitor:
     """Commands and events of one QEMU. Listeners are called in order, on the event loop."""
 
