@@ -22,14 +22,13 @@ class Cell:
 
     memory: str
     dirty_percent: int = 0
-    disk: bool = False
     link: str = ""
 
     @property
     def name(self) -> str:
-        """As `--cells` takes it: `idle-256m`, `dirty50-1g-disk-1gbit`."""
+        """As `--cells` takes it: `idle-256m`, `dirty50-1g-1gbit`."""
         load = f"dirty{self.dirty_percent}" if self.dirty_percent else "idle"
-        return "-".join(filter(None, (load, self.memory, "disk" if self.disk else "", self.link)))
+        return "-".join(filter(None, (load, self.memory, self.link)))
 
     @property
     def memory_bytes(self) -> int:
@@ -48,11 +47,7 @@ class Cell:
 
 
 MATRIX: Final = tuple(
-    Cell(memory, load, disk, link)
-    for disk in (False, True)
-    for memory in MEMORIES
-    for link in LINKS
-    for load in LOADS
+    Cell(memory, load, link=link) for memory in MEMORIES for link in LINKS for load in LOADS
 )
 BY_NAME: Final = {cell.name: cell for cell in MATRIX}
 SETS: Final[dict[str, tuple[str, ...]]] = {
@@ -64,7 +59,6 @@ SETS: Final[dict[str, tuple[str, ...]]] = {
         "idle-256m-1gbit",
         "dirty50-256m-1gbit",
         "dirty150-256m-1gbit",
-        "idle-256m-disk",
     ),
     "all": tuple(BY_NAME),
 }

@@ -41,7 +41,7 @@ def main() -> int:
             _list(wanted, options)
             return 0
         session = Session(options, console)
-        for _, group in itertools.groupby(wanted, key=lambda cell: (cell.memory, cell.disk)):
+        for _, group in itertools.groupby(wanted, key=lambda cell: cell.memory):
             session.measure(list(group), wanted)
     except FAILURES as error:
         console.print(f"[bold red]the benchmark did not run to its end:[/] {error}")
@@ -149,7 +149,6 @@ def _sample(world: World, cell: Cell, peer: Peer) -> Sample:
     return {
         "memory_bytes": cell.memory_bytes,
         "dirty_percent": cell.dirty_percent,
-        "disk": cell.disk,
         "link_bits_per_s": cell.link_bits_per_s,
         "link_bytes_per_s": link,
         "dirty_bytes_per_s": rate,

@@ -129,8 +129,8 @@ def chosen(cell: Cell, patterns: str) -> list[str]:
         words = BUSY
     if patterns:
         words = [word.strip() for word in patterns.split(",")]
-    # The floor is that of a guest at rest; a mirror of disks has another.
-    floor = cell.dirty_percent == 0 and not cell.disk
+    # The floor is that of a guest at rest.
+    floor = cell.dirty_percent == 0
     return [
         name
         for name in known
