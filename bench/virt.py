@@ -124,8 +124,7 @@ class Virt:
         return Move(begun_s, seen.stopped_at_s, seen.resumed_at_s, ended_s, {"marks": seen.marks})
 
     async def _start(self, to: str) -> asyncio.subprocess.Process:
-        storage = ["--copy-storage-all"] if self._guest.guest.disks else []
-        words = [*self._variant.flags, *storage, self._guest.guest.name, f"qemu+tcp://{to}/system"]
+        words = [*self._variant.flags, self._guest.guest.name, f"qemu+tcp://{to}/system"]
         command, environ = self._guest.lab.command(self.host, ["virsh", "migrate", "--live", *words])
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(

@@ -6,7 +6,7 @@ from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
 from segue.adapters.qemu.command import kernel_addresses
-from segue.model.guest import Disk, Guest, Nic
+from segue.model.guest import Guest, Nic
 
 MONITOR: Final = "/run/segue/bench-virt/{name}.qmp"
 """A second monitor: QEMU's own times of STOP and RESUME, as for every other peer."""
@@ -35,7 +35,6 @@ def describe(guest: Guest) -> str:
   <on_poweroff>destroy</on_poweroff>
   <devices>
     <emulator>{EMULATOR}</emulator>
-    {"".join(_disk(disk, number) for number, disk in enumerate(guest.disks))}
     {"".join(_nic(nic) for nic in guest.nics)}
     <serial type='pty'/>
     <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
@@ -52,12 +51,4 @@ def _nic(nic: Nic) -> str:
     return (
         f"<interface type='bridge'><source bridge='{nic.bridge}'/><mac address='{nic.mac}'/>"
         "<model type='virtio'/><driver name='qemu'/><rom enabled='no'/></interface>"
-    )
-
-
-def _disk(disk: Disk, number: int) -> str:
-    return (
-        f"<disk type='file' device='disk'><driver name='qemu' type='{disk.format}' cache='none' discard='unmap'/>"
-        f"<source file={quoteattr(disk.path)}/><target dev='vd{chr(ord('a') + number)}' bus='virtio'/>"
-        f"<serial>{disk.id}</serial></disk>"
     )
