@@ -34,7 +34,7 @@ def draw(data: dict[str, Any], folder: Path) -> str:
         files.append(folder / f"{short}.svg")
         files[-1].write_text(boxes(data["samples"], name, title))
     files.append(folder / "timeline.svg")
-    files[-1].write_text(timeline(data["timeline"]))
+    files[-1].write_text(timeline([row for row in data["timeline"] if row["in_blackout"]]))
     page = folder / "index.html"
     pictures = "\n".join(f'<p><img src="{file.name}" alt="{file.stem}"></p>' for file in files)
     page.write_text(

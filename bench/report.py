@@ -13,6 +13,7 @@ from bench import figures, verdicts
 from bench.figures import Sample, Samples
 
 WITHOUT_TLS: Final = "segue without TLS"
+LAST_MARK: Final = "resumed"
 COLUMNS: Final[dict[str, tuple[str, float]]] = {
     "blackout_s": ("blackout ms", 1e3),
     "outage_s": ("outage ms", 1e3),
@@ -69,12 +70,23 @@ def timeline(samples: Samples, cell: str) -> list[dict[str, Any]]:
     What comes before `stopped` is before the blackout: the guest still runs.
     """
     lengths: dict[str, list[float]] = {}
+    inside: set[str] = set()
     for sample in figures.of(samples, cell, verdicts.OURS):
-        marks = sample["move"]["details"].get("timeline", ())
-        for (_, before_s), (what, at_s) in pairwise(sorted(marks, key=lambda mark: mark[1])):
+        marks = sorted(sample["move"]["details"].get("timeline", ()), key=lambda mark: mark[1])
+        for (_, before_s), (what, at_s) in pairwise(marks):
             lengths.setdefault(what, []).append(at_s - before_s)
+            if at_s > 0:
+                inside.add(what)
+            if what == LAST_MARK:
+                break
     return [
-        {"cell": cell, "until": what, "median_s": median(found), "longest_s": max(found)}
+        {
+            "cell": cell,
+            "until": what,
+            "in_blackout": what in inside,
+            "median_s": median(found),
+            "longest_s": max(found),
+        }
         for what, found in lengths.items()
     ]
 

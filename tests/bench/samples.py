@@ -37,7 +37,7 @@ def sample(
         gaps = [(100.0, 100.001)]
     else:
         resumed_s = 100.5 + blackout_ms / 1e3
-        timeline = [["steered", -0.001], ["stopped", 0.0], ["resumed", blackout_ms / 1e3]]
+        timeline = [["steered", -0.001], ["stopped", 0.0], ["resumed", blackout_ms / 1e3], ["owner", 9.0]]
         move = Move(100.0, 100.5, resumed_s, 100.0 + total_s, {"timeline": timeline})
         gaps = [(100.5, resumed_s + 0.06), (99.0, 99.9)]
     return {
