@@ -89,7 +89,9 @@ def _make_bridge(link: Any, mac: str) -> None:
             todo="Use a kernel with CONFIG_BRIDGE and CONFIG_VETH, or load these modules.",
         ) from error
     # A bridge takes its lowest port's MTU and MAC unless they were set by hand; guests come and go as ports.
-    link.link("set", ifname="br0", address=mac, mtu=nodes.FABRIC_MTU)
+    # To the kernel an MTU that is set to what it is already was not set at all, so another one comes first.
+    link.link("set", ifname="br0", address=mac, mtu=nodes.FABRIC_MTU - 1)
+    link.link("set", ifname="br0", mtu=nodes.FABRIC_MTU)
 
 
 def _address(link: Any, node: Node) -> None:
