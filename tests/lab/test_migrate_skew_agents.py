@@ -1,0 +1,102 @@
+"""An agent of this version beside one of the version before: what works works, the rest is refused before it begins."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from segue.errors import Kind, SegueError
+from segue.lab import layers
+from segue.lab.variants import Variants
+from tests.lab.scene import GUEST, Scene
+
+pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(900)]
+BEFORE: Final = "5804676"
+"""The last commit whose agents speak wire version 1."""
+PLAIN: Final = "sed -i '/^.tls.$/a channels = \"off\"' /etc/segue/agent.toml"
+APP: Final = "/usr/lib/segue/app"
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The code of the version before, out of the checkout's own history."""
+    found = subprocess.run(
+        ["git", "-C", str(layers.package().parent), "archive", BEFORE, "segue"],
+        capture_output=True,
+        check=False,
+    )
+    if found.returncode != 0:
+        pytest.skip(f"the history has no commit {BEFORE}: a shallow clone, or no checkout")
+    tree = tmp_path_factory.mktemp("before")
+    with tarfile.open(fileobj=io.BytesIO(found.stdout)) as archive:
+        archive.extractall(tree, filter="data")
+    return tree
+
+
+@pytest.fixture(scope="module")
+def mixed(labs_folder: Path, before: Path) -> Iterator[Scene]:
+    """host2 has the agent of before; the guest begins on host1."""
+    made = Scene(f"w{os.getpid()}", Variants(agents={"host2": str(before)}))
+    made.up()
+    yield made
+    made.down()
+
+
+def install(scene: Scene, host: str, tree: Path) -> None:
+    """Puts the code of that tree in the place of the host's own, as an update of the package does."""
+    packed = subprocess.run(
+        ["tar", "c", "--exclude=__pycache__", "-C", str(tree), "segue"], capture_output=True, check=True
+    )
+    scene.run(host, "rm", "-rf", f"{APP}/segue")
+    argv, environ = scene.lab.command(host, ["tar", "x", "-C", APP])
+    subprocess.run(argv, env=environ, input=packed.stdout, check=True)
+    scene.restart(host)
+
+
+def versions(scene: Scene, host: str) -> tuple[int, int]:
+    facts = scene.call(host, "GET", "/host")
+    return tuple(facts.get("wire_versions") or (facts["wire_version"],) * 2)
+
+
+def refused(scene: Scene, source: str, target: str) -> str:
+    with pytest.raises(SegueError) as why:
+        scene.call(source, "POST", f"/guests/{GUEST}/migrations", {"to": target})
+    assert why.value.kind is Kind.POLICY
+    return why.value.why
+
+
+def test_a_fleet_is_updated_host_by_host(mixed: Scene, before: Path) -> None:
+    """One guest through all of it: refused, moved in plain both ways, its agent updated and put back under it."""
+    scene = mixed
+    scene.begin()
+    assert (versions(scene, "host1"), versions(scene, "host2")) == ((2, 2), (1, 1))
+    assert "wire version 1, which cannot encrypt memory" in refused(scene, "host1", "host2")
+    with ExitStack() as plain:
+        plain.enter_context(scene.configured("host1", PLAIN))
+        assert versions(scene, "host1") == (1, 2)
+        to_the_old = scene.migrate("host2").end("done")
+        assert to_the_old["wire"] == 1
+        scene.migrate("host1").end("done")
+        scene.migrate("host2").end("done")
+    assert "wire version" in refused(scene, "host2", "host1")
+    (qemu,) = [seen.pid for seen in scene.census.on("host2")]
+    install(scene, "host2", layers.package().parent)
+    assert [seen.pid for seen in scene.census.on("host2")] == [qemu]
+    assert versions(scene, "host2") == (2, 2)
+    assert len(scene.call("host2", "GET", "/migrations")) == 1
+    assert scene.migrate("host1").end("done")["wire"] == 2
+    install(scene, "host1", before)
+    shown = scene.shown("host1")
+    assert shown is not None
+    assert (shown["phase"], shown["state"]) == ("owner", "running")
+    install(scene, "host1", layers.package().parent)
+    scene.migrate("host3").end("done")
+    scene.demand_calm()
