@@ -21,12 +21,15 @@ from segue.model.handoff import Message
 from segue.model.host import HostFacts
 from segue.model.integrity import Blocks, Digests
 from segue.model.landing import Landing, Placement
+from segue.model.notice import Arrival, Care
 from segue.wire.frames import Problem
 from segue.wire.messages import Claim, Delivery, pack
 
 T = TypeVar("T")
 
 CALL_S = 5.0
+ARRIVED_S = 1.0
+"""One quick try: it is said once more when the late frames are through."""
 PLACE_S = 60.0
 PATIENT_S = 15.0
 """An agent that is restarted answers again within seconds; what is safe to repeat is repeated for this long."""
@@ -69,6 +72,15 @@ class PeerClient:
         """What these parts of the complete copy there hold."""
         answer = await self._call("POST", f"/v1/peer/digest/{guest}", blocks, within_s=within_s)
         return msgspec.json.decode(answer, type=Digests)
+
+    async def arrived(self, guest: str, arrival: Arrival) -> None:
+        """The guest runs there: it is told, and its clock is looked after. Said twice, done once."""
+        await self._call("POST", f"/v1/peer/arrived/{guest}", arrival, within_s=ARRIVED_S)
+
+    async def care(self, guest: str, migration: str, within_s: float) -> Care:
+        """What became of that; waits for its end at most `within_s`."""
+        path = f"/v1/peer/care/{guest}/{migration}?within_s={within_s:g}"
+        return msgspec.json.decode(await self._call("GET", path, within_s=within_s + CALL_S), type=Care)
 
     async def claim(self, guest: str) -> Claim:
         """What the peer has of the guest with this uuid."""

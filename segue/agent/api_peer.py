@@ -16,12 +16,14 @@ from segue.agent.app import agent_of
 from segue.errors import Kind, Refused
 from segue.model.integrity import Blocks
 from segue.model.landing import Placement
+from segue.model.notice import Arrival
 from segue.policy import handoff
 from segue.wire.messages import Claim, Delivery, unpack
 
 T = TypeVar("T")
 
 router = APIRouter(prefix="/v1/peer", include_in_schema=False)
+CARE_S_MAX = 30.0
 BODY_BYTES_MAX = 16 << 20
 
 
@@ -64,6 +66,24 @@ async def digest(request: Request, uuid: str) -> Response:
     blocks = await _body(request, Blocks)
     keeper = agent.guests.by_uuid(uuid)
     return _json(await verification.answer(agent.services, keeper, blocks, sender))
+
+
+@router.post("/arrived/{uuid}")
+async def arrived(request: Request, uuid: str) -> Response:
+    """The guest runs here, and the caller says how it came."""
+    access.only(request, "host")
+    agent = agent_of(request)
+    arrival = await _body(request, Arrival)
+    agent.services.care.begin(agent.guests.by_uuid(uuid), arrival)
+    return _json(None)
+
+
+@router.get("/care/{uuid}/{migration}")
+async def care(request: Request, uuid: str, migration: str, within_s: float = 0.0) -> Response:
+    """What was done for a guest that arrived here."""
+    access.only(request, "host")
+    agent = agent_of(request)
+    return _json(await agent.services.care.ended(uuid, migration, min(within_s, CARE_S_MAX)))
 
 
 @router.get("/claims/{uuid}")

@@ -1,34 +1,14 @@
-"""The running agent as the API sees it, and how its errors are shown."""
+"""The running agent as the API sees it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from http import HTTPStatus
-from typing import Final
 
-import msgspec
-import structlog
-from fastapi.exceptions import RequestValidationError
-from starlette.requests import HTTPConnection, Request
-from starlette.responses import Response
+from starlette.requests import HTTPConnection
 
 from segue.agent.guests import Guests
 from segue.agent.migrations import Migrations
 from segue.agent.services import Services
-from segue.errors import Kind, SegueError
-from segue.wire.frames import Problem
-
-log = structlog.get_logger()
-
-STATUS: Final = {
-    Kind.POLICY: HTTPStatus.UNPROCESSABLE_ENTITY,
-    Kind.USAGE: HTTPStatus.BAD_REQUEST,
-    Kind.NOT_FOUND: HTTPStatus.NOT_FOUND,
-    Kind.CONFLICT: HTTPStatus.CONFLICT,
-    Kind.AUTH: HTTPStatus.FORBIDDEN,
-    Kind.TIMEOUT: HTTPStatus.GATEWAY_TIMEOUT,
-    Kind.UNREACHABLE: HTTPStatus.BAD_GATEWAY,
-}
 
 
 @dataclass
@@ -44,41 +24,3 @@ def agent_of(connection: HTTPConnection) -> Agent:
     """The agent that serves this connection."""
     agent: Agent = connection.app.state.agent
     return agent
-
-
-async def show_error(_request: Request, error: Exception) -> Response:
-    """RFC 9457, with the three sentences."""
-    assert isinstance(error, SegueError)
-    status = STATUS[error.kind]
-    problem = Problem(status, error.consequence, error.kind, error.what, error.why, error.todo)
-    return Response(msgspec.json.encode(problem), status, media_type="application/problem+json")
-
-
-async def show_bug(request: Request, error: Exception) -> Response:
-    """An error nobody foresaw: logged whole, shown without its inside."""
-    log.error("unforeseen error", path=request.url.path, exc_info=error)
-    problem = Problem(
-        status=500,
-        title="refused",
-        kind=Kind.CONFLICT,
-        what="the agent could not do that",
-        why=f"an error nobody foresaw ({type(error).__name__}: {error})",
-        todo="Look at the guest's state with `segue vm list`; the agent's log has the details.",
-    )
-    return Response(msgspec.json.encode(problem), 500, media_type="application/problem+json")
-
-
-async def show_bad_input(_request: Request, error: Exception) -> Response:
-    """A body or parameter that does not have the documented shape."""
-    assert isinstance(error, RequestValidationError)
-    details = error.errors()
-    reasons = "; ".join(f"{'.'.join(map(str, d['loc'][1:]))}: {d['msg']}" for d in details) or str(error)
-    problem = Problem(
-        status=400,
-        title="refused",
-        kind=Kind.USAGE,
-        what="the request was not understood",
-        why=reasons,
-        todo="See the agent's /openapi.json for the shape of every request.",
-    )
-    return Response(msgspec.json.encode(problem), 400, media_type="application/problem+json")

@@ -55,6 +55,8 @@ class Config:
     """Memory that guests never get: the host's own system and this agent."""
     migration_bandwidth_bytes_per_s: int = 0
     """What all copies that leave this host may use of its link together; 0: no limit."""
+    notice_max_s: float = 300.0
+    """The longest time that a guest can ask for to get ready; an operator may give more."""
     failpoints: Path | None = None
     """Only for rehearsals in the lab: see agent/failpoints.py."""
     peers: dict[str, str] = field(default_factory=dict)

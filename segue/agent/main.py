@@ -20,19 +20,24 @@ from pyroute2 import AsyncIPRoute
 
 from segue import __version__
 from segue.adapters import peer, system
+from segue.adapters.net.enclave import Enclave
 from segue.adapters.net.links import Links
 from segue.adapters.net.steering import Steering
 from segue.adapters.qemu import capabilities
 from segue.adapters.store.journal import Journal
 from segue.agent import access, api_peer, api_user
-from segue.agent.app import Agent, show_bad_input, show_bug, show_error
+from segue.agent.aftercare import Caretaker
+from segue.agent.app import Agent
+from segue.agent.boards import Boards
 from segue.agent.channels import Protection
 from segue.agent.config import Config
 from segue.agent.failpoints import Failpoints
 from segue.agent.guests import Guests
 from segue.agent.link_share import LinkShare
+from segue.agent.metadata import Metadata
 from segue.agent.migrations import Migrations
 from segue.agent.notices import Notices
+from segue.agent.problems import show_bad_input, show_bug, show_error
 from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
 
@@ -47,6 +52,7 @@ async def serve(config: Config) -> None:
     journal = Journal(config.state_dir / "journal.db", system.boot_id())
     async with AsyncIPRoute() as netlink, _session(config) as session:
         links = Links(netlink)
+        boards = Boards(journal)
         services = Services(
             config=config,
             journal=journal,
@@ -58,7 +64,11 @@ async def serve(config: Config) -> None:
             failpoints=Failpoints(config.failpoints),
             protection=Protection(config),
             share=LinkShare(config.migration_bandwidth_bytes_per_s),
+            boards=boards,
+            care=Caretaker(boards),
+            metadata=Metadata(Enclave(netlink, links), boards),
         )
+        await services.metadata.open()
         guests = Guests(services)
         agent = Agent(services, guests, Migrations(services, guests))
         await guests.take_up()

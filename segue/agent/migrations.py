@@ -14,6 +14,7 @@ from segue.adapters.peer import PeerClient, expired_on
 from segue.adapters.qemu import queues
 from segue.adapters.store.journal import Marks
 from segue.agent import foresight
+from segue.agent.boards import MigrationNotice
 from segue.agent.config import Config
 from segue.agent.guests import Guests
 from segue.agent.keeper import Keeper
@@ -180,6 +181,9 @@ class Migrations:
             peer,
             custody,
             record,
+            MigrationNotice(
+                self._services.boards, keeper.uuid, migration.id, self._services.config.notice_max_s
+            ),
             RealClock(),
         )
         runner = migrate.runner(

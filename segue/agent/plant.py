@@ -33,9 +33,11 @@ def places(services: Services, guest: Guest) -> Places:
 async def find(services: Services, guest: Guest) -> Machine | None:
     """The guest's QEMU if it runs on this host."""
     try:
-        return await attach(guest, places(services, guest))
+        found = await attach(guest, places(services, guest))
     except QemuGone:
         return None
+    await services.metadata.attach(guest)
+    return found
 
 
 async def start(services: Services, guest: Guest, *, incoming: bool) -> Machine:
@@ -47,6 +49,7 @@ async def start(services: Services, guest: Guest, *, incoming: bool) -> Machine:
             fds.append(open_tap(tap))
             await services.steering.hook(tap)
             await services.links.plug(tap, nic.bridge, silent=incoming)
+        await services.metadata.attach(guest)
         user = services.config.qemu_user
         return await launch(guest, places(services, guest), fds, user, incoming=incoming)
     except BaseException:
@@ -80,6 +83,7 @@ async def shut_down(machine: Machine, within_s: float) -> None:
 
 async def clear_network(services: Services, guest: Guest) -> None:
     """Removes the guest's taps and tunnels from this host."""
+    await services.metadata.detach(guest)
     for nic in guest.nics:
         await services.links.remove(tunnel_name(nic))
         await services.links.remove(tap_name(guest.name, nic))

@@ -47,6 +47,12 @@ class MigrationRecord:
         self._now = replace(self._now, progress=progress)
         self._show()
 
+    def waiting(self, what: str) -> None:
+        """See engine/ports.py."""
+        if what != self._now.waiting:
+            self._now = replace(self._now, waiting=what)
+            self._show()
+
     def landing(self, landing: Landing) -> None:
         """See engine/ports.py."""
         self._keep(replace(self._now, landing=landing))

@@ -9,10 +9,13 @@ from segue.adapters.net.steering import Steering
 from segue.adapters.peer import PeerClient
 from segue.adapters.qemu.capabilities import Capabilities
 from segue.adapters.store.journal import Journal
+from segue.agent.aftercare import Caretaker
+from segue.agent.boards import Boards
 from segue.agent.channels import Protection
 from segue.agent.config import Config
 from segue.agent.failpoints import Failpoints
 from segue.agent.link_share import LinkShare
+from segue.agent.metadata import Metadata
 from segue.agent.notices import Notices
 from segue.errors import Kind, Refused
 
@@ -31,6 +34,9 @@ class Services:
     failpoints: Failpoints
     protection: Protection
     share: LinkShare
+    boards: Boards
+    care: Caretaker
+    metadata: Metadata
 
     def peer(self, name: str) -> PeerClient:
         """The client of a peer. Raises Refused for a host that is not in the configuration."""

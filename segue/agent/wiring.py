@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from segue.adapters.peer import PeerClient
+from segue.agent.boards import MigrationNotice
 from segue.agent.record import MigrationRecord
 from segue.agent.source import SourceCustody, SourceGuest
 from segue.agent.source_network import SourceNetwork
@@ -36,9 +37,17 @@ def wire(
     peer: PeerClient,
     custody: SourceCustody,
     record: MigrationRecord,
+    notice: MigrationNotice,
     clock: RealClock,
 ) -> Run:
     """The engine's view of one migration."""
     return Run(
-        guest=guest, here=here, network=network, peer=peer, custody=custody, record=record, clock=clock
+        guest=guest,
+        here=here,
+        network=network,
+        peer=peer,
+        custody=custody,
+        record=record,
+        notice=notice,
+        clock=clock,
     )

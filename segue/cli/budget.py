@@ -34,6 +34,12 @@ MaxRounds = Annotated[int, typer.Option(min=2, help="Count the time as up after 
 Comparing = Annotated[
     Verify, typer.Option(help="How much of its memory is compared on both hosts before it runs there.")
 ]
+Notice = Annotated[
+    str,
+    typer.Option(
+        help="How long programs in the guest that registered get to be ready; 0: as long as they asked for."
+    ),
+]
 
 
 def limits(
@@ -46,6 +52,7 @@ def limits(
     stall: str,
     rounds: int,
     verify: Verify,
+    notice: str,
 ) -> dict[str, Any]:
     """The body of a request. Raises Refused for what cannot be understood."""
     return {
@@ -58,4 +65,5 @@ def limits(
         "stall_s": values.duration_s(stall),
         "rounds_max": rounds,
         "verify": verify,
+        "notice_s": values.duration_s(notice),
     }

@@ -85,6 +85,8 @@ def _line(record: dict[str, Any]) -> str:
     guest, stage, step = record["guest"], record["stage"], record["step"]
     if stage in ENDS:
         return f"{guest} {stage}"
+    if record["waiting"]:
+        return f"{guest} {stage}: waiting for {record['waiting'].partition(':')[0]}"
     if (stage == "blackout") != (step == HANDOFF) and not step.startswith("undo"):
         return "" if step else f"{guest} {stage}: begins"
     return f"{guest} {stage}: {step}"
@@ -104,6 +106,8 @@ def picture(record: dict[str, Any]) -> Text:
 
 def _detail(stage: str, record: dict[str, Any], current: bool) -> str:
     progress, outcome = record["progress"], record["outcome"]
+    if current and record["waiting"]:
+        return f"waiting for {record['waiting']}"
     if stage == "preparation" and progress["total_bytes"]:
         left, sent = progress["remaining_bytes"], progress["transferred_bytes"]
         return (
@@ -135,6 +139,7 @@ def conclude(record: dict[str, Any]) -> int:
             f"{outcome['frames_steered']} frames held and forwarded{_brownout(outcome)}"
         )
         _say_verified(outcome["verification"])
+        _say_clock(outcome["clock"])
         return 0
     if failure:
         output.say(f"{failure['consequence']}: {failure['what']}: {failure['why']}")
@@ -150,6 +155,13 @@ def _say_verified(found: dict[str, Any]) -> None:
         )
     elif found["note"]:
         output.say(f"memory not compared: {found['note']}")
+
+
+def _say_clock(clock: dict[str, Any]) -> None:
+    if clock["stepped_s"]:
+        output.say(f"guest's clock put forward by {values.show_ms(clock['stepped_s'])}")
+    elif clock["lag_s"]:
+        output.say(f"guest's clock lags by {values.show_ms(clock['lag_s'])}: {clock['note']}")
 
 
 def _outage(outcome: dict[str, Any]) -> str:

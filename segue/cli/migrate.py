@@ -54,6 +54,7 @@ def migrate(
     max_stall: budget.MaxStall = "10s",
     max_rounds: budget.MaxRounds = 2000,
     verify: budget.Comparing = Verify.SAMPLE,
+    notice: budget.Notice = "0",
     probe: Probes = None,
     dry_run: DryRun = False,
     force: budget.Force = False,
@@ -79,7 +80,7 @@ def migrate(
     """
     target = _demand_sense(name, to or [], all_of, watched=bool(probe) or detach)
     sizes = (max_blackout, deadline, max_bandwidth, max_slowdown)
-    limits = budget.limits(*sizes, ladder, over_budget, max_stall, max_rounds, verify)
+    limits = budget.limits(*sizes, ladder, over_budget, max_stall, max_rounds, verify, notice)
     if all_of:
         order = evacuate.Order(fleet.load().host(all_of), limits, parallel, form, force)
         evacuate.run(order, to or [], dry_run=dry_run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segue.engine import blackout, post_blackout, preparation
+from segue.engine import blackout, notice, post_blackout, preparation
 from segue.engine.ports import SagaLog
 from segue.engine.run import Run
 from segue.engine.saga import Runner, Saga, Step, TurnedBack
@@ -13,11 +13,14 @@ LIVE: Saga[Run] = Saga(
     prepare=(
         Step("reserve target", preparation.reserve, undo=preparation.release),
         Step("join networks", preparation.join_networks, undo=preparation.part_networks),
+        Step("tell the guest", notice.tell_guest, undo=notice.tell_cancelled),
         Step("copy memory", preparation.copy_memory, undo=preparation.cancel_copy, fades=True),
     ),
     handoff=Step("hand off", blackout.hand_off, undo=blackout.take_back),
     settle=(
+        Step("tell the guest that it is over", notice.tell_moved),
         Step("forward late frames", post_blackout.forward_late_frames),
+        Step("hear of the guest's clock", notice.hear_of_clock),
         Step("retire source", post_blackout.retire_source),
     ),
 )

@@ -11,6 +11,7 @@ from segue.model.ladder import Shape
 from segue.model.landing import Landing, Placement
 from segue.model.lifecycle import Event
 from segue.model.migration import Limits, Migration, Outcome, Progress
+from segue.model.notice import Arrival, Board, Care
 
 
 class GuestHere(Protocol):
@@ -108,6 +109,14 @@ class Peer(Protocol):
         """What these parts of the complete copy there hold."""
         ...
 
+    async def arrived(self, guest: str, arrival: Arrival) -> None:
+        """The guest runs there: it is told, and its clock is looked after. Said twice, done once."""
+        ...
+
+    async def care(self, guest: str, migration: str, within_s: float) -> Care:
+        """What became of that; waits for its end at most `within_s`."""
+        ...
+
     async def settled(self, guest: str, migration: str) -> None:
         """The source needs nothing more of this migration's tunnel."""
         ...
@@ -173,6 +182,30 @@ class SagaLog(Protocol):
         ...
 
 
+class Notice(Protocol):
+    """What the guest is told of this migration, and what it answers."""
+
+    def board(self) -> Board:
+        """As it stands."""
+        ...
+
+    def most_s(self) -> float:
+        """The longest time that this host gives to a guest that asks for it."""
+        ...
+
+    def announce(self, begins_at_s: float) -> Board:
+        """Tells it; where it was told already, the time that was named then holds."""
+        ...
+
+    async def changed(self, within_s: float) -> None:
+        """Returns when somebody answered, or the time is over."""
+        ...
+
+    def conclude(self, *, moved: bool) -> Board:
+        """Tells it that it is over, or cancelled."""
+        ...
+
+
 class Record(Protocol):
     """The migration's record: kept, and shown to whoever watches."""
 
@@ -203,6 +236,10 @@ class Record(Protocol):
 
     def remember(self, outcome: Outcome) -> None:
         """Kept without waiting for the disk: for the blackout, where every write costs the client."""
+        ...
+
+    def waiting(self, what: str) -> None:
+        """Shown, not kept: what is waited for, and how long still; empty when it is over."""
         ...
 
     def failed(self, error: Exception) -> None:

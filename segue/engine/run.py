@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from segue.engine.ports import Clock, Custody, GuestHere, Network, Peer, Record
+from segue.engine.ports import Clock, Custody, GuestHere, Network, Notice, Peer, Record
 from segue.model.guest import Guest
 
 
@@ -18,4 +18,5 @@ class Run:
     peer: Peer
     custody: Custody
     record: Record
+    notice: Notice
     clock: Clock

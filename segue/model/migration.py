@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from segue.model.guest_clock import ClockStep
 from segue.model.integrity import Verification, Verify
 from segue.model.ladder import LADDERS, OverBudget, Rung, Shape
 from segue.model.landing import Landing
@@ -28,6 +29,8 @@ class Limits:
     over_budget: OverBudget = OverBudget.ABORT
     ladder: tuple[Rung, ...] = LADDERS["balanced"]
     verify: Verify = Verify.SAMPLE
+    notice_s: float = 0.0
+    """What a guest that registered is given to get ready; 0: as long as it asked for, up to the host's limit."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class Outcome:
     timeline: tuple[tuple[str, float], ...] = ()
     """Marks inside the blackout: (what, seconds after the guest was asked to stop)."""
     verification: Verification = field(default_factory=Verification)
+    clock: ClockStep = field(default_factory=ClockStep)
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,8 @@ class Migration:
     started_s: float
     stage: Stage = Stage.PREPARATION
     step: str = ""
+    waiting: str = ""
+    """What the step waits for, in words; empty while it works."""
     ended_s: float = 0.0
     blackout_at_s: float = 0.0
     settling_at_s: float = 0.0

@@ -10,6 +10,7 @@ import pytest
 from segue.engine import migrate
 from segue.model.integrity import Verify
 from segue.model.lifecycle import Stage
+from segue.model.notice import Board, NoticeState, Subscription
 from tests.engine.world import MEMORY_BYTES, Killed, Log, World
 
 RESTARTS_MAX = 50
@@ -36,6 +37,8 @@ def check(world: World) -> None:
     assert not world.tunnel
     assert not world.steered
     assert not world.copying
+    assert world.board.state is not NoticeState.PENDING
+    assert world.target_told in ({"", NoticeState.ENDED} if moved else {""})
     assert world.target_copy is moved
     assert world.source_copy is not moved
     assert world.phase == ("absent" if moved else "owner")
@@ -146,3 +149,40 @@ async def test_what_was_compared_is_in_the_outcome() -> None:
     await live(world)
     assert world.record.stage is Stage.DONE
     assert "digest" not in world.deeds
+
+
+DB = Board(subscriptions=(Subscription("db", 30.0),))
+
+
+async def test_a_guest_that_registered_is_waited_for_until_it_is_ready() -> None:
+    world = await live(World(board=DB, ready_after=3))
+    check(world)
+    assert world.record.stage is Stage.DONE
+    assert world.target_told == NoticeState.ENDED
+    assert world.looks == 3
+    assert world.waits[0] == "the guest's ready (db): 30 s left"
+    order = world.deeds
+    assert order.index("announce") < order.index("wait for ready") < order.index("begin copy")
+
+
+async def test_a_guest_that_never_answers_is_moved_when_its_time_is_over() -> None:
+    world = await live(World(board=DB))
+    check(world)
+    assert world.record.stage is Stage.DONE
+    assert world.looks == 30
+
+
+async def test_an_agent_that_dies_while_it_waits_gives_no_more_time() -> None:
+    first = (await live(World(board=DB))).deeds.index("wait for ready")
+    for number in range(first + 1, first + 31):
+        world = await live(World(board=DB, dies_at=number))
+        check(world)
+        assert world.record.stage is Stage.DONE
+        assert world.looks <= 31
+
+
+async def test_a_cancelled_migration_is_cancelled_for_the_guest_too() -> None:
+    world = World(board=DB, fails={"begin copy": 1})
+    await live(world)
+    check(world)
+    assert world.board.state is NoticeState.CANCELLED

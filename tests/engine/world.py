@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 from segue.engine.ports import Handed
 from segue.engine.run import Run
 from segue.model.guest import Guest
+from segue.model.guest_clock import ClockStep
 from segue.model.integrity import Blocks, Digests
 from segue.model.ladder import Shape
 from segue.model.landing import Landing, Placement
 from segue.model.lifecycle import Event
 from segue.model.migration import Limits, Migration, Outcome, Progress, after
+from segue.model.notice import Arrival, Board, Care, NoticeState
 
 MEMORY_BYTES = 1 << 28
 
@@ -43,6 +45,12 @@ class World:
     grant_lost: int = 0
     returns: bool = False
     corrupt_page: int = -1
+    board: Board = field(default_factory=Board)
+    target_told: str = ""
+    waits: list[str] = field(default_factory=list)
+    ready_after: int = 0
+    looks: int = 0
+    now_s: float = 0.0
 
     def deed(self, name: str) -> None:
         """Everything that is done is noted; some of it fails, and once the agent dies."""
@@ -63,7 +71,9 @@ class World:
     def run(self) -> Run:
         """The ports, made anew as a restarted agent makes them."""
         guest = Guest(name="web1", uuid="u", memory_bytes=MEMORY_BYTES)
-        return Run(guest, Here(self), Net(self), Peer(self), Custody(self), Record(self), Clock())
+        return Run(
+            guest, Here(self), Net(self), Peer(self), Custody(self), Record(self), Notice(self), Clock(self)
+        )
 
 
 @dataclass
@@ -173,6 +183,15 @@ class Peer:
         self.world.deed("their digest")
         return self.world.memory("target", blocks)
 
+    async def arrived(self, guest: str, arrival: Arrival) -> None:
+        self.world.deed("arrived")
+        assert self.world.runs == {"target"}
+        self.world.target_told = arrival.board.state
+
+    async def care(self, guest: str, migration: str, within_s: float) -> Care:
+        self.world.deed("care")
+        return Care(clock=ClockStep(lag_s=0.01, stepped_s=0.01))
+
     async def settled(self, guest: str, migration: str) -> None:
         self.world.deed("settled")
 
@@ -219,6 +238,41 @@ class Custody:
 
 
 @dataclass
+class Notice:
+    """The board; it outlives the agent. Who is in `answers` gets ready after so many looks."""
+
+    world: World
+
+    def board(self) -> Board:
+        return self.world.board
+
+    def most_s(self) -> float:
+        return 300.0
+
+    def announce(self, begins_at_s: float) -> Board:
+        self.world.deed("announce")
+        if self.world.board.state is not NoticeState.PENDING:
+            self.world.board = replace(
+                self.world.board, state=NoticeState.PENDING, begins_at_s=begins_at_s, migration="m-000001"
+            )
+        return self.world.board
+
+    async def changed(self, within_s: float) -> None:
+        self.world.deed("wait for ready")
+        self.world.now_s += within_s
+        self.world.looks += 1
+        if 0 < self.world.ready_after <= self.world.looks:
+            self.world.board = replace(self.world.board, ready=("db",))
+
+    def conclude(self, *, moved: bool) -> Board:
+        self.world.deed("conclude")
+        state = NoticeState.ENDED if moved else NoticeState.CANCELLED
+        if self.world.board.state is not NoticeState.NONE:
+            self.world.board = replace(self.world.board, state=state, ready=())
+        return self.world.board
+
+
+@dataclass
 class Record:
     """The record, kept in the world."""
 
@@ -246,6 +300,10 @@ class Record:
     def remember(self, outcome: Outcome) -> None:
         self.outcome(outcome)
 
+    def waiting(self, what: str) -> None:
+        if what:
+            self.world.waits.append(what)
+
     def failed(self, error: Exception) -> None:
         self.world.deeds.append(f"failed: {error}")
 
@@ -253,17 +311,17 @@ class Record:
 class Clock:
     """Time that passes only when somebody waits."""
 
-    def __init__(self) -> None:
-        self._now_s = 0.0
+    def __init__(self, world: World) -> None:
+        self._world = world
 
     def wall_s(self) -> float:
-        return self._now_s
+        return self._world.now_s
 
     def steady_s(self) -> float:
-        return self._now_s
+        return self._world.now_s
 
     async def rest(self, seconds: float) -> None:
-        self._now_s += seconds
+        self._world.now_s += seconds
 
 
 @dataclass

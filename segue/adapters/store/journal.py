@@ -14,6 +14,7 @@ from segue.errors import Refused
 from segue.model.guest import Guest
 from segue.model.handoff import Phase, Token
 from segue.model.migration import Migration
+from segue.model.notice import Board
 
 T = TypeVar("T")
 
@@ -26,6 +27,7 @@ create table if not exists migration (id text primary key, started real not null
                                       value blob not null) strict;
 create table if not exists mark (n integer primary key, migration text not null, mark text not null,
                                  step text not null) strict;
+create table if not exists notice (guest text primary key, value blob not null) strict;
 create table if not exists peer (name text primary key, instance text not null) strict;
 """
 KEEP_MIGRATIONS = 1000
@@ -156,6 +158,20 @@ class Journal:
         """(mark, step) in the order written."""
         query = "select mark, step from mark where migration = ? order by n"
         return [(mark, step) for mark, step in self._db.execute(query, (migration,))]
+
+    # What guests are told
+
+    def board(self, guest: str) -> Board:
+        """What the guest with this uuid was told, and who in it asked for it."""
+        row = self._db.execute("select value from notice where guest = ?", (guest,)).fetchone()
+        return _decode(row[0], Board) if row else Board()
+
+    def put_board(self, guest: str, board: Board) -> None:
+        """Keeps it; an empty one is forgotten."""
+        if board == Board():
+            self._db.execute("delete from notice where guest = ?", (guest,))
+            return
+        self._db.execute("insert or replace into notice values (?, ?)", (guest, msgspec.json.encode(board)))
 
     # Peers
 
