@@ -13,11 +13,12 @@ import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from pyroute2 import AsyncIPRoute, IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from segue.adapters.net import match
 from segue.adapters.net.links import GONE, Links
 
 T = TypeVar("T")
@@ -29,13 +30,9 @@ MAC: Final = "02:73:65:67:75:65"
 CLONE_NEWNET: Final = 0x40000000
 # linux/pkt_sched.h, linux/if_ether.h
 INGRESS: Final = 0xFFFFFFF2
-ETH_P_ALL, ETH_P_IP, ETH_P_ARP = 0x0003, 0x0800, 0x0806
-ADDRESS_WORD: Final = "0xa9fea9fe/0xffffffff"
-MATCHES: Final = (
-    (40, ETH_P_ARP, [f"{ADDRESS_WORD}+24"]),  # the target's address in an ARP question or answer
-    (41, ETH_P_IP, [f"{ADDRESS_WORD}+16"]),  # the destination
-)
-EVERYTHING: Final = (40, ETH_P_ALL, ["0x0/0x0+0"])
+ETH_P_ALL: Final = 0x0003
+PRIORITY: Final = 40
+EVERYTHING: Final = {"target": 0x10000, "keys": ["0x0/0x0+0"]}
 
 
 def cable_name(tap: str) -> str:
@@ -79,9 +76,9 @@ class Enclave:
         await self._netlink.link("set", index=await self._links.index(cable), state="up")
         listening = await self._run(lambda: self._listen(cable))
         await self._netlink.tc("add", "clsact", await self._links.index(cable))
-        await self._redirect(cable, tap, *EVERYTHING)
-        for match in MATCHES:
-            await self._redirect(tap, cable, *match)
+        await self._lead(cable, tap, "u32", **EVERYTHING)
+        asked = int.from_bytes(socket.inet_aton(ADDRESS), "big")
+        await self._lead(tap, cable, match.KIND, code=match.addressed_to(asked))
         return listening
 
     async def unplug(self, tap: str) -> None:
@@ -103,19 +100,18 @@ class Enclave:
         made.setblocking(False)
         return made
 
-    async def _redirect(self, device: str, to: str, priority: int, protocol: int, keys: list[str]) -> None:
+    async def _lead(self, device: str, to: str, kind: str, **frames: object) -> None:
         """What was there goes first: a tap outlives the agent, and its old rule would lead nowhere."""
         index = await self._links.index(device)
-        place: dict[str, Any] = {"parent": INGRESS, "prio": priority, "protocol": protocol}
-        match = {"target": 0x10000, "keys": keys}
+        place = {"parent": INGRESS, "prio": PRIORITY, "protocol": ETH_P_ALL, **frames}
         try:
-            await self._netlink.tc("del-filter", "u32", index, **place, **match)
+            await self._netlink.tc("del-filter", kind, index, **place)
         except NetlinkError as error:
             if error.code not in GONE:
                 raise
         way = {"kind": "mirred", "direction": "egress", "action": "redirect"}
         action = {**way, "ifindex": await self._links.index(to)}
-        await self._netlink.tc("add-filter", "u32", index, action=action, **place, **match)
+        await self._netlink.tc("add-filter", kind, index, action=action, **place)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
