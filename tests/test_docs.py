@@ -150,7 +150,9 @@ def test_every_command_has_an_example() -> None:
 
 def test_every_key_of_the_agent_is_in_its_page() -> None:
     page = (REFERENCE / "agent.md").read_text()
-    keys = [field.name for shape in (config.Config, config.Tls) for field in fields(shape)]
+    keys = [
+        field.name for shape in (config.Config, config.Tls, config.NetworkConfig) for field in fields(shape)
+    ]
     assert not [key for key in keys if f"`{key}`" not in page]
 
 

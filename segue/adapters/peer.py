@@ -82,6 +82,14 @@ class PeerClient:
         path = f"/v1/peer/care/{guest}/{migration}?within_s={within_s:g}"
         return msgspec.json.decode(await self._call("GET", path, within_s=within_s + CALL_S), type=Care)
 
+    async def lead(self, network: str, macs: list[str]) -> None:
+        """Tells that these cards of an overlay network are on our host now."""
+        await self._call("POST", f"/v1/peer/networks/{network}", macs)
+
+    async def flows(self, guest: str, migration: str, flows: list[bytes]) -> None:
+        """Has the guest's connections made known to the firewall there."""
+        await self._call("POST", f"/v1/peer/flows/{guest}/{migration}", flows)
+
     async def claim(self, guest: str) -> Claim:
         """What the peer has of the guest with this uuid."""
         return msgspec.json.decode(await self._call("GET", f"/v1/peer/claims/{guest}"), type=Claim)

@@ -39,6 +39,12 @@ def bridges() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in Path("/sys/class/net").glob("*/bridge")))
 
 
+def vlan_bridges() -> tuple[str, ...]:
+    """Names of the bridges that filter VLANs; a kernel without bridge VLANs has no such file at all."""
+    switches = Path("/sys/class/net").glob("*/bridge/vlan_filtering")
+    return tuple(sorted(path.parts[-3] for path in switches if path.read_text().strip() == "1"))
+
+
 def kernel() -> str:
     """The kernel's release."""
     return os.uname().release

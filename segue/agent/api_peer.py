@@ -86,6 +86,26 @@ async def care(request: Request, uuid: str, migration: str, within_s: float = 0.
     return _json(await agent.services.care.ended(uuid, migration, min(within_s, CARE_S_MAX)))
 
 
+@router.post("/networks/{network}")
+async def lead(request: Request, network: str) -> Response:
+    """These cards are on the caller's host now."""
+    sender = access.only(request, "host").name
+    macs = await _body(request, list[str])
+    await agent_of(request).services.networks.guest_is_at(network, macs[:100], sender)
+    return _json(None)
+
+
+@router.post("/flows/{uuid}/{migration}")
+async def flows(request: Request, uuid: str, migration: str) -> Response:
+    """Connections of a guest that comes from the caller."""
+    sender = access.only(request, "host").name
+    agent = agent_of(request)
+    keeper = agent.guests.by_uuid(uuid)
+    entries = await _body(request, list[bytes])
+    await target.take_in_flows(agent.services, keeper, migration, sender, entries)
+    return _json(None)
+
+
 @router.get("/claims/{uuid}")
 async def claim(request: Request, uuid: str) -> Response:
     """What this host has of a guest: the epoch it owns, and the highest that it could still lay claim to."""

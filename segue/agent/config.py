@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +16,7 @@ import msgspec
 from segue.errors import Kind, Refused
 from segue.policy import identity
 
+NETWORK_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?")
 DEFAULT_PATH = Path("/etc/segue/agent.toml")
 
 
@@ -32,6 +35,17 @@ class Tls:
     cert: Path
     key: Path
     channels: Channels = Channels.REQUIRED
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """A plain `bridge` of the host, or an overlay (`vni`, 1 to 2^24 - 1) that the agent makes."""
+
+    bridge: str = ""
+    vni: int = 0
+    mtu: int = 0
+    hosts: tuple[str, ...] = ()
+    """The hosts that an overlay joins, by their names in [peers]; empty: all of them."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,7 @@ class Config:
     failpoints: Path | None = None
     """Only for rehearsals in the lab: see agent/failpoints.py."""
     peers: dict[str, str] = field(default_factory=dict)
+    networks: dict[str, NetworkConfig] = field(default_factory=dict)
 
     def peer_address(self, name: str) -> str:
         """The network address of a peer, without the port."""
@@ -77,6 +92,8 @@ def load(path: Path) -> Config:
         raise _refused(path, "the file is not there") from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise _refused(path, str(error)) from error
+    if problem := next(_network_problems(config), ""):
+        raise _refused(path, problem)
     for file_path in (config.tls.ca, config.tls.cert, config.tls.key):
         if not file_path.is_file():
             raise _refused(path, f"the certificate file {file_path} is not there")
@@ -93,8 +110,28 @@ def _demand_known(path: Path, content: dict[str, Any]) -> None:
     unknown += sorted(
         f"tls.{key}" for key in content.get("tls", {}).keys() - {field.name for field in fields(Tls)}
     )
+    for name, network in content.get("networks", {}).items():
+        known = {field.name for field in fields(NetworkConfig)}
+        unknown += sorted(f"networks.{name}.{key}" for key in network.keys() - known)
     if unknown:
         raise _refused(path, f"there is no key {', '.join(unknown)}")
+
+
+def _network_problems(config: Config) -> Iterator[str]:
+    for name, network in config.networks.items():
+        if not NETWORK_NAME.fullmatch(name):
+            yield f"networks.{name}: a network's name is 1 to 12 small letters, digits and hyphens"
+        if bool(network.bridge) == bool(network.vni):
+            yield f"networks.{name} needs either `bridge` or `vni`"
+        if not 0 <= network.vni < 1 << 24:
+            yield f"networks.{name}.vni must be below 2^24"
+        if network.mtu and not 576 <= network.mtu <= 9216:
+            yield f"networks.{name}.mtu must lie between 576 and 9216"
+        if strangers := sorted(set(network.hosts) - {*config.peers, config.name}):
+            yield f"networks.{name}.hosts names {', '.join(strangers)}, which [peers] does not have"
+    numbers = [network.vni for network in config.networks.values() if network.vni]
+    if len(numbers) != len(set(numbers)):
+        yield "two networks have the same `vni`"
 
 
 def _decode(shape: type, value: object) -> object:

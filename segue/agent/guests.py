@@ -234,6 +234,8 @@ class Guests:
             memory_free_bytes=max(0, total - services.config.memory_reserve_bytes - promised),
             cpus=system.cpus(),
             bridges=system.bridges(),
+            networks=services.networks.facts(),
+            vlan_bridges=system.vlan_bridges(),
             guests=self.names(),
             kernel=system.kernel(),
             channels=services.config.tls.channels,

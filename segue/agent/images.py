@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
 import subprocess
 import uuid
 from dataclasses import dataclass, field, replace
@@ -12,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from segue.agent import plant
+from segue.agent import nics, plant
 from segue.agent.services import Services
 from segue.errors import Kind, Refused
-from segue.model.guest import Disk, Guest, Nic
+from segue.model.guest import Disk, Guest
 from segue.policy import identity
 from segue.wire.frames import CreateGuest
 
@@ -71,8 +70,8 @@ async def specify(services: Services, wish: CreateGuest) -> Guest:
         kernel=str(folder / image.kernel) if image.kernel else "",
         initrd=str(folder / image.initrd) if image.initrd else "",
         cmdline=" ".join(part for part in (image.cmdline, wish.cmdline) if part),
-        nics=(Nic(id="nic0", mac=new_mac(), bridge=services.config.bridge, address=wish.address),),
         uid=uid,
+        nics=nics.specify(services.networks, wish),
     )
     return replace(guest, disks=(await _disk(services, guest, image, folder),)) if image.disk else guest
 
@@ -86,6 +85,7 @@ def check(wish: CreateGuest) -> None:
         problems.append("memory must be between 32 MiB and 16 TiB")
     if not 1 <= wish.vcpus <= 255:
         problems.append("a guest has 1 to 255 vCPUs")
+    problems += nics.problems(wish)
     if problems:
         raise Refused(
             what=f"cannot create {wish.name or 'a guest'}",
@@ -93,11 +93,6 @@ def check(wish: CreateGuest) -> None:
             todo="Correct what is named here; `segue vm create --help` has examples.",
             kind=Kind.USAGE,
         )
-
-
-def new_mac() -> str:
-    """A random address in QEMU's own range."""
-    return "52:54:00:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3))
 
 
 async def _disk(services: Services, guest: Guest, image: Image, folder: Path) -> Disk:

@@ -22,6 +22,7 @@ from segue import __version__
 from segue.adapters import peer, system
 from segue.adapters.net.enclave import Enclave
 from segue.adapters.net.links import Links
+from segue.adapters.net.overlay import Overlays
 from segue.adapters.net.steering import Steering
 from segue.adapters.qemu import capabilities
 from segue.adapters.store.journal import Journal
@@ -32,10 +33,12 @@ from segue.agent.boards import Boards
 from segue.agent.channels import Protection
 from segue.agent.config import Config
 from segue.agent.failpoints import Failpoints
+from segue.agent.flows import Flows
 from segue.agent.guests import Guests
 from segue.agent.link_share import LinkShare
 from segue.agent.metadata import Metadata
 from segue.agent.migrations import Migrations
+from segue.agent.networks import Networks
 from segue.agent.notices import Notices
 from segue.agent.problems import show_bad_input, show_bug, show_error
 from segue.agent.services import Services
@@ -58,6 +61,8 @@ async def serve(config: Config) -> None:
             journal=journal,
             links=links,
             steering=Steering(netlink, links),
+            networks=Networks(config, Overlays(netlink, links)),
+            flows=Flows(),
             peers={name: peer.PeerClient(session, name, url) for name, url in config.peers.items()},
             capabilities=await capabilities.ask(config.run_dir),
             notices=Notices(),
@@ -69,6 +74,7 @@ async def serve(config: Config) -> None:
             metadata=Metadata(Enclave(netlink, links), boards),
         )
         await services.metadata.open()
+        await services.networks.make()
         guests = Guests(services)
         agent = Agent(services, guests, Migrations(services, guests))
         await guests.take_up()

@@ -173,7 +173,7 @@ class Migrations:
         self._records[migration.id] = record
         peer = self._services.peer(migration.target)
         custody = SourceCustody(self._services, keeper, migration.target, migration.id, record.doubt)
-        network = SourceNetwork(self._services, keeper)
+        network = SourceNetwork(self._services, keeper, migration)
         run = wire(
             keeper.guest_here(),
             SourceGuest(keeper, self._services.protection, self._services.share),

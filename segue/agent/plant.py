@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import structlog
 
 from segue.adapters.net.steering import tap_name, tunnel_name
 from segue.adapters.net.tap import open_tap
+from segue.adapters.peer import PeerClient
 from segue.adapters.qemu import identity
 from segue.adapters.qemu.command import Places
 from segue.adapters.qemu.identity import Identity
 from segue.adapters.qemu.machine import Machine, attach, launch
 from segue.adapters.qemu.monitor import QemuGone
+from segue.agent.networks import overlay_cards
 from segue.agent.services import Services
+from segue.errors import SegueError
 from segue.model.guest import Guest
 
 log = structlog.get_logger()
@@ -48,7 +52,8 @@ async def start(services: Services, guest: Guest, *, incoming: bool) -> Machine:
             tap = tap_name(guest.name, nic)
             fds.append(open_tap(tap))
             await services.steering.hook(tap)
-            await services.links.plug(tap, nic.bridge, silent=incoming)
+            bridge = services.networks.bridge_of(nic)
+            await services.links.plug(tap, bridge, nic, silent=incoming)
         await services.metadata.attach(guest)
         user = services.config.qemu_user
         return await launch(guest, places(services, guest), fds, user, incoming=incoming)
@@ -84,12 +89,36 @@ async def shut_down(machine: Machine, within_s: float) -> None:
 async def clear_network(services: Services, guest: Guest) -> None:
     """Removes the guest's taps and tunnels from this host."""
     await services.metadata.detach(guest)
+    await services.flows.drop(guest)
     for nic in guest.nics:
         await services.links.remove(tunnel_name(nic))
         await services.links.remove(tap_name(guest.name, nic))
 
 
 async def open_ports(services: Services, guest: Guest) -> None:
-    """The bridge treats the guest's taps as any other port."""
+    """The bridge treats the guest's taps as any other port, and overlays lead here."""
     for nic in guest.nics:
         await services.steering.open_target(tap_name(guest.name, nic))
+    await services.networks.guest_is_here(guest)
+    await services.flows.keep(guest)
+    for peer in services.peers.values():  # Nobody waits for a host that does not answer.
+        telling = asyncio.create_task(_tell_place(peer, guest))
+        _tellings.add(telling)
+        telling.add_done_callback(_tellings.discard)
+
+
+_tellings: set[asyncio.Task[None]] = set()
+
+
+async def _tell_place(peer: PeerClient, guest: Guest) -> None:
+    """One try: a host that does not hear it learns from the guest's own frames."""
+    cards: dict[str, list[str]] = {}
+    for network, mac in overlay_cards(guest):
+        cards.setdefault(network, []).append(mac)
+    for network, macs in cards.items():
+        try:
+            await peer.lead(network, macs)
+        except (ConnectionError, TimeoutError, SegueError) as error:
+            log.info(
+                "a host was not told of a guest's place", host=peer.name, guest=guest.name, why=str(error)
+            )

@@ -14,8 +14,10 @@ from segue.agent.boards import Boards
 from segue.agent.channels import Protection
 from segue.agent.config import Config
 from segue.agent.failpoints import Failpoints
+from segue.agent.flows import Flows
 from segue.agent.link_share import LinkShare
 from segue.agent.metadata import Metadata
+from segue.agent.networks import Networks
 from segue.agent.notices import Notices
 from segue.errors import Kind, Refused
 
@@ -28,6 +30,8 @@ class Services:
     journal: Journal
     links: Links
     steering: Steering
+    networks: Networks
+    flows: Flows
     peers: dict[str, PeerClient]
     capabilities: Capabilities
     notices: Notices

@@ -7,7 +7,7 @@ import asyncio
 import structlog
 
 from segue.adapters import system
-from segue.adapters.net.steering import tap_name, tunnel_name
+from segue.adapters.net.steering import tap_name, tunnel_name, tunnel_number
 from segue.adapters.qemu.credentials import Endpoint
 from segue.adapters.qemu.memory_landing import MemoryLanding
 from segue.agent.guests import Guests
@@ -86,10 +86,20 @@ async def join(services: Services, guest: Guest, placement: Placement, source: s
     """The tunnel's end: what comes out of it waits in the paused guest's tap."""
     remote = await asyncio.to_thread(_resolve, services.config.peer_address(source))
     for offset, nic in enumerate(guest.nics):
-        number = placement.tunnel_id + offset
+        number = tunnel_number(placement.tunnel_id, offset)
         tap, tunnel = tap_name(guest.name, nic), tunnel_name(nic)
         if await services.links.index(tunnel) is None:
             await services.steering.prepare_target(tap, tunnel, number, services.config.address, remote)
+
+
+async def take_in_flows(
+    services: Services, keeper: Keeper, migration: str, sender: str, entries: list[bytes]
+) -> None:
+    """Connections of a guest that waits here, from the host that it comes from; from nobody else."""
+    token = keeper.token
+    waits = token.phase is Phase.INCOMING and token.migration == migration and token.peer == sender
+    if waits and keeper.guest is not None:
+        await services.flows.take_in(keeper.guest, entries)
 
 
 async def settled(services: Services, keeper: Keeper, migration: str) -> None:

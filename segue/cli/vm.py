@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.cli import fleet, output, values
+from segue.cli import fleet, nics, output, values
 from segue.cli.output import Format, Output
 from segue.errors import Kind, Refused
 
@@ -30,6 +30,7 @@ def create(
     address: Annotated[
         str, typer.Option(help="The guest's address with prefix, such as 10.77.100.1/16.")
     ] = "",
+    nic: Annotated[list[str] | None, typer.Option("--nic", help=nics.HELP)] = None,
     cmdline: Annotated[str, typer.Option(help="Added to the kernel's command line.")] = "",
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start it at once.")] = True,
     form: Output = Format.TABLE,
@@ -37,6 +38,8 @@ def create(
     """Create a guest, and start it.
 
     Example: segue vm create web1 --host host1 --image micro --memory 256MiB --address 10.77.100.1/16
+
+    Two cards: segue vm create gw1 --host host1 --nic address=10.77.100.2/16 --nic network=blue,address=10.9.0.2/24
     """
     known = fleet.load()
     taken = [guest for guest in known.guests()[0] if guest["name"] == name]
@@ -56,6 +59,7 @@ def create(
         "address": address,
         "cmdline": cmdline,
         "start": start,
+        "nics": [nics.wish(one) for one in nic or ()],
     }
     _show([known.host(host).call("POST", "/guests", wish)], form, one=True)
 
@@ -172,7 +176,7 @@ def _show(guests: list[dict[str, Any]], form: Format, *, one: bool = False) -> N
 
 def _row(guest: dict[str, Any]) -> tuple[str, ...]:
     spec = guest["spec"]
-    addresses = " ".join(nic["address"] or nic["mac"] for nic in spec["nics"])
+    addresses = " ".join(nic["address"] or nic["address6"] or nic["mac"] for nic in spec["nics"])
     note = guest["reason"] or ("migrating" if guest["phase"] in {"offered", "released", "incoming"} else "")
     memory = values.show_bytes(spec["memory_bytes"])
     return guest["name"], guest["host"], guest["state"], memory, str(spec["vcpus"]), addresses, note

@@ -85,12 +85,16 @@ class Network(Protocol):
         """Broadcasts now reach the target by themselves."""
         ...
 
+    async def let_learn(self) -> None:
+        """This host's own bridge may learn the new place, too: those beside the guest then go there directly."""
+        ...
+
     def steered_frames(self) -> int:
         """Frames sent through the tunnel so far."""
         ...
 
     async def clear(self) -> None:
-        """Frames go into the guest here again; tunnel and hooks are gone."""
+        """Frames go into the guest here again, those that were steered while it stood first; the tunnel is gone."""
         ...
 
 

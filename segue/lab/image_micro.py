@@ -25,7 +25,14 @@ DESCRIPTION: Final[dict[str, Any]] = {
     "disk_format": "",
     "cmdline": "console=ttyS0 quiet loglevel=3 mitigations=off no_timer_check cryptomgr.notests",
     "login": "console",
-    "services": {"udp-echo": 7000, "tcp-echo": 7001, "dirty": 7002, "http": 8080, "redis": 6379},
+    "services": {
+        "udp-echo": 7000,
+        "tcp-echo": 7001,
+        "dirty": 7002,
+        "udp-source": 7003,
+        "http": 8080,
+        "redis": 6379,
+    },
 }
 
 

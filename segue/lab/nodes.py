@@ -17,6 +17,8 @@ HOSTS_NETWORK: Final = "10.77.0.0/25"
 FABRIC_MTU: Final = 1600
 GUEST_MTU: Final = 1500
 AGENT_PORT: Final = 7443
+OVERLAY_VNI: Final = 77
+"""Of the network `blue`, which segue makes on every host of the lab."""
 HOSTS_MAX: Final = 100
 CLIENTS_MAX: Final = 50
 

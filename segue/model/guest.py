@@ -17,12 +17,28 @@ class Disk:
 
 @dataclass(frozen=True)
 class Nic:
-    """A network card on a host bridge. `address` is CIDR, given to the guest's kernel, or empty."""
+    """A network card. It is plugged into `bridge`, or into what each host has configured as `network`.
+
+    `address` and `address6` are CIDR, given to the guest's kernel command line, or empty.
+    """
 
     id: str
     mac: str
-    bridge: str
+    bridge: str = ""
     address: str = ""
+    address6: str = ""
+    network: str = ""
+    vlan: int = 0
+    """The guest's frames carry no tag, and are in this VLAN of the bridge; 0: the bridge's own choice."""
+    trunk: tuple[int, ...] = ()
+    """VLANs that the guest tags itself."""
+    mtu: int = 0
+    """Told to the guest by the card (virtio); 0: 1500, and the guest is not told."""
+
+    @property
+    def place(self) -> str:
+        """Where it is plugged in, for people."""
+        return f"network {self.network}" if self.network else f"bridge {self.bridge}"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from segue.model.network import NetworkFacts
+
 
 @dataclass(frozen=True)
 class HostFacts:
@@ -31,3 +33,6 @@ class HostFacts:
     """Memory and disks on their way: `required` (TLS) or `off`; an agent that does not say so has no TLS."""
     queue_entries: dict[str, int] = field(default_factory=dict)
     """Virtio device -> the largest queue of it that this host's QEMU takes in; empty where it is not known."""
+    networks: dict[str, NetworkFacts] = field(default_factory=dict)
+    vlan_bridges: tuple[str, ...] = ()
+    """Bridges that filter VLANs."""

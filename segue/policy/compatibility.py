@@ -10,6 +10,7 @@ from segue.model.guest import Guest
 from segue.model.host import HostFacts
 
 QEMU_OLDEST = (10, 0)
+PLAIN_MTU = 1500
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Already:
 
 def obstacles(guest: Guest, host: HostFacts, already: Already) -> tuple[str, ...]:
     """Every reason why this guest cannot run there; none means that it fits."""
-    return tuple(_obstacles(guest, host, already))
+    return tuple(dict.fromkeys(_obstacles(guest, host, already)))
 
 
 def demand(guest: Guest, host: HostFacts, already: Already) -> None:
@@ -47,8 +48,7 @@ def _obstacles(guest: Guest, host: HostFacts, already: Already) -> Iterator[str]
     if guest.memory_bytes > host.memory_free_bytes:
         short = guest.memory_bytes - host.memory_free_bytes
         yield f"it is {short / (1 << 30):.1f} GiB short of memory"
-    for bridge in sorted({nic.bridge for nic in guest.nics} - set(host.bridges)):
-        yield f"it has no bridge {bridge}"
+    yield from _network_obstacles(guest, host)
     if guest.name in already.names:
         yield f"it has a guest named {guest.name} already"
     for path in already.missing_files:
@@ -65,11 +65,35 @@ def _cpu_obstacles(guest: Guest, host: HostFacts) -> Iterator[str]:
         yield f"its CPU lacks {', '.join(sorted(missing))}"
 
 
+def _network_obstacles(guest: Guest, host: HostFacts) -> Iterator[str]:
+    for nic in guest.nics:
+        network = host.networks.get(nic.network)
+        if nic.network and network is None:
+            yield f"it has no network {nic.network}"
+            continue
+        bridge = network.bridge if network else nic.bridge
+        if bridge not in host.bridges:
+            yield f"it has no bridge {bridge}"
+        elif (nic.vlan or nic.trunk) and bridge not in host.vlan_bridges:
+            yield f"its bridge {bridge} does not filter VLANs, and {nic.id} is in one"
+        mtu = nic.mtu or PLAIN_MTU
+        if network and network.mtu < mtu:
+            yield f"its network {nic.network} carries {network.mtu} bytes in a frame, {nic.id} sends {mtu}"
+
+
 def between(
     guest: Guest, source: HostFacts, target: HostFacts, storage: dict[str, tuple[str, str]]
 ) -> tuple[str, ...]:
     """Reasons that lie between two hosts. storage: path -> (mark at the source, mark at the target)."""
-    return tuple(_between(source, target, storage))
+    return tuple(_between(source, target, storage)) + tuple(_networks_differ(guest, source, target))
+
+
+def _networks_differ(guest: Guest, source: HostFacts, target: HostFacts) -> Iterator[str]:
+    """Equal names must mean the same network, as far as two hosts can tell."""
+    for name in sorted({nic.network for nic in guest.nics}):
+        here, there = source.networks.get(name), target.networks.get(name)
+        if here and there and here.vni != there.vni:
+            yield f"its network {name} is another one than ours: VNI {there.vni}, ours is {here.vni}"
 
 
 def _between(source: HostFacts, target: HostFacts, storage: dict[str, tuple[str, str]]) -> Iterator[str]:

@@ -10,8 +10,25 @@ from segue.model.migration import Limits
 
 
 @dataclass(frozen=True)
+class NicWish:
+    """One card of a guest to be created. Without `network` and `bridge` it goes to the host's own bridge."""
+
+    network: str = ""
+    bridge: str = ""
+    mac: str = ""
+    address: str = ""
+    address6: str = ""
+    vlan: int = 0
+    trunk: tuple[int, ...] = ()
+    mtu: int = 0
+
+
+@dataclass(frozen=True)
 class CreateGuest:
-    """Body of POST /v1/guests. Sizes in bytes; `image` names a folder of the host's image store."""
+    """Body of POST /v1/guests. Sizes in bytes; `image` names a folder of the host's image store.
+
+    `address` is the short form for a guest with one card; with `nics` it must be empty.
+    """
 
     name: str
     image: str
@@ -21,6 +38,7 @@ class CreateGuest:
     address: str = ""
     cmdline: str = ""
     start: bool = True
+    nics: tuple[NicWish, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,18 @@ def test_the_address_reaches_the_kernel_only_where_there_is_one() -> None:
 def test_each_card_needs_its_tap() -> None:
     with pytest.raises(ValueError, match="zip"):
         arguments(GUEST, PLACES, [10], incoming=False)
+
+
+def test_cards_have_their_addresses_in_the_order_of_the_cards() -> None:
+    cards = (
+        Nic("nic0", "52:54:00:00:00:01", "br0", "10.77.100.1/16", "fd77::1/64"),
+        Nic("nic1", "52:54:00:00:00:02", network="blue", address6="fd99::1/48", mtu=1450),
+    )
+    argv = arguments(replace(GUEST, nics=cards), PLACES, [10, 11], incoming=False)
+    assert value(argv, "-append").split()[1:] == [
+        "ip=10.77.100.1:::255.255.0.0:web1:eth0:off",
+        "ip=[fd77::1]:::64:web1:eth0:off",
+        "ip=[fd99::1]:::48:web1:eth1:off",
+    ]
+    devices = [word for word in argv if word.startswith("virtio-net-pci")]
+    assert ["host_mtu=1450" in device for device in devices] == [False, True]

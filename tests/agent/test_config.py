@@ -55,3 +55,28 @@ def test_an_error_names_what_is_wrong(tmp_path: Path, text: str, named: str) -> 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="not there"):
         config.load(tmp_path / "agent.toml")
+
+
+def test_networks(tmp_path: Path) -> None:
+    text = GOOD + '[networks.lan]\nbridge = "br1"\n[networks.blue]\nvni = 7\nhosts = ["host2"]\n'
+    networks = config.load(write(tmp_path, text)).networks
+    assert (networks["lan"].bridge, networks["blue"].vni, networks["blue"].hosts) == ("br1", 7, ("host2",))
+
+
+@pytest.mark.parametrize(
+    ("network", "why"),
+    [
+        ("[networks.blue]", "networks.blue needs either"),
+        ('[networks.blue]\nvni = 7\nbridge = "br0"', "networks.blue needs either"),
+        ("[networks.blue]\nvni = 16777216", "networks.blue.vni"),
+        ("[networks.blue]\nvni = 7\nmtu = 100", "networks.blue.mtu"),
+        ("[networks.blue]\nvni = 7\ntag = 3", "networks.blue.tag"),
+        ('[networks.blue]\nvni = 7\nhosts = ["host9"]', "host9"),
+        ("[networks.a-name-too-long]\nvni = 7", "12 small letters"),
+        ("[networks.a]\nvni = 7\n[networks.b]\nvni = 7", "the same `vni`"),
+    ],
+)
+def test_a_network_that_cannot_be_meant(tmp_path: Path, network: str, why: str) -> None:
+    with pytest.raises(Refused) as refused:
+        config.load(write(tmp_path, f"{GOOD}{network}\n"))
+    assert why in refused.value.why

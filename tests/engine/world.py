@@ -156,6 +156,9 @@ class Net:
     async def mute(self) -> None:
         self.world.deed("mute")
 
+    async def let_learn(self) -> None:
+        self.world.deed("let learn")
+
     def steered_frames(self) -> int:
         return 0
 

@@ -12,6 +12,7 @@ from tests.lab.moves import ENDS
 if TYPE_CHECKING:
     from tests.lab.scene import Scene
 
+CARDS = 2
 LISTENING = "0A"  # Linux: include/net/tcp_states.h
 
 
@@ -33,8 +34,10 @@ def _left(scene: Scene, host: str, owner: str) -> Iterator[str]:
         yield f"{host} has QEMU processes {qemus}"
     if wanted and not all(qemu.runs() for qemu in scene.census.on(host)):
         yield f"the vCPU on {host} is given no time"
-    if len(taps) != wanted:
+    if len(taps) != wanted * CARDS:
         yield f"{host} has taps {taps}"
+    if sockets := _packet_sockets(scene, host):
+        yield f"{host} hears frames on {sockets}"
     if tunnels := _interfaces(scene, host, "seg"):
         yield f"{host} has tunnels {tunnels}"
     if ports := _listening(scene, host):
@@ -68,6 +71,11 @@ def _network(scene: Scene, host: str, file: str) -> list[str]:
 def _interfaces(scene: Scene, host: str, kind: str) -> list[str]:
     names = [line.partition(":")[0].strip() for line in _network(scene, host, "dev")[2:]]
     return [name for name in names if name.startswith(kind)]
+
+
+def _packet_sockets(scene: Scene, host: str) -> list[str]:
+    """Sockets that keep frames for a guest that might stay: none outlives its migration."""
+    return [line.split()[0] for line in _network(scene, host, "packet")[1:]]
 
 
 def _listening(scene: Scene, host: str) -> list[int]:

@@ -29,6 +29,13 @@ from tests.lab.moves import LIMIT_S, LIMITS, Halt, Move, wait_until
 HOSTS: Final = ("host1", "host2", "host3")
 GUEST: Final = "web1"
 ADDRESS: Final = "10.77.100.1"
+ADDRESS6: Final = "fd77::1:1"
+BLUE: Final = "10.9.0.1"
+BLUE6: Final = "fd99::1"
+CARDS: Final = (
+    {"address": f"{ADDRESS}/16", "address6": f"{ADDRESS6}/64"},
+    {"network": "blue", "address": f"{BLUE}/24", "address6": f"{BLUE6}/64"},
+)
 MEMORY_BYTES: Final = 144 << 20
 WRITES: Final = "segue.dirty=2M/8M"
 IMAGE: Final = "web"
@@ -57,7 +64,7 @@ class Scene:
         self.lab.up(hosts=len(HOSTS), clients=1, variants=self._variants)
         for host in HOSTS:
             self.wait_for_agent(host)
-        self.uuid = self.make_guest(GUEST, f"{ADDRESS}/16")
+        self.uuid = self.make_guest(GUEST, "", nics=CARDS)
         self.census = Census(self.lab.places.top, self.uuid)
         self.census.start()
         self.client = Client(self.lab, ADDRESS)

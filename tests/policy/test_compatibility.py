@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from segue.errors import Kind, Refused
 from segue.model.guest import Disk, Guest, Nic
 from segue.model.host import HostFacts
+from segue.model.network import NetworkFacts
 from segue.policy import compatibility
 from segue.policy.compatibility import Already, between, obstacles, version
 
@@ -40,7 +41,14 @@ HOST = HostFacts(
 )
 SOURCE = replace(HOST, name="host1", instance="i1")
 NOTHING = Already()
+BLUE = replace(GUEST, nics=(Nic("nic0", "52:54:00:00:00:01", network="blue", mtu=1450),))
+TAGGED = replace(GUEST, nics=(Nic("nic0", "52:54:00:00:00:01", "br0", vlan=20),))
+WITH_BLUE = replace(HOST, bridges=("br0", "ov-blue"), networks={"blue": NetworkFacts("ov-blue", 1450, 77)})
+NARROW = replace(WITH_BLUE, networks={"blue": NetworkFacts("ov-blue", 1400, 77)})
 MISFITS = [
+    (HOST, BLUE, NOTHING, "it has no network blue"),
+    (NARROW, BLUE, NOTHING, "its network blue carries 1400 bytes in a frame, nic0 sends 1450"),
+    (HOST, TAGGED, NOTHING, "its bridge br0 does not filter VLANs, and nic0 is in one"),
     (replace(HOST, qemu_version="9.2.4"), GUEST, NOTHING, "its QEMU is 9.2.4, 10.0 or newer is needed"),
     (replace(HOST, accelerator="kvm"), GUEST, NOTHING, "it runs guests by kvm, this one was started by tcg"),
     (HOST, replace(GUEST, machine="pc-q35-11.0"), NOTHING, "has no machine type pc-q35-11.0"),
@@ -61,6 +69,18 @@ def test_what_fits_fits() -> None:
     assert between(GUEST, SOURCE, HOST, {"/srv/web1.qcow2": ("7:9:ab", "7:9:ab")}) == ()
     compatibility.demand(GUEST, HOST, NOTHING)
     compatibility.refuse(GUEST, "host2", ())
+
+
+def test_networks_that_fit() -> None:
+    assert obstacles(BLUE, WITH_BLUE, NOTHING) == ()
+    assert obstacles(TAGGED, replace(HOST, vlan_bridges=("br0",)), NOTHING) == ()
+    assert between(BLUE, replace(WITH_BLUE, name="host1"), WITH_BLUE, {}) == ()
+
+
+def test_an_equal_name_is_not_enough() -> None:
+    other = replace(WITH_BLUE, name="host1", networks={"blue": NetworkFacts("ov-blue", 1450, 78)})
+    (reason,) = between(BLUE, other, WITH_BLUE, {})
+    assert reason == "its network blue is another one than ours: VNI 77, ours is 78"
 
 
 @pytest.mark.parametrize(("host", "guest", "already", "why"), MISFITS)

@@ -8,6 +8,8 @@ from pathlib import Path
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from segue.model.guest import Nic
+
 TUNNEL_PORT = 4790
 """UDP port of the tunnels; beside VXLAN's own 4789, so that an overlay network does not mind."""
 FRAME_MTU = 1500
@@ -30,15 +32,37 @@ class Links:
         found = await self._netlink.link_lookup(ifname=name)
         return int(found[0]) if found else None
 
-    async def plug(self, tap: str, bridge: str, *, silent: bool) -> None:
+    async def plug(self, tap: str, bridge: str, nic: Nic, *, silent: bool) -> None:
         """Puts a tap on a bridge, up. `silent`: the bridge sends it nothing that it has not learnt from it."""
         master = await self._index_of(bridge)
         port = await self._index_of(tap)
         # No IPv6 address of the host's own on a guest's tap: its multicast would poison the switches.
         Path(f"/proc/sys/net/ipv6/conf/{tap}/disable_ipv6").write_text("1")
-        await self._netlink.link("set", index=port, mtu=FRAME_MTU, txqlen=HELD_FRAMES, master=master)
+        await self._netlink.link(
+            "set", index=port, mtu=nic.mtu or FRAME_MTU, txqlen=HELD_FRAMES, master=master
+        )
+        if nic.vlan or nic.trunk:
+            await self._join_vlans(port, nic)
         await self.quieten(tap, silent=silent)
         await self._netlink.link("set", index=port, state="up")
+
+    async def _join_vlans(self, port: int, nic: Nic) -> None:
+        """The card's own VLANs and no other: the bridge puts each new port into its default one."""
+        wanted = {nic.vlan: ["pvid", "untagged"]} if nic.vlan else {}
+        wanted |= {number: [] for number in nic.trunk}
+        for number in await self._vlans(port) - wanted.keys():
+            await self._netlink.vlan_filter("del", index=port, vlan_info={"vid": number})
+        for number, flags in wanted.items():
+            info = {"vid": number, "flags": flags} if flags else {"vid": number}
+            await self._netlink.vlan_filter("add", index=port, vlan_info=info)
+
+    async def _vlans(self, port: int) -> set[int]:
+        found: set[int] = set()
+        async for link in await self._netlink.get_vlans(index=port):
+            specification = link.get_attr("IFLA_AF_SPEC")
+            entries = specification.get_attrs("IFLA_BRIDGE_VLAN_INFO") if specification else []
+            found |= {int(entry["vid"]) for entry in entries}
+        return found
 
     async def quieten(self, tap: str, *, silent: bool) -> None:
         """Shuts or opens a bridge port for floods and broadcasts.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import time
+from collections.abc import Iterable, Sequence
 
-from pyroute2 import AsyncIPRoute
+from pyroute2 import AsyncIPRoute, IPBatch
 from pyroute2.netlink.exceptions import NetlinkError
 
+from segue.adapters.net.batch import Batch
 from segue.adapters.net.links import GONE, Links
 from segue.adapters.net.tap import TapRing, feed_sacrifice
 from segue.model.guest import Nic
@@ -33,6 +36,11 @@ def tunnel_name(nic: Nic) -> str:
     return f"seg{nic.mac.replace(':', '')[-10:]}"
 
 
+def tunnel_number(first: int, offset: int) -> int:
+    """The VXLAN network identifier (24 bits) of a guest's card, from that of its first one."""
+    return (first + offset) & 0xFFFFFF or 1
+
+
 class Steering:
     """Both ends of the redirection. Every method may be called twice; the undo of all is `clear`."""
 
@@ -55,17 +63,19 @@ class Steering:
         await self._redirect(tunnel, INGRESS, tap)
         feed_sacrifice(tap)
 
-    async def switch(self, tap: str, tunnel: str) -> None:
-        """From here on every frame for the guest goes through the tunnel: one netlink message."""
-        await self._redirect(tap, EGRESS, tunnel)
+    async def turn(self, ways: Iterable[tuple[str, str]]) -> Batch:
+        """The messages that turn each tap's frames into its tunnel: looked up and written now, fired later."""
+        rules = [await self._rule(tap, EGRESS, tunnel) for tap, tunnel in ways]
+        # pyroute2 writes messages with an event loop of its own, for which this one must not be in the way.
+        return await asyncio.to_thread(_written, rules)
 
-    def drain(self, ring: TapRing) -> bool:
-        """Lets the running guest take what already waits in its tap; True when nothing is left.
+    def drain(self, rings: Sequence[TapRing]) -> bool:
+        """Lets the running guest take what already waits in its taps; True when nothing is left.
 
-        Busy on purpose: 5 ms at most, and every millisecond of it is before the blackout.
+        Busy on purpose: 5 ms at most for all cards, and every millisecond of it is before the blackout.
         """
         deadline = time.monotonic() + QUIET_S
-        while not (empty := ring.empty()) and time.monotonic() < deadline:
+        while not (empty := all(ring.empty() for ring in rings)) and time.monotonic() < deadline:
             continue
         return empty
 
@@ -81,10 +91,15 @@ class Steering:
         """Lets the target's bridge treat the tap as any other port."""
         await self._links.quieten(tap, silent=False)
 
-    async def clear_source(self, tap: str, mac: str, tunnel: str) -> None:
-        """The guest's frames go into its own tap again, and the tunnel goes."""
+    async def unsteer(self, tap: str) -> None:
+        """The guest's frames go into its own tap again; without a tap there is nothing to turn."""
         if await self._links.index(tap) is not None:
             await self._unsteer(tap, EGRESS)
+
+    async def clear_source(self, tap: str, mac: str, tunnel: str) -> None:
+        """The guest's frames go into its own tap again, and the tunnel goes."""
+        await self.unsteer(tap)
+        if await self._links.index(tap) is not None:
             await self._links.quieten(tap, silent=False)
         await self._links.unpin(tap, mac)
         await self._links.remove(tunnel)
@@ -107,12 +122,29 @@ class Steering:
                 raise
 
     async def _redirect(self, device: str, hook: int, to: str) -> None:
-        action = {
-            "kind": "mirred",
-            "direction": "egress",
-            "action": "redirect",
-            "ifindex": await self._links.index(to),
+        await self._netlink.tc("replace-filter", "u32", **await self._rule(device, hook, to))
+
+    async def _rule(self, device: str, hook: int, to: str) -> dict[str, object]:
+        """Everything that passes `hook` of `device` goes out through `to`."""
+        index, other = await self._links.index(device), await self._links.index(to)
+        if index is None or other is None:
+            raise FileNotFoundError(f"this host has no link {to if index else device}")
+        action = {"kind": "mirred", "direction": "egress", "action": "redirect", "ifindex": other}
+        return {
+            "index": index,
+            "parent": hook,
+            "handle": 0x80000800,
+            "action": action,
+            **PRIORITY,
+            **EVERYTHING,
         }
-        index = await self._links.index(device)
-        rule = {"parent": hook, "handle": 0x80000800, "action": action, **PRIORITY, **EVERYTHING}
-        await self._netlink.tc("replace-filter", "u32", index, **rule)
+
+
+def _written(rules: list[dict[str, object]]) -> Batch:
+    batch = Batch()
+    for rule in rules:
+        message = IPBatch()
+        message.tc("replace-filter", "u32", **rule)
+        batch.write(message)
+        message.close()
+    return batch

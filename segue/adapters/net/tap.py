@@ -25,6 +25,7 @@ IFF_VNET_HDR = 0x4000
 SOL_PACKET = 263
 PACKET_VNET_HDR = 15
 PACKET_VNET_HDR_BYTES = 10
+PACKET_QDISC_BYPASS = 20
 SYS_PIDFD_GETFD = 438
 FRAME_BYTES_MAX = 1 << 17
 
@@ -78,7 +79,7 @@ class TapRing:
         """
         header = struct.unpack("i", fcntl.ioctl(self._fd, TUNGETVNETHDRSZ, b"\0" * 4))[0]
         rescued = 0
-        with _frame_socket(device) as out:
+        with frame_socket(device) as out:
             while not self.empty():
                 frame = os.read(self._fd, FRAME_BYTES_MAX)
                 out.send(frame[:PACKET_VNET_HDR_BYTES] + frame[header:])
@@ -93,14 +94,17 @@ class TapRing:
 def feed_sacrifice(device: str) -> None:
     """Sends one frame to nobody into a tap whose QEMU is paused: it swallows the first that comes."""
     frame = b"\x02\x00\x00\x00\x00\x00" * 2 + b"\x88\xb5" + b"\0" * 46  # local experimental EtherType
-    with _frame_socket(device) as out:
+    with frame_socket(device) as out:
         out.send(b"\0" * PACKET_VNET_HDR_BYTES + frame)
 
 
 @contextmanager
-def _frame_socket(device: str) -> Iterator[socket.socket]:
+def frame_socket(device: str, *, past_hooks: bool = False) -> Iterator[socket.socket]:
+    """Sends whole frames out of a device. `past_hooks`: no queue and no redirection of the device touches them."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as raw:
         raw.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+        if past_hooks:
+            raw.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
         raw.bind((device, 0))
         yield raw
 

@@ -77,7 +77,16 @@ def _boot(guest: Guest) -> list[str]:
 
 def kernel_addresses(guest: Guest) -> str:
     """What is added to the kernel's command line, so that it gives its cards their addresses."""
-    return "".join(f" ip={_kernel_address(n, guest.name, i)}" for i, n in enumerate(guest.nics) if n.address)
+    return "".join(f" ip={text}" for i, nic in enumerate(guest.nics) for text in _addresses(nic, guest, i))
+
+
+def _addresses(nic: Nic, guest: Guest, index: int) -> list[str]:
+    found = [_kernel_address(nic, guest.name, index)] if nic.address else []
+    if nic.address6:
+        # As dracut.cmdline(7) and systemd-network-generator(8) write IPv6; the kernel itself has no such thing.
+        address, _, prefix = nic.address6.partition("/")
+        found.append(f"[{address}]:::{prefix}:{guest.name}:eth{index}:off")
+    return found
 
 
 def _kernel_address(nic: Nic, name: str, index: int) -> str:
@@ -122,4 +131,6 @@ def _disk(disk: Disk) -> list[str]:
 
 def _nic(nic: Nic, tap_fd: int) -> list[str]:
     device = f"virtio-net-pci,id={nic.id}-dev,netdev={nic.id},mac={nic.mac},romfile=,guest_announce=on"
+    if nic.mtu:
+        device += f",host_mtu={nic.mtu}"
     return ["-netdev", f"tap,id={nic.id},fd={tap_fd}", "-device", device]

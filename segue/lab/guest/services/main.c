@@ -14,12 +14,13 @@
 #include <strings.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { BATCH = 32, DATAGRAM_BYTES = 2048 };
 
 static char batch_bytes[BATCH][DATAGRAM_BYTES];
-static struct sockaddr_in batch_from[BATCH];
+static struct sockaddr_in6 batch_from[BATCH];
 static struct iovec batch_iov[BATCH];
 static struct mmsghdr batch[BATCH];
 
@@ -50,6 +51,37 @@ static void udp_echo(int port) {
             now = sendmmsg(fd, batch + sent, got - sent, 0);
             /* One peer that cannot be reached must not hold up the others: its datagram is given up. */
             if (now <= 0) now = 1;
+        }
+    }
+}
+
+/* The other direction alone: numbered datagrams, for whoever asks with "RATE SECONDS", from the guest's own clock. */
+static void udp_source(int port) {
+    int fd = udp_socket(port);
+
+    setpriority(PRIO_PROCESS, 0, -10);
+    for (;;) {
+        struct sockaddr_in6 to;
+        socklen_t to_bytes = sizeof to;
+        struct timespec next;
+        unsigned long number, rate, seconds;
+        char text[64];
+        ssize_t got = recvfrom(fd, text, sizeof text - 1, 0, (struct sockaddr *)&to, &to_bytes);
+
+        if (got <= 0) continue;
+        text[got] = 0;
+        if (sscanf(text, "%lu %lu", &rate, &seconds) != 2 || rate == 0 || rate > 1000000 || seconds > 3600) continue;
+        clock_gettime(CLOCK_MONOTONIC, &next);
+        for (number = 0; number < rate * seconds; number++) {
+            int length = snprintf(text, sizeof text, "%lu\n", number);
+
+            /* A full queue is waited for: a number is never left out by us. */
+            while (sendto(fd, text, length, 0, (struct sockaddr *)&to, to_bytes) < 0 && errno == ENOBUFS)
+                poll(NULL, 0, 1);
+            next.tv_nsec += 1000000000L / rate;
+            next.tv_sec += next.tv_nsec / 1000000000L;
+            next.tv_nsec %= 1000000000L;
+            clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL);
         }
     }
 }
@@ -152,13 +184,14 @@ int main(int argc, char **argv) {
 
     signal(SIGPIPE, SIG_IGN);
     if (strcmp(name, "udp-echo") == 0) udp_echo(atoi(argv[2]));
+    else if (strcmp(name, "udp-source") == 0) udp_source(atoi(argv[2]));
     else if (strcmp(name, "tcp-echo") == 0) serve(atoi(argv[2]), echo, NULL, 0);
     else if (strcmp(name, "http") == 0) http_main(atoi(argv[2]));
     else if (strcmp(name, "dirty") == 0) dirty_main(atoi(argv[2]), argc > 3 ? argv[3] : "");
     else if (strcmp(name, "power") == 0) power(argv[2]);
     else if (strcmp(name, "ready") == 0) ready(argv[2], argc - 3, argv + 3);
     else {
-        fprintf(stderr, "usage: segue-guest udp-echo|tcp-echo|http|dirty PORT | power PROGRAM | ready NAME PORT...\n");
+        fprintf(stderr, "usage: segue-guest udp-echo|udp-source|tcp-echo|http|dirty PORT | power PROGRAM | ready NAME PORT...\n");
         return 2;
     }
     return 0;

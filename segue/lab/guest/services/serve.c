@@ -22,16 +22,17 @@ void die(const char *what) {
 }
 
 static int bound_socket(int type, int port) {
-    struct sockaddr_in address;
-    int one = 1;
-    int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+    struct sockaddr_in6 address; /* any address, IPv4 as well */
+    int one = 1, zero = 0;
+    int fd = socket(AF_INET6, type | SOCK_CLOEXEC, 0);
 
     if (fd < 0) die("socket");
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
     memset(&address, 0, sizeof address);
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_ANY);
+    address.sin6_family = AF_INET6;
+    address.sin6_port = htons(port);
+    address.sin6_addr = in6addr_any;
     if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0) die("bind");
     return fd;
 }
