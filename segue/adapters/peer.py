@@ -22,6 +22,7 @@ from segue.model.host import HostFacts
 from segue.model.integrity import Blocks, Digests
 from segue.model.landing import Landing, Placement
 from segue.model.notice import Arrival, Care
+from segue.model.storage import Layer, Look, Sight
 from segue.wire.frames import Problem
 from segue.wire.messages import Claim, Delivery, pack
 
@@ -31,6 +32,8 @@ CALL_S = 5.0
 ARRIVED_S = 1.0
 """One quick try: it is said once more when the late frames are through."""
 PLACE_S = 60.0
+LAYERS_S = 600.0
+"""A file of 500 GB is read in this time by storage that is not slow."""
 PATIENT_S = 15.0
 """An agent that is restarted answers again within seconds; what is safe to repeat is repeated for this long."""
 DEAF_MS = 5_000
@@ -57,6 +60,28 @@ class PeerClient:
         return msgspec.json.decode(
             await self._patiently("PUT", path, placement, within_s=PLACE_S), type=Landing
         )
+
+    async def place_storage(self, placement: Placement) -> Landing:
+        """Has empty disks made there; the same answer when it is asked again."""
+        path = f"/v1/peer/storage/{placement.guest.uuid}"
+        answer = await self._patiently("PUT", path, placement, within_s=PLACE_S)
+        return msgspec.json.decode(answer, type=Landing)
+
+    async def layers_sent(self, guest: str, migration: str, layers: tuple[Layer, ...]) -> None:
+        """Has what lies below the disks compared and put into place: about 1 s per GB."""
+        await self._patiently(
+            "POST", f"/v1/peer/storage/{guest}/{migration}/layers", layers, within_s=LAYERS_S
+        )
+
+    async def close_storage(self, guest: str, migration: str) -> None:
+        """Returns when all that was written there is in the files."""
+        await self._call("POST", f"/v1/peer/storage/{guest}/{migration}/close")
+
+    async def look(self, marker: str, paths: list[str], whole: list[str]) -> dict[str, Sight]:
+        """What the peer sees at these paths; of `whole` it reads everything, about 1 s per GB."""
+        wish = Look(marker, tuple(paths), tuple(whole))
+        answer = await self._call("POST", "/v1/peer/look", wish, within_s=LAYERS_S)
+        return msgspec.json.decode(answer, type=dict[str, Sight])
 
     async def deliver(self, guest: str, message: Message, *, resumed_at_s: float = 0.0) -> Delivery:
         """Delivers a word of the handoff about the guest with this uuid."""

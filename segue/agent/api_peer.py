@@ -11,12 +11,16 @@ from fastapi import APIRouter, Request, Response
 
 from segue.adapters import system
 from segue.adapters.net import speed
+from segue.adapters.storage import files
 from segue.agent import access, target, verification
-from segue.agent.app import agent_of
+from segue.agent.app import Agent, agent_of
+from segue.agent.keeper import Keeper
 from segue.errors import Kind, Refused
+from segue.model.handoff import Phase
 from segue.model.integrity import Blocks
 from segue.model.landing import Placement
 from segue.model.notice import Arrival
+from segue.model.storage import Layer, Look
 from segue.policy import handoff
 from segue.wire.messages import Claim, Delivery, unpack
 
@@ -35,6 +39,34 @@ async def incoming(request: Request, uuid: str) -> Response:
     agent = agent_of(request)
     called_from = request.client.host if request.client else ""
     return _json(await target.place(agent.services, agent.guests, placement, sender, called_from))
+
+
+@router.put("/storage/{uuid}")
+async def storage_in(request: Request, uuid: str) -> Response:
+    """Empty disks for a guest that comes from the caller."""
+    sender = access.only(request, "host").name
+    placement = await _body(request, Placement)
+    agent = agent_of(request)
+    return _json(await target.place_storage(agent.services, agent.guests, placement, sender))
+
+
+@router.post("/storage/{uuid}/{migration}/layers")
+async def layers_sent(request: Request, uuid: str, migration: str) -> Response:
+    """What lies below the disks has arrived."""
+    sender = access.only(request, "host").name
+    agent = agent_of(request)
+    layers = await _body(request, list[Layer])
+    await target.layers_sent(agent.services, _coming(agent, uuid, migration, sender), tuple(layers))
+    return _json(None)
+
+
+@router.post("/storage/{uuid}/{migration}/close")
+async def close_storage(request: Request, uuid: str, migration: str) -> Response:
+    """The caller has written everything."""
+    sender = access.only(request, "host").name
+    agent = agent_of(request)
+    await agent.services.intake.close(_coming(agent, uuid, migration, sender).guest_here())
+    return _json(None)
 
 
 @router.post("/messages/{uuid}")
@@ -114,6 +146,17 @@ async def claim(request: Request, uuid: str) -> Response:
     return _json(Claim(owned=handoff.owned(keeper.token), highest=handoff.claim(keeper.token, keeper.copy())))
 
 
+@router.post("/look")
+async def look(request: Request) -> Response:
+    """What we see of the caller's files."""
+    access.only(request, "host")
+    wish = await _body(request, Look)
+    whole = set(wish.whole)
+    paths = dict.fromkeys([*wish.paths, *wish.whole][:1000])
+    seen = {p: await asyncio.to_thread(files.look, p, wish.marker, whole=p in whole) for p in paths}
+    return _json(seen)
+
+
 @router.post("/storage")
 async def storage(request: Request) -> Response:
     """For each path a mark of the file that we see there."""
@@ -141,6 +184,20 @@ async def measure_speed(request: Request) -> Response:
 
 
 _sinks: set[asyncio.Task[None]] = set()
+
+
+def _coming(agent: Agent, uuid: str, migration: str, sender: str) -> Keeper:
+    """The keeper of a guest that comes in from the caller by this migration."""
+    keeper = agent.guests.by_uuid(uuid)
+    token = keeper.token
+    if token.phase is not Phase.INCOMING or token.migration != migration or token.peer != sender:
+        raise Refused(
+            what="the disks are left alone",
+            why=f"the guest does not come in from {sender} by this migration: it is {token.phase} here",
+            todo="Nothing: the migration that asked is over.",
+            kind=Kind.CONFLICT,
+        )
+    return keeper
 
 
 async def _body(request: Request, shape: type[T]) -> T:

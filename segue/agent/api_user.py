@@ -9,7 +9,8 @@ import msgspec
 from fastapi import APIRouter, Depends, Request, Response, WebSocket
 from fastapi.responses import StreamingResponse
 
-from segue.agent import access, console, doctor, images
+from segue.adapters.store.disks import KeptDisk
+from segue.agent import access, console, disks, doctor, images
 from segue.agent.app import Agent, agent_of
 from segue.model.host import HostFacts
 from segue.model.migration import Forecast, Migration
@@ -55,6 +56,12 @@ async def examine(request: Request) -> doctor.Examined:
     return await doctor.examine(agent.services, agent.guests)
 
 
+@router.get("/disks/kept")
+async def kept_disks(request: Request) -> list[KeptDisk]:
+    """Disks of guests that moved away, and when each is deleted."""
+    return agent_of(request).services.journal.disks.kept()
+
+
 @router.delete("/peers/{name}", status_code=204)
 async def forget_peer(request: Request, name: str) -> None:
     """Another installation may answer under this name from now on."""
@@ -77,7 +84,7 @@ async def create(request: Request, wish: CreateGuest) -> Shown:
     try:
         await agent.guests.create(guest, start=wish.start)
     except BaseException:
-        images.remove_disks(agent.services, guest)
+        disks.remove(agent.services.config, guest)
         raise
     return _shown(agent, guest.name)
 
@@ -119,7 +126,7 @@ async def delete(request: Request, name: str) -> None:
     keeper = agent.guests.by_name(name)
     spec = keeper.guest_here()
     await agent.guests.delete(keeper)
-    images.remove_disks(agent.services, spec)
+    disks.remove(agent.services.config, spec)
 
 
 @router.get("/guests/{name}/console")

@@ -60,6 +60,8 @@ class Config:
     state_dir: Path = Path("/var/lib/segue")
     run_dir: Path = Path("/run/segue")
     images_dir: Path = Path("/srv/segue/images")
+    disks_dir: Path = Path("/var/lib/segue/disks")
+    """Where disks lie that this host alone sees."""
     shared_dir: Path = Path("/srv/segue/shared")
     socket: Path = Path("/run/segue/agent.sock")
     qemu_user: str = "segue-qemu"
@@ -71,6 +73,8 @@ class Config:
     """What all copies that leave this host may use of its link together; 0: no limit."""
     notice_max_s: float = 300.0
     """The longest time that a guest can ask for to get ready; an operator may give more."""
+    keep_disks_s: float = 600.0
+    """How long the disks of a guest that moved away stay here."""
     failpoints: Path | None = None
     """Only for rehearsals in the lab: see agent/failpoints.py."""
     peers: dict[str, str] = field(default_factory=dict)

@@ -40,7 +40,7 @@ class Guests:
             keeper = Keeper(self._services, guest.uuid, guest)
             incoming = keeper.token.phase is Phase.INCOMING
             keeper.resident.wanted, keeper.resident.reason = wanted, reason
-            await keeper.resident.take_up(incoming=incoming)
+            await keeper.resident.take_up(keeper.token.phase)
             if keeper.machine is None and not incoming and wanted == "running" and not reason:
                 keeper.resident.reason = GONE
             self._keepers[guest.uuid] = keeper

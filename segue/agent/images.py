@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import subprocess
 import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 
-from segue.agent import nics, plant
+from segue.agent import disks, nics
 from segue.agent.services import Services
 from segue.errors import Kind, Refused
-from segue.model.guest import Disk, Guest
+from segue.model.guest import Guest
 from segue.policy import identity
 from segue.wire.frames import CreateGuest
 
@@ -54,7 +52,7 @@ def find(services: Services, name: str) -> tuple[Image, Path]:
 
 
 async def specify(services: Services, wish: CreateGuest) -> Guest:
-    """The guest that was asked for; its disk is made on the shared storage."""
+    """The guest that was asked for; its disks are made."""
     check(wish)
     image, folder = find(services, wish.image)
     number = str(uuid.uuid4())
@@ -73,7 +71,8 @@ async def specify(services: Services, wish: CreateGuest) -> Guest:
         uid=uid,
         nics=nics.specify(services.networks, wish),
     )
-    return replace(guest, disks=(await _disk(services, guest, image, folder),)) if image.disk else guest
+    base = (str(folder / image.disk), image.disk_format) if image.disk else ("", "")
+    return replace(guest, disks=await disks.make(services.config, guest, base, wish.storage, wish.disks))
 
 
 def check(wish: CreateGuest) -> None:
@@ -86,6 +85,7 @@ def check(wish: CreateGuest) -> None:
     if not 1 <= wish.vcpus <= 255:
         problems.append("a guest has 1 to 255 vCPUs")
     problems += nics.problems(wish)
+    problems += disks.wrong(wish.disks)
     if problems:
         raise Refused(
             what=f"cannot create {wish.name or 'a guest'}",
@@ -93,29 +93,3 @@ def check(wish: CreateGuest) -> None:
             todo="Correct what is named here; `segue vm create --help` has examples.",
             kind=Kind.USAGE,
         )
-
-
-async def _disk(services: Services, guest: Guest, image: Image, folder: Path) -> Disk:
-    """A copy-on-write copy, so that a hundred guests of one image need the room of one."""
-    path = services.config.shared_dir / f"{guest.name}-{guest.uuid[:8]}.qcow2"
-    backing = ["-b", str(folder / image.disk), "-F", image.disk_format]
-    process = await asyncio.create_subprocess_exec(
-        "qemu-img", "create", "-q", "-f", "qcow2", *backing, str(path), stderr=subprocess.PIPE
-    )
-    _, error = await process.communicate()
-    if process.returncode:
-        raise Refused(
-            what=f"cannot create a disk for {guest.name}",
-            why=error.decode(errors="replace").strip(),
-            todo=f"Look at {services.config.shared_dir} on {services.config.name}: is there room, may it be written?",
-        )
-    await asyncio.to_thread(plant.owner(services, guest).own, path)
-    return Disk(id="disk0", path=str(path), format="qcow2")
-
-
-def remove_disks(services: Services, guest: Guest) -> None:
-    """Deletes the disks that were made for this guest."""
-    for disk in guest.disks:
-        path = Path(disk.path)
-        if path.parent == services.config.shared_dir:
-            path.unlink(missing_ok=True)

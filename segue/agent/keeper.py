@@ -270,7 +270,8 @@ class Keeper:
         self.announce()
 
     def _lease_over(self) -> bool:
-        return self.copy() is not Copy.NONE and time.monotonic() - self.heard_s > INCOMING_LEASE_S
+        here = self.copy() is not Copy.NONE or self._services.intake.holds(self.uuid)
+        return here and time.monotonic() - self.heard_s > INCOMING_LEASE_S
 
     async def _notice_end(self) -> None:
         """A QEMU that ended, or a guest that shut itself down, is cleared away and written down."""

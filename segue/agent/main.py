@@ -26,7 +26,7 @@ from segue.adapters.net.overlay import Overlays
 from segue.adapters.net.steering import Steering
 from segue.adapters.qemu import capabilities
 from segue.adapters.store.journal import Journal
-from segue.agent import access, api_peer, api_user
+from segue.agent import access, api_peer, api_user, kept
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
 from segue.agent.boards import Boards
@@ -35,6 +35,7 @@ from segue.agent.config import Config
 from segue.agent.failpoints import Failpoints
 from segue.agent.flows import Flows
 from segue.agent.guests import Guests
+from segue.agent.intake import Intake
 from segue.agent.link_share import LinkShare
 from segue.agent.metadata import Metadata
 from segue.agent.migrations import Migrations
@@ -51,11 +52,13 @@ async def serve(config: Config) -> None:
     """Runs until told to stop; guests and migrations stay as they are. Raises Refused when it cannot start."""
     lock = _lock(config)
     config.run_dir.mkdir(parents=True, exist_ok=True)
+    config.disks_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     _close_to_guests(config)
     journal = Journal(config.state_dir / "journal.db", system.boot_id())
     async with AsyncIPRoute() as netlink, _session(config) as session:
         links = Links(netlink)
         boards = Boards(journal)
+        protection = Protection(config)
         services = Services(
             config=config,
             journal=journal,
@@ -67,11 +70,12 @@ async def serve(config: Config) -> None:
             capabilities=await capabilities.ask(config.run_dir),
             notices=Notices(),
             failpoints=Failpoints(config.failpoints),
-            protection=Protection(config),
+            protection=protection,
             share=LinkShare(config.migration_bandwidth_bytes_per_s),
             boards=boards,
             care=Caretaker(boards),
             metadata=Metadata(Enclave(netlink, links), boards),
+            intake=Intake(config, journal, protection),
         )
         await services.metadata.open()
         await services.networks.make()
@@ -137,8 +141,10 @@ async def _serve(config: Config, agent: Agent) -> None:
     servers = [_Server(fleet), _Server(local)]
     _stop_on_signals(servers)
     keeping = asyncio.create_task(agent.guests.keep())
+    sweeping = asyncio.create_task(kept.sweep(agent.services.journal.disks))
     await asyncio.gather(servers[0].serve(), servers[1].serve(sockets=[_local_socket(config.socket)]))
     keeping.cancel()
+    sweeping.cancel()
 
 
 def _local_socket(path: Path) -> socket.socket:

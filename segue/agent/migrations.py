@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import structlog
 
@@ -13,7 +14,7 @@ from segue.adapters import system
 from segue.adapters.peer import PeerClient, expired_on
 from segue.adapters.qemu import queues
 from segue.adapters.store.journal import Marks
-from segue.agent import foresight
+from segue.agent import foresight, source_disks
 from segue.agent.boards import MigrationNotice
 from segue.agent.config import Config
 from segue.agent.guests import Guests
@@ -21,6 +22,7 @@ from segue.agent.keeper import Keeper
 from segue.agent.record import MigrationRecord
 from segue.agent.services import Services
 from segue.agent.source import SourceCustody, SourceGuest
+from segue.agent.source_disks import SourceDisks
 from segue.agent.source_network import SourceNetwork
 from segue.agent.target import missing_files
 from segue.agent.wiring import RealClock, wire
@@ -35,11 +37,20 @@ from segue.model.ladder import Shape
 from segue.model.lifecycle import Event, Stage
 from segue.model.migration import Forecast, Limits, Migration
 from segue.model.observation import Observation
+from segue.model.storage import DiskCopy
 from segue.policy import compatibility, shape, wishes
 from segue.wire import offer
 from segue.wire.offer import Feature
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What the two agents found out before anything is begun."""
+
+    version: int
+    copies: tuple[DiskCopy, ...]
 
 
 class Migrations:
@@ -77,28 +88,26 @@ class Migrations:
         await self._checked(keeper, to)
         return await foresight.measure(self._services, keeper, self._services.peer(to), limits)
 
-    async def _checked(self, keeper: Keeper, to: str) -> int:
-        """The version that both agents speak. Raises Refused with every reason why the guest cannot be moved."""
+    async def _checked(self, keeper: Keeper, to: str) -> Agreed:
+        """What both agents can do together. Raises Refused with every reason why the guest cannot be moved."""
         guest = self._movable(keeper, to)
         peer = self._services.peer(to)
         theirs = await self._ask(peer)
         self._same_installation(theirs)
-        paths = [disk.path for disk in guest.disks]
-        there = await peer.sees_storage(paths)
-        storage = {path: (system.storage_mark(path), there.get(path, "")) for path in paths}
-        # The target says itself which of the guest's files it misses when the copy is placed; disks are asked now.
-        unseen = tuple(path for path in paths if not there.get(path))
         ours = self._guests.facts()
-        reasons = compatibility.between(guest, ours, theirs, storage)
-        reasons += offer.obstacles(ours, theirs, needs(guest, encrypted=self._services.protection.required))
+        version = offer.common(ours, theirs)
+        plan = await source_disks.survey(guest, peer, version)
+        reasons = compatibility.between(guest, ours, theirs)
+        encrypted = self._services.protection.required
+        reasons += offer.obstacles(ours, theirs, needs(guest, encrypted=encrypted, copies=bool(plan.copies)))
         if keeper.machine is not None:
             reasons += compatibility.queue_obstacles(await queues.entries(keeper.machine.monitor), theirs)
-        reasons += compatibility.obstacles(guest, theirs, compatibility.Already(theirs.guests, unseen))
-        compatibility.refuse(guest, to, reasons)
+        reasons += compatibility.obstacles(guest, theirs, compatibility.Already(theirs.guests))
+        compatibility.refuse(guest, to, reasons + plan.obstacles)
         compatibility.refuse(
             guest, to, tuple(f"its file {p} is gone from here" for p in missing_files(guest))
         )
-        return offer.common(ours, theirs)
+        return Agreed(version, plan.copies)
 
     async def begin(self, keeper: Keeper, to: str, limits: Limits, *, force: bool = False) -> Migration:
         """Checks, forecasts and starts; returns at once with the record. `force`: against the forecast."""
@@ -108,7 +117,7 @@ class Migrations:
             raise _busy(guest.name, "a migration of it is just being started")
         self._starting.add(guest.uuid)
         try:
-            version = await self._checked(keeper, to)
+            agreed = await self._checked(keeper, to)
             foreseen = await foresight.measure(self._services, keeper, self._services.peer(to), limits)
             if not force:
                 foresight.demand(guest.name, to, foreseen, limits)
@@ -120,8 +129,9 @@ class Migrations:
                 limits=limits,
                 started_s=time.time(),
                 forecast=foreseen,
-                wire=version,
-                shape=_shape(foreseen, limits, version),
+                wire=agreed.version,
+                copies=agreed.copies,
+                shape=_shape(foreseen, limits, agreed.version),
             )
             self._services.journal.put_migration(migration)
             self._launch(keeper, migration)
@@ -178,6 +188,7 @@ class Migrations:
             keeper.guest_here(),
             SourceGuest(keeper, self._services.protection, self._services.share),
             network,
+            SourceDisks(self._services, keeper, migration.copies),
             peer,
             custody,
             record,
@@ -246,10 +257,12 @@ class Migrations:
             )
 
 
-def needs(guest: Guest, *, encrypted: bool) -> Iterator[Feature]:
+def needs(guest: Guest, *, encrypted: bool, copies: bool) -> Iterator[Feature]:
     """What the target's agent has to understand to take this guest in."""
     if encrypted:
         yield Feature.MEMORY_TLS
+    if copies:
+        yield Feature.LOCAL_DISKS
     if len(guest.nics) > 1:
         yield Feature.SEVERAL_NICS
 

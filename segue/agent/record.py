@@ -14,6 +14,7 @@ from segue.model.landing import Landing
 from segue.model.lifecycle import Event
 from segue.model.migration import Failure, Forecast, Migration, Outcome, Progress, after, observed
 from segue.model.observation import Observation
+from segue.model.storage import DiskProgress
 
 log = structlog.get_logger()
 
@@ -52,6 +53,11 @@ class MigrationRecord:
         if what != self._now.waiting:
             self._now = replace(self._now, waiting=what)
             self._show()
+
+    def disks(self, progress: DiskProgress) -> None:
+        """See engine/ports.py."""
+        self._now = replace(self._now, disks=progress)
+        self._show()
 
     def landing(self, landing: Landing) -> None:
         """See engine/ports.py."""

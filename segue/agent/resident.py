@@ -15,10 +15,11 @@ from segue.agent import plant
 from segue.agent.services import Services
 from segue.errors import Refused
 from segue.model.guest import Guest
-from segue.model.handoff import Copy
+from segue.model.handoff import Copy, Phase
 
 log = structlog.get_logger()
 
+OWNED = frozenset({Phase.OWNER, Phase.OFFERED, Phase.RELEASED})
 LANDED_WITHIN_S = 2.0
 """The target's QEMU says `completed` to its own monitor a little after it said so to the source."""
 
@@ -52,15 +53,17 @@ class Resident:
         """True for a copy that came here, was told to run, and could not."""
         return bool(self.refusal) and self.machine is not None and self.machine.fresh
 
-    async def take_up(self, *, incoming: bool) -> None:
+    async def take_up(self, phase: Phase) -> None:
         """After a start of the agent: the QEMU as it stands, touched by nobody."""
         assert self.guest is not None
         self.machine = await plant.find(self._services, self.guest)
         if self.machine is None:
             await plant.clear_network(self._services, self.guest)
-        elif incoming:
+        elif phase is Phase.INCOMING:
             self.landing = MemoryLanding(self.machine)
             await self.landing.complete(within_s=0)
+        if phase in OWNED and (self.machine is None or not self.machine.fresh):
+            self._services.intake.settle(self.uuid)  # The agent died before it could note that the guest ran.
 
     async def make_room(self) -> MemoryLanding:
         """An empty paused QEMU that waits for the guest's memory; the one that is there, if there is one."""
@@ -89,6 +92,7 @@ class Resident:
             self._cannot_run("its QEMU ended before it was told to run")
             return 0.0
         try:
+            await self._services.intake.close(self.guest)
             resumed_at_s = await self.machine.cont()
         except QemuRefused as error:
             self._cannot_run(f"QEMU does not let it run: {error}")
@@ -97,6 +101,7 @@ class Resident:
             log.error("the guest's QEMU ended when it was to run", guest=self.uuid)
             return 0.0
         self.landing = None
+        self._services.intake.settle(self.uuid)
         self._services.journal.ran(self.guest.name)
         self.wanted, self.reason = "running", ""
         _later(self.make_known())
@@ -138,12 +143,14 @@ class Resident:
         """Ends the QEMU and takes its network away; the guest is still kept."""
         if self.guest is not None:
             await plant.remove(self._services, self.guest, self.machine)
+            await self._services.intake.drop(self.guest)
         self.machine = self.landing = None
 
     async def drop(self) -> None:
         """Nothing of the guest stays here."""
         if self.guest is not None:
             await plant.remove(self._services, self.guest, self.machine)
+            await self._services.intake.drop(self.guest)
             self._services.journal.drop_guest(self.guest.name)
         self.machine = self.landing = None
         self.guest = None

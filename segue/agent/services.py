@@ -15,6 +15,7 @@ from segue.agent.channels import Protection
 from segue.agent.config import Config
 from segue.agent.failpoints import Failpoints
 from segue.agent.flows import Flows
+from segue.agent.intake import Intake
 from segue.agent.link_share import LinkShare
 from segue.agent.metadata import Metadata
 from segue.agent.networks import Networks
@@ -41,6 +42,7 @@ class Services:
     boards: Boards
     care: Caretaker
     metadata: Metadata
+    intake: Intake
 
     def peer(self, name: str) -> PeerClient:
         """The client of a peer. Raises Refused for a host that is not in the configuration."""

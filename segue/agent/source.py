@@ -58,7 +58,7 @@ class SourceGuest:
         """See engine/ports.py."""
         return self._protection.secret(self._keeper.guest_here(), migration)
 
-    async def begin_copy(self, address: str, limits: Limits, shape: Shape) -> None:
+    async def begin_copy(self, address: str, limits: Limits, shape: Shape, *, gated: bool) -> None:
         """See engine/ports.py."""
         copy, keeper = self._memory(), self._keeper
         machine = keeper.resident.machine
@@ -66,7 +66,7 @@ class SourceGuest:
         creds = await self._protection.offer(
             machine.monitor, keeper.guest_here(), keeper.token.migration, Endpoint.CLIENT
         )
-        await copy.begin(address, limits, shape, creds)
+        await copy.begin(address, limits, shape, creds, gated=gated)
         await self._share.join(keeper.token.migration, limits.bandwidth_bytes_per_s, copy.bandwidth)
 
     async def throttle(self, slowdown: float) -> None:
@@ -92,6 +92,14 @@ class SourceGuest:
     def marks(self) -> tuple[tuple[str, float], ...]:
         """See engine/ports.py."""
         return self._memory().marks()
+
+    async def at_gate(self, within_s: float) -> None:
+        """See engine/ports.py."""
+        await self._memory().at_gate(within_s)
+
+    async def pass_gate(self) -> None:
+        """See engine/ports.py."""
+        await self._memory().pass_gate()
 
     async def completed(self, within_s: float) -> None:
         """See engine/ports.py."""

@@ -17,6 +17,7 @@ from segue.errors import Kind, Refused
 from segue.model.guest import Guest
 from segue.model.handoff import Offer, Phase
 from segue.model.landing import Landing, Placement
+from segue.model.storage import Layer
 from segue.policy import compatibility, identity
 
 log = structlog.get_logger()
@@ -26,28 +27,59 @@ async def place(
     services: Services, guests: Guests, placement: Placement, sender: str, called_from: str
 ) -> Landing:
     """Makes the copy, or finds it made; Refused before anything is begun when it does not fit."""
+    async with guests.placing:
+        keeper = _welcome(services, guests, placement, sender)
+        return await _place(services, guests, keeper, placement, called_from)
+
+
+def _welcome(services: Services, guests: Guests, placement: Placement, sender: str) -> Keeper:
     if placement.source != sender:
         raise _not_yours(placement, sender)
     services.protection.demand_agreed(placement)
+    keeper = guests.by_uuid(placement.guest.uuid)
+    if keeper.in_saga:
+        # Its copy here still serves the frames of the migration before; a new one would end it.
+        raise _occupied(placement.guest, services.config.name, "it is just leaving here")
+    if why := identity.objection(placement.guest, guests.specs()):
+        raise _occupied(placement.guest, services.config.name, why)
+    if keeper.token.phase is not Phase.INCOMING:
+        compatibility.demand(
+            placement.guest,
+            guests.facts(),
+            already=compatibility.Already(guests.names(), _unseen(placement)),
+        )
+    return keeper
+
+
+async def place_storage(services: Services, guests: Guests, placement: Placement, sender: str) -> Landing:
+    """Makes its disks, or finds them made; Refused before anything is begun when the guest does not fit."""
     async with guests.placing:
-        keeper = guests.by_uuid(placement.guest.uuid)
-        if keeper.in_saga:
-            # Its copy here still serves the frames of the migration before; a new one would end it.
-            raise _occupied(placement.guest, services.config.name, "it is just leaving here")
-        if why := identity.objection(placement.guest, guests.specs()):
-            raise _occupied(placement.guest, services.config.name, why)
-        if keeper.token.phase is not Phase.INCOMING:
-            compatibility.demand(
-                placement.guest,
-                guests.facts(),
-                already=compatibility.Already(guests.names(), missing_files(placement.guest)),
-            )
-        return await _place(services, guests, keeper, placement, called_from)
+        keeper = _welcome(services, guests, placement, sender)
+        await _offered(services, guests, keeper, placement)
+        address = await services.intake.open(placement)
+    return Landing(memory_address="", tunnel_address="", storage_address=address)
+
+
+async def layers_sent(services: Services, keeper: Keeper, layers: tuple[Layer, ...]) -> None:
+    """What lies below its disks is here."""
+    await services.intake.complete_layers(keeper.guest_here(), layers)
 
 
 async def _place(
     services: Services, guests: Guests, keeper: Keeper, placement: Placement, called_from: str
 ) -> Landing:
+    await _offered(services, guests, keeper, placement)
+    guest = placement.guest
+    address = await services.intake.open(placement) if placement.copies else ""
+    landing = await keeper.resident.make_room()
+    memory_address = await _listen(services, keeper, landing, placement, called_from)
+    await join(services, guest, placement, placement.source)
+    keeper.announce()
+    return Landing(memory_address, services.config.address, address)
+
+
+async def _offered(services: Services, guests: Guests, keeper: Keeper, placement: Placement) -> None:
+    """The journal knows that the guest comes in. Raises Refused where it may not."""
     guest, sender = placement.guest, placement.source
     for _ in range(2):  # The first try may find what is left of an earlier migration, and end it.
         await keeper.tell(Offer(placement.epoch, placement.migration), sender)
@@ -58,11 +90,6 @@ async def _place(
     if token.phase is not Phase.INCOMING or token.migration != placement.migration:
         raise _occupied(guest, services.config.name, f"it is {token.phase} here at epoch {token.epoch}")
     guests.adopt(keeper, guest)
-    landing = await keeper.resident.make_room()
-    memory_address = await _listen(services, keeper, landing, placement, called_from)
-    await join(services, guest, placement, sender)
-    keeper.announce()
-    return Landing(memory_address=memory_address, tunnel_address=services.config.address)
 
 
 async def _listen(
@@ -73,7 +100,9 @@ async def _listen(
     assert machine is not None
     protection.keep(placement)
     creds = await protection.offer(machine.monitor, placement.guest, placement.migration, Endpoint.SERVER)
-    address = await landing.open(services.config.address, placement.shape, creds)
+    address = await landing.open(
+        services.config.address, placement.shape, creds, bitmaps=bool(placement.copies)
+    )
     known = await asyncio.to_thread(_resolve, services.config.peer_address(placement.source))
     try:
         protection.guard(machine.pid, address, {known, called_from})
@@ -112,6 +141,11 @@ async def settled(services: Services, keeper: Keeper, migration: str) -> None:
         await keeper.make_known()
         for nic in keeper.guest.nics:
             await services.links.remove(tunnel_name(nic))
+
+
+def _unseen(placement: Placement) -> tuple[str, ...]:
+    brought = {copy.disk.path for copy in placement.copies}
+    return tuple(path for path in missing_files(placement.guest) if path not in brought)
 
 
 def missing_files(guest: Guest) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from segue.adapters.peer import PeerClient
 from segue.agent.boards import MigrationNotice
 from segue.agent.record import MigrationRecord
 from segue.agent.source import SourceCustody, SourceGuest
+from segue.agent.source_disks import SourceDisks
 from segue.agent.source_network import SourceNetwork
 from segue.engine.run import Run
 from segue.model.guest import Guest
@@ -34,6 +35,7 @@ def wire(
     guest: Guest,
     here: SourceGuest,
     network: SourceNetwork,
+    disks: SourceDisks,
     peer: PeerClient,
     custody: SourceCustody,
     record: MigrationRecord,
@@ -45,6 +47,7 @@ def wire(
         guest=guest,
         here=here,
         network=network,
+        disks=disks,
         peer=peer,
         custody=custody,
         record=record,

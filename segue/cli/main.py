@@ -17,6 +17,7 @@ from segue.errors import Kind, SegueError
 # Imported only when used: most of them would slow down every command by what they import.
 SUB_APPS: Final = {
     "agent": "segue.cli.agent",
+    "disk": "segue.cli.disk",
     "doctor": "segue.cli.doctor",
     "host": "segue.cli.host",
     "lab": "segue.cli.lab",

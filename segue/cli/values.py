@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 from segue.errors import Kind, Refused
 from segue.model.ladder import LADDERS, OFFERED, Rung
@@ -98,3 +98,33 @@ def _wrong(text: str, wanted: str) -> Refused:
         todo=f"Write it as {wanted}.",
         kind=Kind.USAGE,
     )
+
+
+def show_duration(seconds: float) -> str:
+    """`9m 12s`; what is over is `now`."""
+    whole = int(seconds)
+    if whole <= 0:
+        return "now"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes}m" if hours else f"{minutes}m {rest}s" if minutes else f"{rest}s"
+
+
+def choice(text: str, known: tuple[str, ...]) -> str:
+    """`text`, if it is one of `known`. Raises Refused."""
+    if text not in known:
+        raise _wrong(text, f"one of {', '.join(known)}")
+    return text
+
+
+def disk(text: str) -> dict[str, Any]:
+    """`size=1GiB,format=raw,storage=local`, where only the size must be given. Raises Refused."""
+    parts = [part.partition("=") for part in text.split(",")]
+    given = {key: value for key, _, value in parts}
+    if "size" not in given or given.keys() - {"size", "format", "storage"}:
+        raise _wrong(text, "size=1GiB[,format=qcow2|raw][,storage=shared|local]")
+    return {
+        "size_bytes": size_bytes(given["size"]),
+        "format": choice(given.get("format", "qcow2"), ("qcow2", "raw")),
+        "storage": choice(given.get("storage", "shared"), ("shared", "local")),
+    }

@@ -32,24 +32,30 @@ def create(
     ] = "",
     nic: Annotated[list[str] | None, typer.Option("--nic", help=nics.HELP)] = None,
     cmdline: Annotated[str, typer.Option(help="Added to the kernel's command line.")] = "",
+    storage: Annotated[
+        str, typer.Option(help="Where the image's disk lies: shared, or local to the host.")
+    ] = "shared",
+    disk: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One more disk, as size=1GiB,format=qcow2,storage=local. May be given several times."
+        ),
+    ] = None,
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start it at once.")] = True,
     form: Output = Format.TABLE,
 ) -> None:
     """Create a guest, and start it.
 
-    Example: segue vm create web1 --host host1 --image micro --memory 256MiB --address 10.77.100.1/16
+    Examples:
 
-    Two cards: segue vm create gw1 --host host1 --nic address=10.77.100.2/16 --nic network=blue,address=10.9.0.2/24
+        segue vm create web1 --host host1 --image micro --memory 256MiB --address 10.77.100.1/16
+
+        segue vm create gw1 --host host1 --nic address=10.77.100.2/16 --nic network=blue,address=10.9.0.2/24
+
+        segue vm create db1 --host host1 --image debian --storage local --disk size=4GiB,format=raw,storage=local
     """
     known = fleet.load()
-    taken = [guest for guest in known.guests()[0] if guest["name"] == name]
-    if taken:
-        raise Refused(
-            what=f"cannot create {name}",
-            why=f"{taken[0]['host']} has a guest of that name already",
-            todo="Choose another name.",
-            kind=Kind.CONFLICT,
-        )
+    _demand_free(known, name)
     wish = {
         "name": name,
         "image": image,
@@ -60,8 +66,21 @@ def create(
         "cmdline": cmdline,
         "start": start,
         "nics": [nics.wish(one) for one in nic or ()],
+        "storage": values.choice(storage, ("shared", "local")),
+        "disks": [values.disk(text) for text in disk or ()],
     }
     _show([known.host(host).call("POST", "/guests", wish)], form, one=True)
+
+
+def _demand_free(known: fleet.Fleet, name: str) -> None:
+    taken = [guest for guest in known.guests()[0] if guest["name"] == name]
+    if taken:
+        raise Refused(
+            what=f"cannot create {name}",
+            why=f"{taken[0]['host']} has a guest of that name already",
+            todo="Choose another name.",
+            kind=Kind.CONFLICT,
+        )
 
 
 @app.command("list")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
-from segue.engine import integrity
+from segue.engine import integrity, storage
 from segue.engine.ports import Handed
 from segue.engine.run import Run
 from segue.engine.timeline import Timeline, since
@@ -60,11 +61,11 @@ async def _stop_and_complete(run: Run) -> None:
     rescued = run.network.rescue()
     try:
         limit_s = convergence.completion_limit_s(migration.limits, migration.progress)
-        await run.here.completed(within_s=limit_s)
+        await _send_rest(run, limit_s)
     except TimeoutError as error:
         raise Aborted(
             what=f"{migration.guest} was not moved",
-            why=f"the rest of its memory did not arrive within {limit_s * 1e3:.0f} ms of pause",
+            why=f"the rest of it did not arrive within {limit_s * 1e3:.0f} ms of pause",
             todo="Allow a longer pause with --max-blackout, or look at the link between the hosts.",
         ) from error
     completed_s = run.clock.steady_s() - asked_s
@@ -78,6 +79,15 @@ async def _stop_and_complete(run: Run) -> None:
     )
     run.record.remember(outcome)
     await integrity.verify(run, comparison, within_s=limit_s - completed_s)
+
+
+async def _send_rest(run: Run, limit_s: float) -> None:
+    """The last of memory and of the disks side by side; then the devices' state, after which both are closed here."""
+    if run.record.now.copies:
+        async with asyncio.timeout(limit_s):
+            await asyncio.gather(storage.cut(run), run.here.at_gate(within_s=limit_s))
+            await run.here.pass_gate()
+    await run.here.completed(within_s=limit_s)
 
 
 def _note_blackout(run: Run, handed: Handed) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segue.engine import blackout, notice, post_blackout, preparation
+from segue.engine import blackout, notice, post_blackout, preparation, storage
 from segue.engine.ports import SagaLog
 from segue.engine.run import Run
 from segue.engine.saga import Runner, Saga, Step, TurnedBack
@@ -11,8 +11,10 @@ from segue.model.lifecycle import Event, Stage
 
 LIVE: Saga[Run] = Saga(
     prepare=(
+        Step("reserve storage", storage.reserve, undo=preparation.release),
         Step("reserve target", preparation.reserve, undo=preparation.release),
         Step("join networks", preparation.join_networks, undo=preparation.part_networks),
+        Step("mirror disks", storage.mirror, undo=storage.stop_mirrors, fades=True),
         Step("tell the guest", notice.tell_guest, undo=notice.tell_cancelled),
         Step("copy memory", preparation.copy_memory, undo=preparation.cancel_copy, fades=True),
     ),
@@ -21,6 +23,7 @@ LIVE: Saga[Run] = Saga(
         Step("tell the guest that it is over", notice.tell_moved),
         Step("forward late frames", post_blackout.forward_late_frames),
         Step("hear of the guest's clock", notice.hear_of_clock),
+        Step("keep source disks", storage.keep),
         Step("retire source", post_blackout.retire_source),
     ),
 )

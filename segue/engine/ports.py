@@ -12,6 +12,7 @@ from segue.model.landing import Landing, Placement
 from segue.model.lifecycle import Event
 from segue.model.migration import Limits, Migration, Outcome, Progress
 from segue.model.notice import Arrival, Board, Care
+from segue.model.storage import DiskProgress, Layer
 
 
 class GuestHere(Protocol):
@@ -25,8 +26,11 @@ class GuestHere(Protocol):
         """The key of this migration's channels, made or found again; empty where they are plain."""
         ...
 
-    async def begin_copy(self, address: str, limits: Limits, shape: Shape) -> None:
-        """Starts to copy memory to `address`; held before the end until the guest stands still."""
+    async def begin_copy(self, address: str, limits: Limits, shape: Shape, *, gated: bool) -> None:
+        """Starts to copy memory to `address`; held before the end until the guest stands still.
+
+        gated: it stops once more before the devices' state is sent, see `at_gate`.
+        """
         ...
 
     async def throttle(self, slowdown: float) -> None:
@@ -43,6 +47,14 @@ class GuestHere(Protocol):
 
     def marks(self) -> tuple[tuple[str, float], ...]:
         """What happened to the copy since the guest stood, by this host's wall clock; only to be shown."""
+        ...
+
+    async def at_gate(self, within_s: float) -> None:
+        """Returns once all memory of the standing guest is sent. Raises Aborted, TimeoutError."""
+        ...
+
+    async def pass_gate(self) -> None:
+        """The disks are done with: the rest may follow."""
         ...
 
     async def completed(self, within_s: float) -> None:
@@ -98,8 +110,52 @@ class Network(Protocol):
         ...
 
 
+class Disks(Protocol):
+    """The disks that only this host has. All may be called twice."""
+
+    async def send_layers(self, address: str) -> None:
+        """Sends the files below them that the target lacks."""
+        ...
+
+    async def begin(self, address: str, bytes_per_s: int) -> None:
+        """Starts to copy them to `address`, as fast as that; 0 for no cap."""
+        ...
+
+    async def progress(self) -> tuple[DiskProgress, bool]:
+        """How far it is, and whether all is copied once. Raises Aborted when it broke."""
+        ...
+
+    async def tie(self, within_s: float) -> None:
+        """From here on the guest's writes are done when both sides have them. Raises Aborted, TimeoutError."""
+        ...
+
+    async def cut(self) -> None:
+        """Both sides are equal and the guest stands: ends the copy. Raises Aborted where they are not."""
+        ...
+
+    async def stop(self) -> None:
+        """Ends the copy wherever it is."""
+        ...
+
+    def keep(self) -> None:
+        """They are not the guest's any more: another name, and a grace time."""
+        ...
+
+
 class Peer(Protocol):
     """The target's agent. Errors: Refused (its word), ConnectionError and TimeoutError (no word)."""
+
+    async def place_storage(self, placement: Placement) -> Landing:
+        """Makes empty disks there, and lets us write them."""
+        ...
+
+    async def layers_sent(self, guest: str, migration: str, layers: tuple[Layer, ...]) -> None:
+        """What lies below the disks has arrived."""
+        ...
+
+    async def close_storage(self, guest: str, migration: str) -> None:
+        """All is written: the files there are flushed and closed when this returns."""
+        ...
 
     async def place(self, placement: Placement) -> Landing:
         """Makes an empty paused copy there."""
@@ -227,6 +283,10 @@ class Record(Protocol):
         ...
 
     def progress(self, progress: Progress) -> None:
+        """Shown, not kept."""
+        ...
+
+    def disks(self, progress: DiskProgress) -> None:
         """Shown, not kept."""
         ...
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from segue.engine import placing, storage
 from segue.engine.run import Run
 from segue.errors import Aborted
-from segue.model.landing import Landing, Placement
 from segue.model.migration import Migration, Progress
 from segue.policy import convergence
 from segue.policy.convergence import Move, Trend, Verdict
@@ -17,21 +17,7 @@ SAMPLE_S = 1.0
 
 async def reserve(run: Run) -> None:
     """An empty, paused copy on the target; both journals know of the offer."""
-    migration = run.record.now
-    epoch = await run.custody.begin(migration.target, migration.id)
-    landing = await run.peer.place(
-        Placement(
-            guest=run.guest,
-            epoch=epoch,
-            migration=migration.id,
-            source=migration.source,
-            tunnel_id=tunnel_id(migration.id),
-            wire=migration.wire,
-            secret=await run.here.secret(migration.id),
-            shape=migration.shape,
-        )
-    )
-    run.record.landing(landing)
+    run.record.landing(await run.peer.place(await placing.placement(run)))
 
 
 async def release(run: Run) -> None:
@@ -41,7 +27,7 @@ async def release(run: Run) -> None:
 
 async def join_networks(run: Run) -> None:
     """The way for frames from here to the target's paused copy; and both clocks are compared."""
-    await run.network.prepare(_landing(run), tunnel_id(run.record.now.id))
+    await run.network.prepare(placing.landing(run), placing.tunnel_id(run.record.now.id))
     offset_s, uncertainty_s = await run.peer.clock()
     outcome = run.record.now.outcome
     run.record.outcome(replace(outcome, clock_offset_s=offset_s, clock_uncertainty_s=uncertainty_s))
@@ -56,7 +42,9 @@ async def copy_memory(run: Run) -> None:
     """Rounds of memory while the guest runs, until what is left fits into a short enough pause."""
     migration = run.record.now
     begun_s = run.clock.steady_s() - max(0.0, run.clock.wall_s() - migration.started_s)
-    await run.here.begin_copy(_landing(run).memory_address, migration.limits, migration.shape)
+    gated, tied = bool(migration.copies), not migration.copies
+    address = placing.landing(run).memory_address
+    await run.here.begin_copy(address, migration.limits, migration.shape, gated=gated)
     trend = _beginning(migration)
     bill = Brownout(run.clock.steady_s())
     async for sample in run.here.rounds(within_s=SAMPLE_S):
@@ -66,9 +54,12 @@ async def copy_memory(run: Run) -> None:
         run.record.progress(_shown(sample, verdict))
         if verdict.move is Move.GIVE_UP:
             raise _hopeless(migration, sample, verdict.reason)
-        if verdict.move is Move.PAUSE:
+        if verdict.move is Move.PAUSE and tied:
             _note_copy(run, bill, sample.elapsed_s)
             return
+        if verdict.move is Move.PAUSE:
+            await storage.tie(run)
+            tied = True  # The guest ran on meanwhile: one more look at what it wrote.
         if verdict.move is Move.THROTTLE:
             await run.here.throttle(verdict.slowdown)
         trend = convergence.follow(trend, verdict)
@@ -120,22 +111,6 @@ async def cancel_copy(run: Run) -> None:
     """Undo of copy_memory."""
     if run.here.alive():
         await run.here.cancel_copy()
-
-
-def tunnel_id(migration: str) -> int:
-    """A VXLAN network identifier (24 bits) of this migration's own; the id is a random UUID."""
-    return int(migration.replace("-", "")[-6:], 16) or 1
-
-
-def _landing(run: Run) -> Landing:
-    landing = run.record.now.landing
-    if landing is None:
-        raise Aborted(
-            what="the migration lost its landing place",
-            why="the record has no address of the target's copy",
-            todo="Start the migration again.",
-        )
-    return landing
 
 
 def _hopeless(migration: Migration, seen: Progress, why: str) -> Aborted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from segue.engine.ports import Clock, Custody, GuestHere, Network, Notice, Peer, Record
+from segue.engine.ports import Clock, Custody, Disks, GuestHere, Network, Notice, Peer, Record
 from segue.model.guest import Guest
 
 
@@ -15,6 +15,7 @@ class Run:
     guest: Guest
     here: GuestHere
     network: Network
+    disks: Disks
     peer: Peer
     custody: Custody
     record: Record

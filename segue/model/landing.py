@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from segue.model.guest import Guest
 from segue.model.ladder import Shape
+from segue.model.storage import DiskCopy
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Placement:
     secret: str = field(default="", repr=False)
     """Key of this migration's channels, hexadecimal; only between the two agents, in no log, record or answer."""
     shape: Shape = field(default_factory=Shape)
+    copies: tuple[DiskCopy, ...] = ()
+    """Disks that are not on storage which both hosts see."""
 
 
 @dataclass(frozen=True)
@@ -30,3 +33,5 @@ class Landing:
 
     memory_address: str
     tunnel_address: str
+    storage_address: str = ""
+    """Where disks are taken in (NBD), host:port; empty where none is to be copied."""

@@ -10,6 +10,7 @@ from segue.model.ladder import LADDERS, OverBudget, Rung, Shape
 from segue.model.landing import Landing
 from segue.model.lifecycle import ENDS, Event, Stage, advance
 from segue.model.observation import Observation
+from segue.model.storage import DiskCopy, DiskProgress
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,9 @@ class Migration:
     blackout_at_s: float = 0.0
     settling_at_s: float = 0.0
     landing: Landing | None = None
+    copies: tuple[DiskCopy, ...] = ()
+    """Disks that have to be brought to the target."""
+    disks: DiskProgress = field(default_factory=DiskProgress)
     shape: Shape = field(default_factory=Shape)
     progress: Progress = field(default_factory=Progress)
     forecast: Forecast | None = None

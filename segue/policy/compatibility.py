@@ -81,11 +81,9 @@ def _network_obstacles(guest: Guest, host: HostFacts) -> Iterator[str]:
             yield f"its network {nic.network} carries {network.mtu} bytes in a frame, {nic.id} sends {mtu}"
 
 
-def between(
-    guest: Guest, source: HostFacts, target: HostFacts, storage: dict[str, tuple[str, str]]
-) -> tuple[str, ...]:
-    """Reasons that lie between two hosts. storage: path -> (mark at the source, mark at the target)."""
-    return tuple(_between(source, target, storage)) + tuple(_networks_differ(guest, source, target))
+def between(guest: Guest, source: HostFacts, target: HostFacts) -> tuple[str, ...]:
+    """Reasons that lie between two hosts."""
+    return tuple(_between(source, target)) + tuple(_networks_differ(guest, source, target))
 
 
 def _networks_differ(guest: Guest, source: HostFacts, target: HostFacts) -> Iterator[str]:
@@ -96,13 +94,10 @@ def _networks_differ(guest: Guest, source: HostFacts, target: HostFacts) -> Iter
             yield f"its network {name} is another one than ours: VNI {there.vni}, ours is {here.vni}"
 
 
-def _between(source: HostFacts, target: HostFacts, storage: dict[str, tuple[str, str]]) -> Iterator[str]:
+def _between(source: HostFacts, target: HostFacts) -> Iterator[str]:
     if source.name == target.name:
         yield "it is there already"
     yield from unlike(source, target)
-    for path, (here, there) in sorted(storage.items()):
-        if there and here != there:
-            yield f"its {path} is another file than ours: the disk does not lie on storage both hosts see"
 
 
 def unlike(source: HostFacts, target: HostFacts) -> Iterator[str]:

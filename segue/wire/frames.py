@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from segue.model.guest import Guest
 from segue.model.migration import Limits
+
+
+class Storage(StrEnum):
+    """Where a disk lies: on storage that all hosts see, or on the guest's host alone."""
+
+    SHARED = "shared"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True)
+class NewDisk:
+    """An empty disk for a new guest; format: qcow2 or raw."""
+
+    size_bytes: int
+    format: str = "qcow2"
+    storage: Storage = Storage.SHARED
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,10 @@ class CreateGuest:
     cmdline: str = ""
     start: bool = True
     nics: tuple[NicWish, ...] = ()
+    storage: Storage = Storage.SHARED
+    """For the image's own disk."""
+    disks: tuple[NewDisk, ...] = ()
+    """More disks, empty."""
 
 
 @dataclass(frozen=True)

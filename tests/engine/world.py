@@ -16,6 +16,7 @@ from segue.model.landing import Landing, Placement
 from segue.model.lifecycle import Event
 from segue.model.migration import Limits, Migration, Outcome, Progress, after
 from segue.model.notice import Arrival, Board, Care, NoticeState
+from segue.model.storage import DiskProgress, Layer
 
 MEMORY_BYTES = 1 << 28
 
@@ -51,6 +52,11 @@ class World:
     ready_after: int = 0
     looks: int = 0
     now_s: float = 0.0
+    target_disks: bool = False
+    mirrors: bool = False
+    tied: bool = False
+    target_equal: bool = False
+    kept: bool = False
 
     def deed(self, name: str) -> None:
         """Everything that is done is noted; some of it fails, and once the agent dies."""
@@ -72,7 +78,15 @@ class World:
         """The ports, made anew as a restarted agent makes them."""
         guest = Guest(name="web1", uuid="u", memory_bytes=MEMORY_BYTES)
         return Run(
-            guest, Here(self), Net(self), Peer(self), Custody(self), Record(self), Notice(self), Clock(self)
+            guest,
+            Here(self),
+            Net(self),
+            Disks(self),
+            Peer(self),
+            Custody(self),
+            Record(self),
+            Notice(self),
+            Clock(self),
         )
 
 
@@ -89,7 +103,7 @@ class Here:
         self.world.deed("secret")
         return "5e"
 
-    async def begin_copy(self, address: str, limits: Limits, shape: Shape) -> None:
+    async def begin_copy(self, address: str, limits: Limits, shape: Shape, *, gated: bool) -> None:
         self.world.deed("begin copy")
         self.world.copying = True
 
@@ -111,6 +125,14 @@ class Here:
 
     def marks(self) -> tuple[tuple[str, float], ...]:
         return (("last pass", 1.001),)
+
+    async def at_gate(self, within_s: float) -> None:
+        self.world.deed("at gate")
+        assert "source" not in self.world.runs, "the gate is for a guest that stands"
+
+    async def pass_gate(self) -> None:
+        self.world.deed("pass gate")
+        assert not self.world.mirrors, "its disks are still being written"
 
     async def completed(self, within_s: float) -> None:
         self.world.deed("completed")
@@ -168,15 +190,68 @@ class Net:
 
 
 @dataclass
+class Disks:
+    """Disks: mirrored while `mirrors`, equal at every instant while `tied`."""
+
+    world: World
+
+    async def send_layers(self, address: str) -> None:
+        self.world.deed("send layers")
+
+    async def begin(self, address: str, bytes_per_s: int) -> None:
+        self.world.deed("begin mirrors")
+        assert self.world.target_disks, "mirrored into nothing"
+        self.world.mirrors = True
+
+    async def progress(self) -> tuple[DiskProgress, bool]:
+        self.world.deed("mirror progress")
+        return DiskProgress(1, 1), self.world.mirrors
+
+    async def tie(self, within_s: float) -> None:
+        self.world.deed("tie")
+        self.world.tied = True
+
+    async def cut(self) -> None:
+        self.world.deed("cut")
+        assert self.world.mirrors, "no mirror"
+        assert self.world.tied, "the target's disks are not equal"
+        assert "source" not in self.world.runs, "what it writes now is lost on the target"
+        self.world.mirrors = False
+        self.world.target_equal = True
+
+    async def stop(self) -> None:
+        self.world.deed("stop mirrors")
+        self.world.mirrors = self.world.tied = False
+
+    def keep(self) -> None:
+        self.world.deed("keep")
+        assert "target" in self.world.runs, "put aside before the target ran"
+        self.world.kept = True
+
+
+@dataclass
 class Peer:
     """The target's agent."""
 
     world: World
 
+    async def place_storage(self, placement: Placement) -> Landing:
+        self.world.deed("place storage")
+        assert placement.copies
+        self.world.target_disks = True
+        return Landing("", "", "target:2")
+
+    async def layers_sent(self, guest: str, migration: str, layers: tuple[Layer, ...]) -> None:
+        self.world.deed("layers sent")
+
+    async def close_storage(self, guest: str, migration: str) -> None:
+        self.world.deed("close storage")
+        assert not self.world.mirrors, "closed while it is written"
+
     async def place(self, placement: Placement) -> Landing:
         self.world.deed("place")
         self.world.target_copy = True
-        return Landing("target:1", "target")
+        return Landing("target:1", "target", "target:2" if placement.copies else "")
 
     async def clock(self) -> tuple[float, float]:
         self.world.deed("clock")
@@ -223,6 +298,7 @@ class Custody:
             world.phase, world.target_copy = "owner", False
             world.runs.add("source")
             return Handed(returned=True)
+        assert world.target_equal or not world.record.copies, "it would run with a disk that lags behind"
         world.runs.add("target")
         world.deed("confirmed")
         return Handed(returned=False, resumed_at_s=1.01)
@@ -231,7 +307,7 @@ class Custody:
         self.world.deed("give up")
         assert self.world.phase != "released", "given away, and taken back without the target's word"
         self.world.phase = "owner"
-        self.world.target_copy = False
+        self.world.target_copy = self.world.target_disks = self.world.target_equal = False
         if self.world.source_copy:
             self.world.runs.add("source")
 
@@ -293,6 +369,9 @@ class Record:
 
     def progress(self, progress: Progress) -> None:
         self.world.record = replace(self.world.record, progress=progress)
+
+    def disks(self, progress: DiskProgress) -> None:
+        self.world.record = replace(self.world.record, disks=progress)
 
     def landing(self, landing: Landing) -> None:
         self.world.record = replace(self.world.record, landing=landing)

@@ -54,7 +54,7 @@ async def ask(folder: Path) -> Capabilities:
             raise _no_qemu(f"there is no {BINARY} on this host") from error
         try:
             return await _interview(path, chosen)
-        except QemuGone as error:
+        except (QemuGone, TimeoutError) as error:
             raise _no_qemu(str(error)) from error
         finally:
             if process.returncode is None:
@@ -65,9 +65,9 @@ async def ask(folder: Path) -> Capabilities:
 async def _interview(path: Path, chosen: str) -> Capabilities:
     monitor = Monitor("capabilities", path)
     async with asyncio.timeout(START_S):
-        while not path.exists():
+        while not await _connected(monitor):
+            # QEMU has no way to say that its socket listens now but to be asked.
             await asyncio.sleep(0.02)
-    await monitor.connect()
     version = (await monitor.execute("query-version"))["qemu"]
     machines = await monitor.execute("query-machines")
     models = await monitor.execute("query-cpu-definitions")
@@ -82,6 +82,14 @@ async def _interview(path: Path, chosen: str) -> Capabilities:
         queue_entries=queue_entries,
         compressions=tuple(compressions),
     )
+
+
+async def _connected(monitor: Monitor) -> bool:
+    try:
+        await monitor.connect()
+    except QemuGone:
+        return False
+    return True
 
 
 async def _takes(monitor: Monitor, method: str) -> bool:

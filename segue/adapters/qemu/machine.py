@@ -10,15 +10,17 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from segue.adapters.qemu import identity
 from segue.adapters.qemu.command import Places, arguments
 from segue.adapters.qemu.monitor import Event, Monitor, QemuGone, stamp_s
 from segue.errors import Refused
 from segue.model.guest import Guest
+
+T = TypeVar("T")
 
 BINARY = "qemu-system-x86_64"
 START_S = 30.0
@@ -129,9 +131,9 @@ async def launch(
             start_new_session=True,
             cwd=places.folder,
         )
-    _reap_when_it_ends(process)
+    reap_when_it_ends(process)
     try:
-        return await _attach_when_ready(guest, places, process)
+        return await when_ready(lambda: attach(guest, places), process)
     except QemuGone as error:
         raise Refused(
             what=f"cannot start QEMU for {guest.name}",
@@ -140,11 +142,12 @@ async def launch(
         ) from error
 
 
-async def _attach_when_ready(guest: Guest, places: Places, process: subprocess.Popen[bytes]) -> Machine:
+async def when_ready(connect: Callable[[], Awaitable[T]], process: subprocess.Popen[bytes]) -> T:
+    """What `connect` returns once the process listens. Raises QemuGone where it ended or never does."""
     deadline = time.monotonic() + START_S
     while True:
         try:
-            return await attach(guest, places)
+            return await connect()
         except QemuGone:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise
@@ -152,7 +155,8 @@ async def _attach_when_ready(guest: Guest, places: Places, process: subprocess.P
         await asyncio.sleep(0.02)
 
 
-def _reap_when_it_ends(process: subprocess.Popen[bytes]) -> None:
+def reap_when_it_ends(process: subprocess.Popen[bytes]) -> None:
+    """No zombie stays of a child that outlives whoever started it."""
     loop = asyncio.get_running_loop()
     handle = os.pidfd_open(process.pid)
 
@@ -232,11 +236,16 @@ def _log(places: Places) -> BinaryIO:
     return os.fdopen(os.open(places.log, flags, 0o600), "ab")
 
 
+def make_folder(folder: Path, owner: identity.Identity) -> None:
+    """The folder of a guest's sockets; safe to repeat."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.parent.chmod(0o711)  # QEMU's user passes through, whatever the agent's umask is.
+    folder.mkdir(exist_ok=True)
+    owner.own(folder, 0o700)
+
+
 def _make_folder(places: Places, owner: identity.Identity) -> None:
-    places.folder.parent.mkdir(parents=True, exist_ok=True)
-    places.folder.parent.chmod(0o711)  # QEMU's user passes through, whatever the agent's umask is.
-    places.folder.mkdir(exist_ok=True)
-    owner.own(places.folder, 0o700)
+    make_folder(places.folder, owner)
     _own_log(places.console_log, owner)
     for stale in (places.monitor, places.console, places.guest_agent):
         stale.unlink(missing_ok=True)

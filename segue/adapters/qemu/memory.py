@@ -78,10 +78,11 @@ class MemoryCopy:
         """(what, wall-clock seconds) since the guest stood, by QEMU's own time stamps."""
         return tuple(self._marks)
 
-    async def begin(self, address: str, limits: Limits, shape: Shape, tls_creds: str) -> None:
+    async def begin(self, address: str, limits: Limits, shape: Shape, tls_creds: str, *, gated: bool) -> None:
         """Starts the copy to `address` (host:port); a copy that already goes on is left alone.
 
         tls_creds: QEMU's object with the key of this migration, empty for a plain channel.
+        gated: stop before the devices' state, for disks that are still being copied; their dirty bitmaps go along.
         """
         if await self._refresh() in ACTIVE:
             return
@@ -91,7 +92,8 @@ class MemoryCopy:
             "events": True,
             "return-path": True,
             "switchover-ack": True,
-            "pause-before-switchover": False,
+            "pause-before-switchover": gated,
+            "dirty-bitmaps": gated,
             "auto-converge": Rung.THROTTLE in limits.ladder and limits.slowdown_max >= LEAST_THROTTLE,
             "multifd": bool(shape.channels),
         }
@@ -203,6 +205,21 @@ class MemoryCopy:
             slowdown=info.get("cpu-throttle-percentage", 0) / 100,
             elapsed_s=time.monotonic() - self._started_s,
         )
+
+    async def at_gate(self, within_s: float) -> None:
+        """The guest stands: returns when all but its devices' state is sent. Raises Aborted, TimeoutError."""
+        # Bitmaps count as something left to send; with the limit at zero QEMU would wait for them for ever.
+        await self._machine.monitor.execute("migrate-set-parameters", downtime_limit=1000)
+        at_gate = {"pre-switchover"}
+        await self._machine.monitor.until(
+            lambda: self._status in at_gate or self._status not in ACTIVE, within_s=within_s
+        )
+        if self._status not in at_gate:
+            raise await self._ended_early()
+
+    async def pass_gate(self) -> None:
+        """The devices' state may follow."""
+        await self._machine.monitor.execute("migrate-continue", state="pre-switchover")
 
     async def completed(self, within_s: float) -> None:
         """Returns when the target said that it loaded everything. Raises Aborted, TimeoutError, QemuGone."""

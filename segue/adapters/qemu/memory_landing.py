@@ -20,16 +20,22 @@ class MemoryLanding:
         if event["event"] == "MIGRATION":
             self._status = str(event["data"]["status"])
 
-    async def open(self, address: str, shape: Shape, tls_creds: str) -> str:
+    async def open(self, address: str, shape: Shape, tls_creds: str, *, bitmaps: bool) -> str:
         """Listens at `address` on a free port; host:port to send to. Safe to repeat.
 
         tls_creds: QEMU's object with the key of this migration, empty for a plain channel.
+        bitmaps: the dirty bitmaps of its disks come along.
         """
         execute = self._machine.monitor.execute
         listening = await self._listening()
         if listening:
             return listening
-        states = {"events": True, "return-path": True, "multifd": bool(shape.channels)}
+        states = {
+            "events": True,
+            "return-path": True,
+            "multifd": bool(shape.channels),
+            "dirty-bitmaps": bitmaps,
+        }
         await execute(
             "migrate-set-capabilities",
             capabilities=[{"capability": n, "state": on} for n, on in states.items()],

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from segue.adapters.store.disks import DiskNotes
 from segue.errors import Refused
 from segue.model.guest import Guest
 from segue.model.handoff import Phase, Token
@@ -52,6 +53,7 @@ class Journal:
                 why=f"its journal {path} cannot be used: {error}",
                 todo="Free space or mend the file system; a damaged journal must be restored from a backup.",
             ) from error
+        self.disks = DiskNotes(self._db)
         self.instance = self._meta("instance", str(uuid.uuid4()))
 
     def close(self) -> None:

@@ -1,0 +1,151 @@
+"""Keeps copies of a running guest's disks on another host equal: one mirror job of QEMU for each disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from segue.adapters.qemu.machine import Machine
+from segue.adapters.qemu.monitor import QemuRefused
+from segue.errors import Aborted
+from segue.model.storage import DiskCopy, DiskProgress
+
+RECONNECT_S = 60
+"""A write to a target that hung up waits so long for it to come back, and goes on where it was."""
+LOOK_S = 0.001
+ENDED = frozenset({"concluded", "null", "aborting"})
+
+
+class DiskMirror:
+    """All mirrors of one guest. Every method may be called twice."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._execute = machine.monitor.execute
+
+    async def begin(self, copies: Iterable[DiskCopy], address: str, tls_creds: str, bytes_per_s: int) -> None:
+        """Starts to copy each disk to its export at `address` (host:port); 0 bytes per second: no cap."""
+        jobs = await self._jobs()
+        for copy in copies:
+            disk = copy.disk
+            if _job(disk.id) not in jobs:
+                await self._connect(disk.id, address, tls_creds)
+                await self._execute(
+                    "blockdev-mirror",
+                    job_id=_job(disk.id),
+                    device=disk.id,
+                    target=_far(disk.id),
+                    # What lies below the disk is on the target already.
+                    sync="top" if disk.layers else "full",
+                    # Not slowed down by the link until it has to be: see `tie`.
+                    copy_mode="background",
+                    speed=bytes_per_s,
+                )
+
+    async def _connect(self, disk: str, address: str, tls_creds: str) -> None:
+        host, _, port = address.rpartition(":")
+        node: dict[str, Any] = {
+            "driver": "nbd",
+            "node_name": _far(disk),
+            "server": {"type": "inet", "host": host, "port": port},
+            "export": disk,
+            "reconnect_delay": RECONNECT_S,
+            "discard": "unmap",
+        }
+        if tls_creds:
+            node["tls_creds"] = tls_creds
+        if _far(disk) not in await self._nodes():
+            await self._execute("blockdev-add", **node)
+
+    async def progress(self, copies: Sequence[DiskCopy]) -> tuple[DiskProgress, bool]:
+        """How far it is, and whether every disk has been copied once. Raises Aborted when a mirror broke."""
+        jobs = await self._jobs()
+        for copy in copies:
+            if _job(copy.disk.id) not in jobs:
+                raise _broken(copy.disk.path)
+        mine = [jobs[_job(copy.disk.id)] for copy in copies]
+        done = DiskProgress(sum(job["len"] for job in mine), sum(job["offset"] for job in mine))
+        return done, all(job["ready"] for job in mine)
+
+    async def tie(self, copies: Sequence[DiskCopy], within_s: float) -> None:
+        """From here on a write of the guest is done when both copies have it. Raises Aborted, TimeoutError."""
+        jobs = await self._jobs()
+        for copy in copies:
+            job = jobs.get(_job(copy.disk.id))
+            if job is None:
+                raise _broken(copy.disk.path)
+            if not job.get("actively-synced"):
+                await self._execute(
+                    "block-job-change", id=_job(copy.disk.id), type="mirror", copy_mode="write-blocking"
+                )
+        async with asyncio.timeout(within_s):
+            while not await self._tied(copies):
+                # QEMU has no event for it.
+                await asyncio.sleep(LOOK_S * 10)
+
+    async def _tied(self, copies: Sequence[DiskCopy]) -> bool:
+        jobs = await self._jobs()
+        for copy in copies:
+            if _job(copy.disk.id) not in jobs:
+                raise _broken(copy.disk.path)
+        return all(jobs[_job(copy.disk.id)].get("actively-synced") for copy in copies)
+
+    async def cut(self, copies: Sequence[DiskCopy]) -> None:
+        """Both copies are equal and the guest stands: ends the mirrors and lets go of the target.
+
+        Raises Aborted when a mirror broke before it was equal.
+        """
+        await asyncio.gather(*(self._cut(copy) for copy in copies))
+
+    async def _cut(self, copy: DiskCopy) -> None:
+        job = _job(copy.disk.id)
+        if job not in await self._jobs():
+            raise _broken(copy.disk.path)
+        # A mirror that is ready and is cancelled ends with both sides equal, and stays on its own side.
+        await self._execute("block-job-cancel", device=job)
+        while (state := (await self._jobs()).get(job)) is not None:
+            if state.get("error"):
+                raise _broken(copy.disk.path, str(state["error"]))
+            await asyncio.sleep(LOOK_S)
+        # Before the target closes its end: QEMU would wait for it to come back, with everything else standing.
+        await self._execute("blockdev-del", node_name=_far(copy.disk.id))
+
+    async def stop(self, disks: Iterable[str]) -> None:
+        """Ends every mirror wherever it is, also when the link is dead; the guest goes on with its own disk."""
+        names = list(disks)
+        nodes = await self._nodes()
+        dead = [{"type": "block-node", "node-name": _far(disk)} for disk in names if _far(disk) in nodes]
+        if dead:
+            with contextlib.suppress(QemuRefused):  # It hung up by itself in this moment.
+                await self._execute("yank", oob=True, instances=dead)
+        for disk in names:
+            if _job(disk) in await self._jobs():
+                await self._execute("block-job-cancel", device=_job(disk), force=True)
+                while _job(disk) in await self._jobs():
+                    await asyncio.sleep(LOOK_S)
+            if _far(disk) in await self._nodes():
+                await self._execute("blockdev-del", node_name=_far(disk))
+
+    async def _jobs(self) -> dict[str, dict[str, Any]]:
+        return {job["device"]: job for job in await self._execute("query-block-jobs")}
+
+    async def _nodes(self) -> set[str]:
+        return {node["node-name"] for node in await self._execute("query-named-block-nodes", flat=True)}
+
+
+def _far(disk: str) -> str:
+    return f"{disk}-far"
+
+
+def _job(disk: str) -> str:
+    return f"mirror-{disk}"
+
+
+def _broken(path: str, why: str = "the target did not take its data any more") -> Aborted:
+    return Aborted(
+        what=f"the copy of {path} broke",
+        why=why,
+        todo="Look at the link between the hosts and at the room on the target's storage, then try again.",
+    )

@@ -1,0 +1,179 @@
+"""Takes in the disks of guests that come here: files, a daemon through which the source writes them, their end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from segue.adapters.qemu import identity
+from segue.adapters.qemu.credentials import Endpoint
+from segue.adapters.qemu.machine import make_folder
+from segue.adapters.qemu.monitor import QemuGone
+from segue.adapters.storage import daemon, files, image
+from segue.adapters.storage.daemon import DaemonPlaces, StorageDaemon
+from segue.adapters.store.journal import Journal
+from segue.agent.channels import Protection
+from segue.agent.config import Config
+from segue.errors import Kind, Refused
+from segue.model.guest import Guest
+from segue.model.landing import Placement
+from segue.model.storage import DiskCopy, DiskFile, Layer
+
+log = structlog.get_logger()
+
+PART = ".segue-part"
+"""Ending of a file that is not complete yet."""
+
+
+class Intake:
+    """A file made here is noted first, and goes again unless the guest has run with it."""
+
+    def __init__(self, config: Config, journal: Journal, protection: Protection) -> None:
+        self._config = config
+        self._notes = journal.disks
+        self._protection = protection
+        self._daemons: dict[str, StorageDaemon] = {}
+
+    async def open(self, placement: Placement) -> str:
+        """Makes the files and lets the source write them; where, as host:port. The same again when asked again."""
+        guest = placement.guest
+        found = await self._daemon(guest) or await self._launch(placement)
+        for copy in placement.copies:
+            for layer in copy.missing:
+                await self._take_in_layer(found, guest, placement.migration, layer)
+            await self._take_in_disk(found, guest, placement.migration, copy)
+        return found.address
+
+    async def _launch(self, placement: Placement) -> StorageDaemon:
+        guest = placement.guest
+        owner = identity.of(guest, self._config.qemu_user)
+        self._protection.keep(placement)
+        creds = self._protection.credentials(guest, placement.migration)
+        key = creds.properties(Endpoint.SERVER) if creds is not None else None
+        places = self._places(guest)
+        make_folder(places.folder, owner)
+        made = await daemon.launch(places, self._config.address, owner, key)
+        self._daemons[guest.uuid] = made
+        return made
+
+    async def _take_in_disk(self, found: StorageDaemon, guest: Guest, migration: str, copy: DiskCopy) -> None:
+        disk = copy.disk
+        self._claim(guest, migration, disk.path)
+        if not Path(disk.path).exists():
+            await image.create(disk, identity.of(guest, self._config.qemu_user))
+        await found.export(disk.id, _disk_node(disk), writable=True)
+
+    async def _take_in_layer(self, found: StorageDaemon, guest: Guest, migration: str, layer: Layer) -> None:
+        if Path(layer.path).exists():
+            return  # It came with another disk, or with the try before.
+        part = Path(layer.path + PART)
+        self._claim(guest, migration, str(part))
+        if not part.exists():
+            part.touch()
+            os.truncate(part, layer.file_bytes)
+            identity.of(guest, self._config.qemu_user).own(part)
+        await found.export(export_of(layer), _file_node(str(part)), writable=True)
+
+    def _claim(self, guest: Guest, migration: str, path: str) -> None:
+        """Nothing that was here before is ever written to."""
+        if path in {mine for mine, _ in self._notes.arrivals(guest.uuid)}:
+            return
+        if Path(path).exists():
+            raise Refused(
+                what=f"{self._config.name} does not take {guest.name}",
+                why=f"its {path} exists already, and is not overwritten",
+                todo="Move that file away if nobody needs it.",
+                kind=Kind.CONFLICT,
+            )
+        self._notes.coming(guest.uuid, migration, path)
+
+    async def complete_layers(self, guest: Guest, layers: tuple[Layer, ...]) -> None:
+        """What lies below the disks is here: compared, and from now on read-only and for other guests too."""
+        found = await self._daemon(guest)
+        for layer in layers:
+            part = Path(layer.path + PART)
+            if found is not None:
+                await found.withdraw(export_of(layer))
+            if not part.exists():
+                continue  # Done by the try before.
+            if await asyncio.to_thread(files.digest, part) != layer.digest:
+                raise Refused(
+                    what=f"{layer.path} was not copied right",
+                    why="it is not what the source has",
+                    todo="Look at the storage of both hosts, then try again.",
+                )
+            os.chown(part, 0, 0)
+            part.chmod(0o644)
+            part.rename(layer.path)
+            self._notes.unmade(str(part))
+
+    async def close(self, guest: Guest) -> None:
+        """All that was written is in the files, and nobody writes to them from outside any more. Safe to repeat.
+
+        Raises QemuGone where that cannot be vouched for.
+        """
+        found = await self._daemon(guest)
+        if found is not None:
+            await found.close()
+            self._daemons.pop(guest.uuid, None)
+            self._places(guest).monitor.unlink(missing_ok=True)
+        elif self._places(guest).monitor.exists():
+            raise QemuGone("the storage daemon died before it had written everything")
+
+    def settle(self, guest: str) -> None:
+        """The guest has run here: the files are its own."""
+        self._notes.came(guest)
+
+    def holds(self, guest: str) -> bool:
+        """True while files wait for a guest (a uuid) that has not run here."""
+        return bool(self._notes.arrivals(guest))
+
+    async def drop(self, guest: Guest) -> None:
+        """The guest does not come after all: daemon and files go. Files that a guest has run with stay."""
+        found = await self._daemon(guest)
+        if found is not None:
+            await found.end()
+            self._daemons.pop(guest.uuid, None)
+        places = self._places(guest)
+        for path in (places.monitor, places.address):
+            path.unlink(missing_ok=True)
+        for path_, _ in self._notes.arrivals(guest.uuid):
+            Path(path_).unlink(missing_ok=True)
+            self._notes.unmade(path_)
+            log.info("a disk that came in for nothing is deleted", guest=guest.name, path=path_)
+
+    async def _daemon(self, guest: Guest) -> StorageDaemon | None:
+        known = self._daemons.get(guest.uuid)
+        if known is not None and not known.monitor.gone.is_set():
+            return known
+        self._daemons.pop(guest.uuid, None)
+        found = await daemon.attach(self._places(guest))
+        if found is not None:
+            self._daemons[guest.uuid] = found
+        return found
+
+    def _places(self, guest: Guest) -> DaemonPlaces:
+        return DaemonPlaces(Path(self._config.run_dir) / "guests" / guest.name)
+
+
+def export_of(layer: Layer) -> str:
+    """The NBD export of a layer: block devices' names are short, paths are not."""
+    return f"layer-{layer.digest[:16]}"
+
+
+def _disk_node(disk: DiskFile) -> dict[str, Any]:
+    # What lies below is not opened: it may still be on its way, and a mirror never reads.
+    below = {"backing": None} if disk.layers else {}
+    return {"driver": disk.format, "discard": "unmap", "file": _file(disk.path), **below}
+
+
+def _file_node(path: str) -> dict[str, Any]:
+    return {"driver": "raw", "discard": "unmap", "file": _file(path)}
+
+
+def _file(path: str) -> dict[str, Any]:
+    return {"driver": "file", "filename": path, "discard": "unmap", "cache": {"direct": True}}

@@ -1,0 +1,89 @@
+"""The disks that only the source has: room for them, their mirrors, and the end of both. Guests without go by."""
+
+from __future__ import annotations
+
+from segue.engine import placing
+from segue.engine.run import Run
+from segue.errors import Aborted
+from segue.model.migration import Migration
+from segue.model.storage import DiskProgress
+
+LOOK_S = 0.25
+TIE_S = 60.0
+"""A guest that writes all the time is caught up with this fast or not at all."""
+PATIENCE_S = 75.0
+"""A link that is cut may come back; the mirror then goes on where it was (see adapters/qemu/mirror.py)."""
+
+
+async def reserve(run: Run) -> None:
+    """Empty disks on the target, on the same layers as here: those that it lacks are sent at once."""
+    if not run.record.now.copies:
+        return
+    landing = await run.peer.place_storage(await placing.placement(run))
+    run.record.landing(landing)
+    missing = {layer.path: layer for copy in run.record.now.copies for layer in copy.missing}
+    if missing:
+        await run.disks.send_layers(landing.storage_address)
+        await run.peer.layers_sent(run.guest.uuid, run.record.now.id, tuple(missing.values()))
+
+
+async def mirror(run: Run) -> None:
+    """Until every disk has been copied once; from then on the target's follow."""
+    migration = run.record.now
+    if not migration.copies:
+        return
+    landing = placing.landing(run)
+    await run.disks.begin(landing.storage_address, migration.limits.bandwidth_bytes_per_s)
+    seen, moved_s = DiskProgress(), run.clock.steady_s()
+    while True:
+        now, ready = await run.disks.progress()
+        run.record.disks(now)
+        if ready:
+            return
+        if now != seen:
+            seen, moved_s = now, run.clock.steady_s()
+        _demand_time(run, migration, run.clock.steady_s() - moved_s)
+        await run.clock.rest(LOOK_S)
+
+
+async def stop_mirrors(run: Run) -> None:
+    """Undo of mirror."""
+    await run.disks.stop()
+
+
+async def tie(run: Run) -> None:
+    """From here on both copies of each disk are equal at every instant."""
+    try:
+        await run.disks.tie(within_s=TIE_S)
+    except TimeoutError as error:
+        raise Aborted(
+            what=f"{run.guest.name} was not moved",
+            why=f"its disks did not become equal within {TIE_S:.0f} s: it writes faster than the target takes it",
+            todo="Move it when it writes less, or give the copy more bandwidth (--max-bandwidth).",
+        ) from error
+
+
+async def cut(run: Run) -> None:
+    """The guest stands: the mirrors end, and the target closes its files."""
+    await run.disks.cut()
+    await run.peer.close_storage(run.guest.uuid, run.record.now.id)
+
+
+async def keep(run: Run) -> None:
+    """The guest runs on the target: its disks here get another name, and stay for the grace time."""
+    run.disks.keep()
+
+
+def _demand_time(run: Run, migration: Migration, still_s: float) -> None:
+    spent_s = run.clock.wall_s() - migration.started_s
+    why = ""
+    if spent_s > migration.limits.deadline_s:
+        why = f"its disks were not copied within {migration.limits.deadline_s:.0f} s"
+    elif still_s > max(PATIENCE_S, migration.limits.stall_s):
+        why = f"nothing of its disks arrived at the target for {still_s:.0f} s"
+    if why:
+        raise Aborted(
+            what=f"{migration.guest} was not moved",
+            why=why,
+            todo="Look at the link between the hosts, allow more time (--deadline) or more bandwidth.",
+        )

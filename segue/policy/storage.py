@@ -1,0 +1,93 @@
+"""Says which disks of a guest two hosts share, which have to be copied, and why some cannot be."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from segue.model.storage import DiskCopy, DiskFile, Layer, Sight
+
+MARGIN_BYTES: Final = 64 << 20
+"""Room that a file system needs beside the data: its own metadata, and what the guest writes meanwhile."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`copies` is what has to be brought; with any obstacle nothing may be begun."""
+
+    copies: tuple[DiskCopy, ...] = ()
+    obstacles: tuple[str, ...] = field(default=())
+
+
+def plan(disks: tuple[DiskFile, ...], here: Mapping[str, Sight], there: Mapping[str, Sight]) -> Plan:
+    """here, there: path -> what source and target see of it, for each disk and each layer.
+
+    A disk is shared where the target sees the marker that the source has just laid beside it, and the very same
+    file: names, sizes and contents can be equal by chance, or by cloning.
+    """
+    obstacles: list[str] = []
+    copies: list[DiskCopy] = []
+    for disk in disks:
+        missing, reasons = _layers(disk, there)
+        obstacles += reasons
+        if _shared(disk.path, here, there):
+            obstacles += [f"it does not see {layer.path}, on which {disk.path} rests" for layer in missing]
+            continue
+        obstacles += _uncopyable(disk, there.get(disk.path, Sight()))
+        copies.append(DiskCopy(disk, missing))
+    obstacles += _room(copies, there)
+    return Plan(tuple(copies), tuple(dict.fromkeys(obstacles)))
+
+
+def _shared(path: str, here: Mapping[str, Sight], there: Mapping[str, Sight]) -> bool:
+    ours, theirs = here.get(path, Sight()), there.get(path, Sight())
+    return theirs.marked and theirs.exists and theirs.inode == ours.inode
+
+
+def _uncopyable(disk: DiskFile, seen: Sight) -> Iterator[str]:
+    if not disk.is_file:
+        yield f"its disk {disk.path} is a block device, which segue does not copy: give the guest a file"
+    if disk.snapshots:
+        yield (
+            f"{disk.path} has internal snapshots ({', '.join(disk.snapshots)}), which a copy would lose: "
+            "delete them with `qemu-img snapshot -d`"
+        )
+    if seen.exists:
+        yield f"its {disk.path} is another file than ours, and is not overwritten"
+    elif not seen.folder:
+        yield f"it has no folder for {disk.path}"
+
+
+def _layers(disk: DiskFile, there: Mapping[str, Sight]) -> tuple[tuple[Layer, ...], list[str]]:
+    missing, reasons = [], []
+    for layer in disk.layers:
+        seen = there.get(layer.path, Sight())
+        if not seen.exists:
+            missing.append(layer)
+            if not seen.folder:
+                reasons.append(f"it has no folder for {layer.path}")
+        elif seen.digest != layer.digest:
+            reasons.append(f"its {layer.path}, on which {disk.path} rests, is another file than ours")
+    return tuple(missing), reasons
+
+
+def _room(copies: list[DiskCopy], there: Mapping[str, Sight]) -> Iterator[str]:
+    wanted: dict[int, int] = defaultdict(int)
+    rooms: dict[int, tuple[int, str]] = {}
+    counted: set[str] = set()
+    for copy in copies:
+        files = [(copy.disk.path, copy.disk.held_bytes)]
+        files += [(layer.path, layer.file_bytes) for layer in copy.missing]
+        for path, held in files:
+            seen = there.get(path, Sight())
+            if seen.folder and path not in counted:
+                counted.add(path)
+                wanted[seen.filesystem] += held
+                rooms[seen.filesystem] = (seen.room_bytes, path)
+    for filesystem, needed in wanted.items():
+        room, path = rooms[filesystem]
+        short = needed + MARGIN_BYTES - room
+        if short > 0:
+            yield f"it is {short / (1 << 20):.0f} MiB short of room for {path}"
