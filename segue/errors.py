@@ -1,4 +1,4 @@
-"""The four consequences an operator has to tell apart; a text that fits none of them is a bug."""
+"""The five consequences an operator has to tell apart; a text that fits none of them is a bug."""
 
 from __future__ import annotations
 
@@ -54,6 +54,12 @@ class InDoubt(SegueError):
     consequence = "in_doubt"
 
 
+class Lost(SegueError):
+    """The guest ended while it was being moved; what was only in its memory is gone. It is never restarted unasked."""
+
+    consequence = "lost"
+
+
 CONSEQUENCES: dict[str, type[SegueError]] = {
-    cls.consequence: cls for cls in (Refused, Aborted, Unsettled, InDoubt)
+    cls.consequence: cls for cls in (Refused, Aborted, Unsettled, InDoubt, Lost)
 }

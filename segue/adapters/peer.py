@@ -17,6 +17,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from segue.adapters.net import speed
 from segue.errors import CONSEQUENCES, Kind, Refused, SegueError
+from segue.model.arrival import Presence
 from segue.model.handoff import Message
 from segue.model.host import HostFacts
 from segue.model.integrity import Blocks, Digests
@@ -34,6 +35,7 @@ ARRIVED_S = 1.0
 PLACE_S = 60.0
 LAYERS_S = 600.0
 """A file of 500 GB is read in this time by storage that is not slow."""
+REOPEN_S = 20.0
 PATIENT_S = 15.0
 """An agent that is restarted answers again within seconds; what is safe to repeat is repeated for this long."""
 DEAF_MS = 5_000
@@ -88,6 +90,23 @@ class PeerClient:
         body = Delivery(messages=(pack(message),), resumed_at_s=resumed_at_s)
         answer = await self._call("POST", f"/v1/peer/messages/{guest}", body)
         return msgspec.json.decode(answer, type=Delivery)
+
+    async def arrival(self, guest: str, migration: str, loaded_within_s: float = 0.0) -> Presence:
+        """How much of a guest is there that may run before its memory; waits for its devices if told to."""
+        path = f"/v1/peer/arrivals/{guest}/{migration}?loaded_within_s={loaded_within_s:.3f}"
+        answer = await self._call("GET", path, within_s=CALL_S + loaded_within_s)
+        return msgspec.json.decode(answer, type=Presence)
+
+    async def reopen(self, guest: str, migration: str) -> str:
+        """Has it listen for another connection; host:port."""
+        path = f"/v1/peer/arrivals/{guest}/{migration}/reopen"
+        return msgspec.json.decode(await self._call("POST", path, within_s=REOPEN_S), type=str)
+
+    async def memory_lost(self, guest: str, migration: str) -> Presence:
+        """Tells that the memory which was still here is gone; what became of the guest there."""
+        path = f"/v1/peer/arrivals/{guest}/{migration}/lost"
+        answer = await self._call("POST", path, within_s=REOPEN_S)
+        return msgspec.json.decode(answer, type=Presence)
 
     async def settled(self, guest: str, migration: str) -> None:
         """Tells that the tunnel of this migration is not needed any more."""

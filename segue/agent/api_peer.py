@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from segue.adapters import system
 from segue.adapters.net import speed
 from segue.adapters.storage import files
-from segue.agent import access, target, verification
+from segue.agent import access, arrivals, target, verification
 from segue.agent.app import Agent, agent_of
 from segue.agent.keeper import Keeper
 from segue.errors import Kind, Refused
@@ -136,6 +136,32 @@ async def flows(request: Request, uuid: str, migration: str) -> Response:
     entries = await _body(request, list[bytes])
     await target.take_in_flows(agent.services, keeper, migration, sender, entries)
     return _json(None)
+
+
+@router.get("/arrivals/{uuid}/{migration}")
+async def arrival(request: Request, uuid: str, migration: str, loaded_within_s: float = 0.0) -> Response:
+    """How much of a guest is here that may run before its memory."""
+    access.only(request, "host")
+    keeper = agent_of(request).guests.by_uuid(uuid)
+    return _json(await arrivals.arrival(keeper, migration, loaded_within_s))
+
+
+@router.post("/arrivals/{uuid}/{migration}/reopen")
+async def reopen(request: Request, uuid: str, migration: str) -> Response:
+    """Where the caller may connect again to send the rest of a guest's memory."""
+    access.only(request, "host")
+    agent = agent_of(request)
+    called_from = request.client.host if request.client else ""
+    keeper = agent.guests.by_uuid(uuid)
+    return _json(await arrivals.reopen(agent.services, keeper, migration, called_from))
+
+
+@router.post("/arrivals/{uuid}/{migration}/lost")
+async def memory_lost(request: Request, uuid: str, migration: str) -> Response:
+    """The caller has lost its half of a guest's memory."""
+    sender = access.only(request, "host").name
+    keeper = agent_of(request).guests.by_uuid(uuid)
+    return _json(await arrivals.memory_lost(keeper, migration, sender))
 
 
 @router.get("/claims/{uuid}")

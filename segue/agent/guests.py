@@ -238,6 +238,7 @@ class Guests:
             vlan_bridges=system.vlan_bridges(),
             guests=self.names(),
             kernel=system.kernel(),
+            post_copy=services.capabilities.no_post_copy,
             channels=services.config.tls.channels,
             queue_entries=services.capabilities.queue_entries,
         )

@@ -58,7 +58,6 @@ class Keeper:
         self.token: Token = services.journal.token(uuid)
         self.in_saga = False
         self.confirmed_at_s = 0.0
-        self.heard_s = time.monotonic()
         self._lock = asyncio.Lock()
         self._resumed_at_s = 0.0
         self._marks: deque[tuple[str, float]] = deque(maxlen=8)
@@ -98,7 +97,7 @@ class Keeper:
             case (Phase.INCOMING, _):
                 return RunState.INCOMING
             case (_, Copy.RUNNING):
-                return RunState.RUNNING
+                return RunState.PAUSED if self.resident.stands else RunState.RUNNING
             case (_, Copy.NONE):
                 return RunState.CRASHED if self.resident.wanted == "running" else RunState.STOPPED
             case _:
@@ -116,7 +115,7 @@ class Keeper:
             epoch=self.token.epoch,
             spec=self.guest,
             migration=self.token.migration if self.token.phase not in {Phase.OWNER, Phase.ABSENT} else "",
-            reason=self.resident.reason,
+            reason=self.resident.plight,
         )
 
     # What changes it
@@ -154,7 +153,7 @@ class Keeper:
 
     async def hear(self, message: Message, sender: str, resumed_at_s: float) -> Delivery:
         """A word from another host's agent."""
-        self.heard_s = time.monotonic()
+        self.heard()
         self._marks.clear()
         self._mark("heard")
         self._services.failpoints.hit(f"hears {type(message).__name__.lower()}")
@@ -166,6 +165,10 @@ class Keeper:
             await self.resident.landed()
             self._mark("landed")
         return await self.tell(message, sender)
+
+    def heard(self) -> None:
+        """The other host's agent lives."""
+        self.resident.heard_s = time.monotonic()
 
     def announce(self) -> None:
         """Tells listeners what the guest is now."""
@@ -239,7 +242,7 @@ class Keeper:
         except (ConnectionError, TimeoutError, SegueError) as error:
             log.info("a word did not arrive", guest=self.uuid, to=send.to, error=str(error))
             return
-        self.heard_s = time.monotonic()
+        self.heard()
         for frame in answer.messages:
             await self.hear(unpack(frame), send.to, answer.resumed_at_s)
 
@@ -247,6 +250,8 @@ class Keeper:
 
     async def tick(self) -> None:
         """Repeats what may have been lost, and notices what ended."""
+        if self.resident.deaf:
+            await self._listen_to_the_deaf()
         await self._notice_end()
         if self.token.phase is Phase.ABSENT and self.guest is not None:
             await self.forget()
@@ -261,6 +266,22 @@ class Keeper:
             elif isinstance(effect, Resume):
                 await self._resume_again()
 
+    async def _listen_to_the_deaf(self) -> None:
+        async with self._lock:
+            await self.resident.take_up(self.token.phase)
+        self.announce()
+
+    async def memory_is_lost(self, why: str) -> bool:
+        """Ends a guest whose missing memory will never come. False for one that lacks nothing, or is not here."""
+        async with self._lock:
+            if self.token.phase is not Phase.OWNER or not (self.resident.lacks_memory or self.resident.deaf):
+                return False
+            await self.resident.discard()
+            self.resident.want("running", why)
+        log.error("the guest is lost", guest=self.uuid, why=why)
+        self.announce()
+        return True
+
     async def _resume_again(self) -> None:
         async with self._lock:
             if self.token.phase is Phase.OWNER and self.copy() is Copy.COMPLETE:
@@ -271,7 +292,7 @@ class Keeper:
 
     def _lease_over(self) -> bool:
         here = self.copy() is not Copy.NONE or self._services.intake.holds(self.uuid)
-        return here and time.monotonic() - self.heard_s > INCOMING_LEASE_S
+        return here and time.monotonic() - self.resident.heard_s > INCOMING_LEASE_S
 
     async def _notice_end(self) -> None:
         """A QEMU that ended, or a guest that shut itself down, is cleared away and written down."""

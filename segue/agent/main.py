@@ -67,7 +67,7 @@ async def serve(config: Config) -> None:
             networks=Networks(config, Overlays(netlink, links)),
             flows=Flows(),
             peers={name: peer.PeerClient(session, name, url) for name, url in config.peers.items()},
-            capabilities=await capabilities.ask(config.run_dir),
+            capabilities=await capabilities.ask(config.run_dir, config.qemu_user),
             notices=Notices(),
             failpoints=Failpoints(config.failpoints),
             protection=protection,

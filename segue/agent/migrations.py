@@ -85,10 +85,10 @@ class Migrations:
     async def foresee(self, keeper: Keeper, to: str, limits: Limits) -> Forecast:
         """All checks and the forecast; nothing is changed. Raises Refused with every reason."""
         compatibility.refuse(keeper.guest_here(), to, wishes.wrong(limits))
-        await self._checked(keeper, to)
+        await self._checked(keeper, to, limits)
         return await foresight.measure(self._services, keeper, self._services.peer(to), limits)
 
-    async def _checked(self, keeper: Keeper, to: str) -> Agreed:
+    async def _checked(self, keeper: Keeper, to: str, limits: Limits) -> Agreed:
         """What both agents can do together. Raises Refused with every reason why the guest cannot be moved."""
         guest = self._movable(keeper, to)
         peer = self._services.peer(to)
@@ -99,7 +99,12 @@ class Migrations:
         plan = await source_disks.survey(guest, peer, version)
         reasons = compatibility.between(guest, ours, theirs)
         encrypted = self._services.protection.required
-        reasons += offer.obstacles(ours, theirs, needs(guest, encrypted=encrypted, copies=bool(plan.copies)))
+        reasons += offer.obstacles(
+            ours, theirs, needs(guest, limits, encrypted=encrypted, copies=bool(plan.copies))
+        )
+        reasons += (
+            compatibility.against_post_copy(theirs, disks=bool(plan.copies)) if limits.post_copy else ()
+        )
         if keeper.machine is not None:
             reasons += compatibility.queue_obstacles(await queues.entries(keeper.machine.monitor), theirs)
         reasons += compatibility.obstacles(guest, theirs, compatibility.Already(theirs.guests))
@@ -117,7 +122,7 @@ class Migrations:
             raise _busy(guest.name, "a migration of it is just being started")
         self._starting.add(guest.uuid)
         try:
-            agreed = await self._checked(keeper, to)
+            agreed = await self._checked(keeper, to, limits)
             foreseen = await foresight.measure(self._services, keeper, self._services.peer(to), limits)
             if not force:
                 foresight.demand(guest.name, to, foreseen, limits)
@@ -226,6 +231,8 @@ class Migrations:
         self._services.peer(to)
         if keeper.token.phase is not Phase.OWNER or keeper.in_saga:
             raise _busy(guest.name, f"it is {keeper.token.phase} here, a migration is under way")
+        if keeper.resident.lacks_memory or keeper.resident.deaf:
+            raise _busy(guest.name, "some of its memory is not here yet")
         if keeper.copy() is not Copy.RUNNING:
             raise _busy(guest.name, f"it is {keeper.state()}; only a running guest can be moved live")
         return guest
@@ -257,7 +264,7 @@ class Migrations:
             )
 
 
-def needs(guest: Guest, *, encrypted: bool, copies: bool) -> Iterator[Feature]:
+def needs(guest: Guest, limits: Limits, *, encrypted: bool, copies: bool) -> Iterator[Feature]:
     """What the target's agent has to understand to take this guest in."""
     if encrypted:
         yield Feature.MEMORY_TLS
@@ -265,6 +272,8 @@ def needs(guest: Guest, *, encrypted: bool, copies: bool) -> Iterator[Feature]:
         yield Feature.LOCAL_DISKS
     if len(guest.nics) > 1:
         yield Feature.SEVERAL_NICS
+    if limits.post_copy:
+        yield Feature.POSTCOPY
 
 
 def _shape(foreseen: Forecast, limits: Limits, version: int) -> Shape:

@@ -11,11 +11,11 @@ import structlog
 from segue.adapters.net.steering import tap_name, tunnel_name
 from segue.adapters.net.tap import open_tap
 from segue.adapters.peer import PeerClient
-from segue.adapters.qemu import identity
+from segue.adapters.qemu import identity, revival
 from segue.adapters.qemu.command import Places
 from segue.adapters.qemu.identity import Identity
-from segue.adapters.qemu.machine import Machine, attach, launch
-from segue.adapters.qemu.monitor import QemuGone
+from segue.adapters.qemu.machine import Machine, attach, end_process, launch, listener_pid
+from segue.adapters.qemu.monitor import QemuDeaf, QemuGone
 from segue.agent.networks import overlay_cards
 from segue.agent.services import Services
 from segue.errors import SegueError
@@ -35,9 +35,12 @@ def places(services: Services, guest: Guest) -> Places:
 
 
 async def find(services: Services, guest: Guest) -> Machine | None:
-    """The guest's QEMU if it runs on this host."""
+    """The guest's QEMU if it runs on this host. Raises QemuDeaf for one that does not answer."""
+    await revival.recover(places(services, guest))
     try:
         found = await attach(guest, places(services, guest))
+    except QemuDeaf:
+        raise
     except QemuGone:
         return None
     await services.metadata.attach(guest)
@@ -69,11 +72,18 @@ async def remove(services: Services, guest: Guest, machine: Machine | None) -> N
     """Ends QEMU and removes taps, tunnels and sockets; the console's log stays. Safe to repeat."""
     if machine is not None:
         await machine.end()
+    elif (pid := listener_pid(places(services, guest).monitor)) is not None:
+        await end_process(pid)  # One that did not answer.
     services.protection.forget(guest)
     await clear_network(services, guest)
-    here = places(services, guest)
-    for path in (here.monitor, here.console, here.guest_agent):
+    for path in places(services, guest).sockets:
         path.unlink(missing_ok=True)
+
+
+async def revive(services: Services, machine: Machine) -> Machine:
+    """The guest in another QEMU, paused where it stood: see adapters/qemu/revival.py."""
+    taps = [tap_name(machine.guest.name, nic) for nic in machine.guest.nics]
+    return await revival.revive(machine, taps, services.config.qemu_user)
 
 
 async def shut_down(machine: Machine, within_s: float) -> None:

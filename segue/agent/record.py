@@ -59,6 +59,10 @@ class MigrationRecord:
         self._now = replace(self._now, disks=progress)
         self._show()
 
+    def goes_before_its_memory(self) -> None:
+        """See engine/ports.py."""
+        self._keep(replace(self._now, post_copy=True))
+
     def landing(self, landing: Landing) -> None:
         """See engine/ports.py."""
         self._keep(replace(self._now, landing=landing))

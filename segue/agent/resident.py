@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any
 
 import structlog
 
+from segue.adapters.qemu import revival
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.memory_landing import MemoryLanding
-from segue.adapters.qemu.monitor import QemuGone, QemuRefused
+from segue.adapters.qemu.monitor import QemuDeaf, QemuGone, QemuRefused
+from segue.adapters.qemu.postcopy_landing import PageReceiver
 from segue.agent import plant
 from segue.agent.services import Services
 from segue.errors import Refused
+from segue.model.arrival import Flow
 from segue.model.guest import Guest
 from segue.model.handoff import Copy, Phase
 
 log = structlog.get_logger()
 
 OWNED = frozenset({Phase.OWNER, Phase.OFFERED, Phase.RELEASED})
+SILENT_S = 6.0
+"""The source of a post-copy asks once a second; QEMU itself would notice a dead path after a quarter of an hour."""
 LANDED_WITHIN_S = 2.0
 """The target's QEMU says `completed` to its own monitor a little after it said so to the source."""
 
@@ -33,20 +39,54 @@ class Resident:
         self.guest = guest
         self.machine: Machine | None = None
         self.landing: MemoryLanding | None = None
+        self.arriving: PageReceiver | None = None
+        """Set for a guest that may run, or runs, before all of its memory is here."""
+        self.heard_s = time.monotonic()
+        """When the agent of the other host last gave a sign of life."""
+        self.deaf = False
+        """There is a QEMU, and it answers nobody: it may run."""
         self.reason = ""
         self.wanted = "running"
         self.refusal = ""
         """Why QEMU does not let it run; empty once it did."""
 
     def copy(self) -> Copy:
-        """What the QEMU on this host holds, from its own events."""
+        """What the QEMU on this host holds, from its own events. A guest that can run counts as complete."""
+        if self.deaf:
+            return Copy.RUNNING
         if self.machine is None or not self.machine.alive():
             return Copy.NONE
         if self.machine.running:
             return Copy.RUNNING
-        if self.landing is not None and not self.landing.is_complete:
+        could_run = self.arriving is not None and self.arriving.loaded
+        if self.landing is not None and not self.landing.is_complete and not could_run:
             return Copy.PARTIAL
         return Copy.COMPLETE
+
+    @property
+    def lacks_memory(self) -> bool:
+        """True while it runs here, or could, and waits for pages that are somewhere else."""
+        return self.arriving is not None and self.arriving.flow in {Flow.FLOWING, Flow.BROKEN}
+
+    @property
+    def stands(self) -> bool:
+        """True for a guest that would run, but for a page that cannot come."""
+        if self.deaf:
+            return True
+        silent = time.monotonic() - self.heard_s > SILENT_S
+        flow = self.arriving.flow if self.arriving is not None else Flow.WHOLE
+        return flow is Flow.BROKEN or (flow is Flow.FLOWING and silent)
+
+    @property
+    def plight(self) -> str:
+        """The sentence for people: a reason that was kept, or what it waits for now."""
+        if self.deaf:
+            return "its QEMU does not answer: it may wait for memory whose path is broken"
+        if self.stands:
+            return "it stands: the path is broken over which its memory comes; it goes on when the path is mended"
+        if self.lacks_memory and self.machine is not None and self.machine.running:
+            return "it runs, and the rest of its memory still comes from the source (post-copy)"
+        return self.reason
 
     @property
     def never_ran(self) -> bool:
@@ -56,29 +96,48 @@ class Resident:
     async def take_up(self, phase: Phase) -> None:
         """After a start of the agent: the QEMU as it stands, touched by nobody."""
         assert self.guest is not None
-        self.machine = await plant.find(self._services, self.guest)
+        try:
+            self.machine = await plant.find(self._services, self.guest)
+        except QemuDeaf as error:
+            self.deaf = True
+            log.warning("a guest's QEMU does not answer", guest=self.uuid, error=str(error))
+            return
+        self.deaf = False
         if self.machine is None:
             await plant.clear_network(self._services, self.guest)
-        elif phase is Phase.INCOMING:
-            self.landing = MemoryLanding(self.machine)
-            await self.landing.complete(within_s=0)
+        else:
+            await self._take_up_copy(self.machine, incoming=phase is Phase.INCOMING)
         if phase in OWNED and (self.machine is None or not self.machine.fresh):
             self._services.intake.settle(self.uuid)  # The agent died before it could note that the guest ran.
 
-    async def make_room(self) -> MemoryLanding:
+    async def _take_up_copy(self, machine: Machine, *, incoming: bool) -> None:
+        receiver = PageReceiver(machine)
+        await receiver.take_up()
+        lacks = receiver.flow in {Flow.FLOWING, Flow.BROKEN}
+        if incoming or (lacks and not await revival.needed(machine)):
+            self.arriving = receiver
+        if incoming:
+            self.landing = MemoryLanding(machine)
+            await self.landing.complete(within_s=0)
+
+    async def make_room(self, *, post_copy: bool) -> MemoryLanding:
         """An empty paused QEMU that waits for the guest's memory; the one that is there, if there is one."""
         assert self.guest is not None
         if self.machine is None or not self.machine.alive():
             await plant.clear_network(self._services, self.guest)
             self.machine = await plant.start(self._services, self.guest, incoming=True)
             self.landing = MemoryLanding(self.machine)
+            self.arriving = PageReceiver(self.machine) if post_copy else None
         assert self.landing is not None
         return self.landing
 
     async def landed(self) -> None:
-        """Waits a moment for the copy to be complete here."""
+        """Waits a moment for the copy to be complete here, or as complete as it has to be."""
         assert self.landing is not None
         try:
+            if self.arriving is not None:
+                await self.arriving.wait_loaded(within_s=LANDED_WITHIN_S)
+                return
             await self.landing.complete(within_s=LANDED_WITHIN_S)
         except QemuGone:
             log.warning("the incoming copy has died", guest=self.uuid)
@@ -92,9 +151,11 @@ class Resident:
             self._cannot_run("its QEMU ended before it was told to run")
             return 0.0
         try:
+            if self.landing is None and await revival.needed(self.machine):
+                self.machine = await plant.revive(self._services, self.machine)
             await self._services.intake.close(self.guest)
             resumed_at_s = await self.machine.cont()
-        except QemuRefused as error:
+        except (QemuRefused, Refused, OSError) as error:
             self._cannot_run(f"QEMU does not let it run: {error}")
             return 0.0
         except QemuGone:
@@ -128,7 +189,7 @@ class Resident:
         assert self.guest is not None
         await plant.clear_network(self._services, self.guest)
         self.machine = await plant.start(self._services, self.guest, incoming=False)
-        self.landing = None
+        self.landing = self.arriving = None
         resumed_at_s = await self.resume()
         if self.refusal:
             await self.discard()
@@ -144,7 +205,11 @@ class Resident:
         if self.guest is not None:
             await plant.remove(self._services, self.guest, self.machine)
             await self._services.intake.drop(self.guest)
-        self.machine = self.landing = None
+        self._forget_machine()
+
+    def _forget_machine(self) -> None:
+        self.machine = self.landing = self.arriving = None
+        self.deaf = False
 
     async def drop(self) -> None:
         """Nothing of the guest stays here."""
@@ -152,7 +217,7 @@ class Resident:
             await plant.remove(self._services, self.guest, self.machine)
             await self._services.intake.drop(self.guest)
             self._services.journal.drop_guest(self.guest.name)
-        self.machine = self.landing = None
+        self._forget_machine()
         self.guest = None
 
     def want(self, wanted: str, reason: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from segue.adapters.qemu.credentials import Endpoint
 from segue.adapters.qemu.memory import MemoryCopy
 from segue.adapters.qemu.monitor import QemuGone
+from segue.adapters.qemu.postcopy import PageServer
 from segue.agent import verification
 from segue.agent.channels import Protection
 from segue.agent.keeper import Keeper
@@ -16,6 +17,7 @@ from segue.agent.link_share import LinkShare
 from segue.agent.services import Services
 from segue.engine.ports import Handed
 from segue.errors import Aborted, SegueError
+from segue.model.arrival import Flow, Serving
 from segue.model.handoff import Begin, BothComplete, Confirm, GiveUp, Grant, Phase
 from segue.model.integrity import Blocks, Digests
 from segue.model.ladder import Shape
@@ -36,6 +38,7 @@ class SourceGuest:
         self._protection = protection
         self._share = share
         self._copy: MemoryCopy | None = None
+        self._server: PageServer | None = None
 
     def alive(self) -> bool:
         """False once its QEMU has ended or the guest shut itself down."""
@@ -101,9 +104,39 @@ class SourceGuest:
         """See engine/ports.py."""
         await self._memory().pass_gate()
 
-    async def completed(self, within_s: float) -> None:
+    async def completed(self, within_s: float) -> bool:
         """See engine/ports.py."""
-        await self._memory().completed(within_s)
+        return await self._memory().completed(within_s)
+
+    async def arm_post_copy(self) -> None:
+        """See engine/ports.py."""
+        self._memory()
+        await self._pages().arm()
+
+    def _pages(self) -> PageServer:
+        machine = self._keeper.machine
+        if machine is None:
+            if self._keeper.resident.deaf:
+                raise TimeoutError("the source's QEMU does not answer")
+            raise QemuGone("the source's QEMU has ended")
+        if self._server is None:
+            self._server = PageServer(machine)
+        return self._server
+
+    async def serving(self) -> Serving:
+        """See engine/ports.py."""
+        try:
+            return await self._pages().serving()
+        except QemuGone:
+            return Serving(Flow.GONE)
+
+    async def let_go(self) -> None:
+        """See engine/ports.py."""
+        await self._pages().pause()
+
+    async def reconnect(self, address: str) -> bool:
+        """See engine/ports.py."""
+        return await self._pages().reconnect(address)
 
     async def cancel_copy(self) -> None:
         """See engine/ports.py."""

@@ -71,7 +71,7 @@ async def _place(
     await _offered(services, guests, keeper, placement)
     guest = placement.guest
     address = await services.intake.open(placement) if placement.copies else ""
-    landing = await keeper.resident.make_room()
+    landing = await keeper.resident.make_room(post_copy=placement.shape.post_copy)
     memory_address = await _listen(services, keeper, landing, placement, called_from)
     await join(services, guest, placement, placement.source)
     keeper.announce()
@@ -137,6 +137,7 @@ async def settled(services: Services, keeper: Keeper, migration: str) -> None:
     The announcement at the resume may have met a cut link; nobody would learn of it until the guest speaks.
     """
     if keeper.guest is not None and keeper.token.migration == migration:
+        keeper.resident.arriving = None
         await services.protection.withdraw(keeper.guest, keeper.resident.machine)
         await keeper.make_known()
         for nic in keeper.guest.nics:

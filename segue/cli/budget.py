@@ -19,8 +19,8 @@ MaxSlowdown = Annotated[str, typer.Option(help="The most that a guest which writ
 Ladder = Annotated[
     str,
     typer.Option(
-        help="What may be done for a guest that does not fit: gentle, balanced, or rungs by comma, out of wait, "
-        "channels, compress, throttle."
+        help="What may be done for a guest that does not fit: gentle, balanced, firm, or rungs by comma, out "
+        "of wait, channels, compress, throttle, post-copy."
     ),
 ]
 Over = Annotated[
@@ -30,6 +30,14 @@ Force = Annotated[
     bool, typer.Option("--force", help="Begin although the forecast says that the budget cannot be kept.")
 ]
 MaxStall = Annotated[str, typer.Option(help="Abort when nothing arrives for this long.")]
+PostCopyAfter = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Move the guest after so many rounds, and the rest of its memory after it; 0: at once. Until all of it "
+        "is there the guest depends on both hosts.",
+    ),
+]
 MaxRounds = Annotated[int, typer.Option(min=2, help="Count the time as up after so many rounds.")]
 Comparing = Annotated[
     Verify, typer.Option(help="How much of its memory is compared on both hosts before it runs there.")
@@ -53,6 +61,7 @@ def limits(
     rounds: int,
     verify: Verify,
     notice: str,
+    post_copy_after: int | None,
 ) -> dict[str, Any]:
     """The body of a request. Raises Refused for what cannot be understood."""
     return {
@@ -64,6 +73,7 @@ def limits(
         "over_budget": over,
         "stall_s": values.duration_s(stall),
         "rounds_max": rounds,
+        "post_copy_after": -1 if post_copy_after is None else post_copy_after,
         "verify": verify,
         "notice_s": values.duration_s(notice),
     }

@@ -53,6 +53,7 @@ def migrate(
     over_budget: budget.Over = OverBudget.ABORT,
     max_stall: budget.MaxStall = "10s",
     max_rounds: budget.MaxRounds = 2000,
+    post_copy_after: budget.PostCopyAfter = None,
     verify: budget.Comparing = Verify.SAMPLE,
     notice: budget.Notice = "0",
     probe: Probes = None,
@@ -69,9 +70,7 @@ def migrate(
 
         segue migrate web1 --to host2 --max-blackout 50ms --probe udp:7000
 
-        segue migrate web1 --to host2 --deadline 2m --max-slowdown 80%
-
-        segue migrate web1 --to host2 --dry-run -o json
+        segue migrate web1 --to host2 --deadline 2m --max-slowdown 80% --ladder firm
 
         segue migrate --all-of host1 --to host2 --to host3
 
@@ -79,8 +78,9 @@ def migrate(
     was begun), 9 in doubt, 130 detached by Ctrl-C; see docs/reference/exit-codes.md.
     """
     target = _demand_sense(name, to or [], all_of, watched=bool(probe) or detach)
-    sizes = (max_blackout, deadline, max_bandwidth, max_slowdown)
-    limits = budget.limits(*sizes, ladder, over_budget, max_stall, max_rounds, verify, notice)
+    sizes = (max_blackout, deadline, max_bandwidth, max_slowdown, ladder)
+    patience = (over_budget, max_stall, max_rounds)
+    limits = budget.limits(*sizes, *patience, verify, notice, post_copy_after)
     if all_of:
         order = evacuate.Order(fleet.load().host(all_of), limits, parallel, form, force)
         evacuate.run(order, to or [], dry_run=dry_run)

@@ -6,7 +6,7 @@ import re
 from typing import Any, Final
 
 from segue.errors import Kind, Refused
-from segue.model.ladder import LADDERS, OFFERED, Rung
+from segue.model.ladder import LADDERS, Rung
 
 SECONDS: Final = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 BYTES: Final = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
@@ -64,9 +64,8 @@ def ladder(text: str) -> tuple[Rung, ...]:
     if text in LADDERS:
         return LADDERS[text]
     words = [word.strip() for word in text.split(",")]
-    known = [rung for rung in Rung if rung in OFFERED]
-    if not set(words) <= set(known):
-        raise _wrong(text, f"{' or '.join(LADDERS)}, or rungs out of {', '.join(known)}")
+    if not set(words) <= set(Rung):
+        raise _wrong(text, f"{' or '.join(LADDERS)}, or rungs out of {', '.join(Rung)}")
     return tuple(Rung(word) for word in words)
 
 

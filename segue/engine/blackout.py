@@ -61,7 +61,7 @@ async def _stop_and_complete(run: Run) -> None:
     rescued = run.network.rescue()
     try:
         limit_s = convergence.completion_limit_s(migration.limits, migration.progress)
-        await _send_rest(run, limit_s)
+        await _send_rest(run, limit_s, asked_s)
     except TimeoutError as error:
         raise Aborted(
             what=f"{migration.guest} was not moved",
@@ -81,13 +81,24 @@ async def _stop_and_complete(run: Run) -> None:
     await integrity.verify(run, comparison, within_s=limit_s - completed_s)
 
 
-async def _send_rest(run: Run, limit_s: float) -> None:
+async def _send_rest(run: Run, limit_s: float, asked_s: float) -> None:
     """The last of memory and of the disks side by side; then the devices' state, after which both are closed here."""
     if run.record.now.copies:
         async with asyncio.timeout(limit_s):
             await asyncio.gather(storage.cut(run), run.here.at_gate(within_s=limit_s))
             await run.here.pass_gate()
-    await run.here.completed(within_s=limit_s)
+    if not await run.here.completed(within_s=limit_s):
+        await _loaded(run, limit_s - (run.clock.steady_s() - asked_s))
+
+
+async def _loaded(run: Run, within_s: float) -> None:
+    """Post-copy: the source has switched over, but only the target knows whether the guest can run there.
+
+    Until it says so, nothing is given away; the guest can still be given back to its source.
+    """
+    there = await run.peer.arrival(run.guest.uuid, run.record.now.id, loaded_within_s=max(within_s, 0.0))
+    if not there.loaded:
+        raise TimeoutError("the target has not loaded the guest's devices")
 
 
 def _note_blackout(run: Run, handed: Handed) -> None:

@@ -28,6 +28,11 @@ async def choose(run: Run) -> Blocks | None:
     limits, number = run.record.now.limits, run.record.now.id
     if limits.verify is Verify.OFF:
         return None
+    if run.record.now.post_copy:
+        _keep(
+            run, Verification(limits.verify, note="post-copy: it ran before its memory was there to compare")
+        )
+        return None
     within_s = convergence.completion_limit_s(limits, run.record.now.progress)
     if limits.verify is Verify.FULL:
         return Blocks(number, integrity.BLOCK_BYTES, within_s=within_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segue.engine import blackout, notice, post_blackout, preparation, storage
+from segue.engine import blackout, notice, post_blackout, post_copy, preparation, storage
 from segue.engine.ports import SagaLog
 from segue.engine.run import Run
 from segue.engine.saga import Runner, Saga, Step, TurnedBack
@@ -21,6 +21,7 @@ LIVE: Saga[Run] = Saga(
     handoff=Step("hand off", blackout.hand_off, undo=blackout.take_back),
     settle=(
         Step("tell the guest that it is over", notice.tell_moved),
+        Step(post_copy.STEP, post_copy.serve_pages),
         Step("forward late frames", post_blackout.forward_late_frames),
         Step("hear of the guest's clock", notice.hear_of_clock),
         Step("keep source disks", storage.keep),
@@ -52,7 +53,7 @@ async def carry_out(saga: Runner[Run], run: Run) -> None:
         run.record.failed(_ended(run, cause) if event is Event.GUEST_ENDED else cause)
         run.record.advance(event)
     else:
-        run.record.advance(Event.SETTLED)
+        run.record.advance(Event.GUEST_ENDED if post_copy.has_lost(run) else Event.SETTLED)
 
 
 def _how_it_turned(run: Run, cause: Exception) -> Event:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from segue.engine import post_copy
 from segue.engine.run import Run
 from segue.errors import SegueError
 from segue.model.guest_clock import ClockStep
@@ -48,6 +49,8 @@ async def tell_moved(run: Run) -> None:
 
 async def hear_of_clock(run: Run) -> None:
     """What became of the guest's clock goes into the record. A target that knows nothing of it is not asked again."""
+    if post_copy.has_lost(run):
+        return  # There is no guest any more whose clock could be looked after.
     try:
         await _say_arrived(run)
         care = await run.peer.care(run.guest.uuid, run.record.now.id, within_s=CARE_S)

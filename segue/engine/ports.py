@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from segue.model.arrival import Presence, Serving
 from segue.model.integrity import Blocks, Digests
 from segue.model.ladder import Shape
 from segue.model.landing import Landing, Placement
@@ -57,8 +58,26 @@ class GuestHere(Protocol):
         """The disks are done with: the rest may follow."""
         ...
 
-    async def completed(self, within_s: float) -> None:
-        """Returns once the target has loaded all. Raises Aborted, TimeoutError."""
+    async def completed(self, within_s: float) -> bool:
+        """True once the target has loaded all, False once it is to run before that (post-copy).
+
+        Raises Aborted, TimeoutError."""
+        ...
+
+    async def arm_post_copy(self) -> None:
+        """When the guest is stopped, the rest of its memory will follow it."""
+        ...
+
+    async def serving(self) -> Serving:
+        """post-copy: what is still to be sent, and whether that can go on."""
+        ...
+
+    async def let_go(self) -> None:
+        """post-copy: gives up a connection over which nothing comes; both sides then wait for another."""
+        ...
+
+    async def reconnect(self, address: str) -> bool:
+        """post-copy: goes on over a new connection; False when that did not succeed."""
         ...
 
     async def cancel_copy(self) -> None:
@@ -177,6 +196,18 @@ class Peer(Protocol):
         """What became of that; waits for its end at most `within_s`."""
         ...
 
+    async def arrival(self, guest: str, migration: str, loaded_within_s: float = 0.0) -> Presence:
+        """post-copy: how much of the guest is there; waits until its devices are."""
+        ...
+
+    async def reopen(self, guest: str, migration: str) -> str:
+        """post-copy: the target waits for another connection at the address returned."""
+        ...
+
+    async def memory_lost(self, guest: str, migration: str) -> Presence:
+        """post-copy: our half of the memory is gone; unless theirs is whole, the guest there is ended."""
+        ...
+
     async def settled(self, guest: str, migration: str) -> None:
         """The source needs nothing more of this migration's tunnel."""
         ...
@@ -288,6 +319,10 @@ class Record(Protocol):
 
     def disks(self, progress: DiskProgress) -> None:
         """Shown, not kept."""
+        ...
+
+    def goes_before_its_memory(self) -> None:
+        """Kept: from here on this is a post-copy."""
         ...
 
     def landing(self, landing: Landing) -> None:

@@ -54,8 +54,11 @@ async def copy_memory(run: Run) -> None:
         run.record.progress(_shown(sample, verdict))
         if verdict.move is Move.GIVE_UP:
             raise _hopeless(migration, sample, verdict.reason)
-        if verdict.move is Move.PAUSE and tied:
+        if verdict.move is Move.POST_COPY or (verdict.move is Move.PAUSE and tied):
             _note_copy(run, bill, sample.elapsed_s)
+            if verdict.move is Move.POST_COPY:
+                run.record.goes_before_its_memory()
+                await run.here.arm_post_copy()
             return
         if verdict.move is Move.PAUSE:
             await storage.tie(run)

@@ -29,6 +29,8 @@ class HostFacts:
     kernel: str
     wire_versions: tuple[int, int] | None = None
     """(oldest, newest) that the agent speaks; None from an agent that does not negotiate."""
+    post_copy: str = "its agent does not say that it can"
+    """Empty where a guest may run before its memory is there; else why not."""
     channels: str = "off"
     """Memory and disks on their way: `required` (TLS) or `off`; an agent that does not say so has no TLS."""
     queue_entries: dict[str, int] = field(default_factory=dict)

@@ -33,10 +33,9 @@ class OverBudget(StrEnum):
 LADDERS: Final[Mapping[str, tuple[Rung, ...]]] = {
     "gentle": (Rung.WAIT, Rung.COMPRESS, Rung.CHANNELS),
     "balanced": (Rung.WAIT, Rung.CHANNELS, Rung.COMPRESS, Rung.THROTTLE),
+    "firm": (Rung.WAIT, Rung.THROTTLE, Rung.POST_COPY),
 }
-"""Policies by name."""
-OFFERED: Final = frozenset(Rung) - {Rung.POST_COPY}
-"""What the engine can carry out."""
+"""Policies by name. With post-copy there is one connection and nothing is compressed: QEMU 10.0 wants it so."""
 
 
 @dataclass(frozen=True)
@@ -48,3 +47,5 @@ class Shape:
     compression: str = ""
     """'zstd', or empty for none."""
     reason: str = ""
+    post_copy: bool = False
+    """The guest may run on the target before all of its memory is there."""

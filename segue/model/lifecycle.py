@@ -38,6 +38,10 @@ NEXT: Final[Mapping[tuple[Stage, Event], Stage]] = {
     (Stage.BLACKOUT, Event.RETURNED): Stage.ABORTED,  # the target never ran and gave the token back
     (Stage.BLACKOUT, Event.HANDED_OFF): Stage.POST_BLACKOUT,  # no way back from here
     (Stage.POST_BLACKOUT, Event.SETTLED): Stage.DONE,
+    (
+        Stage.POST_BLACKOUT,
+        Event.GUEST_ENDED,
+    ): Stage.LOST,  # post-copy: its memory was on two hosts, one half is gone
 }
 
 ENDS: Final = frozenset({Stage.DONE, Stage.ABORTED, Stage.LOST})

@@ -32,6 +32,13 @@ class Limits:
     verify: Verify = Verify.SAMPLE
     notice_s: float = 0.0
     """What a guest that registered is given to get ready; 0: as long as it asked for, up to the host's limit."""
+    post_copy_after: int = -1
+    """The guest moves first, and the rest of its memory after it, once that many rounds are over; -1: not so."""
+
+    @property
+    def post_copy(self) -> bool:
+        """True where the guest may have to run before all of its memory is there: both QEMUs must know before."""
+        return self.post_copy_after >= 0 or Rung.POST_COPY in self.ladder
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,14 @@ class Outcome:
     """The longest time without a reply around the blackout, as a client's probe saw it; 0 where none watched."""
     frames_steered: int = 0
     frames_rescued: int = 0
+    serving_s: float = 0.0
+    """post-copy: how long the guest ran before all of its memory was there."""
+    page_wait_s: float = 0.0
+    """post-copy: how long its processors stood and waited for pages in that time, as the target's QEMU counts it."""
+    pages_asked: int = 0
+    """post-copy: the pages that they waited for."""
+    path_breaks: int = 0
+    """post-copy: how often the path was broken and mended."""
     timeline: tuple[tuple[str, float], ...] = ()
     """Marks inside the blackout: (what, seconds after the guest was asked to stop)."""
     verification: Verification = field(default_factory=Verification)
@@ -139,6 +154,8 @@ class Migration:
     """Disks that have to be brought to the target."""
     disks: DiskProgress = field(default_factory=DiskProgress)
     shape: Shape = field(default_factory=Shape)
+    post_copy: bool = False
+    """The guest was moved before all of its memory: its source must live until the target has the rest."""
     progress: Progress = field(default_factory=Progress)
     forecast: Forecast | None = None
     outcome: Outcome = field(default_factory=Outcome)

@@ -159,19 +159,13 @@ def next_move(trend: Trend, limits: Limits) -> Verdict:
     # Where next to nothing is left only a try can tell whether the host is as slow as it was.
     least = copied and rest_s <= EAGER_S and FIXED_BLACKOUT_S + rest_s <= limits.blackout_s
     about = f"the pause would be about {_ms(estimate_s)}"
+    if why := _post_copy_now(trend, limits, estimate_s, fits=fits):
+        return Verdict(Move.POST_COPY, why, Rung.POST_COPY, trend.slowdown, estimate_s)
     if least or (fits and _nothing_better_comes(trend, limits)):
         return _verdict(trend, Move.PAUSE, about, estimate_s)
     if trend.elapsed_s - trend.moved_at_s >= limits.stall_s:
         why = f"nothing arrived at the target for {limits.stall_s:.0f} s: the path is dead"
         return _verdict(trend, Move.GIVE_UP, why, estimate_s)
-    if not fits and _now_or_never(trend, limits, estimate_s):
-        return Verdict(
-            Move.POST_COPY,
-            "its rest just fits before the deadline",
-            Rung.POST_COPY,
-            trend.slowdown,
-            estimate_s,
-        )
     if _time_is_up(trend, limits):
         return _last_word(trend, limits, estimate_s, fits=fits)
     if not fits and _waited_enough(trend, limits):
@@ -220,6 +214,16 @@ def _waited_enough(trend: Trend, limits: Limits) -> bool:
 def _time_is_up(trend: Trend, limits: Limits) -> bool:
     last_s = limits.deadline_s - limits.blackout_s - RESERVE_S
     return trend.elapsed_s >= last_s or trend.now.round >= limits.rounds_max
+
+
+def _post_copy_now(trend: Trend, limits: Limits, estimate_s: float, *, fits: bool) -> str:
+    """Why the guest should be moved before its memory, at this moment; empty when it should not."""
+    if 0 <= limits.post_copy_after < trend.now.round:
+        return f"post-copy was asked for after {limits.post_copy_after} rounds"
+    dead = trend.elapsed_s - trend.moved_at_s >= limits.stall_s
+    if not fits and not dead and _now_or_never(trend, limits, estimate_s):
+        return "its rest just fits before the deadline"
+    return ""
 
 
 def _now_or_never(trend: Trend, limits: Limits, estimate_s: float) -> bool:

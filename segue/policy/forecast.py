@@ -50,8 +50,8 @@ def forecast(figures: Figures, lessons: Lessons, limits: Limits) -> Forecast:
 
 def hopeless(foreseen: Forecast, limits: Limits) -> str:
     """Why not even the best of the range keeps the operator's budget; empty where it may be kept."""
-    if limits.over_budget is OverBudget.ACCEPT:
-        return ""
+    if limits.over_budget is OverBudget.ACCEPT or limits.post_copy:
+        return ""  # With post-copy the pause holds no memory, whatever the guest writes.
     if foreseen.blackout_low_s > limits.blackout_s:
         return (
             f"it would stand still for {foreseen.blackout_low_s * 1e3:.0f} ms or more, and the budget is "

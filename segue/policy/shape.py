@@ -23,9 +23,9 @@ CHANNELS_MOST: Final = 4
 
 def choose(foreseen: Forecast, limits: Limits, cpus: int) -> Shape:
     """What the ladder allows and the forecast asks for. cpus: processors of the source."""
-    if Rung.POST_COPY in limits.ladder:
+    if limits.post_copy:
         # QEMU 10.0: "Postcopy is not yet compatible with multifd".
-        return Shape(reason="post-copy needs a single connection")
+        return Shape(post_copy=True, reason="post-copy needs a single connection")
     busy = foreseen.dirty_bytes_per_s >= BUSY_SHARE * foreseen.link_bytes_per_s
     channels = max(1, min(CHANNELS_MOST, cpus))
     per_s = f"{foreseen.link_bytes_per_s / 1e6:.0f} MB/s"

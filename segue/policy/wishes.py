@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segue.model.ladder import OFFERED
+from segue.model.integrity import Verify
 from segue.model.migration import Limits
 
 
@@ -19,6 +19,8 @@ def wrong(limits: Limits) -> tuple[str, ...]:
         found.append("the bandwidth must not be negative")
     if not 0 <= limits.slowdown_max <= 0.99:
         found.append("a guest can be slowed down by 0 % to 99 %")
-    if strange := [rung for rung in limits.ladder if rung not in OFFERED]:
-        found.append(f"this agent has no {', '.join(strange)}")
+    if limits.post_copy and limits.verify is Verify.FULL:
+        found.append("a guest that may run before its memory is there cannot be compared in full")
+    if limits.post_copy_after < -1:
+        found.append("post-copy can begin after 0 rounds or more")
     return tuple(found)

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field, replace
 
 from segue.engine.ports import Handed
 from segue.engine.run import Run
+from segue.errors import SegueError
+from segue.model.arrival import Flow, Presence, Serving
 from segue.model.guest import Guest
 from segue.model.guest_clock import ClockStep
 from segue.model.integrity import Blocks, Digests
 from segue.model.ladder import Shape
 from segue.model.landing import Landing, Placement
 from segue.model.lifecycle import Event
-from segue.model.migration import Limits, Migration, Outcome, Progress, after
+from segue.model.migration import Failure, Limits, Migration, Outcome, Progress, after
 from segue.model.notice import Arrival, Board, Care, NoticeState
 from segue.model.storage import DiskProgress, Layer
 
@@ -57,6 +59,16 @@ class World:
     tied: bool = False
     target_equal: bool = False
     kept: bool = False
+    armed: bool = False
+    switched: bool = False
+    """post-copy: the source's QEMU never runs its guest again, but still can be revived."""
+    pages: int = 3
+    cuts: int = 0
+    """post-copy: how often the path still breaks."""
+    path: bool = True
+    source_dies: bool = False
+    """post-copy: the source's QEMU dies while it serves pages."""
+    target_dies: bool = False
 
     def deed(self, name: str) -> None:
         """Everything that is done is noted; some of it fails, and once the agent dies."""
@@ -134,9 +146,44 @@ class Here:
         self.world.deed("pass gate")
         assert not self.world.mirrors, "its disks are still being written"
 
-    async def completed(self, within_s: float) -> None:
+    async def completed(self, within_s: float) -> bool:
         self.world.deed("completed")
         self.world.copying = False
+        self.world.switched = self.world.armed
+        return not self.world.armed
+
+    async def arm_post_copy(self) -> None:
+        self.world.deed("arm")
+        assert self.world.record.post_copy, (
+            "an agent that dies now would not know what its successor has to do"
+        )
+        self.world.armed = True
+
+    async def serving(self) -> Serving:
+        world = self.world
+        world.deed("serving")
+        if world.source_dies and world.pages < 3:
+            world.source_copy = False
+        if not world.source_copy:
+            return Serving(Flow.GONE)
+        if world.cuts and world.pages < 3:
+            world.cuts, world.path = world.cuts - 1, False
+        if not world.switched or not world.pages:
+            return Serving(Flow.WHOLE)
+        if world.path:
+            world.pages -= 1
+        flow = Flow.FLOWING if world.path else Flow.BROKEN
+        return Serving(flow, remaining_bytes=world.pages, transferred_bytes=3 - world.pages, total_bytes=3)
+
+    async def let_go(self) -> None:
+        self.world.deed("let go")
+        self.world.path = False
+
+    async def reconnect(self, address: str) -> bool:
+        self.world.deed("reconnect")
+        assert address == "target:2"
+        self.world.path = True
+        return True
 
     async def cancel_copy(self) -> None:
         self.world.deed("cancel copy")
@@ -225,7 +272,7 @@ class Disks:
 
     def keep(self) -> None:
         self.world.deed("keep")
-        assert "target" in self.world.runs, "put aside before the target ran"
+        assert "target" in self.world.runs or self.world.record.failure, "put aside before the target ran"
         self.world.kept = True
 
 
@@ -270,6 +317,26 @@ class Peer:
         self.world.deed("care")
         return Care(clock=ClockStep(lag_s=0.01, stepped_s=0.01))
 
+    async def arrival(self, guest: str, migration: str, loaded_within_s: float = 0.0) -> Presence:
+        world = self.world
+        world.deed("arrival")
+        if world.target_dies and "target" in world.runs and world.pages < 3:
+            world.target_copy = False
+            world.runs.discard("target")
+        if not world.target_copy:
+            return Presence(Flow.GONE)
+        return Presence(Flow.FLOWING if world.path else Flow.BROKEN, loaded=True)
+
+    async def reopen(self, guest: str, migration: str) -> str:
+        self.world.deed("reopen")
+        return "target:2"
+
+    async def memory_lost(self, guest: str, migration: str) -> Presence:
+        self.world.deed("memory lost")
+        self.world.target_copy = False
+        self.world.runs.discard("target")
+        return Presence(Flow.GONE)
+
     async def settled(self, guest: str, migration: str) -> None:
         self.world.deed("settled")
 
@@ -295,7 +362,7 @@ class Custody:
         world.phase = "released"
         world.deed("grant")
         if world.returns:
-            world.phase, world.target_copy = "owner", False
+            world.phase, world.target_copy, world.switched = "owner", False, False
             world.runs.add("source")
             return Handed(returned=True)
         assert world.target_equal or not world.record.copies, "it would run with a disk that lags behind"
@@ -307,12 +374,16 @@ class Custody:
         self.world.deed("give up")
         assert self.world.phase != "released", "given away, and taken back without the target's word"
         self.world.phase = "owner"
-        self.world.target_copy = self.world.target_disks = self.world.target_equal = False
+        self.world.target_copy = self.world.target_disks = self.world.target_equal = self.world.switched = (
+            False
+        )
         if self.world.source_copy:
             self.world.runs.add("source")
 
     async def retire(self) -> None:
         self.world.deed("retire")
+        needed = self.world.switched and self.world.pages and self.world.target_copy
+        assert not needed, "the target's guest still needs our memory"
         self.world.phase, self.world.source_copy = "absent", False
 
 
@@ -373,6 +444,9 @@ class Record:
     def disks(self, progress: DiskProgress) -> None:
         self.world.record = replace(self.world.record, disks=progress)
 
+    def goes_before_its_memory(self) -> None:
+        self.world.record = replace(self.world.record, post_copy=True)
+
     def landing(self, landing: Landing) -> None:
         self.world.record = replace(self.world.record, landing=landing)
 
@@ -388,6 +462,8 @@ class Record:
 
     def failed(self, error: Exception) -> None:
         self.world.deeds.append(f"failed: {error}")
+        word = error.consequence if isinstance(error, SegueError) else "aborted"
+        self.world.record = replace(self.world.record, failure=Failure(word, str(error), "", ""))
 
 
 class Clock:

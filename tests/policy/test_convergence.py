@@ -190,3 +190,13 @@ def test_a_rate_hidden_by_a_small_working_set_is_throttled_in_one_step() -> None
     assert blind[-1][1].move is seeing[-1][1].move is Move.PAUSE
     assert seeing[-1][0].elapsed_s < blind[-1][0].elapsed_s
     assert sum(verdict.move is Move.THROTTLE for _, verdict in seeing) == 1
+
+
+@given(st.integers(0, 5), st.integers(1, 9), st.integers(0, 1 << 33))
+def test_post_copy_that_was_asked_for_comes_even_where_a_pause_would_fit(
+    after: int, number: int, left_bytes: int
+) -> None:
+    sample = Progress(round=number, total_bytes=1 << 33, remaining_bytes=left_bytes, link_bytes_per_s=1e8)
+    trend = observe(Trend(), sample, 1.0)
+    verdict = next_move(trend, Limits(post_copy_after=after))
+    assert (verdict.move is Move.POST_COPY) is (number > after)

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from segue.adapters.qemu import queues
+from segue.adapters.qemu import queues, userfault
 from segue.adapters.qemu.machine import BINARY, START_S
 from segue.adapters.qemu.monitor import Monitor, QemuGone, QemuRefused
 from segue.errors import Refused
@@ -28,6 +28,8 @@ class Capabilities:
     """Virtio device -> entries of the queue that this QEMU gives it: see queues.py."""
     compressions: tuple[str, ...] = ()
     """What it can compress memory with on its way."""
+    no_post_copy: str = ""
+    """Why QEMU's user cannot take a guest in by post-copy; empty where it can."""
 
 
 def accelerator() -> str:
@@ -37,7 +39,7 @@ def accelerator() -> str:
     return "kvm" if usable else "tcg"
 
 
-async def ask(folder: Path) -> Capabilities:
+async def ask(folder: Path, user: str) -> Capabilities:
     """Starts an empty QEMU for a moment. Raises Refused where there is none."""
     chosen = accelerator()
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
@@ -53,7 +55,7 @@ async def ask(folder: Path) -> Capabilities:
         except FileNotFoundError as error:
             raise _no_qemu(f"there is no {BINARY} on this host") from error
         try:
-            return await _interview(path, chosen)
+            return await _interview(path, chosen, user)
         except (QemuGone, TimeoutError) as error:
             raise _no_qemu(str(error)) from error
         finally:
@@ -62,7 +64,7 @@ async def ask(folder: Path) -> Capabilities:
             await process.communicate()
 
 
-async def _interview(path: Path, chosen: str) -> Capabilities:
+async def _interview(path: Path, chosen: str, user: str) -> Capabilities:
     monitor = Monitor("capabilities", path)
     async with asyncio.timeout(START_S):
         while not await _connected(monitor):
@@ -81,6 +83,7 @@ async def _interview(path: Path, chosen: str) -> Capabilities:
         cpu_models={m["name"]: tuple(m.get("unavailable-features", ())) for m in models},
         queue_entries=queue_entries,
         compressions=tuple(compressions),
+        no_post_copy=userfault.grant(user),
     )
 
 

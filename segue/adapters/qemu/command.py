@@ -12,19 +12,38 @@ from segue.model.guest import Disk, Guest, Nic
 
 @dataclass(frozen=True)
 class Places:
-    """The files of one guest's QEMU, all in one folder that belongs to QEMU's user."""
+    """The files of one guest's QEMU, all in one folder that belongs to QEMU's user.
+
+    mark: distinguishes the sockets of a QEMU that is to take another's place: see adapters/qemu/revival.py.
+    """
 
     folder: Path
+    mark: str = ""
 
     @property
     def monitor(self) -> Path:
         """QMP socket of the agent."""
-        return self.folder / "qmp.sock"
+        return self.folder / f"qmp{self.mark}.sock"
+
+    @property
+    def hatch(self) -> Path:
+        """A pipe to a second monitor, which hears what is said out of band even while QEMU waits for a page."""
+        return self.folder / f"hatch{self.mark}"
+
+    @property
+    def hatch_in(self) -> Path:
+        """The pipe's end into QEMU."""
+        return self.folder / f"hatch{self.mark}.in"
+
+    @property
+    def hatch_out(self) -> Path:
+        """Where QEMU's answers go: nowhere."""
+        return self.folder / f"hatch{self.mark}.out"
 
     @property
     def console(self) -> Path:
         """Serial console socket."""
-        return self.folder / "console.sock"
+        return self.folder / f"console{self.mark}.sock"
 
     @property
     def console_log(self) -> Path:
@@ -34,7 +53,12 @@ class Places:
     @property
     def guest_agent(self) -> Path:
         """qemu-guest-agent's channel."""
-        return self.folder / "qga.sock"
+        return self.folder / f"qga{self.mark}.sock"
+
+    @property
+    def sockets(self) -> tuple[Path, ...]:
+        """What goes when the QEMU has ended."""
+        return (self.monitor, self.console, self.guest_agent, self.hatch_in, self.hatch_out)
 
     @property
     def log(self) -> Path:
@@ -42,10 +66,15 @@ class Places:
         return self.folder / "qemu.log"
 
 
-def arguments(guest: Guest, places: Places, tap_fds: Sequence[int], *, incoming: bool) -> list[str]:
-    """QEMU's arguments. vCPUs never start by themselves (-S): only the owner's agent says `cont`."""
+def arguments(
+    guest: Guest, places: Places, tap_fds: Sequence[int], *, incoming: bool, memory_fd: int = -1
+) -> list[str]:
+    """QEMU's arguments. vCPUs never start by themselves (-S): only the owner's agent says `cont`.
+
+    memory_fd: memory that is there already, as a descriptor that QEMU inherits.
+    """
     return [
-        *_machine(guest),
+        *_machine(guest, memory_fd),
         *_boot(guest),
         *_channels(places),
         *(part for disk in guest.disks for part in _disk(disk)),
@@ -54,8 +83,11 @@ def arguments(guest: Guest, places: Places, tap_fds: Sequence[int], *, incoming:
     ]
 
 
-def _machine(guest: Guest) -> list[str]:
+def _machine(guest: Guest, memory_fd: int) -> list[str]:
     memory = f"memory-backend-memfd,id=ram0,size={guest.memory_bytes},share=on"
+    if memory_fd >= 0:
+        path = f"/proc/self/fd/{memory_fd}"
+        memory = f"memory-backend-file,id=ram0,size={guest.memory_bytes},share=on,mem-path={path}"
     return [
         *("-name", f"guest={guest.name},process=segue-{guest.name},debug-threads=on", "-uuid", guest.uuid),
         *("-S", "-no-user-config", "-nodefaults", "-nographic", "-no-shutdown"),
@@ -102,9 +134,11 @@ def _channels(places: Places) -> list[str]:
     return [
         *("-chardev", f"socket,id=mon0,path={places.monitor},server=on,wait=off"),
         *("-mon", "chardev=mon0,mode=control"),
+        *("-chardev", f"pipe,id=hatch0,path={places.hatch}", "-mon", "chardev=hatch0,mode=control"),
         *(
             "-chardev",
-            f"socket,id=con0,path={places.console},server=on,wait=off,logfile={places.console_log}",
+            f"socket,id=con0,path={places.console},server=on,wait=off,logfile={places.console_log}"
+            f"{',logappend=on' if places.mark else ''}",
         ),
         *("-serial", "chardev:con0"),
         *("-device", "virtio-serial-pci,id=vser0"),

@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from segue.adapters.qemu import identity
+from segue.adapters.qemu import hatch, identity
 from segue.adapters.qemu.command import Places, arguments
-from segue.adapters.qemu.monitor import Event, Monitor, QemuGone, stamp_s
+from segue.adapters.qemu.monitor import Event, Monitor, QemuDeaf, QemuGone, stamp_s
 from segue.errors import Refused
 from segue.model.guest import Guest
 
@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 BINARY = "qemu-system-x86_64"
 START_S = 30.0
+ATTACH_S = 4.0
+"""A QEMU that waits for a page of a broken post-copy answers nobody; the agent has other guests to take up."""
 END_S = 10.0
 
 
@@ -103,7 +105,13 @@ class Machine:
 
 
 async def launch(
-    guest: Guest, places: Places, tap_fds: Sequence[int], user: str, *, incoming: bool
+    guest: Guest,
+    places: Places,
+    tap_fds: Sequence[int],
+    user: str,
+    *,
+    incoming: bool,
+    memory_fd: int = -1,
 ) -> Machine:
     """Starts QEMU as the guest's own user, detached from the agent. Raises Refused with QEMU's own words.
 
@@ -112,14 +120,8 @@ async def launch(
     owner = identity.of(guest, user)
     _make_folder(places, owner)
     # The agent runs above normal priority, for the blackout's sake; its guests do not.
-    argv = [
-        "nice",
-        "-n",
-        str(-os.nice(0)),
-        *owner.prefix(),
-        BINARY,
-        *arguments(guest, places, tap_fds, incoming=incoming),
-    ]
+    words = arguments(guest, places, tap_fds, incoming=incoming, memory_fd=memory_fd)
+    argv = ["nice", "-n", str(-os.nice(0)), *owner.prefix(), BINARY, *words]
     with _log(places) as log:
         # Not asyncio's subprocess: that kills its child when the event loop ends, and QEMU outlives the agent.
         process = subprocess.Popen(
@@ -127,13 +129,15 @@ async def launch(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=tuple(tap_fds),
+            pass_fds=(*tap_fds, *([memory_fd] if memory_fd >= 0 else [])),
             start_new_session=True,
             cwd=places.folder,
         )
     reap_when_it_ends(process)
     try:
-        return await when_ready(lambda: attach(guest, places), process)
+        machine = await when_ready(lambda: attach(guest, places), process)
+        hatch.agree(places)
+        return machine
     except QemuGone as error:
         raise Refused(
             what=f"cannot start QEMU for {guest.name}",
@@ -169,13 +173,17 @@ def reap_when_it_ends(process: subprocess.Popen[bytes]) -> None:
 
 
 async def attach(guest: Guest, places: Places) -> Machine:
-    """The running QEMU of this guest. Raises QemuGone where there is none."""
+    """The running QEMU of this guest. Raises QemuGone where there is none, QemuDeaf for one that does not answer."""
     pid = listener_pid(places.monitor)
     if pid is None:
         raise QemuGone(f"no QEMU listens at {places.monitor}")
     monitor = Monitor(guest.name, places.monitor)
-    await monitor.connect()
-    status = str((await monitor.execute("query-status"))["status"])
+    await monitor.connect(ATTACH_S)
+    try:
+        status = str((await monitor.execute("query-status", within_s=ATTACH_S))["status"])
+    except TimeoutError as error:
+        await monitor.close()
+        raise QemuDeaf(f"QEMU does not answer at {places.monitor}") from error
     machine = Machine(guest, places, monitor, pid, running=status == "running", fresh=status in FRESH)
     if status == "shutdown":
         machine.ended_by_guest = "guest-shutdown"
@@ -247,8 +255,9 @@ def make_folder(folder: Path, owner: identity.Identity) -> None:
 def _make_folder(places: Places, owner: identity.Identity) -> None:
     make_folder(places.folder, owner)
     _own_log(places.console_log, owner)
-    for stale in (places.monitor, places.console, places.guest_agent):
+    for stale in places.sockets:
         stale.unlink(missing_ok=True)
+    hatch.make(places, owner.uid, owner.gid)
 
 
 def _own_log(path: Path, owner: identity.Identity) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from segue.adapters.qemu import postcopy
 from segue.adapters.qemu.channels import multifd_parameters
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.monitor import Event, QemuGone, QemuRefused, stamp_s
@@ -96,6 +97,7 @@ class MemoryCopy:
             "dirty-bitmaps": gated,
             "auto-converge": Rung.THROTTLE in limits.ladder and limits.slowdown_max >= LEAST_THROTTLE,
             "multifd": bool(shape.channels),
+            **dict.fromkeys(postcopy.CAPABILITIES, shape.post_copy),
         }
         await execute(
             "migrate-set-capabilities",
@@ -104,6 +106,7 @@ class MemoryCopy:
         await execute(
             "migrate-set-parameters",
             max_bandwidth=self._bandwidth,
+            max_postcopy_bandwidth=limits.bandwidth_bytes_per_s,
             downtime_limit=0,
             avail_switchover_bandwidth=SYNC_BELOW_BYTES * 1000,
             tls_creds=tls_creds,
@@ -221,11 +224,17 @@ class MemoryCopy:
         """The devices' state may follow."""
         await self._machine.monitor.execute("migrate-continue", state="pre-switchover")
 
-    async def completed(self, within_s: float) -> None:
-        """Returns when the target said that it loaded everything. Raises Aborted, TimeoutError, QemuGone."""
+    async def completed(self, within_s: float) -> bool:
+        """True when the target said that it loaded everything; False when the rest is to follow by post-copy.
+
+        Raises Aborted, TimeoutError, QemuGone.
+        """
         await self._machine.monitor.until(lambda: self._status not in ACTIVE, within_s=within_s)
+        if self._status in postcopy.SWITCHED:
+            return False
         if self._status != "completed":
             raise await self._ended_early()
+        return True
 
     async def cancel(self, within_s: float = 10.0) -> None:
         """Ends a copy wherever it is, also when the link is dead. Safe to repeat."""
@@ -235,9 +244,14 @@ class MemoryCopy:
             await self._machine.monitor.execute("yank", oob=True, instances=[{"type": "migration"}])
         except QemuRefused:
             log.debug("no copy was under way", guest=self._machine.guest.name)
-        if await self._refresh() in ACTIVE:
+        if await self._refresh() not in ACTIVE:
+            return  # It has ended, or gone over to post-copy: that one ends with its QEMU, see revival.py.
+        try:
             await self._machine.monitor.execute("migrate_cancel", within_s=within_s)
-            await self._machine.monitor.until(lambda: self._status not in ACTIVE, within_s=within_s)
+        except QemuRefused:
+            if await self._refresh() not in postcopy.SWITCHED:
+                raise
+        await self._machine.monitor.until(lambda: self._status not in ACTIVE, within_s=within_s)
 
     async def _refresh(self) -> str:
         info = await self._machine.monitor.execute("query-migrate")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from segue.adapters.qemu import postcopy_landing
 from segue.adapters.qemu.channels import multifd_parameters
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.monitor import Event
@@ -36,6 +37,7 @@ class MemoryLanding:
             "multifd": bool(shape.channels),
             "dirty-bitmaps": bitmaps,
         }
+        states |= dict.fromkeys(postcopy_landing.CAPABILITIES, shape.post_copy)
         await execute(
             "migrate-set-capabilities",
             capabilities=[{"capability": n, "state": on} for n, on in states.items()],

@@ -20,6 +20,10 @@ class QemuGone(Exception):
     """QEMU's process ended or its monitor hung up."""
 
 
+class QemuDeaf(QemuGone):
+    """Somebody listens at the monitor's socket, and does not answer: the guest may well run."""
+
+
 class QemuRefused(Exception):
     """QEMU answered a command with an error."""
 
@@ -42,13 +46,15 @@ class Monitor:
         self._hanging_up = asyncio.Lock()
         self.gone = asyncio.Event()
 
-    async def connect(self) -> None:
-        """Raises QemuGone where nobody listens."""
+    async def connect(self, within_s: float = COMMAND_S) -> None:
+        """Raises QemuGone where nobody listens, QemuDeaf where nobody answers in time."""
         listener = EventListener()
         self._qmp.register_listener(listener)
         try:
-            await asyncio.wait_for(self._qmp.connect(str(self._path)), COMMAND_S)
-        except (ConnectError, OSError, TimeoutError) as error:
+            await asyncio.wait_for(self._qmp.connect(str(self._path)), within_s)
+        except TimeoutError as error:
+            raise QemuDeaf(f"QEMU does not answer at {self._path}") from error
+        except (ConnectError, OSError) as error:
             raise QemuGone(f"no QEMU answers at {self._path}") from error
         self._pump = asyncio.create_task(self._listen(listener), name=f"events of {self._path.parent.name}")
 
