@@ -23,7 +23,7 @@ from segue.model.host import HostFacts
 from segue.model.integrity import Blocks, Digests
 from segue.model.landing import Landing, Placement
 from segue.model.notice import Arrival, Care
-from segue.model.storage import Layer, Look, Sight
+from segue.model.storage import DiskProgress, Layer, Look, Sight
 from segue.wire.frames import Problem
 from segue.wire.messages import Claim, Delivery, pack
 
@@ -74,6 +74,11 @@ class PeerClient:
         await self._patiently(
             "POST", f"/v1/peer/storage/{guest}/{migration}/layers", layers, within_s=LAYERS_S
         )
+
+    async def pulled(self, guest: str) -> tuple[DiskProgress, bool]:
+        """How much of the disks that we lend is there, and whether all of it is."""
+        answer = await self._call("GET", f"/v1/peer/storage/{guest}/pulled")
+        return msgspec.json.decode(answer, type=tuple[DiskProgress, bool])
 
     async def close_storage(self, guest: str, migration: str) -> None:
         """Returns when all that was written there is in the files."""

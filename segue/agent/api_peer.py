@@ -20,7 +20,7 @@ from segue.model.handoff import Phase
 from segue.model.integrity import Blocks
 from segue.model.landing import Placement
 from segue.model.notice import Arrival
-from segue.model.storage import Layer, Look
+from segue.model.storage import DiskProgress, Layer, Look
 from segue.policy import handoff
 from segue.wire.messages import Claim, Delivery, unpack
 
@@ -58,6 +58,19 @@ async def layers_sent(request: Request, uuid: str, migration: str) -> Response:
     layers = await _body(request, list[Layer])
     await target.layers_sent(agent.services, _coming(agent, uuid, migration, sender), tuple(layers))
     return _json(None)
+
+
+@router.get("/storage/{uuid}/pulled")
+async def pulled(request: Request, uuid: str) -> Response:
+    """How much of the disks that the caller lends is here, and whether all of it is."""
+    access.only(request, "host")
+    agent = agent_of(request)
+    keeper = agent.guests.by_uuid(uuid)
+    if keeper.guest is None:
+        return _json(
+            (DiskProgress(), True)
+        )  # Deleted meanwhile, or it has moved on: nobody reads them any more.
+    return _json(await agent.services.pulling.progress(keeper.guest, keeper.machine))
 
 
 @router.post("/storage/{uuid}/{migration}/close")

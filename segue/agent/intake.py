@@ -10,14 +10,13 @@ from typing import Any
 import structlog
 
 from segue.adapters.qemu import identity
-from segue.adapters.qemu.credentials import Endpoint
-from segue.adapters.qemu.machine import make_folder
 from segue.adapters.qemu.monitor import QemuGone
-from segue.adapters.storage import daemon, files, image
-from segue.adapters.storage.daemon import DaemonPlaces, StorageDaemon
+from segue.adapters.storage import files, image
+from segue.adapters.storage.daemon import StorageDaemon
 from segue.adapters.store.journal import Journal
 from segue.agent.channels import Protection
 from segue.agent.config import Config
+from segue.agent.daemons import Daemons
 from segue.errors import Kind, Refused
 from segue.model.guest import Guest
 from segue.model.landing import Placement
@@ -32,33 +31,22 @@ PART = ".segue-part"
 class Intake:
     """A file made here is noted first, and goes again unless the guest has run with it."""
 
-    def __init__(self, config: Config, journal: Journal, protection: Protection) -> None:
+    def __init__(self, config: Config, journal: Journal, protection: Protection, daemons: Daemons) -> None:
         self._config = config
         self._notes = journal.disks
         self._protection = protection
-        self._daemons: dict[str, StorageDaemon] = {}
+        self._daemons = daemons
 
     async def open(self, placement: Placement) -> str:
         """Makes the files and lets the source write them; where, as host:port. The same again when asked again."""
         guest = placement.guest
-        found = await self._daemon(guest) or await self._launch(placement)
+        self._protection.keep(placement)
+        found = await self._daemons.need(guest, placement.migration)
         for copy in placement.copies:
             for layer in copy.missing:
                 await self._take_in_layer(found, guest, placement.migration, layer)
             await self._take_in_disk(found, guest, placement.migration, copy)
         return found.address
-
-    async def _launch(self, placement: Placement) -> StorageDaemon:
-        guest = placement.guest
-        owner = identity.of(guest, self._config.qemu_user)
-        self._protection.keep(placement)
-        creds = self._protection.credentials(guest, placement.migration)
-        key = creds.properties(Endpoint.SERVER) if creds is not None else None
-        places = self._places(guest)
-        make_folder(places.folder, owner)
-        made = await daemon.launch(places, self._config.address, owner, key)
-        self._daemons[guest.uuid] = made
-        return made
 
     async def _take_in_disk(self, found: StorageDaemon, guest: Guest, migration: str, copy: DiskCopy) -> None:
         disk = copy.disk
@@ -93,7 +81,7 @@ class Intake:
 
     async def complete_layers(self, guest: Guest, layers: tuple[Layer, ...]) -> None:
         """What lies below the disks is here: compared, and from now on read-only and for other guests too."""
-        found = await self._daemon(guest)
+        found = await self._daemons.find(guest)
         for layer in layers:
             part = Path(layer.path + PART)
             if found is not None:
@@ -116,12 +104,11 @@ class Intake:
 
         Raises QemuGone where that cannot be vouched for.
         """
-        found = await self._daemon(guest)
+        found = await self._daemons.find(guest)
         if found is not None:
             await found.close()
-            self._daemons.pop(guest.uuid, None)
-            self._places(guest).monitor.unlink(missing_ok=True)
-        elif self._places(guest).monitor.exists():
+            self._daemons.forget(guest)
+        elif self._daemons.left(guest):
             raise QemuGone("the storage daemon died before it had written everything")
 
     def settle(self, guest: str) -> None:
@@ -134,30 +121,11 @@ class Intake:
 
     async def drop(self, guest: Guest) -> None:
         """The guest does not come after all: daemon and files go. Files that a guest has run with stay."""
-        found = await self._daemon(guest)
-        if found is not None:
-            await found.end()
-            self._daemons.pop(guest.uuid, None)
-        places = self._places(guest)
-        for path in (places.monitor, places.address):
-            path.unlink(missing_ok=True)
-        for path_, _ in self._notes.arrivals(guest.uuid):
-            Path(path_).unlink(missing_ok=True)
-            self._notes.unmade(path_)
-            log.info("a disk that came in for nothing is deleted", guest=guest.name, path=path_)
-
-    async def _daemon(self, guest: Guest) -> StorageDaemon | None:
-        known = self._daemons.get(guest.uuid)
-        if known is not None and not known.monitor.gone.is_set():
-            return known
-        self._daemons.pop(guest.uuid, None)
-        found = await daemon.attach(self._places(guest))
-        if found is not None:
-            self._daemons[guest.uuid] = found
-        return found
-
-    def _places(self, guest: Guest) -> DaemonPlaces:
-        return DaemonPlaces(Path(self._config.run_dir) / "guests" / guest.name)
+        await self._daemons.end(guest)
+        for path, _ in self._notes.arrivals(guest.uuid):
+            Path(path).unlink(missing_ok=True)
+            self._notes.unmade(path)
+            log.info("a disk that came in for nothing is deleted", guest=guest.name, path=path)
 
 
 def export_of(layer: Layer) -> str:

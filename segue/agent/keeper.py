@@ -253,6 +253,8 @@ class Keeper:
         if self.resident.deaf:
             await self._listen_to_the_deaf()
         await self._notice_end()
+        if self.token.phase is Phase.OWNER and self.copy() is Copy.RUNNING:
+            await self.resident.tend_disks()
         if self.token.phase is Phase.ABSENT and self.guest is not None:
             await self.forget()
             return

@@ -32,6 +32,7 @@ from segue.agent.app import Agent
 from segue.agent.boards import Boards
 from segue.agent.channels import Protection
 from segue.agent.config import Config
+from segue.agent.daemons import Daemons
 from segue.agent.failpoints import Failpoints
 from segue.agent.flows import Flows
 from segue.agent.guests import Guests
@@ -42,6 +43,7 @@ from segue.agent.migrations import Migrations
 from segue.agent.networks import Networks
 from segue.agent.notices import Notices
 from segue.agent.problems import show_bad_input, show_bug, show_error
+from segue.agent.pulling import Pulling
 from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
 
@@ -59,6 +61,7 @@ async def serve(config: Config) -> None:
         links = Links(netlink)
         boards = Boards(journal)
         protection = Protection(config)
+        daemons = Daemons(config, protection)
         services = Services(
             config=config,
             journal=journal,
@@ -75,7 +78,9 @@ async def serve(config: Config) -> None:
             boards=boards,
             care=Caretaker(boards),
             metadata=Metadata(Enclave(netlink, links), boards),
-            intake=Intake(config, journal, protection),
+            daemons=daemons,
+            intake=Intake(config, journal, protection, daemons),
+            pulling=Pulling(config, journal),
         )
         await services.metadata.open()
         await services.networks.make()

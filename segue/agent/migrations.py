@@ -96,7 +96,7 @@ class Migrations:
         self._same_installation(theirs)
         ours = self._guests.facts()
         version = offer.common(ours, theirs)
-        plan = await source_disks.survey(guest, peer, version)
+        plan = await source_disks.survey(guest, peer, version, pull=limits.storage_postcopy)
         reasons = compatibility.between(guest, ours, theirs)
         encrypted = self._services.protection.required
         reasons += offer.obstacles(
@@ -233,6 +233,8 @@ class Migrations:
             raise _busy(guest.name, f"it is {keeper.token.phase} here, a migration is under way")
         if keeper.resident.lacks_memory or keeper.resident.deaf:
             raise _busy(guest.name, "some of its memory is not here yet")
+        if origins := self._services.pulling.origins(guest.uuid):
+            raise _busy(guest.name, f"its disks are still being pulled from {origins[0].host}")
         if keeper.copy() is not Copy.RUNNING:
             raise _busy(guest.name, f"it is {keeper.state()}; only a running guest can be moved live")
         return guest

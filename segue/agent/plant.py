@@ -12,7 +12,8 @@ from segue.adapters.net.steering import tap_name, tunnel_name
 from segue.adapters.net.tap import open_tap
 from segue.adapters.peer import PeerClient
 from segue.adapters.qemu import identity, revival
-from segue.adapters.qemu.command import Places
+from segue.adapters.qemu.command import Lent, Places
+from segue.adapters.qemu.credentials import Endpoint
 from segue.adapters.qemu.identity import Identity
 from segue.adapters.qemu.machine import Machine, attach, end_process, launch, listener_pid
 from segue.adapters.qemu.monitor import QemuDeaf, QemuGone
@@ -59,13 +60,23 @@ async def start(services: Services, guest: Guest, *, incoming: bool) -> Machine:
             await services.links.plug(tap, bridge, nic, silent=incoming)
         await services.metadata.attach(guest)
         user = services.config.qemu_user
-        return await launch(guest, places(services, guest), fds, user, incoming=incoming)
+        lent = _lent(services, guest)
+        return await launch(guest, places(services, guest), fds, user, incoming=incoming, lent=lent)
     except BaseException:
         await clear_network(services, guest)
         raise
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def _lent(services: Services, guest: Guest) -> Lent:
+    origins = services.pulling.origins(guest.uuid)
+    if not origins:
+        return Lent()
+    creds = services.protection.credentials(guest, origins[0].migration)
+    key = creds.properties(Endpoint.CLIENT) if creds is not None else None
+    return Lent({origin.disk: origin.address for origin in origins}, key)
 
 
 async def remove(services: Services, guest: Guest, machine: Machine | None) -> None:

@@ -204,7 +204,7 @@ class Resident:
         """Ends the QEMU and takes its network away; the guest is still kept."""
         if self.guest is not None:
             await plant.remove(self._services, self.guest, self.machine)
-            await self._services.intake.drop(self.guest)
+            await self._drop_disks(self.guest)
         self._forget_machine()
 
     def _forget_machine(self) -> None:
@@ -215,10 +215,27 @@ class Resident:
         """Nothing of the guest stays here."""
         if self.guest is not None:
             await plant.remove(self._services, self.guest, self.machine)
-            await self._services.intake.drop(self.guest)
+            await self._drop_disks(self.guest)
+            self._services.pulling.forget(self.uuid)
             self._services.journal.drop_guest(self.guest.name)
         self._forget_machine()
         self.guest = None
+
+    async def _drop_disks(self, guest: Guest) -> None:
+        """Files that it has not run with go, and so does what is known of where they come from."""
+        if self._services.intake.holds(self.uuid):
+            self._services.pulling.forget(self.uuid)
+        await self._services.intake.drop(guest)
+
+    async def tend_disks(self) -> None:
+        """Disks that are not all here are pulled, and people are told of the risk."""
+        if self.guest is None or self.machine is None or not self.machine.alive():
+            return
+        if not self._services.pulling.origins(self.uuid):
+            return
+        said = await self._services.pulling.tend(self.guest, self.machine)
+        if said != self.reason:
+            self.note(said)
 
     def want(self, wanted: str, reason: str) -> None:
         """Keeps what the guest should be, and why."""

@@ -13,6 +13,7 @@ from segue.agent.aftercare import Caretaker
 from segue.agent.boards import Boards
 from segue.agent.channels import Protection
 from segue.agent.config import Config
+from segue.agent.daemons import Daemons
 from segue.agent.failpoints import Failpoints
 from segue.agent.flows import Flows
 from segue.agent.intake import Intake
@@ -20,6 +21,7 @@ from segue.agent.link_share import LinkShare
 from segue.agent.metadata import Metadata
 from segue.agent.networks import Networks
 from segue.agent.notices import Notices
+from segue.agent.pulling import Pulling
 from segue.errors import Kind, Refused
 
 
@@ -42,7 +44,9 @@ class Services:
     boards: Boards
     care: Caretaker
     metadata: Metadata
+    daemons: Daemons
     intake: Intake
+    pulling: Pulling
 
     def peer(self, name: str) -> PeerClient:
         """The client of a peer. Raises Refused for a host that is not in the configuration."""

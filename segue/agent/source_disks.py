@@ -15,6 +15,7 @@ from segue.adapters.storage import files, image
 from segue.adapters.store.disks import KeptDisk
 from segue.agent.intake import export_of
 from segue.agent.keeper import Keeper
+from segue.agent.outlet import Outlet
 from segue.agent.services import Services
 from segue.errors import Aborted
 from segue.model.guest import Guest
@@ -27,7 +28,7 @@ from segue.wire.offer import Feature
 log = structlog.get_logger()
 
 
-async def survey(guest: Guest, peer: PeerClient, version: int) -> Plan:
+async def survey(guest: Guest, peer: PeerClient, version: int, *, pull: bool) -> Plan:
     """Which disks the peer shares with us, which have to be copied, and what stands in the way."""
     if not guest.disks:
         return Plan()
@@ -39,7 +40,7 @@ async def survey(guest: Guest, peer: PeerClient, version: int) -> Plan:
     layers = sorted({layer.path for disk in disks for layer in disk.layers})
     with files.marks(paths) as marker:
         there = await peer.look(marker, paths, layers)
-    return storage.plan(disks, here, there)
+    return storage.plan(disks, here, there, pull=pull)
 
 
 async def _as_older_agents_see(
@@ -62,6 +63,20 @@ class SourceDisks:
         self._services = services
         self._keeper = keeper
         self._copies = copies
+
+    async def offer(self) -> str:
+        """See engine/ports.py."""
+        return await self._outlet().offer(self._copies)
+
+    async def lend(self, address: str) -> None:
+        """See engine/ports.py."""
+        outlet = self._outlet()
+        await outlet.mend(self._copies, address)
+        await outlet.lend(self._copies)
+
+    def _outlet(self) -> Outlet:
+        services, keeper = self._services, self._keeper
+        return Outlet(services.daemons, keeper.guest_here(), keeper.token.migration)
 
     async def send_layers(self, address: str) -> None:
         """See engine/ports.py."""
@@ -98,6 +113,8 @@ class SourceDisks:
         machine = self._keeper.machine
         if machine is not None and machine.alive() and self._copies:
             await DiskMirror(machine).stop(copy.disk.id for copy in self._copies)
+        if self._copies and self._keeper.guest is not None:
+            await self._outlet().close()
 
     def keep(self) -> None:
         """See engine/ports.py."""

@@ -70,12 +70,23 @@ async def _place(
 ) -> Landing:
     await _offered(services, guests, keeper, placement)
     guest = placement.guest
-    address = await services.intake.open(placement) if placement.copies else ""
+    address = await _disks(services, placement)
     landing = await keeper.resident.make_room(post_copy=placement.shape.post_copy)
     memory_address = await _listen(services, keeper, landing, placement, called_from)
     await join(services, guest, placement, placement.source)
     keeper.announce()
     return Landing(memory_address, services.config.address, address)
+
+
+async def _disks(services: Services, placement: Placement) -> str:
+    """Where its disks are taken in, or lent by the source."""
+    if not placement.copies:
+        return ""
+    if not placement.origin:
+        return await services.intake.open(placement)
+    services.protection.keep(placement)
+    await services.pulling.prepare(placement)
+    return placement.origin
 
 
 async def _offered(services: Services, guests: Guests, keeper: Keeper, placement: Placement) -> None:
@@ -101,7 +112,10 @@ async def _listen(
     protection.keep(placement)
     creds = await protection.offer(machine.monitor, placement.guest, placement.migration, Endpoint.SERVER)
     address = await landing.open(
-        services.config.address, placement.shape, creds, bitmaps=bool(placement.copies)
+        services.config.address,
+        placement.shape,
+        creds,
+        bitmaps=bool(placement.copies) and not placement.origin,
     )
     known = await asyncio.to_thread(_resolve, services.config.peer_address(placement.source))
     try:

@@ -50,6 +50,15 @@ Notice = Annotated[
 ]
 
 
+StoragePostcopy = Annotated[
+    bool,
+    typer.Option(
+        "--storage-post-copy",
+        help="Leave now: the guest runs there first, and its disks follow while this host must not go.",
+    ),
+]
+
+
 def limits(
     blackout: str,
     deadline: str,
@@ -62,6 +71,7 @@ def limits(
     verify: Verify,
     notice: str,
     post_copy_after: int | None,
+    storage_post_copy: bool,
 ) -> dict[str, Any]:
     """The body of a request. Raises Refused for what cannot be understood."""
     return {
@@ -75,5 +85,6 @@ def limits(
         "rounds_max": rounds,
         "post_copy_after": -1 if post_copy_after is None else post_copy_after,
         "verify": verify,
+        "storage_postcopy": storage_post_copy,
         "notice_s": values.duration_s(notice),
     }

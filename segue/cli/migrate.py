@@ -56,6 +56,7 @@ def migrate(
     post_copy_after: budget.PostCopyAfter = None,
     verify: budget.Comparing = Verify.SAMPLE,
     notice: budget.Notice = "0",
+    storage_post_copy: budget.StoragePostcopy = False,
     probe: Probes = None,
     dry_run: DryRun = False,
     force: budget.Force = False,
@@ -80,7 +81,7 @@ def migrate(
     target = _demand_sense(name, to or [], all_of, watched=bool(probe) or detach)
     sizes = (max_blackout, deadline, max_bandwidth, max_slowdown, ladder)
     patience = (over_budget, max_stall, max_rounds)
-    limits = budget.limits(*sizes, *patience, verify, notice, post_copy_after)
+    limits = budget.limits(*sizes, *patience, verify, notice, post_copy_after, storage_post_copy)
     if all_of:
         order = evacuate.Order(fleet.load().host(all_of), limits, parallel, form, force)
         evacuate.run(order, to or [], dry_run=dry_run)

@@ -40,6 +40,7 @@ async def take_back(run: Run) -> None:
     """Undo of hand_off, never after the release. Frames find the old way before the guest runs again."""
     if run.here.alive():
         await run.here.cancel_copy()
+    await run.disks.stop()
     await run.network.clear()
     await run.custody.give_up()
 
@@ -83,12 +84,14 @@ async def _stop_and_complete(run: Run) -> None:
 
 async def _send_rest(run: Run, limit_s: float, asked_s: float) -> None:
     """The last of memory and of the disks side by side; then the devices' state, after which both are closed here."""
-    if run.record.now.copies:
+    if storage.copied_before(run.record.now):
         async with asyncio.timeout(limit_s):
             await asyncio.gather(storage.cut(run), run.here.at_gate(within_s=limit_s))
             await run.here.pass_gate()
     if not await run.here.completed(within_s=limit_s):
         await _loaded(run, limit_s - (run.clock.steady_s() - asked_s))
+    async with asyncio.timeout(limit_s):
+        await storage.lend(run)
 
 
 async def _loaded(run: Run, within_s: float) -> None:

@@ -11,7 +11,7 @@ from segue.model.lifecycle import Event, Stage
 
 LIVE: Saga[Run] = Saga(
     prepare=(
-        Step("reserve storage", storage.reserve, undo=preparation.release),
+        Step("reserve storage", storage.reserve, undo=storage.release),
         Step("reserve target", preparation.reserve, undo=preparation.release),
         Step("join networks", preparation.join_networks, undo=preparation.part_networks),
         Step("mirror disks", storage.mirror, undo=storage.stop_mirrors, fades=True),
@@ -24,6 +24,7 @@ LIVE: Saga[Run] = Saga(
         Step(post_copy.STEP, post_copy.serve_pages),
         Step("forward late frames", post_blackout.forward_late_frames),
         Step("hear of the guest's clock", notice.hear_of_clock),
+        Step("pull disks", storage.pull),
         Step("keep source disks", storage.keep),
         Step("retire source", post_blackout.retire_source),
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from segue.engine.run import Run
 from segue.errors import Aborted
 from segue.model.landing import Landing, Placement
+from segue.model.migration import Migration
 
 
 async def placement(run: Run) -> Placement:
@@ -20,7 +21,13 @@ async def placement(run: Run) -> Placement:
         secret=await run.here.secret(migration.id),
         shape=migration.shape,
         copies=migration.copies,
+        origin=_origin(migration),
     )
+
+
+def _origin(migration: Migration) -> str:
+    lent = migration.copies and migration.limits.storage_postcopy and migration.landing
+    return migration.landing.storage_address if lent and migration.landing else ""
 
 
 def tunnel_id(migration: str) -> int:

@@ -132,6 +132,14 @@ class Network(Protocol):
 class Disks(Protocol):
     """The disks that only this host has. All may be called twice."""
 
+    async def offer(self) -> str:
+        """Lets the target reach them, empty as yet; where (NBD), host:port."""
+        ...
+
+    async def lend(self, address: str) -> None:
+        """The guest stands and QEMU has let go of them: what the target reaches at `address` are the disks now."""
+        ...
+
     async def send_layers(self, address: str) -> None:
         """Sends the files below them that the target lacks."""
         ...
@@ -153,7 +161,7 @@ class Disks(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Ends the copy wherever it is."""
+        """Ends the copy wherever it is, and lends nothing any more."""
         ...
 
     def keep(self) -> None:
@@ -170,6 +178,10 @@ class Peer(Protocol):
 
     async def layers_sent(self, guest: str, migration: str, layers: tuple[Layer, ...]) -> None:
         """What lies below the disks has arrived."""
+        ...
+
+    async def pulled(self, guest: str) -> tuple[DiskProgress, bool]:
+        """How much of the lent disks is there, and whether all of it is."""
         ...
 
     async def close_storage(self, guest: str, migration: str) -> None:

@@ -42,7 +42,8 @@ async def copy_memory(run: Run) -> None:
     """Rounds of memory while the guest runs, until what is left fits into a short enough pause."""
     migration = run.record.now
     begun_s = run.clock.steady_s() - max(0.0, run.clock.wall_s() - migration.started_s)
-    gated, tied = bool(migration.copies), not migration.copies
+    gated = storage.copied_before(migration)
+    tied = not gated
     address = placing.landing(run).memory_address
     await run.here.begin_copy(address, migration.limits, migration.shape, gated=gated)
     trend = _beginning(migration)

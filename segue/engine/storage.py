@@ -5,6 +5,7 @@ from __future__ import annotations
 from segue.engine import placing
 from segue.engine.run import Run
 from segue.errors import Aborted
+from segue.model.landing import Landing
 from segue.model.migration import Migration
 from segue.model.storage import DiskProgress
 
@@ -19,6 +20,12 @@ async def reserve(run: Run) -> None:
     """Empty disks on the target, on the same layers as here: those that it lacks are sent at once."""
     if not run.record.now.copies:
         return
+    migration = run.record.now
+    if migration.limits.storage_postcopy:
+        await run.custody.begin(migration.target, migration.id)
+        await run.here.secret(migration.id)  # What is lent is lent under it.
+        run.record.landing(Landing("", "", await run.disks.offer()))
+        return
     landing = await run.peer.place_storage(await placing.placement(run))
     run.record.landing(landing)
     missing = {layer.path: layer for copy in run.record.now.copies for layer in copy.missing}
@@ -27,10 +34,16 @@ async def reserve(run: Run) -> None:
         await run.peer.layers_sent(run.guest.uuid, run.record.now.id, tuple(missing.values()))
 
 
+async def release(run: Run) -> None:
+    """Undo of reserve."""
+    await run.disks.stop()
+    await run.custody.give_up()
+
+
 async def mirror(run: Run) -> None:
     """Until every disk has been copied once; from then on the target's follow."""
     migration = run.record.now
-    if not migration.copies:
+    if not copied_before(migration):
         return
     landing = placing.landing(run)
     await run.disks.begin(landing.storage_address, migration.limits.bandwidth_bytes_per_s)
@@ -67,6 +80,32 @@ async def cut(run: Run) -> None:
     """The guest stands: the mirrors end, and the target closes its files."""
     await run.disks.cut()
     await run.peer.close_storage(run.guest.uuid, run.record.now.id)
+
+
+async def lend(run: Run) -> None:
+    """Storage post-copy: the guest stands, and its QEMU here has let go of its disks; now the target reads them."""
+    migration = run.record.now
+    if migration.copies and migration.limits.storage_postcopy:
+        await run.disks.lend(placing.landing(run).storage_address)
+
+
+async def pull(run: Run) -> None:
+    """The guest runs on the target with its disks here: they are lent for as long as it takes."""
+    migration = run.record.now
+    if not (migration.copies and migration.limits.storage_postcopy):
+        return
+    while True:
+        await run.disks.lend(placing.landing(run).storage_address)  # The daemon may have died since.
+        now, done = await run.peer.pulled(run.guest.uuid)
+        if done:
+            return
+        run.record.disks(now)
+        await run.clock.rest(LOOK_S)
+
+
+def copied_before(migration: Migration) -> bool:
+    """True where disks are brought before the guest runs on the target."""
+    return bool(migration.copies) and not migration.limits.storage_postcopy
 
 
 async def keep(run: Run) -> None:

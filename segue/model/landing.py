@@ -25,6 +25,8 @@ class Placement:
     shape: Shape = field(default_factory=Shape)
     copies: tuple[DiskCopy, ...] = ()
     """Disks that are not on storage which both hosts see."""
+    origin: str = ""
+    """Storage post-copy: where the source lends them (NBD), host:port; empty where they come before the guest."""
 
 
 @dataclass(frozen=True)
@@ -34,4 +36,4 @@ class Landing:
     memory_address: str
     tunnel_address: str
     storage_address: str = ""
-    """Where disks are taken in (NBD), host:port; empty where none is to be copied."""
+    """Where disks are taken in, or lent (NBD), host:port; empty where none is to be copied."""

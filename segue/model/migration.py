@@ -30,6 +30,8 @@ class Limits:
     over_budget: OverBudget = OverBudget.ABORT
     ladder: tuple[Rung, ...] = LADDERS["balanced"]
     verify: Verify = Verify.SAMPLE
+    storage_postcopy: bool = False
+    """The guest runs on the target first, and its disks follow: for a host that must be left now."""
     notice_s: float = 0.0
     """What a guest that registered is given to get ready; 0: as long as it asked for, up to the host's limit."""
     post_copy_after: int = -1

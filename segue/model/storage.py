@@ -66,6 +66,16 @@ class DiskCopy:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a disk of a guest that runs already still comes from: an NBD export of that name at host:port."""
+
+    disk: str
+    address: str
+    host: str
+    migration: str
+
+
+@dataclass(frozen=True)
 class DiskProgress:
     """How far the copy of the disks is."""
 

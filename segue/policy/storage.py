@@ -21,8 +21,11 @@ class Plan:
     obstacles: tuple[str, ...] = field(default=())
 
 
-def plan(disks: tuple[DiskFile, ...], here: Mapping[str, Sight], there: Mapping[str, Sight]) -> Plan:
-    """here, there: path -> what source and target see of it, for each disk and each layer.
+def plan(
+    disks: tuple[DiskFile, ...], here: Mapping[str, Sight], there: Mapping[str, Sight], *, pull: bool = False
+) -> Plan:
+    """pull: the guest is to run there before its disks are there.
+    here, there: path -> what source and target see of it, for each disk and each layer.
 
     A disk is shared where the target sees the marker that the source has just laid beside it, and the very same
     file: names, sizes and contents can be equal by chance, or by cloning.
@@ -31,12 +34,17 @@ def plan(disks: tuple[DiskFile, ...], here: Mapping[str, Sight], there: Mapping[
     copies: list[DiskCopy] = []
     for disk in disks:
         missing, reasons = _layers(disk, there)
-        obstacles += reasons
+        if not pull:  # What is pulled is what the guest sees; files below are of no interest.
+            obstacles += reasons
         if _shared(disk.path, here, there):
             obstacles += [f"it does not see {layer.path}, on which {disk.path} rests" for layer in missing]
             continue
         obstacles += _uncopyable(disk, there.get(disk.path, Sight()))
-        copies.append(DiskCopy(disk, missing))
+        if pull and disk.format != "qcow2":
+            obstacles.append(
+                f"{disk.path} is {disk.format}: only a qcow2 disk can be used before all of it is there"
+            )
+        copies.append(DiskCopy(disk, () if pull else missing))
     obstacles += _room(copies, there)
     return Plan(tuple(copies), tuple(dict.fromkeys(obstacles)))
 

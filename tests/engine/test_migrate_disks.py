@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from segue.model.lifecycle import Stage
+from segue.model.migration import Limits
 from segue.model.storage import DiskCopy, DiskFile, Layer
 from tests.engine.test_migrate import check, live
 from tests.engine.world import World
@@ -13,9 +16,10 @@ LAYER = Layer("/images/base.raw", "raw", 1, "d")
 COPY = DiskCopy(DiskFile("disk0", "/disks/web1.qcow2", "qcow2", 1, 1, layers=(LAYER,)), missing=(LAYER,))
 
 
-def with_disks(**more: object) -> World:
+def with_disks(*, later: bool = False, **more: object) -> World:
+    """later: the guest runs on the target before its disks are there."""
     world = World(**more)  # type: ignore[arg-type]
-    world.record = replace(world.record, copies=(COPY,))
+    world.record = replace(world.record, copies=(COPY,), limits=Limits(storage_postcopy=later))
     return world
 
 
@@ -28,8 +32,11 @@ def check_disks(world: World) -> None:
     assert world.target_disks is moved
 
 
-async def deeds() -> list[str]:
-    return (await live(with_disks())).deeds
+both = pytest.mark.parametrize("later", [False, True], ids=["before", "after"])
+
+
+async def deeds(*, later: bool) -> list[str]:
+    return (await live(with_disks(later=later))).deeds
 
 
 async def test_disks_go_before_memory_and_are_equal_before_the_guest_is_given_away() -> None:
@@ -42,21 +49,33 @@ async def test_disks_go_before_memory_and_are_equal_before_the_guest_is_given_aw
     assert order.index("confirmed") < order.index("keep") < order.index("retire")
 
 
-async def test_the_agent_dies_after_each_act() -> None:
-    for number in range(1, len(await deeds()) + 1):
-        check_disks(await live(with_disks(dies_at=number)))
+async def test_lent_disks_are_pulled_before_the_source_goes() -> None:
+    world = await live(with_disks(later=True))
+    check_disks(world)
+    order = world.deeds
+    assert order.index("offer") < order.index("place") < order.index("stop") < order.index("completed")
+    assert order.index("completed") < order.index("lend") < order.index("hand over")
+    assert order.index("confirmed") < order.index("pulled") < order.index("keep") < order.index("retire")
 
 
-async def test_each_act_fails_once_and_then_the_agent_dies_anywhere() -> None:
-    for name in sorted({deed for deed in await deeds() if not deed.startswith("mark")}):
-        length = len((await live(with_disks(fails={name: 1}))).deeds)
+@both
+async def test_the_agent_dies_after_each_act(later: bool) -> None:
+    for number in range(1, len(await deeds(later=later)) + 1):
+        check_disks(await live(with_disks(later=later, dies_at=number)))
+
+
+@both
+async def test_each_act_fails_once_and_then_the_agent_dies_anywhere(later: bool) -> None:
+    for name in sorted({deed for deed in await deeds(later=later) if not deed.startswith("mark")}):
+        length = len((await live(with_disks(later=later, fails={name: 1}))).deeds)
         for number in range(0, length + 1):
-            check_disks(await live(with_disks(fails={name: 1}, dies_at=number)))
+            check_disks(await live(with_disks(later=later, fails={name: 1}, dies_at=number)))
 
 
-async def test_a_token_that_comes_back_undoes_everything() -> None:
-    length = len((await live(with_disks(returns=True))).deeds)
+@both
+async def test_a_token_that_comes_back_undoes_everything(later: bool) -> None:
+    length = len((await live(with_disks(later=later, returns=True))).deeds)
     for number in [0, *range(1, length + 1)]:
-        world = await live(with_disks(returns=True, dies_at=number))
+        world = await live(with_disks(later=later, returns=True, dies_at=number))
         check_disks(world)
         assert world.record.stage is Stage.ABORTED

@@ -69,6 +69,8 @@ class World:
     source_dies: bool = False
     """post-copy: the source's QEMU dies while it serves pages."""
     target_dies: bool = False
+    lent: str = ""
+    pulls: int = 0
 
     def deed(self, name: str) -> None:
         """Everything that is done is noted; some of it fails, and once the agent dies."""
@@ -242,6 +244,18 @@ class Disks:
 
     world: World
 
+    async def offer(self) -> str:
+        self.world.deed("offer")
+        self.world.lent = "nothing"
+        return "source:3"
+
+    async def lend(self, address: str) -> None:
+        self.world.deed("lend")
+        assert address == "source:3"
+        assert "source" not in self.world.runs, "lent while it is written"
+        assert not self.world.copying, "QEMU has not let go of it"
+        self.world.lent = "disks"
+
     async def send_layers(self, address: str) -> None:
         self.world.deed("send layers")
 
@@ -269,9 +283,11 @@ class Disks:
     async def stop(self) -> None:
         self.world.deed("stop mirrors")
         self.world.mirrors = self.world.tied = False
+        self.world.lent = ""
 
     def keep(self) -> None:
         self.world.deed("keep")
+        assert not self.world.lent or self.world.pulls >= 3, "put aside while it is read"
         assert "target" in self.world.runs or self.world.record.failure, "put aside before the target ran"
         self.world.kept = True
 
@@ -291,6 +307,12 @@ class Peer:
     async def layers_sent(self, guest: str, migration: str, layers: tuple[Layer, ...]) -> None:
         self.world.deed("layers sent")
 
+    async def pulled(self, guest: str) -> tuple[DiskProgress, bool]:
+        self.world.deed("pulled")
+        assert self.world.lent == "disks"
+        self.world.pulls += 1
+        return DiskProgress(3, self.world.pulls), self.world.pulls >= 3
+
     async def close_storage(self, guest: str, migration: str) -> None:
         self.world.deed("close storage")
         assert not self.world.mirrors, "closed while it is written"
@@ -298,7 +320,9 @@ class Peer:
     async def place(self, placement: Placement) -> Landing:
         self.world.deed("place")
         self.world.target_copy = True
-        return Landing("target:1", "target", "target:2" if placement.copies else "")
+        if placement.copies and placement.origin:
+            self.world.target_disks = True
+        return Landing("target:1", "target", placement.origin or ("target:2" if placement.copies else ""))
 
     async def clock(self) -> tuple[float, float]:
         self.world.deed("clock")
@@ -365,7 +389,9 @@ class Custody:
             world.phase, world.target_copy, world.switched = "owner", False, False
             world.runs.add("source")
             return Handed(returned=True)
-        assert world.target_equal or not world.record.copies, "it would run with a disk that lags behind"
+        assert world.target_equal or world.lent == "disks" or not world.record.copies, (
+            "it would run with a disk that lags behind"
+        )
         world.runs.add("target")
         world.deed("confirmed")
         return Handed(returned=False, resumed_at_s=1.01)

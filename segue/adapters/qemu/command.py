@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from segue.model.guest import Disk, Guest, Nic
+
+RECONNECT_S = 7 * 86400
+"""A host that lends a disk is waited for this long."""
+OPEN_S = 20
+
+
+def origin_of(disk: str) -> str:
+    """The node through which the disk's old place is read."""
+    return f"{disk}-origin"
 
 
 @dataclass(frozen=True)
@@ -66,8 +76,25 @@ class Places:
         return self.folder / "qemu.log"
 
 
+@dataclass(frozen=True)
+class Lent:
+    """Disks (by id) that are not all here, where the rest is (NBD, host:port), and QEMU's object with the key."""
+
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    credentials: Mapping[str, Any] | None = None
+
+
+NOTHING_LENT = Lent()
+
+
 def arguments(
-    guest: Guest, places: Places, tap_fds: Sequence[int], *, incoming: bool, memory_fd: int = -1
+    guest: Guest,
+    places: Places,
+    tap_fds: Sequence[int],
+    *,
+    incoming: bool,
+    memory_fd: int = -1,
+    lent: Lent = NOTHING_LENT,
 ) -> list[str]:
     """QEMU's arguments. vCPUs never start by themselves (-S): only the owner's agent says `cont`.
 
@@ -77,7 +104,8 @@ def arguments(
         *_machine(guest, memory_fd),
         *_boot(guest),
         *_channels(places),
-        *(part for disk in guest.disks for part in _disk(disk)),
+        *_key(lent),
+        *(part for disk in guest.disks for part in _disk(disk, lent)),
         *(part for nic, fd in zip(guest.nics, tap_fds, strict=True) for part in _nic(nic, fd)),
         *(["-incoming", "defer"] if incoming else []),
     ]
@@ -148,7 +176,28 @@ def _channels(places: Places) -> list[str]:
     ]
 
 
-def _disk(disk: Disk) -> list[str]:
+def _key(lent: Lent) -> list[str]:
+    return ["-object", json.dumps(dict(lent.credentials))] if lent.addresses and lent.credentials else []
+
+
+def _origin(disk: Disk, lent: Lent) -> dict[str, Any]:
+    """The disk's old place. A link that is cut is waited for: the guest stands with its disk, and goes on with it."""
+    host, _, port = lent.addresses[disk.id].rpartition(":")
+    node: dict[str, Any] = {
+        "driver": "nbd",
+        "node-name": origin_of(disk.id),
+        "server": {"type": "inet", "host": host, "port": port},
+        "export": disk.id,
+        "read-only": True,
+        "reconnect-delay": RECONNECT_S,
+        "open-timeout": OPEN_S,
+    }
+    if lent.credentials:
+        node["tls-creds"] = lent.credentials["id"]
+    return node
+
+
+def _disk(disk: Disk, lent: Lent) -> list[str]:
     # cache.direct: two hosts see this file, so neither may keep pages of it that the other changes.
     file = {
         "driver": "file",
@@ -159,8 +208,12 @@ def _disk(disk: Disk) -> list[str]:
         "cache": {"direct": True},
     }
     node = {"driver": disk.format, "node-name": disk.id, "file": f"{disk.id}-file", "discard": "unmap"}
+    below = []
+    if disk.id in lent.addresses:
+        below = ["-blockdev", json.dumps(_origin(disk, lent))]
+        node["backing"] = origin_of(disk.id)
     device = f"virtio-blk-pci,id={disk.id}-dev,drive={disk.id},serial={disk.id}"
-    return ["-blockdev", json.dumps(file), "-blockdev", json.dumps(node), "-device", device]
+    return [*below, "-blockdev", json.dumps(file), "-blockdev", json.dumps(node), "-device", device]
 
 
 def _nic(nic: Nic, tap_fd: int) -> list[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from segue.adapters.qemu import hatch, identity
-from segue.adapters.qemu.command import Places, arguments
+from segue.adapters.qemu.command import NOTHING_LENT, Lent, Places, arguments
 from segue.adapters.qemu.monitor import Event, Monitor, QemuDeaf, QemuGone, stamp_s
 from segue.errors import Refused
 from segue.model.guest import Guest
@@ -112,6 +112,7 @@ async def launch(
     *,
     incoming: bool,
     memory_fd: int = -1,
+    lent: Lent = NOTHING_LENT,
 ) -> Machine:
     """Starts QEMU as the guest's own user, detached from the agent. Raises Refused with QEMU's own words.
 
@@ -120,7 +121,7 @@ async def launch(
     owner = identity.of(guest, user)
     _make_folder(places, owner)
     # The agent runs above normal priority, for the blackout's sake; its guests do not.
-    words = arguments(guest, places, tap_fds, incoming=incoming, memory_fd=memory_fd)
+    words = arguments(guest, places, tap_fds, incoming=incoming, memory_fd=memory_fd, lent=lent)
     argv = ["nice", "-n", str(-os.nice(0)), *owner.prefix(), BINARY, *words]
     with _log(places) as log:
         # Not asyncio's subprocess: that kills its child when the event loop ends, and QEMU outlives the agent.

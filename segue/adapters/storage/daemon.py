@@ -70,6 +70,15 @@ class StorageDaemon:
             "block-export-add", type="nbd", id=name, node_name=name, name=name, writable=writable
         )
 
+    async def node(self, node: Mapping[str, Any]) -> None:
+        """Opens a node (see blockdev-add); one of that name is left alone."""
+        if node["node-name"] not in await self._nodes():
+            await self.monitor.execute("blockdev-add", **node)
+
+    async def exchange(self, options: Mapping[str, Any]) -> None:
+        """Gives a node another child (see blockdev-reopen), under the eyes of those who read from it."""
+        await self.monitor.execute("blockdev-reopen", options=[options])
+
     async def withdraw(self, name: str) -> None:
         """Offers it no more; when this returns the file is flushed and closed. Safe to repeat."""
         execute = self.monitor.execute
@@ -122,15 +131,15 @@ async def _connect(places: DaemonPlaces) -> StorageDaemon:
 
 
 async def launch(
-    places: DaemonPlaces, host: str, owner: Identity, credentials: Mapping[str, Any] | None
+    places: DaemonPlaces, host_port: tuple[str, int], owner: Identity, credentials: Mapping[str, Any] | None
 ) -> StorageDaemon:
-    """Starts one that listens at `host` on a free port. Raises Refused with its words.
+    """Starts one that listens at `host_port`, on a free port where that is 0. Raises Refused with its words.
 
     credentials: its object with the migration's key; None for a plain channel.
     """
     places.monitor.unlink(missing_ok=True)
-    with socket.create_server((host, 0)) as server:
-        address = f"{host}:{server.getsockname()[1]}"
+    with socket.create_server(host_port) as server:
+        address = f"{host_port[0]}:{server.getsockname()[1]}"
         places.address.write_text(address)
         argv = _arguments(places, server.fileno(), credentials)
         with places.log.open("ab") as log:

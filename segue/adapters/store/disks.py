@@ -5,8 +5,12 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
+from segue.model.storage import Origin
+
 SCHEMA = """
 create table if not exists incoming_disk (guest text not null, migration text not null, path text primary key) strict;
+create table if not exists pulled_disk (guest text not null, disk text not null, address text not null,
+                                        host text not null, migration text not null, primary key (guest, disk)) strict;
 create table if not exists kept_disk (path text primary key, was text not null, guest text not null,
                                       until real not null) strict;
 """
@@ -47,6 +51,22 @@ class DiskNotes:
     def unmade(self, path: str) -> None:
         """The file is gone again."""
         self._db.execute("delete from incoming_disk where path = ?", (path,))
+
+    # Disks that a guest runs with and that are not all here
+
+    def pull(self, guest: str, origin: Origin) -> None:
+        """Written before the guest can run with it."""
+        row = (guest, origin.disk, origin.address, origin.host, origin.migration)
+        self._db.execute("insert or replace into pulled_disk values (?, ?, ?, ?, ?)", row)
+
+    def origins(self, guest: str) -> tuple[Origin, ...]:
+        """Where the disks of the guest (a uuid) come from."""
+        query = "select disk, address, host, migration from pulled_disk where guest = ? order by disk"
+        return tuple(Origin(*row) for row in self._db.execute(query, (guest,)))
+
+    def pulled(self, guest: str, disk: str) -> None:
+        """All of it is here."""
+        self._db.execute("delete from pulled_disk where guest = ? and disk = ?", (guest, disk))
 
     # Files that a guest left behind
 
