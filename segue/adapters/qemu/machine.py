@@ -178,8 +178,7 @@ async def attach(guest: Guest, places: Places) -> Machine:
     pid = listener_pid(places.monitor)
     if pid is None:
         raise QemuGone(f"no QEMU listens at {places.monitor}")
-    monitor = Monitor(guest.name, places.monitor)
-    await monitor.connect(ATTACH_S)
+    monitor = await _connected(guest, places, pid)
     try:
         status = str((await monitor.execute("query-status", within_s=ATTACH_S))["status"])
     except TimeoutError as error:
@@ -191,18 +190,38 @@ async def attach(guest: Guest, places: Places) -> Machine:
     return machine
 
 
+async def _connected(guest: Guest, places: Places, pid: int) -> Monitor:
+    """A process that listens is never called gone, however long it lets us wait: another would be started beside it."""
+    deadline = time.monotonic() + ATTACH_S
+    while True:
+        monitor = Monitor(guest.name, places.monitor)
+        try:
+            await monitor.connect(ATTACH_S)
+            return monitor
+        except QemuGone as error:
+            if _dying(pid):
+                raise
+            if time.monotonic() > deadline:
+                raise QemuDeaf(f"QEMU does not let us in at {places.monitor}") from error
+        # Its queue of one was full: QEMU has not noticed yet that the caller before hung up.
+        await asyncio.sleep(0.05)
+
+
 def listener_pid(path: Path) -> int | None:
     """The process that listens at a unix socket, as the kernel knows it: never a stale number."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
+        # A blocking connect waits for room in the queue of a process that is busy; any other fails at once.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, LISTENER_WAIT)
         try:
             probe.connect(str(path))
-        except (FileNotFoundError, ConnectionError, TimeoutError):
+        except (FileNotFoundError, ConnectionError, BlockingIOError):
             return None
         pid: int = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
     return pid
 
 
+LISTENER_WAIT = struct.pack("ll", 2, 0)
+"""struct timeval: how long a full queue is waited for."""
 SIGKILL_PENDING = 1 << (signal.SIGKILL - 1)
 
 

@@ -81,6 +81,8 @@ async def revive(old: Machine, taps: Sequence[str], user: str) -> Machine:
 async def recover(places: Places) -> None:
     """After a restart of the agent: what a revival that was cut off has left. The old QEMU goes before the new."""
     beside = replace(places, mark=MARK)
+    if not beside.monitor.exists():
+        return  # Every look at a monitor is a call that QEMU has to take, and it takes one at a time.
     if listener_pid(places.monitor) is None and listener_pid(beside.monitor) is not None:
         take_place(places)
     else:
