@@ -96,7 +96,8 @@ class Migrations:
         self._same_installation(theirs)
         ours = self._guests.facts()
         version = offer.common(ours, theirs)
-        plan = await source_disks.survey(guest, peer, version, pull=limits.storage_postcopy)
+        common = str(self._services.config.shared_dir)
+        plan = await source_disks.survey(guest, peer, version, pull=limits.storage_postcopy, common=common)
         reasons = compatibility.between(guest, ours, theirs)
         encrypted = self._services.protection.required
         reasons += offer.obstacles(

@@ -28,7 +28,7 @@ from segue.wire.offer import Feature
 log = structlog.get_logger()
 
 
-async def survey(guest: Guest, peer: PeerClient, version: int, *, pull: bool) -> Plan:
+async def survey(guest: Guest, peer: PeerClient, version: int, *, pull: bool, common: str) -> Plan:
     """Which disks the peer shares with us, which have to be copied, and what stands in the way."""
     if not guest.disks:
         return Plan()
@@ -40,7 +40,7 @@ async def survey(guest: Guest, peer: PeerClient, version: int, *, pull: bool) ->
     layers = sorted({layer.path for disk in disks for layer in disk.layers})
     with files.marks(paths) as marker:
         there = await peer.look(marker, paths, layers)
-    return storage.plan(disks, here, there, pull=pull)
+    return storage.plan(disks, here, there, pull=pull, common=common)
 
 
 async def _as_older_agents_see(

@@ -22,9 +22,14 @@ class Plan:
 
 
 def plan(
-    disks: tuple[DiskFile, ...], here: Mapping[str, Sight], there: Mapping[str, Sight], *, pull: bool = False
+    disks: tuple[DiskFile, ...],
+    here: Mapping[str, Sight],
+    there: Mapping[str, Sight],
+    *,
+    pull: bool = False,
+    common: str = "",
 ) -> Plan:
-    """pull: the guest is to run there before its disks are there.
+    """pull: the guest is to run there before its disks are there. common: the folder that all hosts are meant to see.
     here, there: path -> what source and target see of it, for each disk and each layer.
 
     A disk is shared where the target sees the marker that the source has just laid beside it, and the very same
@@ -33,6 +38,10 @@ def plan(
     obstacles: list[str] = []
     copies: list[DiskCopy] = []
     for disk in disks:
+        if common and disk.path.startswith(f"{common}/") and not _shared(disk.path, here, there):
+            seen = there.get(disk.path, Sight())
+            obstacles.append(_not_common(disk.path, common, seen))
+            continue
         missing, reasons = _layers(disk, there)
         if not pull:  # What is pulled is what the guest sees; files below are of no interest.
             obstacles += reasons
@@ -47,6 +56,13 @@ def plan(
         copies.append(DiskCopy(disk, () if pull else missing))
     obstacles += _room(copies, there)
     return Plan(tuple(copies), tuple(dict.fromkeys(obstacles)))
+
+
+def _not_common(path: str, common: str, seen: Sight) -> str:
+    """A copy would hide that storage is not mounted, and part the disk from where everybody looks for it."""
+    if seen.exists:
+        return f"its {path} is another file than ours: its {common} is not the storage that we have there"
+    return f"it does not see {path}: {common} is meant to be on storage that all hosts see"
 
 
 def _shared(path: str, here: Mapping[str, Sight], there: Mapping[str, Sight]) -> bool:

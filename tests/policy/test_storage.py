@@ -79,3 +79,12 @@ def test_room_is_counted_once_per_file_system(room: int, together: bool) -> None
     }
     needed = DISK.held_bytes + BASE.file_bytes if together else DISK.held_bytes
     assert bool(plan(sights).obstacles) == (needed + MARGIN_BYTES > room)
+
+
+@given(st.booleans())
+def test_a_disk_in_the_common_folder_is_never_copied(exists: bool) -> None:
+    seen = replace(EMPTY, exists=exists, inode=7)
+    found = storage.plan((DISK,), HERE, {DISK.path: seen, **HAS_BASE}, common="/disks")
+    assert found.copies == ()
+    (reason,) = found.obstacles
+    assert ("another file" if exists else "does not see") in reason
