@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,17 +42,25 @@ DESCRIPTION: Final[dict[str, Any]] = {
 
 def build(root: Path, out: Path, files: Path) -> None:
     """Make the image in `out`; `root` is a folder to work in, `files` are those that go into the guest."""
+    build_with(root, out, files, PACKAGES, (), DISK_BYTES)
+
+
+def build_with(
+    root: Path, out: Path, files: Path, wanted: Sequence[str], finishes: Sequence[Path], disk_bytes: int
+) -> None:
+    """The same with other packages; the scripts `finishes` run in the guest's root after `files/finish`."""
     packages.unpack(root, TOOLS)
     guest = root / "guest"
-    packages.install(guest, PACKAGES)
+    packages.install(guest, wanted)
     (guest / "usr/local/bin/segue-guest").write_bytes(guest_services.program(root))
     (guest / "usr/local/bin/segue-guest").chmod(0o755)
-    _finish(guest, files / "finish")
+    for script in (files / "finish", *finishes):
+        _finish(guest, script)
     _hand_out_keys(guest, out)
     kernel.unpack(root, out / "vmlinux")
     archive = initrd.begin(root, files / "init", MODULES, ("dev", "proc", "sys", "disk"))
     (out / "initrd").write_bytes(archive.finish())
-    _write_disk(root, out / "disk.raw")
+    _write_disk(root, out / "disk.raw", disk_bytes)
 
 
 def _finish(guest: Path, script: Path) -> None:
@@ -66,10 +75,10 @@ def _hand_out_keys(guest: Path, out: Path) -> None:
     shutil.copyfile(guest / "etc/ssh/ssh_host_ed25519_key.pub", out / "ssh_host_ed25519_key.pub")
 
 
-def _write_disk(root: Path, to: Path) -> None:
+def _write_disk(root: Path, to: Path, size_bytes: int) -> None:
     """mke2fs copies the folder into the file system it makes: nothing has to be mounted."""
     with (root / "tmp/disk.raw").open("wb") as disk:
-        disk.truncate(DISK_BYTES)
+        disk.truncate(size_bytes)
     packages.run_in(
         root, "/usr/sbin/mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", "/guest", "/tmp/disk.raw"
     )

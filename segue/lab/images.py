@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from segue.errors import Kind, Refused
-from segue.lab import cachefill, image_debian, image_micro, rootfs
+from segue.lab import cachefill, image_debian, image_micro, image_postgres, rootfs
 
 LAB: Final = Path(__file__).parent
 
@@ -28,6 +28,8 @@ class Recipe:
     description: Mapping[str, Any]
     free_bytes: int
     label: str
+    based_on: str = ""
+    """The image whose recipe this one adds to."""
 
 
 COMMON_INGREDIENTS: Final = (
@@ -50,6 +52,13 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         image_debian.DESCRIPTION,
         image_debian.FREE_BYTES,
         "the guest image debian (about 60 s)",
+    ),
+    "postgres": Recipe(
+        image_postgres.build,
+        image_postgres.DESCRIPTION,
+        image_postgres.FREE_BYTES,
+        "the guest image postgres (about 90 s)",
+        based_on="debian",
     ),
 }
 
@@ -103,9 +112,14 @@ def _key(name: str) -> str:
 
 
 def _ingredients(name: str) -> Iterator[Path]:
-    for ingredient in (*COMMON_INGREDIENTS, f"image_{name}.py", f"guest/{name}"):
+    own = [part for each in (RECIPES[name].based_on, name) if each for part in _parts(each)]
+    for ingredient in (*COMMON_INGREDIENTS, *own):
         path = LAB / ingredient
         yield from sorted(path.iterdir()) if path.is_dir() else [path]
+
+
+def _parts(name: str) -> tuple[str, str]:
+    return f"image_{name}.py", f"guest/{name}"
 
 
 def _point(link: Path, final: Path) -> None:
