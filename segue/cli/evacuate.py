@@ -109,7 +109,9 @@ def _check(
     for target in free:
         wish = {"to": target, "limits": order.limits, "force": order.force}
         try:
-            foreseen = order.source.call("POST", f"/guests/{guest['name']}/forecast", wish)
+            foreseen = order.source.call(
+                "POST", f"/guests/{guest['name']}/forecast", wish, within_s=fleet.BEGIN_S
+            )
         except SegueError as error:
             obstacles[target] = error.why
             continue
@@ -169,7 +171,7 @@ class _Evacuation:
         source = self._order.source
         wish = {"to": transfer.to, "limits": self._limits(), "force": self._order.force}
         try:
-            begun = source.call("POST", f"/guests/{transfer.guest}/migrations", wish)
+            begun = source.call("POST", f"/guests/{transfer.guest}/migrations", wish, within_s=fleet.BEGIN_S)
             self._seen[transfer.guest] = begun
             record = follow.follow(source, begun["id"], lambda seen: self._shown(transfer, seen))
             self._ended.put((transfer, record))

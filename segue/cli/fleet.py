@@ -17,6 +17,8 @@ import httpx2
 from segue.errors import CONSEQUENCES, Kind, Refused, SegueError
 
 CALL_S = 30.0
+BEGIN_S = 600.0
+"""Before a migration begins, both hosts may have to read the whole files that lie below its disks."""
 LAB_CONTEXT = Path(os.environ.get("SEGUE_LAB_DIR", "/var/lib/segue-lab")) / os.environ.get(
     "SEGUE_LAB_NAME", "lab"
 )

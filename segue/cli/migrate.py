@@ -123,7 +123,7 @@ def _carry_out(
 ) -> None:
     path = f"/guests/{guest['name']}"
     if dry_run:
-        _show_forecast(host.call("POST", f"{path}/forecast", wish), form)
+        _show_forecast(host.call("POST", f"{path}/forecast", wish, within_s=fleet.BEGIN_S), form)
     elif detach:
         _show_begun(_begin(host, guest["name"], wish), form)
     else:
@@ -155,13 +155,13 @@ def _begin(host: Host, name: str, wish: dict[str, Any]) -> dict[str, Any]:
     """The record. Where the forecast says no, a person at a terminal is asked."""
     path = f"/guests/{name}/migrations"
     try:
-        return dict(host.call("POST", path, wish))
+        return dict(host.call("POST", path, wish, within_s=fleet.BEGIN_S))
     except Refused as error:
         if "--force" not in error.todo or not sys.stdin.isatty():
             raise
         output.say(f"{error.what}: {error.why}.")
     typer.confirm("Try it all the same? It is taken back if the budget cannot be kept.", abort=True, err=True)
-    return dict(host.call("POST", path, {**wish, "force": True}))
+    return dict(host.call("POST", path, {**wish, "force": True}, within_s=fleet.BEGIN_S))
 
 
 def _say_detached(number: str) -> None:
