@@ -14,6 +14,7 @@ import pytest
 from segue.lab.api import Lab
 from tests.lab.database import BALANCES, PACKAGES, Bench, Ledger, Server
 from tests.lab.inside import Shell
+from tests.lab.moves import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 HOPS: Final = int(os.environ.get("SEGUE_HOPS", "3"))
@@ -122,17 +123,25 @@ def demand_whole_disks(lab: Lab, host: str) -> None:
     shell.close()
     assert "Bad checksums:  0" in said, said
     segue(lab, "vm", "stop", GUEST, "--timeout", "0s")
-    mine = files(lab, host)
-    assert sorted(Path(name).suffix for name in mine if ".moved-" not in name) == [".qcow2", ".raw"], mine
+    mine = [name for name in files(lab, host) if ".moved-" not in name]
+    assert sorted(Path(name).suffix for name in mine) == [".qcow2", ".raw"], mine
     overlay = next(name for name in mine if name.endswith(".qcow2"))
     lab.exec(host, ["qemu-img", "check", "-q", overlay], check=True)
-    kept = {(disk["host"], disk["path"]) for disk in segue(lab, "disk", "kept")}
-    left = {(each, name) for each in HOSTS for name in files(lab, each)} - {
-        (host, name) for name in mine if ".moved-" not in name
-    }
-    assert left == kept
+    # One whose time is over may go between two looks.
+    wait_until(lambda: left(lab) == [*kept(lab), *mine], "no file is left but those that are kept")
+
+
+def left(lab: Lab) -> list[str]:
+    """Every file in the folders of local disks, those of moved guests first."""
+    every = [name for host in HOSTS for name in files(lab, host)]
+    return sorted(every, key=lambda name: (".moved-" not in name, name))
+
+
+def kept(lab: Lab) -> list[str]:
+    """The files that the agents know they keep."""
+    return sorted(disk["path"] for disk in segue(lab, "disk", "kept"))
 
 
 def files(lab: Lab, host: str) -> list[str]:
-    """Everything in the host's folder of local disks."""
-    return lab.exec(host, ["find", DISKS, "-type", "f"], check=True).stdout.split()
+    """Everything in the host's folder of local disks, in order."""
+    return sorted(lab.exec(host, ["find", DISKS, "-type", "f"], check=True).stdout.split())
