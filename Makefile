@@ -43,8 +43,11 @@ check: $(READY) ## Style, types, layers, sizes and the tests that need no lab
 bench: $(READY) ## Compare with libvirt and plain QEMU, same guests, same load: out/bench/ (ARGS=--help)
 	@$(SUDO) $(BIN)/python -m bench.engine $(ARGS)
 
-faults: $(READY) ## The whole fault matrix, the long tail too
+faults: $(READY) ## Random faults in real migrations: out/faults.json (SEEDS=20); without SEEDS the slow test cases first
+ifndef SEEDS
 	$(SUDO) $(BIN)/python -m pytest tests/lab -m "slow or not slow" -k "migrate" $(ARGS)
+endif
+	@$(SUDO) $(BIN)/python -m faults --seeds $(or $(SEEDS),20)
 
 lab: $(READY) ## Three hosts and a client on this machine, to try things on
 	@$(SUDO) $(BIN)/segue lab up $(ARGS)

@@ -13,7 +13,7 @@ from segue.model import lifecycle
 ROOT = Path(__file__).parent.parent
 FILE_LINES = 400
 FUNCTION_LINES = 50
-SOURCES = sorted(p for room in ("segue", "demo", "bench") for p in (ROOT / room).rglob("*.py"))
+SOURCES = sorted(p for room in ("segue", "demo", "bench", "faults") for p in (ROOT / room).rglob("*.py"))
 
 
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -30,6 +30,7 @@ DESCRIPTION: Final[dict[str, Any]] = {
         "tcp-echo": 7001,
         "dirty": 7002,
         "udp-source": 7003,
+        "disk": 7004,
         "http": 8080,
         "redis": 6379,
     },

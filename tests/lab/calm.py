@@ -24,16 +24,18 @@ def unrest(scene: Scene) -> list[str]:
     owner = at[0][0] if at else ""
     if at != [(owner, "owner", "running")]:
         return found or ["no agent has a guest"]
-    return [line for host in scene.hosts for line in _left(scene, host, owner)] + list(_disks(scene))
+    return [line for host in scene.hosts for line in _left(scene, host, owner)] + list(scene.stray_disks())
 
 
 def _left(scene: Scene, host: str, owner: str) -> Iterator[str]:
     wanted = 1 if host == owner else 0
-    qemus, taps = _all_qemus(scene, host), _interfaces(scene, host, "tap")
+    qemus, taps = _processes(scene, host, b"qemu-system"), _interfaces(scene, host, "tap")
     if len(qemus) != wanted:
         yield f"{host} has QEMU processes {qemus}"
     if wanted and not all(qemu.runs() for qemu in scene.census.on(host)):
         yield f"the vCPU on {host} is given no time"
+    if daemons := _processes(scene, host, b"qemu-storage-daemon"):
+        yield f"{host} has storage daemons {daemons}"
     if len(taps) != wanted * CARDS:
         yield f"{host} has taps {taps}"
     if sockets := _packet_sockets(scene, host):
@@ -51,9 +53,9 @@ def _left(scene: Scene, host: str, owner: str) -> Iterator[str]:
             yield f"a migration from {host} is in {record['stage']}, {record['step']}"
 
 
-def _all_qemus(scene: Scene, host: str) -> list[int]:
+def _processes(scene: Scene, host: str, program: bytes) -> list[int]:
     """Of every guest, by the machine's process numbers."""
-    return [pid for pid in scene.lab.host_pids(host) if _command(pid).startswith(b"qemu-system")]
+    return [pid for pid in scene.lab.host_pids(host) if _command(pid).startswith(program)]
 
 
 def _command(pid: int) -> bytes:
@@ -83,10 +85,3 @@ def _listening(scene: Scene, host: str) -> list[int]:
     rows = [line.split() for line in _network(scene, host, "tcp")[1:] + _network(scene, host, "tcp6")[1:]]
     ports = {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == LISTENING}
     return sorted(ports - {nodes.AGENT_PORT})
-
-
-def _disks(scene: Scene) -> Iterator[str]:
-    """The shared storage has the guest's one disk."""
-    files = [path.name for path in scene.lab.places.shared.iterdir() if path.is_file()]
-    if len(files) != 1:
-        yield f"the shared storage has {files}"

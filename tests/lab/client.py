@@ -14,6 +14,7 @@ from segue.lab.api import Lab
 
 UDP_ECHO: Final = 7000
 DIRTY: Final = 7002
+DISK: Final = 7004
 
 
 def inside(lab: Lab, machine: str, make: Callable[[], socket.socket]) -> socket.socket:
@@ -52,9 +53,9 @@ class Client:
             return False
         return True
 
-    def ask(self, question: str) -> str:
-        """One line of talk with the service that writes the guest's memory."""
-        to = (self._address, DIRTY)
+    def ask(self, question: str, port: int = DIRTY) -> str:
+        """One line of talk with the service that writes the guest's memory, or with another one."""
+        to = (self._address, port)
         talk = inside(self._lab, "client1", lambda: socket.create_connection(to, timeout=20.0))
         with talk, talk.makefile("rw") as lines:
             lines.write(f"{question}\n")
@@ -65,6 +66,7 @@ class Client:
         """How long the guest itself believes to have lived."""
         return float(self.ask("status").split()[-1])
 
-    def memory_is_right(self) -> bool:
-        """Whether every page is what the guest last wrote there."""
-        return self.ask("check") == "ok"
+    def demand_right_memory(self) -> None:
+        """Every page is what the guest last wrote there; what the guest says instead is shown."""
+        said = self.ask("check")
+        assert said == "ok", f"the guest's memory: {said!r}"

@@ -269,8 +269,14 @@ class Scene:
         except AssertionError as error:
             raise AssertionError(f"{error}: {left}") from None
         wait_until(self.client.answered, "the guest answers")
-        assert self.client.memory_is_right()
+        self.client.demand_right_memory()
         self.demand_one()
+
+    def stray_disks(self) -> Iterator[str]:
+        """Disks where none belongs: the shared storage has the guest's one."""
+        files = [path.name for path in self.lab.places.shared.iterdir() if path.is_file()]
+        if len(files) != 1:
+            yield f"the shared storage has {files}"
 
     def _not_happened(self) -> list[str]:
         """What was armed and has not come: a case that only seemed to be one."""

@@ -6,14 +6,12 @@
 #include "guest.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
-#include <time.h>
 
-enum { PAGE_BYTES = 4096, WORDS = PAGE_BYTES / 8, TICK_MS = 5, SLICE_MS = 20 };
+enum { WORDS = PAGE_BYTES / 8, TICK_MS = 5, SLICE_MS = 20 };
 enum { DEFAULT_BYTES = 32 << 20, SPARE_BYTES = 24 << 20 };
 
 static uint64_t *pages;
@@ -22,52 +20,14 @@ static size_t page_total, next_page;
 static uint64_t rate, written;
 static double budget_bytes, last_s;
 
-static double now_s(void) {
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-static uint64_t mix(uint64_t page, uint64_t count) {
-    uint64_t x = page * 0x9E3779B97F4A7C15ULL + count * 0xC2B2AE3D27D4EB4FULL;
-
-    x = (x ^ (x >> 31)) * 0xBF58476D1CE4E5B9ULL;
-    return x ^ (x >> 29);
-}
-
 static void write_page(size_t page) {
-    uint64_t *word = pages + page * WORDS;
-    uint64_t *end = word + WORDS;
-    uint64_t value = mix(page, ++counts[page]);
-
-    *word++ = page;
-    *word++ = counts[page];
-    while (word < end) {
-        word[0] = value;
-        word[1] = ~value;
-        value += 0x9E3779B97F4A7C15ULL;
-        word += 2;
-    }
-}
-
-static int page_is_right(size_t page) {
-    const uint64_t *word = pages + page * WORDS;
-    const uint64_t *end = word + WORDS;
-    uint64_t value = mix(page, counts[page]);
-
-    if (word[0] != page || word[1] != counts[page]) return 0;
-    for (word += 2; word < end; word += 2) {
-        if (word[0] != value || word[1] != ~value) return 0;
-        value += 0x9E3779B97F4A7C15ULL;
-    }
-    return 1;
+    fill_page(pages + page * WORDS, page, ++counts[page]);
 }
 
 static size_t bad_pages(void) {
     size_t page, bad = 0;
 
-    for (page = 0; page < page_total; page++) bad += !page_is_right(page);
+    for (page = 0; page < page_total; page++) bad += !page_is_right(pages + page * WORDS, page, counts[page]);
     return bad;
 }
 
@@ -107,18 +67,6 @@ static int set_size(uint64_t bytes) {
     next_page = 0;
     for (page = 0; page < total; page++) write_page(page);
     return 1;
-}
-
-/* Bytes with an optional K, M or G (powers of 1024). */
-static uint64_t bytes_of(const char *text) {
-    char *unit;
-    double value = strtod(text, &unit);
-
-    if (value < 0) return 0;
-    if (*unit == 'K' || *unit == 'k') value *= 1 << 10;
-    if (*unit == 'M' || *unit == 'm') value *= 1 << 20;
-    if (*unit == 'G' || *unit == 'g') value *= 1 << 30;
-    return (uint64_t)value;
 }
 
 /* The time a guest stood still is not made up for: a burst after a blackout would not be a steady rate. */
@@ -164,15 +112,7 @@ static void answer(struct conn *c, const char *line) {
 }
 
 static void lines(struct conn *c) {
-    char *end;
-
-    while (!c->closing && room(c) > 256 && (end = memchr(c->in, '\n', c->in_len)) != NULL) {
-        *end = 0;
-        if (end > c->in && end[-1] == '\r') end[-1] = 0;
-        answer(c, c->in);
-        taken(c, end + 1 - c->in);
-    }
-    if (c->in_len == BUFFER_BYTES && memchr(c->in, '\n', c->in_len) == NULL) c->closing = 1;
+    each_line(c, answer);
 }
 
 /* `start` is RATE[/SIZE] from the kernel command line, or empty. The dirtier gives way to the echo services. */

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { BUFFER_BYTES = 16384 };
+enum { BUFFER_BYTES = 16384, PAGE_BYTES = 4096 };
 
 /* One client. A handler takes from `in` and adds to `out`; the loop does the reading, writing and closing. */
 struct conn {
@@ -27,10 +27,21 @@ void serve(int port, handler handle, ticker tick, int tick_ms);
 void taken(struct conn *c, size_t bytes);
 size_t room(const struct conn *c);
 void say(struct conn *c, const char *format, ...);
+void each_line(struct conn *c, void (*answer)(struct conn *, const char *));
 void die(const char *what);
 int udp_socket(int port);
 
+/* What is written to memory and to disks, in pattern.c. */
+double now_s(void);
+uint64_t bytes_of(const char *text);
+uint64_t mix(uint64_t page, uint64_t count);
+void fill_page(uint64_t *word, uint64_t page, uint64_t count);
+int page_is_right(const uint64_t *word, uint64_t page, uint64_t count);
+
 /* The memory dirtier, in dirty.c. */
 void dirty_main(int port, const char *start);
+
+/* The disk writer, in disk.c. */
+void disk_main(int port, const char *start);
 
 #endif

@@ -188,10 +188,11 @@ int main(int argc, char **argv) {
     else if (strcmp(name, "tcp-echo") == 0) serve(atoi(argv[2]), echo, NULL, 0);
     else if (strcmp(name, "http") == 0) http_main(atoi(argv[2]));
     else if (strcmp(name, "dirty") == 0) dirty_main(atoi(argv[2]), argc > 3 ? argv[3] : "");
+    else if (strcmp(name, "disk") == 0) disk_main(atoi(argv[2]), argc > 3 ? argv[3] : "");
     else if (strcmp(name, "power") == 0) power(argv[2]);
     else if (strcmp(name, "ready") == 0) ready(argv[2], argc - 3, argv + 3);
     else {
-        fprintf(stderr, "usage: segue-guest udp-echo|udp-source|tcp-echo|http|dirty PORT | power PROGRAM | ready NAME PORT...\n");
+        fprintf(stderr, "usage: segue-guest udp-echo|udp-source|tcp-echo|http|dirty|disk PORT | power PROGRAM | ready NAME PORT...\n");
         return 2;
     }
     return 0;

@@ -71,6 +71,19 @@ void say(struct conn *c, const char *format, ...) {
     c->out_len += length;
 }
 
+/* Hands every whole line to `answer`, as long as there is room for what it says. */
+void each_line(struct conn *c, void (*answer)(struct conn *, const char *)) {
+    char *end;
+
+    while (!c->closing && room(c) > 256 && (end = memchr(c->in, '\n', c->in_len)) != NULL) {
+        *end = 0;
+        if (end > c->in && end[-1] == '\r') end[-1] = 0;
+        answer(c, c->in);
+        taken(c, end + 1 - c->in);
+    }
+    if (c->in_len == BUFFER_BYTES && memchr(c->in, '\n', c->in_len) == NULL) c->closing = 1;
+}
+
 static void drop(struct conn *c) {
     close(c->fd);
     free(c);

@@ -1,0 +1,44 @@
+"""A seed is a case: always the same, always one that can happen, and all kinds come up."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faults import cases
+from faults.cases import Case
+
+MANY = range(600)
+
+
+@given(st.integers(min_value=0, max_value=1 << 40))
+def test_a_case_can_happen(seed: int) -> None:
+    case = cases.of_seed(seed)
+    assert case == cases.of_seed(seed)
+    assert bool(case.place) != bool(case.delay_s)
+    assert not (case.fault == "kill" and case.hold_s)
+    assert not (case.fault == "freeze" and case.hold_s == cases.UNTIL_END)
+    if cases.needs_local(case.fault, case.victim):
+        assert case.disk.startswith("local")
+    if case.place:
+        assert (case.side, case.place) in cases.places(case.victim)
+
+
+def test_every_kind_comes_up() -> None:
+    seen = [cases.of_seed(seed) for seed in MANY]
+    assert {(case.fault, case.victim) for case in seen} == set(cases.HITS)
+    assert {case.disk for case in seen} == set(cases.DISKS)
+    assert {case.hold_s for case in seen} == {0.0, cases.UNTIL_END, *cases.HOLDS_S}
+    assert {place for case in seen if (place := (case.side, case.place))[1]} >= set(cases.TOKENS)
+
+
+def test_a_process_is_only_hit_while_it_can_be_there() -> None:
+    assert ("source", "begun reserve target") not in cases.places("target qemu")
+    assert ("source", "done reserve target") in cases.places("target qemu")
+    assert cases.places(cases.DAEMON)[0] == ("source", "done reserve storage")
+    assert cases.places(cases.DAEMON)[-1] == ("source", "begun hand off")
+
+
+def test_a_case_in_words() -> None:
+    case = Case(1, "local raw", "freeze", "source qemu", "target", "after owner", hold_s=2.0)
+    assert str(case) == "local raw: freeze source qemu, target after owner, for 2.0 s"
