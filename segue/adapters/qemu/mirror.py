@@ -15,7 +15,6 @@ from segue.model.storage import DiskCopy, DiskProgress
 RECONNECT_S = 60
 """A write to a target that hung up waits so long for it to come back, and goes on where it was."""
 LOOK_S = 0.001
-ENDED = frozenset({"concluded", "null", "aborting"})
 
 
 class DiskMirror:
@@ -42,6 +41,8 @@ class DiskMirror:
                     # Not slowed down by the link until it has to be: see `tie`.
                     copy_mode="background",
                     speed=bytes_per_s,
+                    # It stays until we have seen how it ended: one that is gone may have failed.
+                    auto_dismiss=False,
                 )
 
     async def _connect(self, disk: str, address: str, tls_creds: str) -> None:
@@ -61,22 +62,16 @@ class DiskMirror:
 
     async def progress(self, copies: Sequence[DiskCopy]) -> tuple[DiskProgress, bool]:
         """How far it is, and whether every disk has been copied once. Raises Aborted when a mirror broke."""
-        jobs = await self._jobs()
-        for copy in copies:
-            if _job(copy.disk.id) not in jobs:
-                raise _broken(copy.disk.path)
+        jobs = await self._sound(copies)
         mine = [jobs[_job(copy.disk.id)] for copy in copies]
         done = DiskProgress(sum(job["len"] for job in mine), sum(job["offset"] for job in mine))
         return done, all(job["ready"] for job in mine)
 
     async def tie(self, copies: Sequence[DiskCopy], within_s: float) -> None:
         """From here on a write of the guest is done when both copies have it. Raises Aborted, TimeoutError."""
-        jobs = await self._jobs()
+        jobs = await self._sound(copies)
         for copy in copies:
-            job = jobs.get(_job(copy.disk.id))
-            if job is None:
-                raise _broken(copy.disk.path)
-            if not job.get("actively-synced"):
+            if not jobs[_job(copy.disk.id)].get("actively-synced"):
                 await self._execute(
                     "block-job-change", id=_job(copy.disk.id), type="mirror", copy_mode="write-blocking"
                 )
@@ -86,10 +81,7 @@ class DiskMirror:
                 await asyncio.sleep(LOOK_S * 10)
 
     async def _tied(self, copies: Sequence[DiskCopy]) -> bool:
-        jobs = await self._jobs()
-        for copy in copies:
-            if _job(copy.disk.id) not in jobs:
-                raise _broken(copy.disk.path)
+        jobs = await self._sound(copies)
         return all(jobs[_job(copy.disk.id)].get("actively-synced") for copy in copies)
 
     async def cut(self, copies: Sequence[DiskCopy]) -> None:
@@ -101,14 +93,14 @@ class DiskMirror:
 
     async def _cut(self, copy: DiskCopy) -> None:
         job = _job(copy.disk.id)
-        if job not in await self._jobs():
-            raise _broken(copy.disk.path)
+        await self._sound([copy])
         # A mirror that is ready and is cancelled ends with both sides equal, and stays on its own side.
         await self._execute("block-job-cancel", device=job)
-        while (state := (await self._jobs()).get(job)) is not None:
-            if state.get("error"):
-                raise _broken(copy.disk.path, str(state["error"]))
+        while (ended := await self._end_of(job)) is None:
             await asyncio.sleep(LOOK_S)
+        await self._execute("job-dismiss", id=job)
+        if ended:
+            raise _broken(copy.disk.path, ended)
         # Before the target closes its end: QEMU would wait for it to come back, with everything else standing.
         await self._execute("blockdev-del", node_name=_far(copy.disk.id))
 
@@ -122,11 +114,35 @@ class DiskMirror:
                 await self._execute("yank", oob=True, instances=dead)
         for disk in names:
             if _job(disk) in await self._jobs():
-                await self._execute("block-job-cancel", device=_job(disk), force=True)
-                while _job(disk) in await self._jobs():
-                    await asyncio.sleep(LOOK_S)
+                await self._give_up(_job(disk))
             if _far(disk) in await self._nodes():
                 await self._execute("blockdev-del", node_name=_far(disk))
+
+    async def _give_up(self, job: str) -> None:
+        with contextlib.suppress(QemuRefused):  # It has ended already.
+            await self._execute("block-job-cancel", device=job, force=True)
+        while await self._end_of(job) is None:
+            await asyncio.sleep(LOOK_S)
+        with contextlib.suppress(QemuRefused):
+            await self._execute("job-dismiss", id=job)
+
+    async def _end_of(self, job: str) -> str | None:
+        """None while it goes on; then its error, empty for a good end."""
+        for known in await self._execute("query-jobs"):
+            if known["id"] == job:
+                return str(known.get("error", "")) if known["status"] == "concluded" else None
+        return "nobody knows how it ended"
+
+    async def _sound(self, copies: Sequence[DiskCopy]) -> dict[str, dict[str, Any]]:
+        """The jobs as they go on. Raises Aborted where one does not."""
+        jobs = await self._jobs()
+        for copy in copies:
+            if _job(copy.disk.id) not in jobs:
+                raise _broken(copy.disk.path)
+            ended = await self._end_of(_job(copy.disk.id))
+            if ended is not None:
+                raise _broken(copy.disk.path, ended)
+        return jobs
 
     async def _jobs(self) -> dict[str, dict[str, Any]]:
         return {job["device"]: job for job in await self._execute("query-block-jobs")}
