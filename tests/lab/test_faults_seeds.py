@@ -13,12 +13,15 @@ from faults.cases import DAEMON, UNTIL_END, Case
 from faults.stage import Stage
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+slow = pytest.mark.slow
 DISK = "local qcow2"
 CASES = (
     Case(-1, DISK, "kill", DAEMON, "source", "begun mirror disks"),
-    Case(-2, DISK, "freeze", "source qemu", "source", "before released", hold_s=2.0),
+    pytest.param(
+        Case(-2, DISK, "freeze", "source qemu", "source", "before released", hold_s=2.0), marks=slow
+    ),
     Case(-3, DISK, "fill", "target disk", "source", "begun mirror disks", hold_s=UNTIL_END),
-    Case(-4, DISK, "kill", "target agent", "target", "hears grant"),
+    pytest.param(Case(-4, DISK, "kill", "target agent", "target", "hears grant"), marks=slow),
 )
 
 

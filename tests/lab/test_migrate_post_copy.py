@@ -63,6 +63,7 @@ def test_the_guest_runs_before_its_memory_is_there(scene: Scene) -> None:
     assert outcome["serving_s"] > 0
 
 
+@slow
 def test_the_path_breaks_and_is_mended(scene: Scene) -> None:
     """Everything stands, says so, and goes on by itself."""
     lived_s = scene.client.uptime_s()
