@@ -10,6 +10,8 @@ from segue.errors import Aborted, SegueError
 from segue.model.integrity import Blocks, Digests, Verification, Verify
 from segue.policy import convergence, integrity
 
+SAMPLE_SHARE = 0.2
+"""Of the blackout's budget: a sample that takes longer is left out."""
 SHOWN = 4
 """Differing ranges that an error names."""
 
@@ -49,28 +51,38 @@ def begin(run: Run, blocks: Blocks | None) -> Comparison | None:
 
 
 async def verify(run: Run, comparison: Comparison | None, within_s: float) -> None:
-    """Raises Aborted where the copies differ, or where the target does not answer in what is left of the budget.
+    """Raises Aborted where the copies differ, and where all was to be compared and the budget is over before it is.
 
-    A target that cannot compare is no reason to give up a sample, and one to give up what was asked for.
+    A target that cannot compare, or not soon enough, is no reason to give up for a sample: it is left out, and said.
     """
     if comparison is None:
         return
     mode, begun_s, blocks = run.record.now.limits.verify, run.clock.steady_s(), comparison.blocks
     try:
+        if mode is Verify.SAMPLE:
+            within_s = min(within_s, SAMPLE_SHARE * run.record.now.limits.blackout_s)
         async with asyncio.timeout(max(within_s, 0.001)):
             ours, theirs = await asyncio.gather(comparison.ours, comparison.theirs)
     except TimeoutError as error:
-        raise _too_slow(run, mode) from error
-    except SegueError as error:
+        if mode is Verify.FULL:
+            raise _too_slow(run, mode) from error
+        _leave_out(run, "it did not answer soon enough")
+        return
+    except (SegueError, ConnectionError) as error:
         if mode is Verify.FULL:
             raise
-        _keep(run, Verification(mode, note=f"{run.record.now.target} did not compare: {error.why}"))
+        _leave_out(run, error.why if isinstance(error, SegueError) else str(error))
         return
     at = blocks.offsets or tuple(integrity.offsets(run.guest.memory_bytes, blocks.block_bytes))
     if wrong := integrity.differing(at, ours.values, theirs.values):
         raise await _corrupt(run, blocks, wrong)
     covered = min(len(at) * blocks.block_bytes, run.guest.memory_bytes)
     _keep(run, Verification(mode, covered, run.clock.steady_s() - begun_s))
+
+
+def _leave_out(run: Run, why: str) -> None:
+    migration = run.record.now
+    _keep(run, Verification(migration.limits.verify, note=f"{migration.target} did not compare: {why}"))
 
 
 def _both(run: Run, blocks: Blocks, within_s: float) -> tuple[asyncio.Task[Digests], asyncio.Task[Digests]]:

@@ -70,11 +70,12 @@ def test_a_peer_that_does_not_answer_or_is_cut_short(scene: Scene) -> None:
     finally:
         scene.lab.mend()
     assert (code, bad.get("peer host2: it cannot be spoken to")) == (4, "fail")
-    scene.run("host3", "ip", "link", "set", "uplink0", "mtu", "1500")
+    small = "ip link set uplink0 mtu 1500; ip link set br0 mtu 1500"
+    scene.run("host3", "sh", "-ec", small)
     try:
         code, bad = examined(scene, "host3")
     finally:
-        scene.run("host3", "ip", "link", "set", "uplink0", "mtu", "1600")
+        scene.run("host3", "sh", "-ec", small.replace("1500", "1600"))
     assert (code, bad.get("peer host2: full-sized frames are lost while a guest moves")) == (0, "warn"), bad
     scene.demand_calm()
 

@@ -163,7 +163,7 @@ def test_cut_when_the_target_has_taken_over(scene: Scene) -> None:
 def test_cut_while_the_source_settles_and_mended(scene: Scene) -> None:
     lived_s = scene.client.uptime_s()
     move = cut_at(scene, "source", "begun forward late frames")
-    move.until_step("retire source")
+    move.until_step("hear of the guest's clock")
     wait_until(lambda: swallowed(scene) > 3, "frames are lost")
     assert scene.client.answered(within_s=5.0)
     assert move.record()["stage"] == "post_blackout"
