@@ -63,6 +63,10 @@ class PeerClient:
             await self._patiently("PUT", path, placement, within_s=PLACE_S), type=Landing
         )
 
+    async def awake(self) -> None:
+        """Returns once it answers; an agent that is restarted is waited for."""
+        await self._patiently("GET", "/v1/peer/clock")
+
     async def place_storage(self, placement: Placement) -> Landing:
         """Has empty disks made there; the same answer when it is asked again."""
         path = f"/v1/peer/storage/{placement.guest.uuid}"

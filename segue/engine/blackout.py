@@ -47,6 +47,7 @@ async def take_back(run: Run) -> None:
 
 async def _stop_and_complete(run: Run) -> None:
     migration = run.record.now
+    await run.peer.awake()  # Whoever is silent now would be silent when the guest is given to it.
     if migration.stage is Stage.PREPARATION:
         run.record.advance(Event.CONVERGED)
     chosen = await integrity.choose(run)

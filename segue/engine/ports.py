@@ -172,6 +172,10 @@ class Disks(Protocol):
 class Peer(Protocol):
     """The target's agent. Errors: Refused (its word), ConnectionError and TimeoutError (no word)."""
 
+    async def awake(self) -> None:
+        """Returns once it answers; an agent that is restarted is waited for."""
+        ...
+
     async def place_storage(self, placement: Placement) -> Landing:
         """Makes empty disks there, and lets us write them."""
         ...

@@ -298,6 +298,10 @@ class Peer:
 
     world: World
 
+    async def awake(self) -> None:
+        self.world.deed("awake")
+        assert "source" in self.world.runs, "it stands while the target is waited for"
+
     async def place_storage(self, placement: Placement) -> Landing:
         self.world.deed("place storage")
         assert placement.copies
