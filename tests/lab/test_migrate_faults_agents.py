@@ -15,12 +15,12 @@ slow = pytest.mark.slow
 # Before the blackout the restarted agent goes on; in it, it turns back; after the release there is only forward.
 AT_THE_SOURCE = [
     pytest.param("before offered", "done", marks=slow),
-    pytest.param("after offered", "done"),
+    pytest.param("after offered", "done", marks=slow),
     pytest.param("begun reserve target", "done", marks=slow),
     pytest.param("done reserve target", "done", marks=slow),
     pytest.param("begun join networks", "done", marks=slow),
     pytest.param("done join networks", "done", marks=slow),
-    pytest.param("begun copy memory", "done"),
+    pytest.param("begun copy memory", "done", marks=slow),
     pytest.param("done copy memory", "done", marks=slow),
     pytest.param("begun hand off", "aborted", marks=slow),
     pytest.param("before released", "aborted"),
@@ -35,7 +35,7 @@ AT_THE_SOURCE = [
 ]
 AT_THE_TARGET = [
     pytest.param("before incoming", marks=slow),
-    pytest.param("after incoming"),
+    pytest.param("after incoming", marks=slow),
     pytest.param("hears grant"),
     pytest.param("before owner", marks=slow),
     pytest.param("after owner"),

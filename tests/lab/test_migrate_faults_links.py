@@ -145,6 +145,7 @@ def test_a_host_cut_off_altogether_after_the_release_and_mended(scene: Scene) ->
     assert scene.owner() == target
 
 
+@slow
 def test_cut_when_the_target_has_taken_over(scene: Scene) -> None:
     """Clients are served there at once; only the source does not know yet."""
     lived_s = scene.client.uptime_s()

@@ -104,7 +104,7 @@ def test_the_target_loses_power_when_the_guest_is_its_own(scene: Scene, at: tupl
         pytest.param("done reserve target", marks=slow),
         pytest.param("begun copy memory", marks=slow),
         pytest.param("begun hand off", marks=slow),
-        pytest.param("before released"),
+        pytest.param("before released", marks=slow),
     ],
 )
 def test_the_source_loses_power_before_the_release(scene: Scene, place: str) -> None:

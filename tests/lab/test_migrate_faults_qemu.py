@@ -50,7 +50,7 @@ def demand_second_try(scene: Scene, target: str) -> None:
     "place",
     [
         pytest.param("done reserve target", marks=slow),
-        pytest.param("begun copy memory"),
+        pytest.param("begun copy memory", marks=slow),
         pytest.param("begun hand off"),
     ],
 )
@@ -87,7 +87,7 @@ def test_the_sources_qemu_dies_after_the_release(scene: Scene, place: str) -> No
     [
         pytest.param("source", "done reserve target", marks=slow),
         pytest.param("source", "begun copy memory", marks=slow),
-        pytest.param("source", "begun hand off"),
+        pytest.param("source", "begun hand off", marks=slow),
         pytest.param("source", "before released", marks=slow),
         pytest.param("source", "after released", marks=slow),
         pytest.param("target", "hears grant"),

@@ -39,7 +39,7 @@ def demand_back(scene: Scene, move: Move, lived_s: float) -> None:
     "place",
     [
         pytest.param("undoing", marks=slow),
-        pytest.param("before owner"),
+        pytest.param("before owner", marks=slow),
         pytest.param("after owner", marks=slow),
         pytest.param("undone hand off", marks=slow),
         pytest.param("undone reserve target", marks=slow),
