@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from segue.adapters.net.tap import open_tap
+from segue.adapters.qemu import hatch
 from segue.adapters.qemu.command import Places, arguments
 from segue.adapters.qemu.machine import BINARY
 from segue.model.guest import Guest
@@ -34,6 +35,7 @@ def start(guest: Guest, *, incoming: bool, autostart: bool) -> None:
     places = Places(FOLDER)
     owner = pwd.getpwnam(USER)
     places.folder.mkdir(parents=True)
+    hatch.make(places, owner.pw_uid, owner.pw_gid)
     os.chown(places.folder, owner.pw_uid, owner.pw_gid)
     tap = open_tap(TAP)
     Path(f"/proc/sys/net/ipv6/conf/{TAP}/disable_ipv6").write_text("1")
