@@ -86,6 +86,14 @@ class SourceGuest:
             self._memory()
             raise
 
+    async def look(self) -> float:
+        """See engine/ports.py."""
+        return await self._memory().look()
+
+    async def sent(self, within_s: float) -> None:
+        """See engine/ports.py."""
+        await self._memory().sent(within_s)
+
     async def stop(self) -> float:
         """See engine/ports.py."""
         self._memory()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import structlog
 
@@ -10,7 +11,7 @@ from segue.adapters.net import conntrack
 from segue.adapters.net.batch import Batch
 from segue.adapters.net.keeping import KeptFrames
 from segue.adapters.net.steering import tap_name, tunnel_name, tunnel_number
-from segue.adapters.net.tap import TapRing
+from segue.adapters.net.tap import TapRing, open_frames
 from segue.agent.keeper import Keeper
 from segue.agent.services import Services
 from segue.errors import SegueError
@@ -36,6 +37,7 @@ class SourceNetwork:
         self._macs = {tap_name(self._guest.name, nic): nic.mac for nic in self._guest.nics}
         self._rings: dict[str, TapRing] = {}
         self._kept: dict[str, KeptFrames] = {}
+        self._outlets: dict[str, socket.socket] = {}
         self._turn: Batch | None = None
         self._migration = migration
         self._told: dict[bytes, bytes] = {}
@@ -57,6 +59,7 @@ class SourceNetwork:
             self._open_ring(tap)
             if tap not in self._kept:
                 self._kept[tap] = KeptFrames(tunnel)
+                self._outlets[tap] = open_frames(tunnel)
         if self._turn is not None:
             self._turn.close()
         self._turn = await self._services.steering.turn(self._ways.items())
@@ -67,11 +70,14 @@ class SourceNetwork:
             self._rings[tap] = TapRing(self._keeper.machine.pid, tap)
         return self._rings[tap]
 
-    async def steer(self) -> None:
+    async def tell(self) -> None:
         """See engine/ports.py."""
         await self._tell_flows()
         if self._turn is None:
             await self._make_ready()
+
+    def steer(self) -> None:
+        """See engine/ports.py."""
         assert self._turn is not None
         self._turn.fire()
 
@@ -81,7 +87,7 @@ class SourceNetwork:
 
     def rescue(self) -> int:
         """See engine/ports.py."""
-        return sum(self._open_ring(tap).rescue(tunnel) for tap, tunnel in self._ways.items())
+        return sum(self._open_ring(tap).rescue(self._outlets[tap]) for tap in self._ways)
 
     async def mute(self) -> None:
         """See engine/ports.py."""
@@ -146,4 +152,7 @@ class SourceNetwork:
     def _forget_kept(self) -> None:
         for kept in self._kept.values():
             kept.close()
+        for outlet in self._outlets.values():
+            outlet.close()
         self._kept.clear()
+        self._outlets.clear()

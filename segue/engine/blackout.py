@@ -6,12 +6,19 @@ import asyncio
 from dataclasses import replace
 
 from segue.engine import integrity, storage
+from segue.engine.integrity import Comparison
 from segue.engine.ports import Handed
 from segue.engine.run import Run
 from segue.engine.timeline import Timeline, since
 from segue.errors import Aborted
+from segue.model.integrity import Blocks
 from segue.model.lifecycle import Event, Stage
 from segue.policy import convergence
+
+TELL_S = 0.02
+"""To tell the target of new connections (our lab: 10 ms), as late as can be."""
+LOOK_S_MAX = 5.0
+"""What a last look finds is small; a path that does not take it by then is dead."""
 
 
 class CameBack(Aborted):
@@ -51,15 +58,16 @@ async def _stop_and_complete(run: Run) -> None:
     if migration.stage is Stage.PREPARATION:
         run.record.advance(Event.CONVERGED)
     chosen = await integrity.choose(run)
+    asked = await _best_moment(run, chosen)
     seen = Timeline(run.clock)
     seen.mark("begun")
-    await run.network.steer()
+    run.network.steer()
     seen.mark("steered")
     run.network.drain()
     seen.mark("drained")
     asked_s = run.clock.steady_s()
     stopped_at_s = await run.here.stop()
-    comparison = integrity.begin(run, chosen)
+    comparison = integrity.read(run, asked)
     rescued = run.network.rescue()
     try:
         limit_s = convergence.completion_limit_s(migration.limits, migration.progress)
@@ -81,6 +89,26 @@ async def _stop_and_complete(run: Run) -> None:
     )
     run.record.remember(outcome)
     await integrity.verify(run, comparison, within_s=limit_s - completed_s)
+
+
+async def _best_moment(run: Run, chosen: Blocks | None) -> Comparison | None:
+    """Returns when next to nothing is left that would have to be sent while the guest stands."""
+    if run.record.now.post_copy:
+        await run.network.tell()
+        return integrity.ask(run, chosen)
+    try:
+        wakes_in_s = await run.here.look()
+        await run.clock.rest(max(0.0, wakes_in_s - TELL_S))
+        asked = integrity.ask(run, chosen)
+        await run.network.tell()
+        await run.here.sent(within_s=LOOK_S_MAX)
+        return asked
+    except TimeoutError as error:
+        raise Aborted(
+            what=f"{run.guest.name} was not moved",
+            why="what it had written last did not get to the target any more",
+            todo="Look at the link between the hosts, then try again; the guest never stopped.",
+        ) from error
 
 
 async def _send_rest(run: Run, limit_s: float, asked_s: float) -> None:

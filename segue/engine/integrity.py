@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
+from typing import Any
 
 from segue.engine.run import Run
 from segue.errors import Aborted, SegueError
@@ -16,13 +18,18 @@ SHOWN = 4
 """Differing ranges that an error names."""
 
 
+ASK_AHEAD_S = 5.0
+"""The target is asked so long, at most, before the guest stands."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What is compared, and both sides' digests on their way."""
 
     blocks: Blocks
-    ours: asyncio.Task[Digests]
     theirs: asyncio.Task[Digests]
+    ours: asyncio.Task[Digests] | None = None
+    """For all of the memory, which takes long; a sample is read once the copy is complete."""
 
 
 async def choose(run: Run) -> Blocks | None:
@@ -42,12 +49,19 @@ async def choose(run: Run) -> Blocks | None:
     return Blocks(number, integrity.PAGE_BYTES, pages, within_s) if pages else None
 
 
-def begin(run: Run, blocks: Blocks | None) -> Comparison | None:
-    """For a guest that stands: reads it here while the last of it is copied; the target answers when it has all."""
+def ask(run: Run, blocks: Blocks | None) -> Comparison | None:
+    """While the guest still runs: the target gets ready, and answers when its copy is complete."""
     if blocks is None:
         return None
-    ours, theirs = _both(run, blocks, blocks.within_s)
-    return Comparison(blocks, ours, theirs)
+    asked = replace(blocks, within_s=blocks.within_s + ASK_AHEAD_S)
+    return Comparison(blocks, _begun(run.peer.digest(run.guest.uuid, asked, within_s=asked.within_s)))
+
+
+def read(run: Run, asked: Comparison | None) -> Comparison | None:
+    """For a guest that stands: all of its memory is read here while the last of it is copied."""
+    if asked is None or asked.blocks.offsets:
+        return asked
+    return replace(asked, ours=_begun(run.here.digest(asked.blocks)))
 
 
 async def verify(run: Run, comparison: Comparison | None, within_s: float) -> None:
@@ -62,7 +76,8 @@ async def verify(run: Run, comparison: Comparison | None, within_s: float) -> No
         if mode is Verify.SAMPLE:
             within_s = min(within_s, SAMPLE_SHARE * run.record.now.limits.blackout_s)
         async with asyncio.timeout(max(within_s, 0.001)):
-            ours, theirs = await asyncio.gather(comparison.ours, comparison.theirs)
+            ours = await (comparison.ours or run.here.digest(blocks))
+            theirs = await comparison.theirs
     except TimeoutError as error:
         if mode is Verify.FULL:
             raise _too_slow(run, mode) from error
@@ -85,12 +100,10 @@ def _leave_out(run: Run, why: str) -> None:
     _keep(run, Verification(migration.limits.verify, note=f"{migration.target} did not compare: {why}"))
 
 
-def _both(run: Run, blocks: Blocks, within_s: float) -> tuple[asyncio.Task[Digests], asyncio.Task[Digests]]:
-    theirs = asyncio.ensure_future(run.peer.digest(run.guest.uuid, blocks, within_s=within_s))
-    ours = asyncio.ensure_future(run.here.digest(blocks))
-    for task in (ours, theirs):
-        task.add_done_callback(_hear)  # Where the copy itself fails nobody waits for them.
-    return ours, theirs
+def _begun(reading: Coroutine[Any, Any, Digests]) -> asyncio.Task[Digests]:
+    task = asyncio.create_task(reading)
+    task.add_done_callback(_hear)  # Where the copy itself fails nobody waits for it.
+    return task
 
 
 def _hear(task: asyncio.Task[Digests]) -> None:
@@ -109,7 +122,8 @@ async def _corrupt(run: Run, blocks: Blocks, wrong: tuple[int, ...]) -> Aborted:
         inside = range(wrong[0], min(wrong[0] + step, run.guest.memory_bytes), integrity.PAGE_BYTES)
         closer = Blocks(blocks.migration, integrity.PAGE_BYTES, tuple(inside))
         try:
-            ours, theirs = await asyncio.gather(*_both(run, closer, within_s=1.0))
+            there = _begun(run.peer.digest(run.guest.uuid, closer, within_s=1.0))
+            ours, theirs = await run.here.digest(closer), await there
             pages = integrity.differing(inside, ours.values, theirs.values)
         except (SegueError, ConnectionError, TimeoutError):
             pages = ()

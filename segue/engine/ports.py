@@ -42,6 +42,14 @@ class GuestHere(Protocol):
         """A sample where each round ends, at least every `within_s`; raises Aborted when it broke."""
         ...
 
+    async def look(self) -> float:
+        """One last look at what the guest wrote; seconds until that begins to be sent."""
+        ...
+
+    async def sent(self, within_s: float) -> None:
+        """All of it is sent: whoever stops the guest now stops it at the best moment. Raises Aborted, TimeoutError."""
+        ...
+
     async def stop(self) -> float:
         """Stops the vCPUs; wall-clock seconds at which they stood."""
         ...
@@ -100,7 +108,11 @@ class Network(Protocol):
         """Tunnel and hooks are ready; nothing is steered yet."""
         ...
 
-    async def steer(self) -> None:
+    async def tell(self) -> None:
+        """The target hears of connections that are new."""
+        ...
+
+    def steer(self) -> None:
         """From here on frames for the guest wait at the target."""
         ...
 

@@ -115,7 +115,8 @@ def _measured(trend: Trend) -> Trend:
     if span_s < WINDOW_S:
         return trend
     sent = trend.now.transferred_bytes - trend.window.transferred_bytes
-    was_busy = trend.window.round > 0 and trend.now.remaining_bytes > 0 and sent > 0
+    # Between two rounds QEMU pauses.
+    was_busy = trend.window.round == trend.now.round > 0 and trend.now.remaining_bytes > 0 and sent > 0
     speed = trend.link_bytes_per_s
     if was_busy and trend.window.remaining_bytes > 0:
         seen = sent / span_s

@@ -132,6 +132,13 @@ class Here:
                 round=number, total_bytes=1, transferred_bytes=number, link_bytes_per_s=1e9, remaining_bytes=0
             )
 
+    async def look(self) -> float:
+        self.world.deed("look")
+        return 0.0
+
+    async def sent(self, within_s: float) -> None:
+        self.world.deed("sent")
+
     async def stop(self) -> float:
         self.world.deed("stop")
         self.world.runs.discard("source")
@@ -211,7 +218,10 @@ class Net:
         self.world.deed("prepare network")
         self.world.tunnel = True
 
-    async def steer(self) -> None:
+    async def tell(self) -> None:
+        self.world.deed("tell connections")
+
+    def steer(self) -> None:
         self.world.deed("steer")
         assert self.world.tunnel, "frames are steered into nothing"
         self.world.steered = True
