@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import replace
 
@@ -74,6 +75,10 @@ class MigrationRecord:
     def remember(self, outcome: Outcome) -> None:
         """See engine/ports.py."""
         self._now = replace(self._now, outcome=outcome)
+        # While the other host is waited for, not before it is asked: the guest stands.
+        asyncio.get_running_loop().call_soon(self._note)
+
+    def _note(self) -> None:
         self._journal.note_migration(self._now)
 
     def failed(self, error: Exception) -> None:

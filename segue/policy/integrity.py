@@ -8,7 +8,7 @@ from typing import Final
 PAGE_BYTES: Final = 4096
 BLOCK_BYTES: Final = 1 << 20
 """One digest for so much in a full comparison: 64 GiB give 65,536 of them, about 2 MB."""
-SAMPLE_PAGES: Final = 64
+SAMPLE_PAGES: Final = 32
 SAMPLE_SHARE: Final = 0.01
 """The part of the blackout budget that reading a sample may cost."""
 PAGE_S: Final = 8e-6

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +17,10 @@ from segue.lab.api import Lab
 UDP_ECHO: Final = 7000
 DIRTY: Final = 7002
 DISK: Final = 7004
+CONNECT_S: Final = 20.0
+LOOK_S: Final = 0.05
+
+_rest = threading.Event()
 
 
 def inside(lab: Lab, machine: str, make: Callable[[], socket.socket]) -> socket.socket:
@@ -55,12 +61,22 @@ class Client:
 
     def ask(self, question: str, port: int = DIRTY) -> str:
         """One line of talk with the service that writes the guest's memory, or with another one."""
-        to = (self._address, port)
-        talk = inside(self._lab, "client1", lambda: socket.create_connection(to, timeout=20.0))
+        talk = self._connected(port)
         with talk, talk.makefile("rw") as lines:
             lines.write(f"{question}\n")
             lines.flush()
             return lines.readline().strip()
+
+    def _connected(self, port: int) -> socket.socket:
+        """A guest that has just booted starts its services one after the other: a refusal is waited out."""
+        deadline, to = time.monotonic() + CONNECT_S, (self._address, port)
+        while True:
+            try:
+                return inside(self._lab, "client1", lambda: socket.create_connection(to, timeout=CONNECT_S))
+            except ConnectionRefusedError:
+                if time.monotonic() > deadline:
+                    raise
+            _rest.wait(LOOK_S)
 
     def uptime_s(self) -> float:
         """How long the guest itself believes to have lived."""

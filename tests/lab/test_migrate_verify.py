@@ -39,9 +39,9 @@ def test_one_wrong_page_is_found_and_the_guest_stays(scene: Scene) -> None:
 
 def test_a_sample_is_compared_when_nobody_asks(scene: Scene) -> None:
     _, target = scene.route()
-    outcome = scene.migrate(target).end("done")["outcome"]
-    assert outcome["verification"]["mode"] == "sample"
-    assert outcome["verification"]["verified_bytes"] > 0, outcome
+    found = scene.migrate(target).end("done")["outcome"]["verification"]
+    assert found["mode"] == "sample"
+    assert found["verified_bytes"] > 0, found
     scene.demand_calm()
 
 
