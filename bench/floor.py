@@ -14,10 +14,13 @@ from typing import Final
 from bench.events import Seen
 from bench.moves import Move
 from bench.plain import END_S, PlainGuest, Variant, channel, finish, prepare
+from segue.adapters.qemu.monitor import Monitor
 from segue.lab import nodes
 
 NAME: Final = "floor"
 WAIT: Final = "pause-before-switchover"
+LOOKS: Final = 10
+LOOK_S: Final = 0.05
 
 
 class Floor:
@@ -62,6 +65,7 @@ class Floor:
         await source.execute("stop")
         await source.execute("migrate", channels=[channel(place["host"], place["port"])])
         await source.until(lambda: seen.status == "pre-switchover", within_s=END_S)
+        await _idle(target)
         asked_s = seen.stopped_at_s = time.time()
         await source.execute("migrate-continue", state="pre-switchover")
         await source.until(lambda: seen.ended, within_s=END_S)
@@ -71,3 +75,10 @@ class Floor:
         await target.until(lambda: seen.resumed_at_s > 0, within_s=END_S)
         seen.marks.insert(0, ("told to go on", asked_s))
         return await finish(source, target, seen, begun_s)
+
+
+async def _idle(target: Monitor) -> None:
+    """What was sent may still wait in the socket: a QEMU that loads answers nobody until it has read all."""
+    for _ in range(LOOKS):
+        await asyncio.sleep(LOOK_S)
+        await target.execute("query-status", within_s=END_S)

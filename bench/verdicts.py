@@ -48,6 +48,7 @@ def _of_cell(cell: str, samples: Samples) -> Iterator[Verdict]:
         if idle:
             yield from _ratio(cell, samples, libvirt, "blackout_s", LIBVIRT_RATIO)
     if plain:
+        yield from _ratio(cell, samples, plain, "service_s", TOTAL_RATIO)
         yield from _ratio(cell, samples, plain, "total_s", TOTAL_RATIO)
     yield _sum(f"{cell}: packets lost", ours, "lost")
     yield _sum(f"{cell}: packets that came twice", ours, "duplicated")

@@ -23,7 +23,7 @@ from segue.model.host import HostFacts
 from segue.model.integrity import Blocks, Digests
 from segue.model.landing import Landing, Placement
 from segue.model.notice import Arrival, Care
-from segue.model.storage import DiskProgress, Layer, Look, Sight
+from segue.model.storage import DiskFile, DiskProgress, Layer, Look, Sight
 from segue.wire.frames import Problem
 from segue.wire.messages import Claim, Delivery, pack
 
@@ -125,6 +125,14 @@ class PeerClient:
         """What these parts of the complete copy there hold."""
         answer = await self._call("POST", f"/v1/peer/digest/{guest}", blocks, within_s=within_s)
         return msgspec.json.decode(answer, type=Digests)
+
+    async def digest_disks(
+        self, guest: str, migration: str, disks: tuple[DiskFile, ...], within_s: float
+    ) -> dict[str, Digests]:
+        """What is in each of these disks, which were copied there."""
+        path = f"/v1/peer/storage/{guest}/{migration}/digest"
+        answer = await self._call("POST", path, disks, within_s=within_s)
+        return msgspec.json.decode(answer, type=dict[str, Digests])
 
     async def arrived(self, guest: str, arrival: Arrival) -> None:
         """The guest runs there: it is told, and its clock is looked after. Said twice, done once."""

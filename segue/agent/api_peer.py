@@ -20,7 +20,7 @@ from segue.model.handoff import Phase
 from segue.model.integrity import Blocks
 from segue.model.landing import Placement
 from segue.model.notice import Arrival
-from segue.model.storage import DiskProgress, Layer, Look
+from segue.model.storage import DiskFile, DiskProgress, Layer, Look
 from segue.policy import handoff
 from segue.wire.messages import Claim, Delivery, unpack
 
@@ -80,6 +80,17 @@ async def close_storage(request: Request, uuid: str, migration: str) -> Response
     agent = agent_of(request)
     await agent.services.intake.close(_coming(agent, uuid, migration, sender).guest_here())
     return _json(None)
+
+
+@router.post("/storage/{uuid}/{migration}/digest")
+async def digest_storage(request: Request, uuid: str, migration: str) -> Response:
+    """What the disks hold that the caller has written; they are closed."""
+    sender = access.only(request, "host").name
+    agent = agent_of(request)
+    disks = await _body(request, list[DiskFile])
+    guest = _coming(agent, uuid, migration, sender).guest_here()
+    agent.services.failpoints.hit("before disk digest")
+    return _json(await verification.digest_disks(agent.services.intake.written(guest, disks)))
 
 
 @router.post("/messages/{uuid}")

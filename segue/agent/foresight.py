@@ -14,15 +14,19 @@ from segue.agent.services import Services
 from segue.errors import Kind, Refused
 from segue.model.foresight import Figures
 from segue.model.migration import Forecast, Limits
+from segue.model.storage import DiskCopy
 from segue.policy import forecast, lessons
 
 
-async def measure(services: Services, keeper: Keeper, peer: PeerClient, limits: Limits) -> Forecast:
+async def measure(
+    services: Services, keeper: Keeper, peer: PeerClient, limits: Limits, copies: tuple[DiskCopy, ...]
+) -> Forecast:
     """The forecast for this guest to that host, within about 0.7 s."""
     machine = keeper.machine
     assert machine is not None
     resident = system.resident_memory_bytes(machine.pid)
-    await verification.demand_time(machine, limits, resident)
+    held = 0 if limits.storage_postcopy else sum(copy.disk.held_bytes for copy in copies)
+    await verification.demand_time(machine, limits, resident, held)
     address = services.config.peer_address(peer.name)
     writes, speed, clock = await asyncio.gather(
         dirty_rate.sample(machine.monitor), peer.speed_bytes_per_s(address), peer.clock()

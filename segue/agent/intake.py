@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,11 @@ class Intake:
             self._daemons.forget(guest)
         elif self._daemons.left(guest):
             raise QemuGone("the storage daemon died before it had written everything")
+
+    def written(self, guest: Guest, disks: Iterable[DiskFile]) -> list[DiskFile]:
+        """Those of `disks` that came in for the guest: nobody is told of any other file here."""
+        mine = {path for path, _ in self._notes.arrivals(guest.uuid)}
+        return [disk for disk in disks if disk.path in mine]
 
     def settle(self, guest: str) -> None:
         """The guest has run here: the files are its own."""

@@ -85,8 +85,11 @@ class Migrations:
     async def foresee(self, keeper: Keeper, to: str, limits: Limits) -> Forecast:
         """All checks and the forecast; nothing is changed. Raises Refused with every reason."""
         compatibility.refuse(keeper.guest_here(), to, wishes.wrong(limits))
-        await self._checked(keeper, to, limits)
-        return await foresight.measure(self._services, keeper, self._services.peer(to), limits)
+        agreed = await self._checked(keeper, to, limits)
+        return await self._measured(keeper, to, limits, agreed)
+
+    async def _measured(self, keeper: Keeper, to: str, limits: Limits, agreed: Agreed) -> Forecast:
+        return await foresight.measure(self._services, keeper, self._services.peer(to), limits, agreed.copies)
 
     async def _checked(self, keeper: Keeper, to: str, limits: Limits) -> Agreed:
         """What both agents can do together. Raises Refused with every reason why the guest cannot be moved."""
@@ -124,7 +127,7 @@ class Migrations:
         self._starting.add(guest.uuid)
         try:
             agreed = await self._checked(keeper, to, limits)
-            foreseen = await foresight.measure(self._services, keeper, self._services.peer(to), limits)
+            foreseen = await self._measured(keeper, to, limits, agreed)
             if not force:
                 foresight.demand(guest.name, to, foreseen, limits)
             migration = Migration(

@@ -13,12 +13,14 @@ from segue.adapters.qemu.credentials import Endpoint
 from segue.adapters.qemu.mirror import DiskMirror
 from segue.adapters.storage import files, image
 from segue.adapters.store.disks import KeptDisk
+from segue.agent import verification
 from segue.agent.intake import export_of
 from segue.agent.keeper import Keeper
 from segue.agent.outlet import Outlet
 from segue.agent.services import Services
 from segue.errors import Aborted
 from segue.model.guest import Guest
+from segue.model.integrity import Digests
 from segue.model.storage import DiskCopy, DiskProgress, Sight
 from segue.policy import storage
 from segue.policy.storage import Plan
@@ -107,6 +109,10 @@ class SourceDisks:
     async def cut(self) -> None:
         """See engine/ports.py."""
         await self._mirror().cut(self._copies)
+
+    async def digest(self) -> dict[str, Digests]:
+        """See engine/ports.py."""
+        return await verification.digest_disks(copy.disk for copy in self._copies)
 
     async def stop(self) -> None:
         """See engine/ports.py."""

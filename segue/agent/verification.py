@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from segue.adapters import integrity
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.monitor import QemuGone
+from segue.adapters.storage import content
 from segue.agent.keeper import Keeper
 from segue.agent.services import Services
 from segue.errors import Kind, Refused
 from segue.model.handoff import Phase
 from segue.model.integrity import Blocks, Digests, Verify
 from segue.model.migration import Limits
+from segue.model.storage import DiskFile
 from segue.policy import integrity as judgement
 
 WAIT_S = 60.0
@@ -29,16 +32,17 @@ async def choose(machine: Machine, pages: int) -> tuple[int, ...]:
     return await asyncio.to_thread(work)
 
 
-async def demand_time(machine: Machine, limits: Limits, resident_bytes: int) -> None:
-    """Raises Refused where comparing all memory would break the blackout budget; nothing was begun yet."""
+async def demand_time(machine: Machine, limits: Limits, resident_bytes: int, disk_bytes: int) -> None:
+    """Raises Refused where comparing all memory and disks would break the blackout budget; nothing was begun yet."""
     if limits.verify is not Verify.FULL:
         return
     speed = await asyncio.to_thread(integrity.speed_bytes_per_s)
-    needed_s = judgement.full_s(resident_bytes, speed)
+    held_bytes = resident_bytes + disk_bytes
+    needed_s = judgement.full_s(held_bytes, speed)
     if not judgement.full_fits(needed_s, limits.blackout_s):
         raise Refused(
             what=f"{machine.guest.name} cannot be compared within the blackout budget",
-            why=f"to read {resident_bytes >> 20} MiB takes {needed_s:.2f} s of a budget of {limits.blackout_s:g} s",
+            why=f"to read {held_bytes >> 20} MiB takes {needed_s:.2f} s of a budget of {limits.blackout_s:g} s",
             todo="Allow a longer pause with --max-blackout, or compare a part of it: --verify sample.",
         )
 
@@ -69,6 +73,11 @@ async def answer(services: Services, keeper: Keeper, blocks: Blocks, sender: str
             raise _not_comparable(services.config.name, "its copy there is not complete")
         services.failpoints.hit("before digest")
         return await asyncio.to_thread(integrity.digest, fd, blocks)
+
+
+async def digest_disks(disks: Iterable[DiskFile]) -> dict[str, Digests]:
+    """What is in each of these; nobody writes to them."""
+    return {disk.id: await content.digest(disk.path, disk.format, disk.size_bytes) for disk in disks}
 
 
 def _not_comparable(host: str, why: str) -> Refused:

@@ -149,9 +149,10 @@ def conclude(record: dict[str, Any]) -> int:
 
 def _say_verified(found: dict[str, Any]) -> None:
     if found["verified_bytes"]:
+        disks = f" and {values.show_bytes(found['disk_bytes'])} of disks" if found["disk_bytes"] else ""
         output.say(
-            f"memory compared on both hosts ({found['mode']}): {values.show_bytes(found['verified_bytes'])} equal, "
-            f"in {values.show_ms(found['seconds'])} of the blackout"
+            f"memory compared on both hosts ({found['mode']}): {values.show_bytes(found['verified_bytes'])}{disks} "
+            f"equal, in {values.show_ms(found['seconds'])} of the blackout"
         )
     elif found["note"]:
         output.say(f"memory not compared: {found['note']}")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
+from segue.engine import storage
 from segue.engine.run import Run
 from segue.errors import Aborted, SegueError
 from segue.model.integrity import Blocks, Digests, Verification, Verify
 from segue.policy import convergence, integrity
 
+T = TypeVar("T")
 SAMPLE_SHARE = 0.2
 """Of the blackout's budget: a sample that takes longer is left out."""
 SHOWN = 4
@@ -78,6 +80,7 @@ async def verify(run: Run, comparison: Comparison | None, within_s: float) -> No
         async with asyncio.timeout(max(within_s, 0.001)):
             ours = await (comparison.ours or run.here.digest(blocks))
             theirs = await comparison.theirs
+            disk_bytes = await _compare_disks(run, within_s) if mode is Verify.FULL else 0
     except TimeoutError as error:
         if mode is Verify.FULL:
             raise _too_slow(run, mode) from error
@@ -92,7 +95,23 @@ async def verify(run: Run, comparison: Comparison | None, within_s: float) -> No
     if wrong := integrity.differing(at, ours.values, theirs.values):
         raise await _corrupt(run, blocks, wrong)
     covered = min(len(at) * blocks.block_bytes, run.guest.memory_bytes)
-    _keep(run, Verification(mode, covered, run.clock.steady_s() - begun_s))
+    _keep(run, Verification(mode, covered, run.clock.steady_s() - begun_s, disk_bytes=disk_bytes))
+
+
+async def _compare_disks(run: Run, within_s: float) -> int:
+    """Bytes of disk that are equal on both hosts. Raises Aborted where they are not."""
+    migration = run.record.now
+    if not storage.copied_before(migration):
+        return 0
+    disks = tuple(copy.disk for copy in migration.copies)
+    there = _begun(run.peer.digest_disks(run.guest.uuid, migration.id, disks, within_s=within_s))
+    ours, theirs = await run.disks.digest(), await there
+    for disk in disks:
+        over = theirs[disk.id].values if disk.id in theirs else ()
+        at = range(0, disk.size_bytes, integrity.BLOCK_BYTES)
+        if wrong := integrity.differing(at, ours[disk.id].values, over):
+            raise _unequal(run, f"its disk {disk.path}", integrity.ranges(wrong, integrity.BLOCK_BYTES))
+    return sum(disk.size_bytes for disk in disks)
 
 
 def _leave_out(run: Run, why: str) -> None:
@@ -100,13 +119,13 @@ def _leave_out(run: Run, why: str) -> None:
     _keep(run, Verification(migration.limits.verify, note=f"{migration.target} did not compare: {why}"))
 
 
-def _begun(reading: Coroutine[Any, Any, Digests]) -> asyncio.Task[Digests]:
+def _begun(reading: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     task = asyncio.create_task(reading)
     task.add_done_callback(_hear)  # Where the copy itself fails nobody waits for it.
     return task
 
 
-def _hear(task: asyncio.Task[Digests]) -> None:
+def _hear(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
         task.exception()
 
@@ -129,14 +148,17 @@ async def _corrupt(run: Run, blocks: Blocks, wrong: tuple[int, ...]) -> Aborted:
             pages = ()
         if pages:
             wrong, step = pages, integrity.PAGE_BYTES
-    spans = integrity.ranges(wrong, step)
+    return _unequal(run, "its memory", integrity.ranges(wrong, step))
+
+
+def _unequal(run: Run, whose: str, spans: tuple[tuple[int, int], ...]) -> Aborted:
     named = ", ".join(f"{first:#x} to {end - 1:#x}" for first, end in spans[:SHOWN])
     more = f" and {len(spans) - SHOWN} more ranges" if len(spans) > SHOWN else ""
     return Aborted(
         what=f"{run.guest.name} was not moved",
-        why=f"its memory on {run.record.now.target} is not what it is on {run.record.now.source}: "
+        why=f"{whose} on {run.record.now.target} is not what it is on {run.record.now.source}: "
         f"bytes {named}{more} differ",
-        todo=f"The guest runs on, unharmed. Look at the memory and the network card of "
+        todo=f"The guest runs on, unharmed. Look at the memory, the disks and the network card of "
         f"{run.record.now.target} before anything is moved there.",
     )
 

@@ -13,7 +13,7 @@ from segue.model.landing import Landing, Placement
 from segue.model.lifecycle import Event
 from segue.model.migration import Limits, Migration, Outcome, Progress
 from segue.model.notice import Arrival, Board, Care
-from segue.model.storage import DiskProgress, Layer
+from segue.model.storage import DiskFile, DiskProgress, Layer
 
 
 class GuestHere(Protocol):
@@ -172,6 +172,10 @@ class Disks(Protocol):
         """Both sides are equal and the guest stands: ends the copy. Raises Aborted where they are not."""
         ...
 
+    async def digest(self) -> dict[str, Digests]:
+        """What is in each, one digest for each MiB; for a guest that stands, and after `cut`."""
+        ...
+
     async def stop(self) -> None:
         """Ends the copy wherever it is, and lends nothing any more."""
         ...
@@ -214,6 +218,12 @@ class Peer(Protocol):
 
     async def digest(self, guest: str, blocks: Blocks, within_s: float) -> Digests:
         """What these parts of the complete copy there hold."""
+        ...
+
+    async def digest_disks(
+        self, guest: str, migration: str, disks: tuple[DiskFile, ...], within_s: float
+    ) -> dict[str, Digests]:
+        """What is in each of these disks, which were copied there."""
         ...
 
     async def arrived(self, guest: str, arrival: Arrival) -> None:

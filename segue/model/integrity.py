@@ -41,3 +41,5 @@ class Verification:
     verified_bytes: int = 0
     seconds: float = 0.0
     note: str = ""
+    disk_bytes: int = 0
+    """Of disks that were copied, as the guest sees them."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from segue.model.integrity import Verify
 from segue.model.lifecycle import Stage
 from segue.model.migration import Limits
 from segue.model.storage import DiskCopy, DiskFile, Layer
@@ -79,3 +80,23 @@ async def test_a_token_that_comes_back_undoes_everything(later: bool) -> None:
         world = await live(with_disks(later=later, returns=True, dies_at=number))
         check_disks(world)
         assert world.record.stage is Stage.ABORTED
+
+
+async def test_a_disk_that_is_not_equal_keeps_the_guest_at_its_source() -> None:
+    world = with_disks(corrupt_disk=True)
+    world.record = replace(world.record, limits=Limits(verify=Verify.FULL))
+    await live(world)
+    check_disks(world)
+    assert world.record.stage is Stage.ABORTED
+    assert world.record.failure is not None
+    assert "its disk /disks/web1.qcow2 on target is not what it is on source" in world.record.failure.what
+    assert world.runs == {"source"}
+
+
+async def test_disks_are_compared_when_both_sides_have_let_go_of_them() -> None:
+    world = with_disks()
+    world.record = replace(world.record, limits=Limits(verify=Verify.FULL))
+    order = (await live(world)).deeds
+    assert order.index("close storage") < order.index("completed") < order.index("digest disks")
+    assert order.index("digest disks there") < order.index("hand over")
+    assert world.record.outcome.verification.disk_bytes == COPY.disk.size_bytes

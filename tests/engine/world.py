@@ -18,7 +18,7 @@ from segue.model.landing import Landing, Placement
 from segue.model.lifecycle import Event
 from segue.model.migration import Failure, Limits, Migration, Outcome, Progress, after
 from segue.model.notice import Arrival, Board, Care, NoticeState
-from segue.model.storage import DiskProgress, Layer
+from segue.model.storage import DiskFile, DiskProgress, Layer
 
 MEMORY_BYTES = 1 << 28
 
@@ -48,6 +48,7 @@ class World:
     grant_lost: int = 0
     returns: bool = False
     corrupt_page: int = -1
+    corrupt_disk: bool = False
     board: Board = field(default_factory=Board)
     target_told: str = ""
     waits: list[str] = field(default_factory=list)
@@ -282,6 +283,10 @@ class Disks:
         self.world.deed("tie")
         self.world.tied = True
 
+    async def digest(self) -> dict[str, Digests]:
+        self.world.deed("digest disks")
+        return {"disk0": Digests(("good",))}
+
     async def cut(self) -> None:
         self.world.deed("cut")
         assert self.world.mirrors, "no mirror"
@@ -341,6 +346,12 @@ class Peer:
     async def clock(self) -> tuple[float, float]:
         self.world.deed("clock")
         return 0.0, 0.0
+
+    async def digest_disks(
+        self, guest: str, migration: str, disks: tuple[DiskFile, ...], within_s: float
+    ) -> dict[str, Digests]:
+        self.world.deed("digest disks there")
+        return {"disk0": Digests(("bad" if self.world.corrupt_disk else "good",))}
 
     async def digest(self, guest: str, blocks: Blocks, within_s: float) -> Digests:
         self.world.deed("their digest")

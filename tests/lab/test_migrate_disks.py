@@ -44,6 +44,10 @@ class Place:
         begun = self.call(source, "POST", f"/guests/{NAME}/migrations", wish)
         return Move(Host(source, f"unix://{self.lab.agent_socket(source)}"), target, begun["id"])
 
+    def route(self) -> tuple[str, str]:
+        """(where it is, the other one)."""
+        return ("host1", "host2") if self.show("host1") else ("host2", "host1")
+
     def files(self, host: str) -> set[str]:
         return set(self.lab.exec(host, ["ls", FOLDER], check=True).stdout.split())
 
@@ -116,6 +120,20 @@ def test_a_raw_disk_cannot_follow_later(place: Place) -> None:
     with pytest.raises(Refused) as refused:
         place.move("host2", "host1", storage_postcopy=True)
     assert "only a qcow2 disk" in refused.value.why
+
+
+def test_all_of_memory_and_disks_is_compared_and_one_wrong_block_keeps_the_guest(place: Place) -> None:
+    source, target = place.route()
+    raw = next(disk["path"] for disk in place.spec["disks"] if disk["format"] == "raw")
+    corrupt = f"exec printf X | dd of={raw} bs=1 seek={5 << 20} conv=notrunc status=none"
+    with (place.lab.agent_socket(target).parent / "failpoints").open("a") as file:
+        file.write(f"before disk digest={corrupt}\n")
+    why = place.move(source, target, verify="full").end("aborted", 120)["failure"]["why"]
+    assert f"its disk {raw} on {target} is not what it is on {source}: bytes {5 << 20:#x} to" in why
+    wait_until(lambda: place.show(target) is None, f"{target} has dropped its copy")
+    found = place.move(source, target, verify="full").end("done", 120)["outcome"]["verification"]
+    assert found["disk_bytes"] == 2 * (48 << 20)
+    place.demand_equal(source, target)
 
 
 @pytest.mark.slow

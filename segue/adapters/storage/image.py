@@ -53,6 +53,11 @@ async def create(disk: DiskFile, owner: Identity) -> None:
     await asyncio.to_thread(owner.own, Path(disk.path))
 
 
+async def extents(path: str, form: str) -> bytes:
+    """Where the disk's data lies in its file, as JSON; also while a QEMU holds it."""
+    return await _run("map", "-U", "-f", form, "--output=json", path)
+
+
 async def make(
     path: Path, form: str, size_bytes: int, owner: Identity, *, backing: tuple[str, str] = ("", "")
 ) -> None:
