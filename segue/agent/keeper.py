@@ -164,7 +164,10 @@ class Keeper:
         if isinstance(message, Grant) and self.resident.landing is not None:
             await self.resident.landed()
             self._mark("landed")
-        return await self.tell(message, sender)
+        answer = await self.tell(message, sender)
+        if self.token.phase is Phase.ABSENT and not self.in_saga:
+            await self.forget()  # Whoever was told that it is over may come again at once.
+        return answer
 
     def heard(self) -> None:
         """The other host's agent lives."""

@@ -82,6 +82,17 @@ def test_cancelled_by_the_cli_while_memory_is_copied(scene: Scene) -> None:
     demand_undone(scene, move, lived_s)
 
 
+def test_what_was_cancelled_may_begin_again_at_once(scene: Scene) -> None:
+    """When the migration has ended nothing is left of it on the target, not even for a moment."""
+    _, target = scene.route()
+    move = scene.migrate(target, bandwidth_bytes_per_s=SLOW_BYTES_PER_S)
+    move.until_step("copy memory")
+    move.cancel()
+    move.end("aborted")
+    scene.migrate(target).end("done")
+    scene.demand_calm()
+
+
 def test_cancelled_again_while_it_is_undone(scene: Scene) -> None:
     """The second word must not cut the undo off."""
     source, target = scene.route()

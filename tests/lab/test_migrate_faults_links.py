@@ -175,6 +175,7 @@ def test_cut_while_the_source_settles_and_mended(scene: Scene) -> None:
     assert scene.client.uptime_s() > lived_s
 
 
+@slow
 def test_cut_after_the_release_for_good_and_the_target_is_fenced(scene: Scene) -> None:
     """The operator takes the target's power and says so; the guest starts from its disk, and never twice."""
     lived_s = scene.client.uptime_s()

@@ -49,7 +49,7 @@ def demand_moves(scene: Scene, target: str) -> None:
     [
         pytest.param("done reserve target", marks=slow),
         pytest.param("begun copy memory", marks=slow),
-        pytest.param("begun hand off"),
+        pytest.param("begun hand off", marks=slow),
     ],
 )
 def test_the_target_loses_power_before_the_release(scene: Scene, place: str) -> None:

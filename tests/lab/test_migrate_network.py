@@ -112,7 +112,11 @@ def test_what_the_guest_sends_arrives_once(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [pytest.param("cut", id="link cut"), pytest.param("kill", id="target's QEMU killed")]
+    "fault",
+    [
+        pytest.param("cut", id="link cut", marks=pytest.mark.slow),
+        pytest.param("kill", id="target's QEMU killed"),
+    ],
 )
 def test_an_abort_in_the_blackout_brings_the_frames_back(scene: Scene, fault: str) -> None:
     source, target = scene.route()
