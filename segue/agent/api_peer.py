@@ -102,6 +102,7 @@ async def messages(request: Request, uuid: str) -> Response:
     answer = Delivery()
     for frame in delivery.messages:
         answer = await keeper.hear(unpack(frame), sender, delivery.resumed_at_s)
+    await agent_of(request).guests.let_go(keeper)
     return _json(answer)
 
 

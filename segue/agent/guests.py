@@ -58,9 +58,16 @@ class Guests:
             ticking = {uuid: task for uuid, task in ticking.items() if not task.done()}
             await asyncio.sleep(TICK_S)
 
+    async def let_go(self, keeper: Keeper) -> None:
+        """Nothing is left of a guest that is no longer expected here; whoever said so may bring it again at once."""
+        if keeper.token.phase is Phase.ABSENT and keeper.guest is not None and not keeper.in_saga:
+            async with self.placing:  # Its copy may just be being made.
+                await keeper.forget()
+
     async def _tick(self, keeper: Keeper) -> None:
         try:
             await keeper.tick()
+            await self.let_go(keeper)
             await self._look_for_successor(keeper)
         except (SegueError, OSError, TimeoutError) as error:
             log.warning("a guest's tick failed", guest=keeper.uuid, error=str(error))

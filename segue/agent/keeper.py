@@ -164,10 +164,7 @@ class Keeper:
         if isinstance(message, Grant) and self.resident.landing is not None:
             await self.resident.landed()
             self._mark("landed")
-        answer = await self.tell(message, sender)
-        if self.token.phase is Phase.ABSENT and not self.in_saga:
-            await self.forget()  # Whoever was told that it is over may come again at once.
-        return answer
+        return await self.tell(message, sender)
 
     def heard(self) -> None:
         """The other host's agent lives."""
@@ -258,9 +255,6 @@ class Keeper:
         await self._notice_end()
         if self.token.phase is Phase.OWNER and self.copy() is Copy.RUNNING:
             await self.resident.tend_disks()
-        if self.token.phase is Phase.ABSENT and self.guest is not None:
-            await self.forget()
-            return
         if self.in_saga or self.token.phase is Phase.OFFERED:
             return
         if self.token.phase is Phase.INCOMING and self._lease_over():

@@ -97,6 +97,7 @@ async def _offered(services: Services, guests: Guests, keeper: Keeper, placement
         if keeper.token.migration == placement.migration:
             break
         await keeper.tick()
+        await keeper.forget()  # If it is over.
     token = keeper.token
     if token.phase is not Phase.INCOMING or token.migration != placement.migration:
         raise _occupied(guest, services.config.name, f"it is {token.phase} here at epoch {token.epoch}")
