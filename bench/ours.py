@@ -10,11 +10,13 @@ from bench.moves import DEADLINE_S, Move, stayed
 from segue.cli import follow
 from segue.cli.fleet import Host
 from segue.lab.api import Lab
+from segue.model.ladder import LADDERS
 from segue.model.migration import Limits
 
 NAME: Final = "bench-segue"
 REQUIRED: Final = "required"
 OFF: Final = "off"
+FIRM: Final = "segue --ladder firm"
 CONFIG: Final = "/etc/segue/agent.toml"
 SET_CHANNELS: Final = r'/^channels = /d; s/^\[tls\]$/&\nchannels = "{}"/'
 KEPT_S: Final = 30.0
@@ -69,10 +71,13 @@ class OurGuest:
 class Ours:
     """segue with its own defaults; or with memory in plain, which shows what TLS costs."""
 
-    def __init__(self, guest: OurGuest, name: str = "segue", channels: str = REQUIRED) -> None:
+    def __init__(
+        self, guest: OurGuest, name: str = "segue", channels: str = REQUIRED, ladder: str = "balanced"
+    ) -> None:
         self.name = name
         self._guest = guest
         self._channels = channels
+        self._ladder = ladder
 
     @property
     def guest_name(self) -> str:
@@ -94,7 +99,7 @@ class Ours:
         self._guest.set_channels(self._channels, (self.host, to))
         begun_s = time.time()
         agent = self._guest.agent(self.host)
-        record = agent.call("POST", f"/guests/{NAME}/migrations", {"to": to, "limits": _limits()})
+        record = agent.call("POST", f"/guests/{NAME}/migrations", {"to": to, "limits": self._limits()})
         record = follow.follow(agent, record["id"], lambda _: None)
         ended_s = time.time()
         if record["stage"] == "aborted":
@@ -103,6 +108,15 @@ class Ours:
             raise RuntimeError(f"segue did not move its guest: {record['failure']}")
         self._guest.host = to
         return _moved(record, begun_s, ended_s)
+
+    def _limits(self) -> dict[str, Any]:
+        """What `segue migrate` asks for where nothing is said, with the deadline that all peers have."""
+        limits = Limits()
+        return {
+            "blackout_s": limits.blackout_s,
+            "deadline_s": DEADLINE_S,
+            "ladder": [rung.value for rung in LADDERS[self._ladder]],
+        }
 
 
 def _moved(record: dict[str, Any], begun_s: float, ended_s: float) -> Move:
@@ -116,9 +130,3 @@ def _moved(record: dict[str, Any], begun_s: float, ended_s: float) -> Move:
         for name in ("total", "blackout")
     }
     return Move(begun_s, outcome["stopped_at_s"], resumed_at_s, ended_s, details)
-
-
-def _limits() -> dict[str, Any]:
-    """What `segue migrate` asks for where nothing is said, with the deadline that all peers have."""
-    limits = Limits()
-    return {"blackout_s": limits.blackout_s, "deadline_s": DEADLINE_S}

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from bench import figures, floor
 from bench.figures import Samples
+from bench.ours import FIRM
 
 OURS: Final = "segue"
 LIBVIRT: Final = "libvirt "
@@ -36,6 +37,8 @@ def _of_cell(cell: str, samples: Samples) -> Iterator[Verdict]:
     ours = figures.of(samples, peer=OURS)
     if not ours:
         return
+    if firm := figures.of(samples, peer=FIRM):
+        yield from _moved(f"{cell}, {FIRM}", firm)
     idle = ours[0]["dirty_percent"] == 0
     peers = figures.names(samples, "peer")
     libvirt = [peer for peer in peers if peer.startswith(LIBVIRT)]

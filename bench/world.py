@@ -15,7 +15,7 @@ from bench import client, plain, virt
 from bench.cells import Cell
 from bench.floor import Floor
 from bench.moves import Peer
-from bench.ours import OFF, OurGuest, Ours
+from bench.ours import FIRM, OFF, OurGuest, Ours
 from bench.report import WITHOUT_TLS
 from segue.lab.api import Lab
 from segue.model.guest import Guest
@@ -42,10 +42,9 @@ VIRT: Final = (
     virt.Variant("libvirt 10 ms post-copy", ("--postcopy", "--postcopy-after-precopy"), 10),
     virt.Variant("libvirt 10 ms TLS", ("--tls",), 10),
 )
-EVERY: Final = "*"
 LEAN: Final = ("segue", "plain 1 ms", "libvirt 10 ms", "libvirt 10 ms p2p", "floor")
 """Those that the others are measured by; the rest take part where everybody does."""
-BUSY: Final = ("segue", "plain 1 ms", "libvirt 10 ms", "libvirt 10 ms post-copy")
+BUSY: Final = ("segue", FIRM, "plain 1 ms", "libvirt 10 ms", "libvirt 10 ms post-copy")
 """Where pre-copy alone may never end, libvirt's best is the one that ends."""
 BUSY_PERCENT: Final = 90
 FULL_CELLS: Final = ("idle-256m",)
@@ -92,6 +91,7 @@ class World:
         peers: list[Peer] = [
             Ours(ours),
             Ours(ours, WITHOUT_TLS, OFF),
+            Ours(ours, FIRM, ladder="firm"),
             *(plain.Plain(bare, variant) for variant in PLAIN),
         ]
         peers += [*(virt.Virt(domain, variant) for variant in VIRT), Floor(bare)]
@@ -123,8 +123,19 @@ class World:
 
 def chosen(cell: Cell, patterns: str) -> list[str]:
     """The peers of a cell, by name: all that are known, in the order in which they take turns."""
-    known = ["segue", WITHOUT_TLS, *(each.name for each in PLAIN), *(each.name for each in VIRT), "floor"]
-    words: Sequence[str] = (EVERY,) if cell.name in FULL_CELLS else LEAN
+    known = [
+        "segue",
+        WITHOUT_TLS,
+        FIRM,
+        *(each.name for each in PLAIN),
+        *(each.name for each in VIRT),
+        "floor",
+    ]
+    words: Sequence[str] = LEAN
+    if cell.name in FULL_CELLS:
+        words = tuple(
+            name for name in known if name != FIRM
+        )  # It differs where a guest writes too fast alone.
     if cell.dirty_percent >= BUSY_PERCENT:
         words = BUSY
     if patterns:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 
+from segue.adapters.net import backlog
 from segue.adapters.qemu.credentials import Endpoint
 from segue.adapters.qemu.memory import MemoryCopy
 from segue.adapters.qemu.monitor import QemuGone
@@ -15,12 +16,12 @@ from segue.agent.channels import Protection
 from segue.agent.keeper import Keeper
 from segue.agent.link_share import LinkShare
 from segue.agent.services import Services
-from segue.engine.ports import Handed
 from segue.errors import Aborted, SegueError
 from segue.model.arrival import Flow, Serving
 from segue.model.handoff import Begin, BothComplete, Confirm, GiveUp, Grant, Phase
 from segue.model.integrity import Blocks, Digests
 from segue.model.ladder import Shape
+from segue.model.landing import Handed
 from segue.model.migration import Limits, Progress
 from segue.wire.messages import unpack
 
@@ -39,6 +40,7 @@ class SourceGuest:
         self._share = share
         self._copy: MemoryCopy | None = None
         self._server: PageServer | None = None
+        self._address = ""
 
     def alive(self) -> bool:
         """False once its QEMU has ended or the guest shut itself down."""
@@ -69,6 +71,7 @@ class SourceGuest:
         creds = await self._protection.offer(
             machine.monitor, keeper.guest_here(), keeper.token.migration, Endpoint.CLIENT
         )
+        self._address = address
         await copy.begin(address, limits, shape, creds, gated=gated)
         await self._share.join(keeper.token.migration, limits.bandwidth_bytes_per_s, copy.bandwidth)
 
@@ -78,13 +81,26 @@ class SourceGuest:
 
     async def rounds(self, within_s: float) -> AsyncIterator[Progress]:
         """See engine/ports.py."""
+        short = 0
         try:
             async for sample in self._memory().rounds(within_s):
+                short = short or self._keep_short()
                 self._memory()
                 yield sample
         except QemuGone:
             self._memory()
             raise
+
+    def _keep_short(self) -> int:
+        """Once the copy's connections are there."""
+        machine = self._keeper.machine
+        assert machine is not None
+        host, _, port = self._address.rpartition(":")
+        return backlog.keep_short(machine.pid, host, int(port))
+
+    async def ease(self) -> None:
+        """See engine/ports.py."""
+        await self._memory().ease()
 
     async def look(self) -> float:
         """See engine/ports.py."""

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from segue.engine import integrity, storage
 from segue.engine.integrity import Comparison
-from segue.engine.ports import Handed
 from segue.engine.run import Run
 from segue.engine.timeline import Timeline, since
 from segue.errors import Aborted
 from segue.model.integrity import Blocks
+from segue.model.landing import Handed
 from segue.model.lifecycle import Event, Stage
 from segue.policy import convergence
 

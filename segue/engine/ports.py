@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from segue.model.arrival import Presence, Serving
 from segue.model.integrity import Blocks, Digests
 from segue.model.ladder import Shape
-from segue.model.landing import Landing, Placement
+from segue.model.landing import Handed, Landing, Placement
 from segue.model.lifecycle import Event
 from segue.model.migration import Limits, Migration, Outcome, Progress
 from segue.model.notice import Arrival, Board, Care
@@ -40,6 +39,10 @@ class GuestHere(Protocol):
 
     def rounds(self, within_s: float) -> AsyncIterator[Progress]:
         """A sample where each round ends, at least every `within_s`; raises Aborted when it broke."""
+        ...
+
+    async def ease(self) -> None:
+        """The guest is not stopped soon: its copy takes no more looks of its own accord."""
         ...
 
     async def look(self) -> float:
@@ -249,18 +252,6 @@ class Peer(Protocol):
     async def settled(self, guest: str, migration: str) -> None:
         """The source needs nothing more of this migration's tunnel."""
         ...
-
-
-@dataclass(frozen=True)
-class Handed:
-    """How a handoff ended: resumed there at that time, or the token came back before it ever ran."""
-
-    returned: bool
-    resumed_at_s: float = 0.0
-    marks_here: tuple[tuple[str, float], ...] = ()
-    """What happened on this host, by its wall clock; only to be shown."""
-    marks_there: tuple[tuple[str, float], ...] = ()
-    """The same on the other host, by its own."""
 
 
 class Custody(Protocol):

@@ -62,6 +62,7 @@ async def copy_memory(run: Run) -> None:
                 await run.here.arm_post_copy()
             return
         if verdict.move is Move.PAUSE:
+            await run.here.ease()
             await storage.tie(run)
             tied = True  # The guest ran on meanwhile: one more look at what it wrote.
         if verdict.move is Move.THROTTLE:

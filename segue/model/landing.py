@@ -37,3 +37,15 @@ class Landing:
     tunnel_address: str
     storage_address: str = ""
     """Where disks are taken in, or lent (NBD), host:port; empty where none is to be copied."""
+
+
+@dataclass(frozen=True)
+class Handed:
+    """How a handoff ended: resumed there at that time, or the token came back before it ever ran."""
+
+    returned: bool
+    resumed_at_s: float = 0.0
+    marks_here: tuple[tuple[str, float], ...] = ()
+    """What happened on this host, by its wall clock; only to be shown."""
+    marks_there: tuple[tuple[str, float], ...] = ()
+    """The same on the other host, by its own."""

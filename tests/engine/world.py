@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
-from segue.engine.ports import Handed
 from segue.engine.run import Run
 from segue.errors import SegueError
 from segue.model.arrival import Flow, Presence, Serving
@@ -14,7 +13,7 @@ from segue.model.guest import Guest
 from segue.model.guest_clock import ClockStep
 from segue.model.integrity import Blocks, Digests
 from segue.model.ladder import Shape
-from segue.model.landing import Landing, Placement
+from segue.model.landing import Handed, Landing, Placement
 from segue.model.lifecycle import Event
 from segue.model.migration import Failure, Limits, Migration, Outcome, Progress, after
 from segue.model.notice import Arrival, Board, Care, NoticeState
@@ -132,6 +131,9 @@ class Here:
             yield Progress(
                 round=number, total_bytes=1, transferred_bytes=number, link_bytes_per_s=1e9, remaining_bytes=0
             )
+
+    async def ease(self) -> None:
+        self.world.deed("ease")
 
     async def look(self) -> float:
         self.world.deed("look")

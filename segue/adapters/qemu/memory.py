@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -43,7 +43,9 @@ AHEAD_S = 0.0012
 TRICKLE = 10
 """A bandwidth (bytes/s) at which QEMU sleeps after the first page: it reads the bitmap once, not again."""
 BUSY_S = 0.05
-"""A guest that wrote more than is sent in this time gets a few rounds more at once: so long the lock stays free."""
+"""For a guest that wrote more than is sent in this time, looks follow one another without a pause."""
+CALM_S = 0.005
+"""Until they find no more than is sent in this time: then QEMU would do nothing but look."""
 LEAST_THROTTLE = 0.01
 """QEMU's least; it throttles of its own accord, by as much as this, a guest that writes faster than it sends."""
 ROUND_S = 10.0
@@ -82,6 +84,7 @@ class MemoryCopy:
         self._wakes_s = 0.0
         self._found_bytes = 0
         self._link_bytes_per_s = 0.0
+        self._flowing = False
         self._marks: deque[tuple[str, float]] = deque(maxlen=MARKS)
         machine.monitor.on_event(self._note)
 
@@ -166,9 +169,23 @@ class MemoryCopy:
                 yield sample
             await self._round()
             yield await self.sample()
+            self._flowing = self._takes_s(self._found_bytes) > BUSY_S
+            while self._flowing and self._takes_s(self._found_bytes) > CALM_S:
+                async for sample in self._flow(within_s):
+                    yield sample
+            await self.ease()
+
+    async def ease(self) -> None:
+        """Nobody stops the guest for a while: what is known is sent, and no look follows by itself."""
+        self._flowing = False
+        await self._machine.monitor.execute(
+            "migrate-set-parameters", downtime_limit=0, max_bandwidth=self._bandwidth
+        )
 
     async def look(self) -> float:
         """Has QEMU read the dirty bitmap, unless it just did; seconds until it begins to send what it found."""
+        if self._flowing:
+            return 0.0
         if self._wakes_s <= time.monotonic():
             async for _ in self._drained(within_s=ROUND_S):
                 continue
@@ -180,8 +197,10 @@ class MemoryCopy:
 
         Raises Aborted, TimeoutError.
         """
+        if self._flowing and self._dirty_bytes_per_s >= self._link_bytes_per_s:
+            return  # It grows while it is sent.
         async with asyncio.timeout(within_s):
-            few = self._found_bytes <= FEW_BYTES
+            few = self._found_bytes <= FEW_BYTES and not self._flowing
             until_s = self._wakes_s - (AHEAD_S if few else 0.0)
             while (left_s := until_s - time.monotonic()) > 0:
                 await self._pause(left_s)
@@ -201,33 +220,57 @@ class MemoryCopy:
                 yield await self.sample()
             await self._pause(LOOK_S)
 
+    async def _flow(self, within_s: float) -> AsyncIterator[Progress]:
+        """A guest that writes much: the next look comes when all is sent, without a pause; a sample then."""
+        before, last_s = self._rounds, self._synced_s
+        begun_s, sent = max(time.monotonic(), self._wakes_s), (await self._query()).transferred_bytes
+        await self._machine.monitor.execute("migrate-set-parameters", max_bandwidth=self._bandwidth)
+        while self._rounds <= before:
+            try:
+                await self._pause(within_s, lambda: self._rounds > before)
+            except TimeoutError:
+                yield await self.sample()
+        spent_s = time.monotonic() - begun_s
+        known = self._learn(last_s, await self._query())
+        if spent_s >= SPEED_S:
+            self._link_bytes_per_s = (known.transferred_bytes - sent) / spent_s
+        yield await self.sample()
+
+    def _learn(self, last_s: float, known: Progress) -> Progress:
+        """What a look found that came after one at `last_s`."""
+        self._found_bytes = known.remaining_bytes
+        self._dirty_bytes_per_s = self._found_bytes / max(self._synced_s - last_s, 1e-3)
+        return known
+
+    def _takes_s(self, count: int) -> float:
+        return count / max(self._link_bytes_per_s, 1e6)
+
     async def _round(self) -> None:
         """Has QEMU read the dirty bitmap, and learns how much the guest had written since the last time."""
-        execute = self._machine.monitor.execute
         last_s, self._asking = self._synced_s, True
         await self._next_pass(downtime_limit=1, max_bandwidth=TRICKLE)
         self._wakes_s = self._synced_s + WINDOW_S
-        known = await self._query()
-        found = self._found_bytes = known.remaining_bytes
-        self._dirty_bytes_per_s = found / max(self._synced_s - last_s, 1e-3)
+        self._learn(last_s, await self._query())
         self._asking = False
-        if found > BUSY_S * known.transferred_bytes / max(known.elapsed_s, 1e-3):
-            await self._next_pass(max_bandwidth=self._bandwidth)
-            self._wakes_s = self._synced_s + WINDOW_S
-        await execute("migrate-set-parameters", downtime_limit=0, max_bandwidth=self._bandwidth)
+        if self._takes_s(self._found_bytes) <= BUSY_S:
+            await self.ease()
 
     async def _next_pass(self, **parameters: Any) -> None:
         before = self._rounds
         await self._machine.monitor.execute("migrate-set-parameters", **parameters)
         await self._machine.monitor.until(lambda: self._rounds > before or self._ended, within_s=ROUND_S)
 
-    async def _pause(self, seconds: float) -> None:
-        """Waits, but not for a copy that has ended."""
+    async def _pause(self, seconds: float, met: Callable[[], bool] = bool) -> None:
+        """Waits until `met`, or that long and then raises TimeoutError if there was anything to wait for. Raises
+        Aborted or QemuGone for a copy that has ended."""
         try:
-            await self._machine.monitor.until(lambda: self._ended, within_s=seconds)
+            await self._machine.monitor.until(lambda: self._ended or met(), within_s=seconds)
         except TimeoutError:
-            return
-        raise await self._ended_early()
+            if met is bool:
+                return
+            raise
+        if self._ended:
+            raise await self._ended_early()
 
     @property
     def _ended(self) -> bool:
