@@ -17,7 +17,7 @@ shorter, but for the difference of two clocks' rates.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from segue.model.store import Batch, Change, Entry, Fence, Lease, Page
@@ -30,7 +30,7 @@ class Store(Protocol):
         """What stands there now."""
         ...
 
-    def list(self, prefix: str) -> AsyncIterator[Page]:
+    def list(self, prefix: str) -> AsyncGenerator[Page, None]:
         """All keys that begin so, in the order of their bytes, as they were at one revision; at least one page.
 
         Raises Compacted where the reader was so slow that the revision is not kept any more.
@@ -45,7 +45,7 @@ class Store(Protocol):
         """
         ...
 
-    def watch(self, prefix: str, after: int) -> AsyncIterator[Batch]:
+    def watch(self, prefix: str, after: int) -> AsyncGenerator[Batch, None]:
         """What happened under the prefix after that revision, and goes on happening.
 
         It finds another member by itself. A batch without events only says how far the watch is. Raises Compacted

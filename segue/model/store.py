@@ -172,7 +172,7 @@ class Away(Refused):
 class OutcomeUnknown(Unknown):
     """No answer to a write that was sent: it was done, or is done later, or never. See engine/certainty.py."""
 
-    def __init__(self, commit: Commit, why: str) -> None:
+    def __init__(self, commit: Commit, why: str, since: int) -> None:
         keys = ", ".join(sorted({change.key for change in commit.changes}))
         super().__init__(
             what=f"it is not known whether {keys} was written",
@@ -181,6 +181,8 @@ class OutcomeUnknown(Unknown):
             kind=Kind.UNREACHABLE,
         )
         self.commit = commit
+        self.since = since
+        """A revision that the store had before the commit was sent."""
 
 
 def demand_lawful(commit: Commit) -> None:

@@ -28,7 +28,10 @@ LOGINS: Final = 3
 NOT_FOUND, FULL, FAILED, OUT_OF_RANGE, UNAUTHENTICATED, DENIED, INVALID = 5, 8, 9, 11, 16, 7, 3
 CERTAIN: Final = frozenset({NOT_FOUND, FULL, FAILED, OUT_OF_RANGE, UNAUTHENTICATED, DENIED, INVALID})
 """gRPC codes with which etcd refuses before it proposes anything. All others may come after a proposal."""
-STALE: Final = ("invalid auth token", "auth: revision in header is old", "user name is empty")
+STALE: Final = ("invalid auth token", "auth: revision in header is old")
+NOBODY: Final = ("authentication failed", "user name is empty", "authentication is not enabled")
+NAMED: Final = b"CommonName of client"
+"""etcd's answer to a certificate with a common name, where users have to log in: it is no JSON."""
 BUSY: Final = "too many requests"
 
 
@@ -91,7 +94,9 @@ class Gateway:
                 why = str(error)
                 logins += _stale(error)
                 if not (_stale(error) and logins <= LOGINS) and BUSY not in why:
-                    raise NoAnswer(why, sent=True) from error if sent else error
+                    if sent:
+                        raise NoAnswer(why, sent=True) from error
+                    raise
             await asyncio.sleep(min(PAUSE_S, rest_s))
         raise NoAnswer(why, sent=sent)
 
@@ -174,6 +179,8 @@ def _decoded(endpoint: str, status: int, content: bytes, shape: type[T]) -> T:
             return msgspec.json.decode(content, type=shape, strict=False)
         failure = msgspec.json.decode(content, type=shapes.Failure, strict=False)
     except msgspec.MsgspecError as error:
+        if NAMED in content:
+            raise EtcdError(DENIED, "our certificate has a common name, which etcd does not take") from error
         raise Broken(f"{endpoint} answers as no etcd does: {status} {content[:80]!r}", sent=True) from error
     message = failure.message or failure.error
     if failure.code in CERTAIN:
@@ -190,7 +197,7 @@ def told(error: EtcdError | NoAnswer) -> Refused:
     if isinstance(error, NoAnswer):
         todo = "Look whether a majority of its members runs and can be reached: `etcdctl endpoint health`."
         return Away(what="the store etcd does not answer", why=str(error), todo=todo, kind=Kind.UNREACHABLE)
-    if error.code in {DENIED, UNAUTHENTICATED} or "authentication failed" in str(error):
+    if error.code in {DENIED, UNAUTHENTICATED} or any(text in str(error) for text in NOBODY):
         todo = "Look at user and password-file in the store's URL, and at the role's rights: docs/reference/store.md."
         return Refused(what="etcd does not let us in", why=str(error), todo=todo, kind=Kind.AUTH)
     if error.code == FULL:

@@ -73,24 +73,23 @@ def parse(url: str) -> EtcdPlace:
 
 
 def _problem(scheme: str, hosts: str, path: str, fragment: str, pairs: list[tuple[str, str]]) -> str:
+    """The first thing that is wrong with it."""
     options = dict(pairs)
-    if "@" in hosts:
-        return "a password in a URL can be read by everyone: use user= and password-file="
-    if wrong := [host for host in hosts.split(",") if not HOST.fullmatch(host)]:
-        return f"{wrong[0]!r} is not host or host:port"
-    if (prefix := path.strip("/")) and not PREFIX.fullmatch(prefix):
-        return f"{prefix!r} cannot be a prefix"
-    if unknown := sorted(options.keys() - OPTIONS):
-        return f"it has no option {unknown[0]!r}; there are {', '.join(sorted(OPTIONS))}"
-    if fragment or len(options) < len(pairs) or "" in options.values():
-        return "an option is empty, or there twice"
-    if ("user" in options) != ("password-file" in options):
-        return "user= and password-file= go together"
-    if ("cert" in options) != ("key" in options):
-        return "cert= and key= go together"
-    if scheme == "etcd+plain" and options.keys() & {"ca", "cert", "key"}:
-        return "etcd+plain:// is not encrypted: take etcd:// where there are certificates"
-    return ""
+    prefix = path.strip("/")
+    wrong = [host for host in hosts.split(",") if not HOST.fullmatch(host)]
+    unknown = sorted(options.keys() - OPTIONS)
+    checks = {
+        "a password in a URL can be read by everyone: use user= and password-file=": "@" in hosts,
+        f"{wrong[:1]} is not host or host:port": wrong,
+        f"{prefix!r} cannot be a prefix": prefix and not PREFIX.fullmatch(prefix),
+        f"it has no option {unknown[:1]}; there are {', '.join(sorted(OPTIONS))}": unknown,
+        "an option is empty, or there twice": fragment or len(options) < len(pairs) or "" in options.values(),
+        "user= and password-file= go together": ("user" in options) != ("password-file" in options),
+        "cert= and key= go together": ("cert" in options) != ("key" in options),
+        "etcd+plain:// is not encrypted: take etcd:// where there are certificates": scheme == "etcd+plain"
+        and options.keys() & {"ca", "cert", "key"},
+    }
+    return next((problem for problem, holds in checks.items() if holds), "")
 
 
 def _endpoint(scheme: str, host: str) -> str:

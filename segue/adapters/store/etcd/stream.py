@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 import aiohttp
@@ -23,7 +23,7 @@ SILENCE_S: Final = 30.0
 LINE_BYTES: Final = 64 << 20
 
 
-async def watch(at: Gateway, words: Words, prefix: str, after: int) -> AsyncIterator[Batch]:
+async def watch(at: Gateway, words: Words, prefix: str, after: int) -> AsyncGenerator[Batch, None]:
     """Port `Store.watch`."""
     heard_s = time.monotonic()
     while True:
@@ -46,7 +46,7 @@ async def watch(at: Gateway, words: Words, prefix: str, after: int) -> AsyncIter
 
 async def _one(
     at: Gateway, endpoint: str, words: Words, prefix: str, after: int
-) -> AsyncIterator[Batch | None]:
+) -> AsyncGenerator[Batch | None, None]:
     """The watch at one member; None where it only shows that it lives. Raises Broken, Compacted, EtcdError."""
     wish = {
         "create_request": {**words.span(prefix), "start_revision": str(after + 1), "progress_notify": True}
@@ -66,7 +66,7 @@ async def _one(
 
 async def _lines(
     at: Gateway, endpoint: str, content: aiohttp.StreamReader, words: Words
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Whole lines; an empty one when there was nothing but a sign of life."""
     rest = bytearray()
     while True:

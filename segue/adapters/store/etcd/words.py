@@ -38,8 +38,11 @@ class Words:
         begin = f"{self._keys}{after}\0".encode() if after else first
         return {"key": _base64(begin), "range_end": _base64(end)}
 
-    def txn(self, commit: Commit, once_lease: int) -> Json:
-        """The commit as a transaction; the other branch reads what stood in its way."""
+    def txn(self, commit: Commit, once_lease: int, *, last_time: bool) -> Json:
+        """The commit as a transaction; the other branch reads what stood in its way.
+
+        last_time: should it not be done now, no request of it that is still on its way is done later.
+        """
         compare = [_compare(self.key(change.key), change.revision) for change in commit.changes]
         success = [self._act(change, commit.tag) for change in commit.changes]
         failure = [{"request_range": {"key": self.key(change.key)}} for change in commit.changes]
@@ -49,7 +52,9 @@ class Words:
         if once_lease:
             mark = _base64(f"{self._once}{commit.tag}".encode())
             compare.append(_compare(mark, 0))
-            success.append({"request_put": {"key": mark, "lease": str(once_lease)}})
+            put = {"request_put": {"key": mark, "lease": str(once_lease)}}
+            success.append(put)
+            failure += [put] * last_time
         return {"compare": compare, "success": success, "failure": failure}
 
     def _act(self, change: Change, tag: str) -> Json:

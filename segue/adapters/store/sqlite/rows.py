@@ -41,8 +41,12 @@ def get(db: sqlite3.Connection, key: str) -> Entry | None:
 
 def page(db: sqlite3.Connection, prefix: str, last: str, most: int) -> tuple[Entry, ...]:
     """The next entries under the prefix, after the key `last`."""
-    query = "select key, value, revision, lease, tag from entry where key >= ? and key < ? and key > ? order by key limit ?"
-    return tuple(Entry(*row) for row in db.execute(query, (prefix, prefix + BEYOND, last, most)))
+    found = db.execute(
+        "select key, value, revision, lease, tag from entry where key >= ? and key < ? and key > ? "
+        "order by key limit ?",
+        (prefix, prefix + BEYOND, last, most),
+    )
+    return tuple(Entry(*row) for row in found)
 
 
 def events(db: sqlite3.Connection, prefix: str, after: int) -> Batch:

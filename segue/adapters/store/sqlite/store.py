@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -38,6 +38,7 @@ class SqliteStore:
         self._readers = ThreadPoolExecutor(1, "store-reader")
         self._news = asyncio.Event()
         self._version = 0
+        self._seen = rows.revision(self._reader)
         self._closed = False
         self._looking = asyncio.create_task(self._look())
 
@@ -45,7 +46,7 @@ class SqliteStore:
         """See the port."""
         return await self._read(lambda db: rows.get(db, key))
 
-    async def list(self, prefix: str) -> AsyncIterator[Page]:
+    async def list(self, prefix: str) -> AsyncGenerator[Page, None]:
         """See the port. The pages come out of one transaction of a connection of their own."""
         await self._end_due()
         db = await self._in_thread(lambda: file.connect(self._path))
@@ -65,10 +66,14 @@ class SqliteStore:
         """See the port."""
         wish = Commit(tag or secrets.token_urlsafe(16), changes, fence)
         nouns.demand_lawful(wish)
-        number = await self._write(lambda db: rows.apply(db, wish), lambda why: OutcomeUnknown(wish, why))
+        since = self._seen
+        number = await self._write(
+            lambda db: rows.apply(db, wish), lambda why: OutcomeUnknown(wish, why, since)
+        )
+        self._seen = max(self._seen, number)
         return int(number)
 
-    async def watch(self, prefix: str, after: int) -> AsyncIterator[Batch]:
+    async def watch(self, prefix: str, after: int) -> AsyncGenerator[Batch, None]:
         """See the port."""
         while True:
             news = self._news  # taken before looking, so that nothing is missed in between
