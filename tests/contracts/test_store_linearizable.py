@@ -30,8 +30,10 @@ async def test_calls_are_linearizable(rig: Rig, seed: int) -> None:
     assert {READ, DONE, CONFLICT} <= kinds
 
 
-def call(what: str, begun_s: float, ended_s: float, expected: int = 0, saw: int = 0, **more: bool) -> Call:
-    return Call("k", what, begun_s, ended_s, expected, saw, **more)
+def call(
+    what: str, begun_s: float, ended_s: float, expected: int = 0, saw: int = 0, *, deletes: bool = False
+) -> Call:
+    return Call("k", what, begun_s, ended_s, expected, saw, deletes)
 
 
 @pytest.mark.parametrize(

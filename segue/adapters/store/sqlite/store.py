@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import secrets
 import sqlite3
-import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from segue.adapters import clock
 from segue.adapters.store.sqlite import file, rows, writer
 from segue.model import store as nouns
 from segue.model.store import Batch, Change, Commit, Entry, Fence, Lease, OutcomeUnknown, Page
@@ -22,15 +22,10 @@ LOOK_S: Final = 0.1
 """How often is looked for what other processes wrote, and for leases that are over."""
 
 
-def since_boot_s() -> float:
-    """It goes on while the machine sleeps, and nobody can set it."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
 class SqliteStore:
     """Port `Store`. To be made inside the event loop that uses it."""
 
-    def __init__(self, path: Path, now_s: Callable[[], float] = since_boot_s) -> None:
+    def __init__(self, path: Path, now_s: Callable[[], float] = clock.since_boot_s) -> None:
         self._path = path
         self._now_s = now_s
         self._writer = writer.Writer(path, now_s, self._tell)
