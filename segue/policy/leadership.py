@@ -1,10 +1,10 @@
 """How long a leader may act, and whose word counts. Numbers in, a word out; it must never read a clock.
 
 Why two never lead: a lease lasts at least its time from the moment at which the keep-alive was *sent*. The leader
-counts from that moment on its own clock, and stops a margin before the end. Another can lead only after the end. The margin
-covers clocks that run at different rates, and what was begun a moment before. Where that fails (a machine that stands
-still between looking at the clock and acting) the epoch tells: agents heed no lower one, the store takes no commit
-with an old fence.
+counts from that moment on its own clock, and stops a margin before the end. Another can lead only after the end. The
+margin covers clocks that run at different rates, and what was begun a moment before. Where that fails (a machine that
+stands still between looking at the clock and acting) the epoch tells: agents heed no lower one, the store takes no
+commit with an old fence.
 """
 
 from __future__ import annotations

@@ -90,8 +90,9 @@ class Member:
             time.sleep(0.002)
         n = self.number
         ip(
-            f"link add c{n} type veth peer name eth0 netns {pid}",
-            f"link add p{n} type veth peer name eth1 netns {pid}",
+            # A member that comes back has the address that the others remember.
+            f"link add c{n} type veth peer name eth0 address 02:00:00:00:00:0{n} netns {pid}",
+            f"link add p{n} type veth peer name eth1 address 02:00:00:00:01:0{n} netns {pid}",
             f"link set c{n} master cl up",
             f"link set p{n} master pe up",
         )

@@ -90,6 +90,9 @@ class Gateway:
             except Broken as error:
                 sent, why = sent or error.sent, str(error)
                 self.leave(endpoint)
+            except asyncio.CancelledError:
+                self.leave(endpoint)  # whoever asked has no more time for this member; the next call has
+                raise
             except EtcdError as error:
                 why = str(error)
                 logins += _stale(error)
