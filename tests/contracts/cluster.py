@@ -270,7 +270,7 @@ class Cluster:
         context.load_cert_chain(self._client.certificate, self._client.key)
         headers = {"Authorization": token} if token else {}
         try:
-            with httpx2.Client(verify=context, timeout=2.0, headers=headers) as client:
+            with httpx2.Client(verify=context, timeout=0.7 if quietly else 5.0, headers=headers) as client:
                 answer = client.post(member.url + path, json=body)
         except httpx2.HTTPError:
             if quietly:

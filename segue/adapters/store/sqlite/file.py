@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,14 @@ insert or ignore into meta values ('revision', 0), ('compacted', 0);
 """
 TOO_SMALL: Final = frozenset({sqlite3.SQLITE_FULL})
 BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+TODO: Final = {
+    sqlite3.SQLITE_FULL: "Free space on its disk; what is in it is whole.",
+    sqlite3.SQLITE_BUSY: f"Another process held it for {BUSY_S:g} s: try again.",
+    sqlite3.SQLITE_CORRUPT: "Put it aside and restore a backup: `segue store restore --help`.",
+    sqlite3.SQLITE_NOTADB: "Put it aside and restore a backup: `segue store restore --help`.",
+    sqlite3.SQLITE_READONLY: "Let this user write to it, and look whether its file system became read-only.",
+}
+NOT_OURS: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 CERTAIN: Final = TOO_SMALL | BUSY | {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 """A commit that ends so did not reach the disk in whole and is never found there later. An error of input or
 output is none of these: the last block may have been written although the sync failed."""
@@ -83,17 +92,8 @@ def code(error: BaseException) -> int:
 
 def away(path: Path, error: BaseException) -> Away:
     """Why the file cannot be used just now, and what to do."""
-    if code(error) in TOO_SMALL:
-        todo, kind = "Free space on its disk; what is in it is whole.", Kind.UNREACHABLE
-    elif code(error) in BUSY:
-        todo, kind = f"Another process held it for {BUSY_S:g} s: try again.", Kind.TIMEOUT
-    elif code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-        todo, kind = "Put it aside and restore a backup: `segue store restore --help`.", Kind.UNREACHABLE
-    elif code(error) == sqlite3.SQLITE_READONLY or isinstance(error, PermissionError):
-        todo, kind = (
-            "Let this user write to it, and look whether its file system became read-only.",
-            Kind.UNREACHABLE,
-        )
-    else:
-        todo, kind = "Look at the disk and at the kernel's log.", Kind.UNREACHABLE
+    number = code(error)
+    locked = number == sqlite3.SQLITE_READONLY or getattr(error, "errno", 0) in NOT_OURS
+    kind = Kind.TIMEOUT if number in BUSY else Kind.UNREACHABLE
+    todo = TODO[sqlite3.SQLITE_READONLY] if locked else TODO.get(number, "Look at the disk and at the kernel's log.")
     return Away(what=f"the store {path} cannot be used", why=str(error), todo=todo, kind=kind)

@@ -74,6 +74,12 @@ def _event(row: tuple[str, int, bytes | None, int, str]) -> Event:
     return Event(key, number, None if value is None else Entry(key, value, number, lease, tag))
 
 
+def done_before(db: sqlite3.Connection, tag: str) -> int:
+    """The revision of the commit with this tag; 0: it was not done, as far as events are kept."""
+    row = db.execute("select revision from event where tag = ? limit 1", (tag,)).fetchone()
+    return int(row[0]) if row else 0
+
+
 def apply(db: sqlite3.Connection, commit: Commit) -> int:
     """Does a commit whose conditions hold; its revision. Raises Fenced, Conflict, LeaseGone before any write."""
     _demand_fence(db, commit.fence)

@@ -62,9 +62,11 @@ class SqliteStore:
         wish = Commit(tag or secrets.token_urlsafe(16), changes, fence)
         nouns.demand_lawful(wish)
         since = self._seen
-        number = await self._write(
-            lambda db: rows.apply(db, wish), lambda why: OutcomeUnknown(wish, why, since)
-        )
+
+        def act(db: sqlite3.Connection) -> int:
+            return (rows.done_before(db, tag) if tag else 0) or rows.apply(db, wish)
+
+        number = await self._write(act, lambda why: OutcomeUnknown(wish, why, since))
         self._seen = max(self._seen, number)
         return int(number)
 
