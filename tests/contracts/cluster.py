@@ -5,6 +5,7 @@ While an `Enclave` is entered, this thread and all that it starts live in that n
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -27,9 +28,10 @@ PASSWORD, ROOT_PASSWORD = "s3gue-pass", "r00t-pass"
 LIMIT_S = 30.0
 
 
-def ip(*lines: str) -> None:
-    """Network commands, all at once."""
-    subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
+def ip(*lines: str, force: bool = False) -> None:
+    """Network commands, all at once; with force, what fails is left out."""
+    argv = ["ip", *["-force"] * force, "-batch", "-"]
+    subprocess.run(argv, input="\n".join(lines), text=True, check=not force, capture_output=force)
 
 
 @contextlib.contextmanager
@@ -130,6 +132,8 @@ class Member:
         assert self._process
         self._process.kill()
         self._process.wait(LIMIT_S)
+        # The kernel takes its cables away, but not at once.
+        ip(*(f"link del {cable}{self.number}" for cable in "cp"), force=True)
 
     def freeze(self) -> None:
         """It does nothing any more, but its connections stay open."""
@@ -140,9 +144,9 @@ class Member:
         assert self._process
         self._process.send_signal(signal.SIGCONT)
 
-    def cut(self, cable: str) -> None:
+    def cut(self, *cables: str) -> None:
         """`c`: from clients, `p`: from the other members. A black hole, not a refusal."""
-        ip(f"link set {cable}{self.number} nomaster")
+        ip(*(f"link set {cable}{self.number} nomaster" for cable in cables))
 
     def mend(self) -> None:
         ip(f"link set c{self.number} master cl", f"link set p{self.number} master pe")
@@ -157,7 +161,7 @@ class Cluster:
     def __init__(self, program: Path, folder: Path) -> None:
         folder.chmod(0o755)
         authority = pki.ensure_authority(folder / "pki")
-        self._folder = folder
+        self.folder = folder
         self.members = []
         for n in (1, 2, 3):
             pair = pki.Pair(folder / f"pki/m{n}.pem", folder / f"pki/m{n}.key")
@@ -191,25 +195,28 @@ class Cluster:
             if member.runs():
                 member.kill()
 
-    def whole(self) -> None:
-        """All members run, nothing is cut, one of them leads."""
+    async def whole(self) -> None:
+        """All members run, nothing is cut, one of them leads.
+
+        To be called in the main thread: a member ends with the thread that started it.
+        """
         for member in self.members:
             if not member.runs():
                 member.start()
             member.thaw()
             member.mend()
-        self.wait()
+        await asyncio.to_thread(self.wait)
 
     def place(self, prefix: str, members: tuple[int, ...] = (1, 2, 3)) -> EtcdPlace:
         """For a client that knows these members."""
         return EtcdPlace(
             endpoints=tuple(self.members[n - 1].url for n in members),
             prefix=prefix,
-            ca=self._folder / "pki/ca.pem",
+            ca=self.folder / "pki/ca.pem",
             cert=self._client.certificate,
             key=self._client.key,
             user="segue",
-            password_file=self._folder / "password",
+            password_file=self.folder / "password",
         )
 
     def leader(self) -> Member:
@@ -236,14 +243,22 @@ class Cluster:
                 time.sleep(0.02)
 
     def logs(self) -> str:
-        return "\n".join(path.read_text()[-1000:] for path in sorted(self._folder.glob("*.log")))
+        return "\n".join(path.read_text()[-1000:] for path in sorted(self.folder.glob("*.log")))
 
     def compact(self, revision: int) -> None:
-        self.ask("/v3/kv/compaction", {"revision": str(revision)}, self.leader(), token=self._root())
+        """etcd forgets what happened up to there."""
+        self.as_root("/v3/kv/compaction", {"revision": str(revision)})
 
-    def _root(self) -> str:
-        body = {"name": "root", "password": ROOT_PASSWORD}
-        return str(self.ask("/v3/auth/authenticate", body, self.leader())["token"])
+    def as_root(self, path: str, body: dict[str, Any]) -> None:
+        """What only etcd's own operator may."""
+        leader = self.leader()
+        root = {"name": "root", "password": ROOT_PASSWORD}
+        token = self.ask("/v3/auth/authenticate", root, leader)["token"]
+        self.ask(path, body, leader, token=token)
+
+    def member_id(self) -> str:
+        """Of the member that leads."""
+        return str(self.ask("/v3/maintenance/status", {}, self.leader())["header"]["member_id"])
 
     def _demand_login(self) -> None:
         """As docs/reference/store.md tells an operator to."""
@@ -266,7 +281,7 @@ class Cluster:
         self, path: str, body: dict[str, Any], member: Member, *, quietly: bool = False, token: str = ""
     ) -> dict[str, Any]:
         """A call of the gateway without any client of ours."""
-        context = ssl.create_default_context(cafile=str(self._folder / "pki/ca.pem"))
+        context = ssl.create_default_context(cafile=str(self.folder / "pki/ca.pem"))
         context.load_cert_chain(self._client.certificate, self._client.key)
         headers = {"Authorization": token} if token else {}
         try:

@@ -177,7 +177,7 @@ async def test_members_die_under_a_leader(rig: Rig) -> None:
     if not isinstance(rig, EtcdRig):
         pytest.skip("a file has no members")
     cluster = rig.cluster
-    await asyncio.to_thread(cluster.whole)
+    await cluster.whole()
     async with controllers(rig, "a", "b") as every:
         for one in every:
             one.start()
@@ -196,7 +196,7 @@ async def test_members_die_under_a_leader(rig: Rig) -> None:
             stop.set()
             epochs = await written
         finally:
-            await asyncio.to_thread(cluster.whole)
+            await cluster.whole()
         found = await everything(every[0].store, "written/")
         assert set(epochs) <= set(found)
         in_order = sorted(found.values(), key=lambda entry: entry.revision)

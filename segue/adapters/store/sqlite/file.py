@@ -95,5 +95,9 @@ def away(path: Path, error: BaseException) -> Away:
     number = code(error)
     locked = number == sqlite3.SQLITE_READONLY or getattr(error, "errno", 0) in NOT_OURS
     kind = Kind.TIMEOUT if number in BUSY else Kind.UNREACHABLE
-    todo = TODO[sqlite3.SQLITE_READONLY] if locked else TODO.get(number, "Look at the disk and at the kernel's log.")
+    todo = (
+        TODO[sqlite3.SQLITE_READONLY]
+        if locked
+        else TODO.get(number, "Look at the disk and at the kernel's log.")
+    )
     return Away(what=f"the store {path} cannot be used", why=str(error), todo=todo, kind=kind)
