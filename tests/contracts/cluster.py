@@ -23,7 +23,7 @@ from segue.lab import pki, syscalls
 
 CLIENTS, PEERS = "10.98.0", "10.99.0"
 HEARTBEAT_MS, ELECTION_MS = 50, 500
-TOKEN_TTL_S = 3
+TOKEN_TTL_S = 1
 PASSWORD, ROOT_PASSWORD = "s3gue-pass", "r00t-pass"
 LIMIT_S = 30.0
 

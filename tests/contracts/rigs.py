@@ -54,7 +54,8 @@ class EtcdRig:
         self.opened: list[Store] = []
 
     def open(self, members: tuple[int, ...] = (1, 2, 3), limit_s: float = 10.0) -> EtcdStore:
-        made = EtcdStore(self.cluster.place(self.prefix, members), limit_s)
+        """The cluster elects faster than most, so its clients may be less patient."""
+        made = EtcdStore(self.cluster.place(self.prefix, members), limit_s, attempt_s=0.6)
         self.opened.append(made)
         return made
 

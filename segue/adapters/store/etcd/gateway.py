@@ -22,7 +22,7 @@ T = TypeVar("T")
 LIMIT_S: Final = 10.0
 """A call ends by then: an election takes about 1.5 s, and two members may be tried before it is over."""
 ATTEMPT_S: Final = 2.0
-CONNECT_S: Final = 1.0
+"""A member that says nothing for this long is left for another."""
 PAUSE_S: Final = 0.1
 LOGINS: Final = 3
 NOT_FOUND, FULL, FAILED, OUT_OF_RANGE, UNAUTHENTICATED, DENIED, INVALID = 5, 8, 9, 11, 16, 7, 3
@@ -70,9 +70,10 @@ class Answer(Generic[T]):
 class Gateway:
     """One client of an etcd cluster. Every call may be repeated: see words.py for why a commit may."""
 
-    def __init__(self, place: EtcdPlace, limit_s: float = LIMIT_S) -> None:
+    def __init__(self, place: EtcdPlace, limit_s: float, attempt_s: float) -> None:
         self.place = place
         self.limit_s = limit_s
+        self.attempt_s = attempt_s
         self._context = place.context()
         self._session: aiohttp.ClientSession | None = None
         self._at = 0
@@ -86,7 +87,7 @@ class Gateway:
         while (rest_s := deadline_s - time.monotonic()) > 0:
             endpoint = self.endpoint()
             try:
-                return Answer(await self.ask(endpoint, path, body, shape, min(ATTEMPT_S, rest_s)), sent)
+                return Answer(await self.ask(endpoint, path, body, shape, min(self.attempt_s, rest_s)), sent)
             except Broken as error:
                 sent, why = sent or error.sent, str(error)
                 self.leave(endpoint)
@@ -166,7 +167,7 @@ class Gateway:
         """Connections that stay open."""
         if self._session is None:
             connector = aiohttp.TCPConnector(ssl=self._context or False, limit=0, keepalive_timeout=60)
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+            timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.attempt_s / 2)
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
         return self._session
 

@@ -40,8 +40,10 @@ ONCE_LEAST_S: Final = 30.0
 class EtcdStore:
     """Port `Store`. To be made inside the event loop that uses it."""
 
-    def __init__(self, place: EtcdPlace, limit_s: float = gateway.LIMIT_S) -> None:
-        self._gateway = Gateway(place, limit_s)
+    def __init__(
+        self, place: EtcdPlace, limit_s: float = gateway.LIMIT_S, attempt_s: float = gateway.ATTEMPT_S
+    ) -> None:
+        self._gateway = Gateway(place, limit_s, attempt_s)
         self._words = Words(place.prefix)
         self._once = Lease(0, 0.0)
         self._once_until_s = 0.0

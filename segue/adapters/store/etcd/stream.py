@@ -16,8 +16,6 @@ from segue.adapters.store.etcd.gateway import Broken, EtcdError, Gateway
 from segue.adapters.store.etcd.words import Words
 from segue.model.store import Away, Batch, Compacted
 
-HEART_S: Final = 2.0
-"""A stream that says nothing for this long is asked whether its member still has the others."""
 SILENCE_S: Final = 30.0
 """A watch without a member for this long says so, instead of showing an old world."""
 LINE_BYTES: Final = 64 << 20
@@ -51,7 +49,7 @@ async def _one(
     wish = {
         "create_request": {**words.span(prefix), "start_revision": str(after + 1), "progress_notify": True}
     }
-    token = await at.token(endpoint, gateway.ATTEMPT_S)
+    token = await at.token(endpoint, at.attempt_s)
     # Without the second header a member that lost the others would keep the stream open, and silent.
     headers = {"Grpc-Metadata-hasleader": "true", **({"Authorization": token} if token else {})}
     try:
@@ -71,12 +69,12 @@ async def _lines(
     rest = bytearray()
     while True:
         try:
-            async with asyncio.timeout(HEART_S):
+            async with asyncio.timeout(at.attempt_s):
                 chunk = await content.readany()
         except TimeoutError:
             # Linearizable: answered only by a member that still has a majority with it.
             alive = {**words.span(""), "limit": "1", "keys_only": True}
-            await at.ask(endpoint, "/v3/kv/range", alive, shapes.Range, gateway.ATTEMPT_S)
+            await at.ask(endpoint, "/v3/kv/range", alive, shapes.Range, at.attempt_s)
             yield b""
             continue
         if not chunk:
