@@ -9,7 +9,7 @@ import random
 import pytest
 
 from segue.engine.store import Store
-from segue.model.store import Change, Compacted, Event, create, delete, replace
+from segue.model.store import Away, Change, Compacted, Event, create, delete, replace
 from tests.contracts.rigs import Rig, everything, head
 
 LIMIT_S = 10.0
@@ -140,5 +140,5 @@ async def test_a_closed_store_ends_its_watches(rig: Rig) -> None:
     watching = asyncio.create_task(collect(store, "", await head(store), 1 << 60))
     await store.commit(create("k", b""))
     await store.close()
-    with pytest.raises(Exception, match="closed"):
+    with pytest.raises(Away, match="closed"):
         await asyncio.wait_for(watching, LIMIT_S)

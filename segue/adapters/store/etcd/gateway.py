@@ -75,6 +75,7 @@ class Gateway:
         self.limit_s = limit_s
         self.attempt_s = attempt_s
         self._context = place.context()
+        self.closed = False
         self._session: aiohttp.ClientSession | None = None
         self._at = 0
         self._token = ""
@@ -173,6 +174,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Ends all connections."""
+        self.closed = True
         if self._session is not None:
             await self._session.close()
 
@@ -194,6 +196,11 @@ def _decoded(endpoint: str, status: int, content: bytes, shape: type[T]) -> T:
 
 def _stale(error: EtcdError) -> bool:
     return any(text in str(error) for text in STALE)
+
+
+def closed() -> Away:
+    """For calls that come after `close`, or are ended by it."""
+    return Away(what="the store etcd cannot be used", why="it was closed", todo="Open it again.")
 
 
 def told(error: EtcdError | NoAnswer) -> Refused:

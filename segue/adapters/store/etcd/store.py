@@ -48,7 +48,6 @@ class EtcdStore:
         self._once = Lease(0, 0.0)
         self._once_until_s = 0.0
         self._once_lock = asyncio.Lock()
-        self._closed = False
         self._seen = 0
 
     async def get(self, key: str) -> Entry | None:
@@ -168,7 +167,6 @@ class EtcdStore:
 
     async def close(self) -> None:
         """See the port."""
-        self._closed = True
         await self._gateway.close()
 
     # How it is done
@@ -196,8 +194,8 @@ class EtcdStore:
             raise gateway.told(error) from error
 
     def _demand_open(self) -> None:
-        if self._closed:
-            raise nouns.Away(what="the store etcd cannot be used", why="it was closed", todo="Open it again.")
+        if self._gateway.closed:
+            raise gateway.closed()
 
 
 def _revision(entry: Entry | None) -> int:

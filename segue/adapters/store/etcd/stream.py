@@ -36,6 +36,8 @@ async def watch(at: Gateway, words: Words, prefix: str, after: int) -> AsyncGene
         except EtcdError as error:
             raise gateway.told(error) from error
         except Broken as error:
+            if at.closed:
+                raise gateway.closed() from error
             at.leave(endpoint)
             if time.monotonic() - heard_s > SILENCE_S:
                 raise _silent(str(error)) from error
@@ -70,7 +72,7 @@ async def _lines(
     while True:
         try:
             async with asyncio.timeout(at.attempt_s):
-                chunk = await content.readany()
+                chunk = await _read(endpoint, content)
         except TimeoutError:
             # Linearizable: answered only by a member that still has a majority with it.
             alive = {**words.span(""), "limit": "1", "keys_only": True}
@@ -86,6 +88,13 @@ async def _lines(
         rest = last
         if len(rest) > LINE_BYTES:
             raise Broken(f"{endpoint} sends a line without an end", sent=False)
+
+
+async def _read(endpoint: str, content: aiohttp.StreamReader) -> bytes:
+    try:
+        return await content.readany()
+    except RuntimeError as error:  # what a reader says whose connection we closed
+        raise Broken(f"{endpoint}: {error}", sent=False) from error
 
 
 def _part(at: Gateway, token: str, raw: bytes, words: Words, after: int) -> Batch | None:
