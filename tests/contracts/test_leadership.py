@@ -95,7 +95,7 @@ async def test_it_stays_leader_while_it_is_confirmed(rig: Rig) -> None:
         one.start()
         tenure = await one.leads()
         async with asyncio.timeout(LIMIT_S):
-            while one.candidate.demand().confirmed_s < tenure.confirmed_s + 3 * tenure.lease.ttl_s:
+            while one.candidate.demand().confirmed_s < tenure.confirmed_s + 1.5 * tenure.lease.ttl_s:
                 await asyncio.sleep(0.01)
         assert one.candidate.demand().epoch == tenure.epoch
 

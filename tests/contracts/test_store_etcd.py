@@ -149,14 +149,14 @@ async def test_calls_are_linearizable_under_faults(rig: EtcdRig, fault: str) -> 
 
 async def test_without_a_majority_nothing_is_promised_and_nothing_lost(rig: EtcdRig) -> None:
     alone, *others = rig.cluster.members
-    store = rig.open(limit_s=1.5)
+    store = rig.open(limit_s=0.8)
     await store.commit(create("before", b""))
     for member in others:
         member.freeze()
     with pytest.raises(Away):
         await store.get("before")
     with pytest.raises((OutcomeUnknown, Away)) as caught:
-        await rig.open((alone.number,), limit_s=1.5).commit(create("k", b"1"))
+        await rig.open((alone.number,), limit_s=0.8).commit(create("k", b"1"))
     with pytest.raises(Away):
         await store.lease(5.0)
     await rig.cluster.whole()
@@ -190,7 +190,7 @@ async def test_a_request_that_lay_in_a_member_is_not_done_twice(rig: EtcdRig, fa
 async def test_a_member_without_the_others_never_shows_an_old_world(rig: EtcdRig) -> None:
     leader = await asyncio.to_thread(rig.cluster.leader)
     lonely = next(member for member in rig.cluster.members if member is not leader)
-    store, old = rig.open(), rig.open((lonely.number,), limit_s=1.5)
+    store, old = rig.open(), rig.open((lonely.number,), limit_s=0.8)
     await store.commit(create("k", b"old"))
     before = await head(old)
     events: list[Event] = []

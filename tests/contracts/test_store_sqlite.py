@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from segue.adapters.store.sqlite import file
 from segue.adapters.store.sqlite.store import SqliteStore
 from segue.engine import certainty
 from segue.errors import Kind, Refused
@@ -23,6 +24,7 @@ LIMIT_S = 20.0
 WRITER = """
 import asyncio, sys
 from pathlib import Path
+from segue.adapters.store.sqlite import file
 from segue.adapters.store.sqlite.store import SqliteStore
 from segue.model import store as nouns
 
@@ -41,6 +43,7 @@ asyncio.run(main())
 COUNTER = """
 import asyncio, sys
 from pathlib import Path
+from segue.adapters.store.sqlite import file
 from segue.adapters.store.sqlite.store import SqliteStore
 from segue.model import store as nouns
 
@@ -234,7 +237,10 @@ async def test_a_disk_that_became_read_only_is_told_and_loses_nothing(small_disk
         assert (await everything(store))["a"].value == b"2"
 
 
-async def test_another_program_that_holds_the_file_is_waited_for_and_then_told(tmp_path: Path) -> None:
+async def test_another_program_that_holds_the_file_is_waited_for_and_then_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file, "BUSY_S", 1.0)
     path = tmp_path / "store.db"
     async with opened(path) as store:
         await store.commit(create("a", b"1"))

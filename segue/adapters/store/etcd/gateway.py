@@ -91,6 +91,8 @@ class Gateway:
                 return Answer(await self.ask(endpoint, path, body, shape, min(self.attempt_s, rest_s)), sent)
             except Broken as error:
                 sent, why = sent or error.sent, str(error)
+                if self.closed:
+                    break
                 self.leave(endpoint)
             except asyncio.CancelledError:
                 self.leave(endpoint)  # whoever asked has no more time for this member; the next call has
@@ -165,7 +167,9 @@ class Gateway:
         return _decoded(endpoint, answer.status, content, shape)
 
     def session(self) -> aiohttp.ClientSession:
-        """Connections that stay open."""
+        """Connections that stay open. Raises Broken after `close`."""
+        if self.closed:
+            raise Broken("it was closed", sent=False)
         if self._session is None:
             connector = aiohttp.TCPConnector(ssl=self._context or False, limit=0, keepalive_timeout=60)
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.attempt_s / 2)
