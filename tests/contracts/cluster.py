@@ -117,6 +117,7 @@ class Member:
             "heartbeat-interval": str(HEARTBEAT_MS),
             "election-timeout": str(ELECTION_MS),
             "auth-token-ttl": str(TOKEN_TTL_S),
+            "bcrypt-cost": "4",  # a log-in costs what it may cost in tests
             "trusted-ca-file": ca,
             "peer-trusted-ca-file": ca,
             "cert-file": str(pair.certificate),
