@@ -16,6 +16,7 @@ import msgspec
 from segue.engine import certainty
 from segue.engine.ports import Clock
 from segue.engine.store import Store
+from segue.errors import Refused
 from segue.model import store as nouns
 from segue.model.leadership import EPOCH, HOLDER, Leader, NotLeading, Tenure
 from segue.model.store import (
@@ -137,7 +138,10 @@ class Candidate:
                     holder = await self._store.get(HOLDER)
             except LeaseGone:
                 return tenure
-            except (Away, TimeoutError):
+            except (
+                Refused,
+                TimeoutError,
+            ):  # away, or it lets us in no more: until the time is over, that may pass
                 await self._clock.rest(min(AGAIN_S, max(rest_s, 0.0)))
                 continue
             if holder is None or holder.revision != tenure.fence.revision:
@@ -147,7 +151,7 @@ class Candidate:
 
     async def _resign(self, lease: Lease) -> None:
         """Lets another lead at once. If the store does not hear it, the lease ends by itself."""
-        with contextlib.suppress(Away, TimeoutError):
+        with contextlib.suppress(Refused, TimeoutError):
             async with asyncio.timeout(RESIGN_S):
                 await self._store.revoke(lease)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,7 +18,7 @@ from segue.model import store as nouns
 from segue.model.leadership import EPOCH, HOLDER, Leader, NotLeading, Tenure
 from segue.model.store import Away, Fenced, OutcomeUnknown, create, delete
 from segue.policy import leadership
-from tests.contracts.rigs import EtcdRig, Rig, everything
+from tests.contracts.rigs import EtcdRig, Rig, SqliteRig, everything
 
 TTL_S = 1.0
 LIMIT_S = 20.0
@@ -169,6 +172,67 @@ async def test_agents_that_know_a_higher_epoch_are_outbid(rig: Rig) -> None:
         await one.candidate.reign(notes, seen_by_agents=41)
         await one.candidate.reign(notes)
         assert seen == [42, 43]
+
+
+PRETENDER = """
+import asyncio, sys
+from pathlib import Path
+from segue.adapters.clock import BootClock
+from segue.adapters.store.sqlite.store import SqliteStore
+from segue.engine.leadership import Candidate
+from segue.errors import Refused
+from segue.model import store as nouns
+
+async def main():
+    store = SqliteStore(Path(sys.argv[1]))
+    candidate = Candidate(store, BootClock(), "frozen", 1.0)
+    async def work(tenure):
+        count = 0
+        try:
+            while True:
+                count += 1
+                await store.commit(nouns.create(f"old/{count}", str(tenure.epoch).encode()), fence=tenure.fence)
+                print("wrote", tenure.epoch, flush=True)
+                await asyncio.sleep(0.01)
+        finally:
+            try:
+                candidate.demand()
+            except Refused as error:
+                print("stopped", type(error).__name__, flush=True)
+    try:
+        await candidate.reign(work)
+    except Refused as error:
+        print("refused", type(error).__name__, flush=True)
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_leader_that_was_frozen_wakes_up_and_does_nothing(tmp_path: Path) -> None:
+    """It writes without asking whether it still leads, as the worst controller would."""
+    rig = SqliteRig(tmp_path / "store.db")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PRETENDER, str(rig.path), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout
+    async with controllers(rig, "other") as (other,), asyncio.timeout(LIMIT_S):
+        while not (await process.stdout.readline()).startswith(b"wrote"):
+            pass
+        process.send_signal(signal.SIGSTOP)
+        other.start()
+        tenure = await other.leads()
+        revision = await other.store.commit(create("new", b""), fence=tenure.fence)
+        process.send_signal(signal.SIGCONT)
+        said = (await process.stdout.read()).decode().split("\n")
+        assert "stopped NotLeading" in said
+        assert await process.wait() == 0
+        written = await everything(other.store, "old/")
+        assert written
+        assert all(entry.revision < revision for entry in written.values())
+        assert all(int(entry.value) < tenure.epoch for entry in written.values())
+        assert other.candidate.demand().epoch == tenure.epoch
+    await other.store.close()
 
 
 @pytest.mark.lab
