@@ -257,6 +257,11 @@ class Cluster:
         token = self.ask("/v3/auth/authenticate", root, leader)["token"]
         self.ask(path, body, leader, token=token)
 
+    def change_password(self, new: str) -> None:
+        """As an operator would: etcd first, then the file. All tokens of the user are void at once."""
+        self.as_root("/v3/auth/user/changepw", {"name": "segue", "password": new})
+        (self.folder / "password").write_text(new + "\n")
+
     def member_id(self) -> str:
         """Of the member that leads."""
         return str(self.ask("/v3/maintenance/status", {}, self.leader())["header"]["member_id"])

@@ -21,7 +21,7 @@ from segue.errors import Kind, Refused
 from segue.lab import pki
 from segue.model.store import Away, Conflict, Event, OutcomeUnknown, create, delete
 from tests.contracts import history
-from tests.contracts.cluster import Cluster, Member
+from tests.contracts.cluster import PASSWORD, Cluster, Member
 from tests.contracts.history import History, faults
 from tests.contracts.rigs import EtcdRig, everything, head
 
@@ -231,6 +231,24 @@ async def test_tokens_are_renewed(rig: EtcdRig) -> None:
     with pytest.raises(Conflict):
         await store.commit(create("k", b""))
     assert store._gateway._token != before
+
+
+async def test_a_new_password_disturbs_nobody(rig: EtcdRig) -> None:
+    store, events = rig.open(), list[Event]()
+    watching = asyncio.create_task(watch_into(rig.open(), await head(store), events))
+    writers = Writers([store, rig.open()])
+    try:
+        await writers.more(10)
+        await until(lambda: events)
+        await asyncio.to_thread(rig.cluster.change_password, "another")
+        await writers.more(10)
+        await writers.stop()
+        await until(lambda: len(events) >= len(writers.done))
+        assert writers.unknown == []
+        assert not watching.done()
+    finally:
+        await asyncio.to_thread(rig.cluster.change_password, PASSWORD)
+        watching.cancel()
 
 
 def changed(place: EtcdPlace, **changes: object) -> EtcdPlace:

@@ -99,8 +99,8 @@ class Gateway:
                 raise
             except EtcdError as error:
                 why = str(error)
-                logins += _stale(error)
-                if not (_stale(error) and logins <= LOGINS) and BUSY not in why:
+                logins += stale(error)
+                if not (stale(error) and logins <= LOGINS) and BUSY not in why:
                     if sent:
                         raise NoAnswer(why, sent=True) from error
                     raise
@@ -122,7 +122,7 @@ class Gateway:
         try:
             return await self._post(endpoint, path, body, shape, within_s, token)
         except EtcdError as error:
-            if _stale(error):
+            if stale(error):
                 self.forget(token)
             raise
 
@@ -198,7 +198,8 @@ def _decoded(endpoint: str, status: int, content: bytes, shape: type[T]) -> T:
     raise Broken(f"{endpoint}: {message}", sent=True)
 
 
-def _stale(error: EtcdError) -> bool:
+def stale(error: EtcdError) -> bool:
+    """True where a new log-in may help."""
     return any(text in str(error) for text in STALE)
 
 

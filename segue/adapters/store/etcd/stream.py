@@ -33,9 +33,9 @@ async def watch(at: Gateway, words: Words, prefix: str, after: int) -> AsyncGene
                     if part is not None and part.revision > after:
                         after = part.revision
                         yield part
-        except EtcdError as error:
-            raise gateway.told(error) from error
-        except Broken as error:
+        except (Broken, EtcdError) as error:
+            if isinstance(error, EtcdError) and not gateway.stale(error):
+                raise gateway.told(error) from error
             if at.closed:
                 raise gateway.closed() from error
             at.leave(endpoint)
@@ -54,10 +54,13 @@ async def _one(
     token = await at.token(endpoint, at.attempt_s)
     # Without the second header a member that lost the others would keep the stream open, and silent.
     headers = {"Grpc-Metadata-hasleader": "true", **({"Authorization": token} if token else {})}
+    asked = at.session().post(
+        endpoint + "/v3/watch", data=msgspec.json.encode(wish), headers=headers, read_bufsize=1 << 20
+    )
     try:
-        async with at.session().post(
-            endpoint + "/v3/watch", data=msgspec.json.encode(wish), headers=headers, read_bufsize=1 << 20
-        ) as answer:
+        async with asyncio.timeout(at.attempt_s):
+            answer = await asked
+        async with answer:
             async for line in _lines(at, endpoint, answer.content, words):
                 yield _part(at, token, line, words, after)
     except (aiohttp.ClientError, OSError) as error:
