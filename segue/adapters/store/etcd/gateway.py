@@ -92,7 +92,7 @@ class Gateway:
             except Broken as error:
                 sent, why = sent or error.sent, str(error)
                 if self.closed:
-                    break
+                    raise NoAnswer("it was closed", sent=sent) from error
                 self.leave(endpoint)
             except asyncio.CancelledError:
                 self.leave(endpoint)  # whoever asked has no more time for this member; the next call has
