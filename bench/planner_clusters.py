@@ -1,4 +1,4 @@
-"""Clusters for the planners' benchmark, made from a seed: the same one as a fleet and as a text that Ganeti's hbal reads."""
+"""Clusters for the planners' benchmark, made from a seed: each as a fleet and as a text that Ganeti's hbal reads."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def data(fleet: Fleet, where: Mapping[str, str]) -> Iterator[str]:
     for guest in fleet.guests:
         memory, vcpus = guest.needs.memory_bytes // MIB, int(guest.needs.vcpus)
         yield f"{guest.name}|{memory}|0|{vcpus}|running|Y|{where[guest.name]}||ext||1|-|N"
-    yield from ("", "", "")
+    yield from ("", "")
     limits = f"128,1,1024,1,1,1|128,1,0,1,1,1;{HOST_MIB},{CPUS},{DISK_MIB},16,8,12|ext,plain,drbd|{VCPU_RATIO}|32.0"
     yield f"|{limits}"
     yield f"g1|{limits}"

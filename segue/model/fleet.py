@@ -39,7 +39,7 @@ class Taint:
 
 @dataclass(frozen=True, slots=True)
 class FleetHost:
-    """A host as planners see it. What is empty of machines, CPU and accelerator is not known, and not held against it."""
+    """A host as planners see it. Empty machines, CPU and accelerator: not known, not checked."""
 
     name: str
     memory_bytes: int

@@ -6,7 +6,7 @@ and done, in any order, and no host has promised more than it has.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 from segue.model.fleet import Amounts, Fleet, FleetGuest, FleetHost, Load
 from segue.policy import fit
@@ -50,7 +50,7 @@ class Board:
         self.guest_kind = [guests.setdefault(fit.guest_kind(guest), len(guests)) for guest in fleet.guests]
         self.host_kind = [hosts.setdefault(fit.host_kind(host, wanted), len(hosts)) for host in fleet.hosts]
         self._a_host: dict[int, FleetHost] = dict(zip(self.host_kind, fleet.hosts, strict=True))
-        self._suits: dict[tuple[int, int], bool] = {}
+        self._kinds_for: dict[int, tuple[int, ...]] = {}
 
     def _rooms(self, fleet: Fleet) -> None:
         rooms = [fit.room(host) for host in fleet.hosts]
@@ -67,21 +67,17 @@ class Board:
 
     def suits(self, guest: int, host: int) -> bool:
         """True where the guest could be there if nobody else was."""
-        key = (self.guest_kind[guest], self.host_kind[host])
-        found = self._suits.get(key)
-        if found is None:
-            found = self._suits[key] = not fit.obstacles(self.guests[guest], self.hosts[host])
-        return found
+        return self.host_kind[host] in self.kinds_for(guest)
 
-    def kinds_for(self, guest: int) -> Iterator[int]:
+    def kinds_for(self, guest: int) -> tuple[int, ...]:
         """The kinds of host that suit the guest."""
         kind = self.guest_kind[guest]
-        for host_kind, example in self._a_host.items():
-            found = self._suits.get((kind, host_kind))
-            if found is None:
-                found = self._suits[kind, host_kind] = not fit.obstacles(self.guests[guest], example)
-            if found:
-                yield host_kind
+        found = self._kinds_for.get(kind)
+        if found is None:
+            spec = self.guests[guest]
+            suitable = (k for k, example in self._a_host.items() if not fit.obstacles(spec, example))
+            found = self._kinds_for[kind] = tuple(suitable)
+        return found
 
     def has_room(self, guest: int, host: int) -> bool:
         """True where what it needs is left, whatever the moves so far have come to."""
@@ -103,11 +99,19 @@ class Board:
             and self.spread.allows(guest, self.at[guest], host)
         )
 
+    def has_room_for_all(self, guests: Collection[int], host: int) -> bool:
+        """True where all of them would fit."""
+        needs = [self.guests[guest].needs for guest in guests]
+        return (
+            sum(each.memory_bytes for each in needs) <= self._memory[host]
+            and sum(each.vcpus for each in needs) <= self._vcpus[host] + SLACK
+            and sum(each.disk_bytes for each in needs) <= self._disk[host]
+            and sum(each.network_bytes_per_s for each in needs) <= self._network[host] * (1 + SLACK)
+        )
+
     def free(self, host: int) -> Amounts:
         """What is left to promise; below zero where the host has promised too much already."""
-        return Amounts(
-            int(self._memory[host]), self._vcpus[host], int(self._disk[host]), self._network[host]
-        )
+        return Amounts(int(self._memory[host]), self._vcpus[host], int(self._disk[host]), self._network[host])
 
     def overfull(self, host: int) -> bool:
         """True where more is promised than there is."""
@@ -116,14 +120,18 @@ class Board:
 
     def refusals(self, guest: int, host: int) -> tuple[str, ...]:
         """Every reason against it, in words; empty exactly where `takes` is true, its own host aside."""
-        found = ["is cordoned" if self.hosts[host].cordoned else "is to be emptied"] if not self.open[host] else []
+        found = (
+            ["is cordoned" if self.hosts[host].cordoned else "is to be emptied"]
+            if not self.open[host]
+            else []
+        )
         found += fit.obstacles(self.guests[guest], self.hosts[host])
         found += fit.shortages(self.guests[guest].needs, self.free(host))
         broken = self.spread.broken_by(guest, self.at[guest], host)
         return (*found, *(self.spread.why(rule, host) for rule in broken if rule.hard))
 
     def move(self, guest: int, target: int) -> None:
-        """The guest will be there; until `settle` it takes room on both. Once between two settles; nothing is checked."""
+        """The guest will be there; until `settle` it takes room on both. Once between two of those; unchecked."""
         source = self._left[guest] = self.at[guest]
         self._take(guest, target)
         self.spread.shift(guest, source, target)

@@ -1,7 +1,7 @@
 """How unevenly a fleet is loaded, as one number that a move changes by a few sums instead of a pass over all hosts.
 
 Imbalance is the weighted sum of the standard deviations of four shares over all open hosts. A move's gain is by how
-much that falls, times the number of hosts: so it is about the share of a host that is put right, in a fleet of any size.
+much that falls, times the number of hosts: so it is about the share of a host that is put right, whatever its size.
 """
 
 from __future__ import annotations
@@ -42,9 +42,10 @@ class Imbalance:
         self._shift(guest, self._board.at[guest], target, self._sums, self._squares)
 
     def slopes(self) -> tuple[Four, Four]:
-        """(slope, mean) of each share: a change of a host's share by x changes the score by slope * x * (2 (share - mean) + x).
+        """(slope, mean) of each share.
 
-        Right as far as a deviation is a straight line of its square: for one move, nearly.
+        A host's share that changes by x changes the score by slope * x * (2 * (share - mean) + x), over the number of
+        hosts. Right as far as a deviation is a straight line of its square: for one move, nearly.
         """
         count = self.hosts or 1
         means = [total / count for total in self._sums]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from segue.model.fleet import FleetGuest, FleetHost
@@ -19,8 +19,8 @@ SPANS_S: Final = (0.15, 0.45)
 class Basis:
     """What all outlooks of a plan share: the operator's limits, and what earlier migrations taught."""
 
-    limits: Limits = Limits()
-    lessons: Lessons = Lessons()
+    limits: Limits = field(default_factory=Limits)
+    lessons: Lessons = field(default_factory=Lessons)
 
 
 def of_move(guest: FleetGuest, source: FleetHost, target: FleetHost, basis: Basis) -> Outlook:

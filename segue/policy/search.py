@@ -29,6 +29,8 @@ class Breadth:
     """Of each kind of host, those that are loaded least."""
     tries: int = 64
     """Targets that are full or forbidden are passed over, up to so many."""
+    good_enough: float = 1.0
+    """A move is made if it is worth this share of what the best one was worth when it was last looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class Search:
             best = self._best(source)
             if best is None:
                 continue
-            if heap and -heap[0][0] > best.worth:
+            if heap and -heap[0][0] * self._breadth.good_enough > best.worth:
                 heapq.heappush(heap, (-best.worth, source))
                 continue
             self._make(best)
@@ -146,8 +148,8 @@ class Search:
         a0, a1, a2, a3 = board.demand[guest]
         best = None
         for kind in board.kinds_for(guest):
-            left = self._breadth.targets
-            for _, target in self._sorted.get(kind, ())[: self._breadth.tries]:
+            left, tries = self._breadth.targets, self._breadth.tries
+            for _, target in self._sorted.get(kind, ()):
                 s0, s1, s2, s3 = board.share[target]
                 o0, o1, o2, o3 = board.inverse[target]
                 x0, x1, x2, x3 = a0 * o0, a1 * o1, a2 * o2, a3 * o3
@@ -159,7 +161,10 @@ class Search:
                 )
                 if burden < burden_most:
                     if not (board.takes(guest, target) and self._may_load(guest, target)):
-                        continue  # Passed over; it does not count as one of those looked at.
+                        tries -= 1
+                        if tries:
+                            continue
+                        break
                     best, burden_most = target, burden
                 left -= 1
                 if not left:

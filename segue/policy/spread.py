@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from segue.model.fleet import Fleet, FleetGuest, Rule, Spread
+from segue.model.fleet import HOST_DOMAIN, Fleet, FleetGuest, Rule, Spread
 
 Counts = dict[str, int]
 
@@ -23,6 +23,10 @@ class Spreading:
         self._values = {label: [host.domain(label) for host in fleet.hosts] for label in labels}
         self._value = [self._values[rule.domain] for rule in fleet.rules]
         self.of = _memberships(fleet)
+        self.members: list[list[int]] = [[] for _ in fleet.rules]
+        for guest, rules in enumerate(self.of):
+            for rule in rules:
+                self.members[rule].append(guest)
         self.held: list[Counts] = [{} for _ in fleet.rules]
         """Guests that are there, that come, and that have not left before the plan's wave is over."""
         self.now: list[Counts] = [{} for _ in fleet.rules]
@@ -83,6 +87,15 @@ class Spreading:
             return f"rule {rule.name}: its group is in {rule.domain} {where}"
         count = self.held[number].get(value, 0)
         return f"rule {rule.name}: {count} of its group in {rule.domain} {value or '(not set)'}"
+
+    def companions(self, guest: int) -> list[int]:
+        """Guests that must be on one host with it, itself first."""
+        found = [guest]
+        for rule in self.of[guest]:
+            known = self.rules[rule]
+            if known.hard and known.spread is Spread.TOGETHER and known.domain == HOST_DOMAIN:
+                found += [other for other in self.members[rule] if other not in found]
+        return found
 
     def _before(self, rule: int, source: int) -> str | None:
         return self._value[rule][source] if source >= 0 else None
