@@ -45,20 +45,24 @@ class Found:
 
 
 class Search:
-    """One descent. price: guest -> what its move costs, times the margin; None where it must not move."""
+    """One descent.
+
+    price: (guest, target or None while it is not known) -> what the move must gain at least; None: it must not move.
+    may_go: (guest, target) -> False where the caller forbids what the board would allow.
+    """
 
     def __init__(
         self,
         board: Board,
         imbalance: Imbalance,
-        price: Callable[[int], float | None],
-        may_load: Callable[[int, int], bool],
+        price: Callable[[int, int | None], float | None],
+        may_go: Callable[[int, int], bool],
         *,
         worth_least: float = 0.0,
         breadth: Breadth | None = None,
     ) -> None:
         self._board, self._imbalance = board, imbalance
-        self._price, self._may_load = price, may_load
+        self._price, self._may_go = price, may_go
         self._worth_least = worth_least
         self._breadth = breadth or Breadth()
         self._slopes, self._means = imbalance.slopes()
@@ -77,15 +81,15 @@ class Search:
                 return
 
     def _pass(self) -> Iterator[Found]:
-        """Until no host has a move that helps; ends early once the slopes have changed."""
+        """Until no host that had a move that helps has one left."""
         self._sort()
         heap: list[tuple[float, int]] = []
         for source, is_open in enumerate(self._board.open):
             if is_open and (best := self._best(source)):
                 heap.append((-best.worth, source))
         heapq.heapify(heap)
-        left = max(8, int(RESORT_SHARE * self._imbalance.hosts))
-        while heap and left:
+        resort_in = max(8, int(RESORT_SHARE * self._imbalance.hosts))
+        while heap:
             _, source = heapq.heappop(heap)
             best = self._best(source)
             if best is None:
@@ -94,8 +98,11 @@ class Search:
                 heapq.heappush(heap, (-best.worth, source))
                 continue
             self._make(best)
-            left -= 1
             yield best
+            resort_in -= 1
+            if not resort_in:
+                resort_in = max(8, int(RESORT_SHARE * self._imbalance.hosts))
+                self._sort()
             for touched in (best.source, best.target):
                 if again := self._best(touched):
                     heapq.heappush(heap, (-again.worth, touched))
@@ -115,7 +122,7 @@ class Search:
             if target is None:
                 continue
             gain = self._imbalance.gain(guest, target)
-            worth = gain - (self._price(guest) or 0.0)
+            worth = gain - (self._price(guest, target) or 0.0)
             if worth > (best.worth if best else self._worth_least):
                 best = Found(guest, source, target, gain, worth)
         return best
@@ -130,7 +137,7 @@ class Search:
         d0, d1, d2, d3 = 2 * (s0 - m0), 2 * (s1 - m1), 2 * (s2 - m2), 2 * (s3 - m3)
         found = []
         for guest in board.on[source]:
-            price = self._price(guest)
+            price = self._price(guest, None)
             if price is None:
                 continue
             a0, a1, a2, a3 = board.demand[guest]
@@ -160,7 +167,7 @@ class Search:
                     + k3 * x3 * (2 * (s3 - m3) + x3)
                 )
                 if burden < burden_most:
-                    if not (board.takes(guest, target) and self._may_load(guest, target)):
+                    if not (board.takes(guest, target) and self._may_go(guest, target)):
                         tries -= 1
                         if tries:
                             continue
