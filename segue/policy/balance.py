@@ -20,8 +20,9 @@ from segue.policy.outlook import Basis
 from segue.policy.search import Breadth, Search
 from segue.policy.timetable import Roads, Slots
 
+TINY: Final = 16
 SMALL: Final = 300
-"""Hosts up to which every promising move is weighed; in larger fleets fewer, which costs nearly nothing in quality."""
+"""Hosts up to which all moves, or all that promise something, are weighed. Fewer in larger fleets: that costs little."""
 NARROW: Final = Breadth(guests=4, targets=4, good_enough=0.9)
 WAVES_MOST: Final = 8
 
@@ -77,15 +78,10 @@ class Balance:
 
     def level(self) -> None:
         """Moves what gains most, until the plan is long enough or nothing is worth it."""
-        narrow = self.imbalance.hosts > SMALL
+        hosts = self.imbalance.hosts
+        breadth = NARROW if hosts > SMALL else Breadth(exact=hosts <= TINY)
         for _ in range(WAVES_MOST):
-            search = Search(
-                self.board,
-                self.imbalance,
-                self._price,
-                self._may_go,
-                breadth=NARROW if narrow else Breadth(),
-            )
+            search = Search(self.board, self.imbalance, self._price, self._may_go, breadth=breadth)
             begun = self._count()
             if self._enough():
                 return
@@ -159,10 +155,8 @@ class Balance:
         spec, here, there = self.board.guests[guest], self.board.hosts[source], self.board.hosts[target]
         self._peaks[target] += peak_load(spec).cpu_cores
         cost = self._cost(guest, target, source)
-        reason = (
-            f"mends: {mends}" if mends else f"{here.name} then has {placement.filled(self.board, source)}"
-        )
-        why = f"{reason}; {there.name} then has {placement.filled(self.board, target)}"
+        reason = f"mends: {mends}" if mends else f"{here.name} then at {placement.filled(self.board, source)}"
+        why = f"{reason}; {there.name} then at {placement.filled(self.board, target)}"
         foreseen = self._outlook(guest, source, target)
         self._moves[-1][guest] = Move(spec.name, here.name, there.name, foreseen, why, gain, cost)
         self._held[guest] = True

@@ -27,9 +27,7 @@ class Board:
         self.hosts, self.guests = fleet.hosts, fleet.guests
         self.host_number = {host.name: number for number, host in enumerate(fleet.hosts)}
         self.open = [not host.cordoned for host in fleet.hosts]
-        for name in closed:
-            self.open[self.host_number[name]] = False
-        self.spread = Spreading(fleet, [self.host_number[name] for name in closed])
+        self.spread = Spreading(fleet)
         self._kinds(fleet)
         self._rooms(fleet)
         self.at = [self.host_number.get(guest.host, NOWHERE) for guest in fleet.guests]
@@ -42,6 +40,7 @@ class Board:
             if guest.moving_to in self.host_number:
                 self._take(number, self.host_number[guest.moving_to])
                 self.spread.hold(number, self.host_number[guest.moving_to])
+        self.close([self.host_number[name] for name in closed])
 
     def _kinds(self, fleet: Fleet) -> None:
         wanted = sorted({label for guest in fleet.guests for label in guest.wants})
@@ -143,6 +142,20 @@ class Board:
         self._take(guest, target, -1)
         self.spread.shift(guest, source, target, -1)
         self._place(guest, target, source)
+
+    def close(self, hosts: Collection[int]) -> None:
+        """They take nothing in any more, as they are to be emptied."""
+        for host in hosts:
+            self.open[host] = False
+            self.spread.empty(host, self.on[host])
+
+    def reopen(self, hosts: Collection[int]) -> None:
+        """Takes `close` back, and every move since."""
+        for guest in list(self._left):
+            self.undo(guest)
+        for host in hosts:
+            self.open[host] = not self.hosts[host].cordoned
+            self.spread.empty(host, self.on[host], back=True)
 
     def settle(self) -> None:
         """All moves so far are done: the room that they left may be used."""

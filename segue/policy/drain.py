@@ -67,10 +67,12 @@ def plan(fleet: Fleet, emptied: Collection[str], orders: Orders | None = None) -
 class Drain:
     """One drain on a board on which the hosts to be emptied are closed already."""
 
-    def __init__(self, board: Board, emptied: Sequence[str], orders: Orders) -> None:
+    def __init__(
+        self, board: Board, emptied: Sequence[str], orders: Orders, roads: Roads | None = None
+    ) -> None:
         self._board, self._orders = board, orders
         self._emptied = [board.host_number[name] for name in emptied]
-        self._roads = Roads(board.fleet, orders.slots)
+        self._roads = roads or Roads(board.fleet, orders.slots)
         self._coming_s: dict[int, float] = {}
         self._targets: list[tuple[float, int]] = []
         self._waves: list[dict[int, int]] = [{}]
@@ -92,6 +94,14 @@ class Drain:
         staying |= {self._board.guests[guest].name: self._why(guest) for guest in left}
         return self._scheduled(staying)
 
+    def plan_simply(self) -> Plan | None:
+        """The plan where every guest finds a target at once, or nothing. Leaves its moves on the board, unsettled."""
+        staying, leaving = self._sort_out()
+        if staying or self.assign(leaving):
+            return None
+        self._waves[0] = dict(leaving)
+        return self._scheduled({})
+
     def assign(self, leaving: Mapping[int, int]) -> list[int]:
         """Gives each of them a target; those that found none are returned."""
         self._targets = [(self._tax(h), h) for h, is_open in enumerate(self._board.open) if is_open]
@@ -101,6 +111,10 @@ class Drain:
     def _sort_out(self) -> tuple[dict[str, str], dict[int, int]]:
         """(guests that stay, guest -> the host that it leaves)."""
         staying, leaving = {}, {}
+        names = {self._board.hosts[host].name for host in self._emptied}
+        for spec in self._board.guests:
+            if spec.moving_to in names and spec.host not in names:
+                staying[spec.name] = f"it is on its way to {spec.moving_to}; plan again when that is over"
         for host in self._emptied:
             for guest in sorted(self._board.on[host]):
                 spec = self._board.guests[guest]

@@ -73,7 +73,7 @@ def move_cost(foreseen: Outlook, importance: int, prices: Prices) -> float:
 def filled(board: Board, host: int) -> str:
     """How full a host is, for people."""
     memory, vcpus, load, _ = board.share[host]
-    return f"{memory:.0%} of memory, {vcpus:.0%} of vCPUs promised, {load:.0%} of processors used"
+    return f"{memory:.0%} memory, {vcpus:.0%} vCPUs, {load:.0%} load"
 
 
 def _with(fleet: Fleet, guest: FleetGuest) -> Fleet:
@@ -98,7 +98,7 @@ def _offer(board: Board, imbalance: Imbalance, guest: int, host: int, basis: Bas
 
 def _why(board: Board, offer: _Offer, guest: int) -> str:
     board.move(guest, offer.host)
-    text = f"then {filled(board, offer.host)}"
+    text = f"then at {filled(board, offer.host)}"
     board.undo(guest)
     if offer.strain:
         text += f"; breaks soft rules worth {offer.strain:.2f}"

@@ -29,6 +29,8 @@ class Breadth:
     """Of each kind of host, those that are loaded least."""
     tries: int = 64
     """Targets that are full or forbidden are passed over, up to so many."""
+    exact: bool = False
+    """Every guest of a source with every host, by the score itself: for few hosts, where slopes say little."""
     good_enough: float = 1.0
     """A move is made if it is worth this share of what the best one was worth when it was last looked at."""
 
@@ -116,6 +118,8 @@ class Search:
 
     def _best(self, source: int) -> Found | None:
         """The move off this host that is worth most."""
+        if self._breadth.exact:
+            return self._best_of_all(source)
         best: Found | None = None
         for relief, guest in self._relieving(source)[: self._breadth.guests]:
             target = self._target(guest, relief - (best.worth if best else self._worth_least))
@@ -125,6 +129,20 @@ class Search:
             worth = gain - (self._price(guest, target) or 0.0)
             if worth > (best.worth if best else self._worth_least):
                 best = Found(guest, source, target, gain, worth)
+        return best
+
+    def _best_of_all(self, source: int) -> Found | None:
+        best: Found | None = None
+        for guest in sorted(self._board.on[source]):
+            if self._price(guest, None) is None:
+                continue
+            for target in range(len(self._board.hosts)):
+                if not self._board.takes(guest, target) or not self._may_go(guest, target):
+                    continue
+                gain = self._imbalance.gain(guest, target)
+                worth = gain - (self._price(guest, target) or 0.0)
+                if worth > (best.worth if best else self._worth_least):
+                    best = Found(guest, source, target, gain, worth)
         return best
 
     def _relieving(self, source: int) -> list[tuple[float, int]]:

@@ -15,10 +15,9 @@ Counts = dict[str, int]
 class Spreading:
     """Rules by number; hosts and guests by their places in the fleet's tuples."""
 
-    def __init__(self, fleet: Fleet, leaving: Collection[int] = ()) -> None:
-        """leaving: hosts that are emptied; guests there still keep others apart, but nobody has to join them."""
+    def __init__(self, fleet: Fleet) -> None:
         self.rules: Sequence[Rule] = fleet.rules
-        self._leaving = frozenset(leaving)
+        self._leaving: set[int] = set()
         labels = {rule.domain for rule in fleet.rules}
         self._values = {label: [host.domain(label) for host in fleet.hosts] for label in labels}
         self._value = [self._values[rule.domain] for rule in fleet.rules]
@@ -41,8 +40,14 @@ class Spreading:
         for rule in self.of[guest]:
             value = self._value[rule][host]
             _count(self.held[rule], value, 1)
-            if host not in self._leaving:
-                _count(self.now[rule], value, 1)
+            _count(self.now[rule], value, 1)
+
+    def empty(self, host: int, guests: Collection[int], *, back: bool = False) -> None:
+        """The host is to be emptied: guests there still keep others apart, but nobody has to join them any more."""
+        (self._leaving.discard if back else self._leaving.add)(host)
+        for guest in guests:
+            for rule in self.of[guest]:
+                _count(self.now[rule], self._value[rule][host], 1 if back else -1)
 
     def hold(self, guest: int, host: int, by: int = 1) -> None:
         """Takes a place there that is not its own yet, or (by -1) no longer."""
