@@ -22,7 +22,7 @@ from segue.policy.timetable import Roads, Slots
 
 TINY: Final = 16
 SMALL: Final = 300
-"""Hosts up to which all moves, or all that promise something, are weighed. Fewer in larger fleets: that costs little."""
+"""Hosts up to which all moves, or all that promise something, are weighed. In larger fleets fewer: it costs little."""
 NARROW: Final = Breadth(guests=4, targets=4, good_enough=0.9)
 WAVES_MOST: Final = 8
 
@@ -127,7 +127,9 @@ class Balance:
             return
         free = [guest for guest in wrong.guests if not self._is_held(guest)]
         offers = [
-            (self._mending_cost(g, t, wrong), g, t) for g in free for t in mending.targets(self.board, g)
+            (self._mending_cost(guest, target, wrong), guest, target)
+            for guest in free
+            for target in mending.targets(self.board, guest, better=wrong.soft)
         ]
         cost, guest, target = min(offers, default=(inf, wrong.guests[0], NOWHERE))
         if wrong.soft and cost >= 0:

@@ -53,12 +53,13 @@ def still(board: Board, wrong: Wrong) -> bool:
     return True
 
 
-def targets(board: Board, guest: int) -> list[int]:
-    """Hosts that take it without being worse for it than its own is; the emptiest first."""
+def targets(board: Board, guest: int, *, better: bool) -> list[int]:
+    """Hosts that take it and are no worse for it than its own, or better in what is soft; the emptiest first."""
     now = likes.strain(board, guest, board.at[guest])
     found = [h for h in range(len(board.hosts)) if board.takes(guest, h)]
     found.sort(key=lambda host: max(board.share[host][:3]))
-    return [h for h in found[:ENOUGH] if likes.strain(board, guest, h) <= now]
+    strains = ((h, likes.strain(board, guest, h)) for h in found[:ENOUGH])
+    return [h for h, strain in strains if strain < now or (strain == now and not better)]
 
 
 def why_not(board: Board, guest: int) -> str:

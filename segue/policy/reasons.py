@@ -20,7 +20,7 @@ def together(refused: Mapping[str, tuple[str, ...]]) -> str:
         by_reason.setdefault(
             ", ".join(why) or "room that was left is taken by other guests of the plan", []
         ).append(host)
-    shown = sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))
+    shown = sorted(by_reason.items(), key=lambda item: -len(item[1]))
     parts = [f"{_names(hosts)}: {why}" for why, hosts in shown[:SHOWN]]
     if len(shown) > SHOWN:
         rest = sum(len(hosts) for _, hosts in shown[SHOWN:])

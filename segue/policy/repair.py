@@ -26,11 +26,11 @@ def group_fits(board: Board, guest: int, host: int) -> bool:
 
 
 def reassign(board: Board, left: Sequence[int], leaving: Mapping[int, int]) -> list[int]:
-    """Places more of `left` by giving others of this plan another target. Returns those that are still without."""
+    """Places more of `left` by giving others of this plan another target. Returns all that are without one then."""
     still = [guest for guest in left if not _eject(board, guest, leaving)]
     if still:
         _exhaust(board, leaving)
-    return [guest for guest in left if board.at[guest] == leaving[guest]]
+    return [guest for guest, source in leaving.items() if board.at[guest] == source]
 
 
 def make_room(board: Board, left: Sequence[int], moved: Collection[int]) -> dict[int, int]:

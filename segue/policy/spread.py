@@ -109,8 +109,10 @@ class Spreading:
         known = self.rules[rule]
         value, before = self._value[rule][target], self._before(rule, source)
         if known.spread is Spread.APART:
-            own = value == before
-            return self.held[rule].get(value, 0) - own < known.at_most
+            # A hard rule holds at every instant of a plan, a soft one when all is done.
+            counts = self.held[rule] if known.hard else self.now[rule]
+            own = value == before and (known.hard or source not in self._leaving)
+            return counts.get(value, 0) - own < known.at_most
         anchors = self._anchors(rule, None if source in self._leaving else before)
         return not anchors or value in anchors
 
