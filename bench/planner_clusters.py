@@ -18,8 +18,19 @@ DISK_MIB: Final = 8_388_608
 FULLEST: Final = 0.945
 GUEST_MIB: Final = (4_096, 8_192, 12_288, 16_384, 24_576, 32_768, 49_152, 65_536)
 OFTEN: Final = (20, 24, 16, 16, 10, 8, 4, 2)
+PER_HOST: Final = 15
 SKEW: Final = 1.1
 """Hosts are chosen with weights between exp(-SKEW) and exp(SKEW)."""
+
+
+LOADED_MOST: Final = 100
+"""Hosts up to which guests have loads of their own: hbal's time to read them grows with the square of their number."""
+
+
+def of(hosts: int, seed: int) -> Fleet:
+    """The benchmark's cluster of that size."""
+    made = cluster(hosts, PER_HOST, seed)
+    return made if hosts <= LOADED_MOST else without_load(made)
 
 
 def cluster(hosts: int, per_host: int, seed: int) -> Fleet:
@@ -68,6 +79,11 @@ def without_load(fleet: Fleet) -> Fleet:
         for guest in fleet.guests
     )
     return Fleet(fleet.hosts, guests)
+
+
+def is_without_load(fleet: Fleet) -> bool:
+    """True for a cluster whose loads hbal is not told."""
+    return all(guest.load == Load(1.0, 1.0) for guest in fleet.guests)
 
 
 def data(fleet: Fleet, where: Mapping[str, str]) -> Iterator[str]:
