@@ -33,6 +33,7 @@ EXPLAINED: Final = {
     "one guest": "a full step of hbal takes hours here: it is asked for one guest alone, that of segue's best move",
     "converge": "segue moves until no move lowers hbal's score times the hosts by 0.001",
     "drain": "all guests of a rack of 40 hosts; link_s: the bytes of the busiest link over its speed",
+    "audit": "every host and every rack is asked whether it could be emptied; moves: of all answers together",
     "time": "segue: the whole process for processor time, the planning alone for plan_s; hbal: the whole process",
 }
 
@@ -72,6 +73,7 @@ class Session:
                 self._converge(cluster)
                 if hosts > clusters.LOADED_MOST:
                     self._add(cluster, "drain", "segue", cluster.run("drain"))
+                    self._add(cluster, "audit", "segue", cluster.run("audit"))
 
     def report(self) -> dict[str, Any]:
         """The whole report."""
@@ -116,7 +118,7 @@ class Session:
 
     def _add(self, cluster: Cluster, task: str, planner: str, found: Sample) -> None:
         about = {"task": task, "planner": planner, "hosts": cluster.hosts, "guests": cluster.guests}
-        before = {} if task == "drain" else {"score_before": cluster.score_before()}
+        before = {} if task in {"drain", "audit"} else {"score_before": cluster.score_before()}
         self._samples.append({**about, "seed": cluster.seed, **before, **found})
         store.write(self.report(), PLACE)
         self._console.print(_line(self._samples[-1]))

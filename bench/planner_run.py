@@ -1,6 +1,6 @@
 """One run of segue's own planners on one cluster, in a process of its own, so that its memory and time are its own.
 
-`python -m bench.planner_run KIND HOSTS SEED FOLDER [MOVES] [ONLY]` prints one JSON object; KIND is balance or drain.
+`python -m bench.planner_run KIND HOSTS SEED FOLDER [MOVES] [ONLY]` prints one JSON object; KIND is balance, drain or audit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 from bench import planner_clusters as clusters
 from segue.model.balance import BalanceSettings, Prices, Temper, Weights
 from segue.model.fleet import Fleet
-from segue.policy import balance, drain
+from segue.policy import audit, balance, drain
 
 ENDLESS: Final = 10**9
 GAIN_LEAST: Final = 1e-3
@@ -28,11 +28,10 @@ def main() -> int:
     kind, hosts, seed, folder, *rest = sys.argv[1:]
     moves = int(rest[0]) if rest else ENDLESS
     fleet = clusters.of(int(hosts), int(seed))
-    found = (
-        _drained(fleet)
-        if kind == "drain"
-        else _balanced(fleet, moves, rest[1] if len(rest) > 1 else "", folder)
-    )
+    if kind == "balance":
+        found = _balanced(fleet, moves, rest[1] if len(rest) > 1 else "", folder)
+    else:
+        found = _drained(fleet) if kind == "drain" else _audited(fleet)
     used = resource.getrusage(resource.RUSAGE_SELF)
     found["process_cpu_s"] = used.ru_utime + used.ru_stime
     found["peak_bytes"] = used.ru_maxrss * 1024
@@ -99,6 +98,19 @@ def _drained(fleet: Fleet) -> dict[str, Any]:
         "staying": len(made.staying),
         "makespan_s": made.total_s,
         "link_s": max(bytes_ / speed[name] for (_, name), bytes_ in copied.items()),
+    }
+
+
+def _audited(fleet: Fleet) -> dict[str, Any]:
+    """Every host and every rack."""
+    fleet = replace(fleet, failure_domains=("rack",))
+    begun_s = time.perf_counter()
+    answers = list(audit.audit(fleet))
+    return {
+        "plan_s": time.perf_counter() - begun_s,
+        "answers": len(answers),
+        "moves": sum(answer.moves for answer in answers),
+        "stuck": sum(bool(answer.staying) for answer in answers),
     }
 
 

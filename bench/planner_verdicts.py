@@ -8,6 +8,7 @@ from typing import Any, Final
 Sample = dict[str, Any]
 Samples = list[Sample]
 SCORE_RATIO: Final = 1.01
+GAIN_RATIO: Final = 0.99
 TIME_RATIO: Final = 0.01
 CONVERGED_S: Final = 10.0
 PEAK_BYTES: Final = 1e9
@@ -48,9 +49,15 @@ def _one_guest(samples: Samples) -> Iterator[dict[str, Any]]:
     for hosts in sorted({sample["hosts"] for sample in samples}):
         found = [(a, b) for a, b in pairs(samples, "one guest") if a["hosts"] == hosts]
         if found:
-            score = max(ours["score_after"] / theirs["score_after"] for ours, theirs in found)
-            name = f"{hosts} hosts, the best host for one guest: hbal's score against hbal's own choice"
-            yield _verdict(name, SCORE_RATIO, round(score, 7), "times")
+            gain = min(_gain(ours) / _gain(theirs) for ours, theirs in found)
+            name = (
+                f"{hosts} hosts, a host for one guest: by how much hbal's score falls, against hbal's choice"
+            )
+            yield _verdict(name, GAIN_RATIO, round(gain, 5), "times", at_least=True)
+
+
+def _gain(sample: Sample) -> float:
+    return float(sample["score_before"] - sample["score_after"])
 
 
 def _converged(samples: Samples) -> Iterator[dict[str, Any]]:
@@ -72,5 +79,6 @@ def _drained(samples: Samples) -> Iterator[dict[str, Any]]:
         yield _verdict("drain of a rack: guests that stay", 0, sum(s["staying"] for s in found), "guests")
 
 
-def _verdict(name: str, target: float, value: float, unit: str) -> dict[str, Any]:
-    return {"name": name, "target": target, "value": value, "unit": unit, "holds": value <= target}
+def _verdict(name: str, target: float, value: float, unit: str, *, at_least: bool = False) -> dict[str, Any]:
+    holds = value >= target if at_least else value <= target
+    return {"name": name, "target": target, "value": value, "unit": unit, "holds": holds}
