@@ -1,6 +1,6 @@
 """One run of segue's own planners on one cluster, in a process of its own, so that its memory and time are its own.
 
-`python -m bench.planner_run KIND HOSTS SEED FOLDER [MOVES] [ONLY]` prints one JSON object; KIND is balance, drain or audit.
+`python -m bench.planner_run balance|drain|audit HOSTS SEED FOLDER [MOVES] [ONLY]` prints one JSON object.
 """
 
 from __future__ import annotations

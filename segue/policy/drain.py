@@ -16,7 +16,7 @@ from segue.model.plan import Move, Plan, Wave
 from segue.policy import likes, outlook, reasons, repair, timetable
 from segue.policy.board import Board
 from segue.policy.outlook import Basis
-from segue.policy.timetable import Roads, Slots
+from segue.policy.timetable import Link, Roads, Slots
 
 LOOKED_AT: Final = 24
 """Targets that would take the guest, least taxed first: the best of so many is good enough in a large fleet."""
@@ -73,7 +73,8 @@ class Drain:
         self._board, self._orders = board, orders
         self._emptied = [board.host_number[name] for name in emptied]
         self._roads = roads or Roads(board.fleet, orders.slots)
-        self._coming_s: dict[int, float] = {}
+        self._busy_s: dict[Link, float] = {}
+        self._near: dict[tuple[str, ...], list[int]] = {}
         self._targets: list[tuple[float, int]] = []
         self._waves: list[dict[int, int]] = [{}]
         """guest -> the host that it leaves, for each wave."""
@@ -154,37 +155,57 @@ class Drain:
         return [guest for guest in dict.fromkeys(together) if guest in leaving]
 
     def _assign(self, guest: int) -> bool:
-        """The best of the targets that are taxed least and take it."""
+        """The cheapest of the targets that are taxed least, and of those behind the same uplinks, if it takes one."""
         passed: list[int] = []
-        best: tuple[float, int] | None = None
-        looked = 0
-        while self._targets and looked < LOOKED_AT:
+        offers: list[tuple[float, int]] = []
+        while self._targets and len(offers) < LOOKED_AT:
             host = heapq.heappop(self._targets)[1]
             passed.append(host)
-            if self._board.takes(guest, host) and repair.group_fits(self._board, guest, host):
-                looked += 1
-                cost = self._cost(guest, host)
-                if best is None or cost < best[0]:
-                    best = (cost, host)
-        if best:
-            target = best[1]
-            self._coming_s[target] = self._coming_s.get(target, 0.0) + self._seconds(guest, target)
+            if self._takes(guest, host):
+                offers.append((self._cost(guest, host), host))
+        offers += [(self._cost(guest, h), h) for h in self._neighbours(guest) if self._takes(guest, h)]
+        if offers:
+            target = min(offers)[1]
+            for link, seconds in self._seconds(guest, target).items():
+                self._busy_s[link] = seconds
             self._board.move(guest, target)
         for host in passed:
             heapq.heappush(self._targets, (self._tax(host), host))
-        return best is not None
+        return bool(offers)
+
+    def _takes(self, guest: int, host: int) -> bool:
+        return self._board.takes(guest, host) and repair.group_fits(self._board, guest, host)
+
+    def _neighbours(self, guest: int) -> list[int]:
+        """Hosts that it reaches without an uplink; none where no uplinks are known."""
+        if not self._board.fleet.uplinks:
+            return []
+        if not self._near:
+            for host, there in enumerate(self._board.hosts):
+                if self._board.open[host]:
+                    self._near.setdefault(self._roads.places(there.name), []).append(host)
+        return self._near.get(self._roads.places(self._board.hosts[self._board.at[guest]].name), [])
 
     def _tax(self, host: int) -> float:
         """What a target has to carry: seconds of its link in this drain, and how full it is."""
-        coming_s = self._coming_s.get(host, 0.0)
+        coming_s = self._busy_s.get(("in", "", self._board.hosts[host].name), 0.0)
         return coming_s + UNEVEN * max(1.0, coming_s) * max(self._board.share[host][:3])
 
     def _cost(self, guest: int, host: int) -> float:
-        seconds = self._seconds(guest, host)
-        return self._tax(host) + seconds * (1 + STRAINED * likes.strain(self._board, guest, host))
+        """Seconds until the busiest link of its way is free of it, dearer on full hosts and against soft rules."""
+        longest_s = max(self._seconds(guest, host).values())
+        full = UNEVEN * max(1.0, longest_s) * max(self._board.share[host][:3])
+        return longest_s * (1 + STRAINED * likes.strain(self._board, guest, host)) + full
 
-    def _seconds(self, guest: int, host: int) -> float:
-        return self._board.guests[guest].copied_bytes / self._board.hosts[host].link_bytes_per_s
+    def _seconds(self, guest: int, host: int) -> dict[Link, float]:
+        """Seconds that each link of its way is busy then, but for its own host's: that one is the same for all."""
+        source, target = self._board.hosts[self._board.at[guest]].name, self._board.hosts[host].name
+        copied = self._board.guests[guest].copied_bytes
+        return {
+            link: self._busy_s.get(link, 0.0) + copied / self._roads.speed(link)
+            for link in self._roads.between(source, target)
+            if link[0] != "out"
+        }
 
     def _why(self, guest: int) -> str:
         others = (h for h in range(len(self._board.hosts)) if h not in self._emptied)

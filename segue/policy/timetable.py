@@ -65,7 +65,7 @@ class Roads:
         path = min(self._hosts[source].link_bytes_per_s, self._hosts[target].link_bytes_per_s)
         work = (outlook.total_s - fixed_s) * path
         return Job(
-            guest.name, source, target, self._between(source, target), work, fixed_s, guest.dirty_bytes_per_s
+            guest.name, source, target, self.between(source, target), work, fixed_s, guest.dirty_bytes_per_s
         )
 
     def speed(self, link: Link) -> float:
@@ -75,13 +75,18 @@ class Roads:
             return self._hosts[name].link_bytes_per_s
         return self._uplinks[label, name].bytes_per_s
 
+    def places(self, host: str) -> tuple[str, ...]:
+        """Its domains that have uplinks: hosts with the same ones reach each other without."""
+        return tuple(self._hosts[host].domain(label) for label in self._labels)
+
     def most(self, link: Link) -> int:
         """Moves that may use it at once."""
         way = link[0]
         found = {"out": self.slots.per_source, "in": self.slots.per_target}.get(way, self.slots.per_uplink)
         return found or 1 << 30
 
-    def _between(self, source: str, target: str) -> tuple[Link, ...]:
+    def between(self, source: str, target: str) -> tuple[Link, ...]:
+        """The links that a move uses."""
         links: list[Link] = [("out", "", source), ("in", "", target)]
         for label in self._labels:
             here, there = self._hosts[source].domain(label), self._hosts[target].domain(label)
@@ -119,7 +124,11 @@ def admit(waiting: Sequence[Job], running: Iterable[Job], roads: Roads) -> tuple
 
 
 def schedule(jobs: Sequence[Job], roads: Roads) -> list[Span]:
-    """The span of each job, in the order of `jobs`. Longest first from each source; nobody waits for another wave."""
+    """The span of each job, in the order of `jobs`.
+
+    From each source the longest first, so that no link is idle at the end; those that need a link alone after all
+    others, so that a guest which does not converge keeps nobody waiting.
+    """
     return _Day(jobs, roads).spans()
 
 
@@ -200,7 +209,7 @@ class _Day:
     def spans(self) -> list[Span]:
         traffic = _Traffic(self.roads)
         spans: list[Span | None] = [None] * len(self.jobs)
-        for number in sorted(range(len(self.jobs)), key=lambda n: -self.jobs[n].work_bytes):
+        for number in sorted(range(len(self.jobs)), key=self._turn):
             self._queues.setdefault(self.jobs[number].source, []).append(number)
         self._begin(self._queues, traffic)
         while self._events:
@@ -219,6 +228,11 @@ class _Day:
                 woken |= self._waits_for.pop(link, set())
             self._begin(sorted(woken), traffic)
         return [span for span in spans if span is not None]
+
+    def _turn(self, number: int) -> tuple[bool, float]:
+        job = self.jobs[number]
+        slowest = min(self.roads.speed(link) for link in job.links)
+        return job.dirty_bytes_per_s > CALM_SHARE * slowest / 2, -job.work_bytes
 
     def _copied(self, number: int, run: _Run, traffic: _Traffic) -> None:
         run.copied = True

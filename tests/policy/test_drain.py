@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.errors import Refused
-from segue.model.fleet import Amounts, Fleet, FleetGuest, FleetHost, Rule, Spread
+from segue.model.fleet import Amounts, Fleet, FleetGuest, FleetHost, Rule, Spread, Uplink
 from segue.model.plan import Plan
 from segue.policy import drain
 from segue.policy.drain import Orders
@@ -220,3 +220,26 @@ def test_unknown_names_are_refused() -> None:
     with pytest.raises(Refused, match="no host has rack=r2"):
         drain.hosts_of(fleet, "rack", "r2")
     assert drain.hosts_of(fleet, "rack", "r1") == ("h1",)
+
+
+def test_a_guest_that_does_not_converge_keeps_nobody_waiting() -> None:
+    busy = FleetGuest("busy", Amounts(32 * GIB, 1), host="h1", dirty_bytes_per_s=5e9)
+    calm = [FleetGuest(f"g{n}", Amounts(4 * GIB, 1), host="h1") for n in range(3)]
+    hosts = tuple(FleetHost(f"h{n}", 64 * GIB, 8, link_bytes_per_s=LINK) for n in (1, 2))
+    made = drain.plan(Fleet(hosts, (busy, *calm)), {"h1"})
+    begins_s = {move.guest: move.begins_s for move in made.moves}
+    assert len(begins_s) == 4
+    assert max(begins_s[guest.name] for guest in calm) < begins_s["busy"]
+    assert not next(move for move in made.moves if move.guest == "busy").outlook.converges
+
+
+def test_a_slow_uplink_is_avoided() -> None:
+    racks = ["r1", "r1", *["r2"] * 40]
+    hosts = tuple(
+        FleetHost(f"h{n}", (64 if n < 2 else 128) * GIB, 8, link_bytes_per_s=LINK, labels={"rack": rack})
+        for n, rack in enumerate(racks)
+    )
+    guests_ = tuple(FleetGuest(f"g{n}", Amounts(8 * GIB, 1), host="h0") for n in range(4))
+    slow = Fleet(hosts, guests_, uplinks=(Uplink("rack", "r1", LINK / 20),))
+    assert {move.target for move in drain.plan(slow, {"h0"}).moves} == {"h1"}
+    assert len({move.target for move in drain.plan(replace(slow, uplinks=()), {"h0"}).moves}) == 4
