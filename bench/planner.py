@@ -12,6 +12,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,11 +28,13 @@ from segue import __version__
 PLACE: Final = Path("out/bench/planner.json")
 HBAL_STEPS_S: Final = 280.0
 ENDLESS: Final = 10**9
+TASKS: Final = ("moves", "guest", "converge", "loaded", "drain", "audit")
 EXPLAINED: Final = {
     "score": "hbal's: weighted standard deviations over all hosts; it scores segue's placement as it scores its own",
     "moves": "each planner makes so many moves by itself, from the same placement",
     "one guest": "a full step of hbal takes hours here: it is asked for one guest alone, that of segue's best move",
     "converge": "segue moves until no move lowers hbal's score times the hosts by 0.001",
+    "loaded": "converge, where each guest has a load of its own, as at 100 hosts; the score is segue's, by hbal's formula",
     "drain": "all guests of a rack of 40 hosts; link_s: the bytes of the busiest link over its speed",
     "audit": "every host and every rack is asked whether it could be emptied; moves: of all answers together",
     "time": "segue: the whole process for processor time, the planning alone for plan_s; hbal: the whole process",
@@ -66,14 +69,20 @@ class Session:
         for seed in self._options.seeds:
             with tempfile.TemporaryDirectory(prefix="segue-bench-") as folder:
                 cluster = Cluster(hosts, seed, Path(folder))
-                if hosts <= clusters.LOADED_MOST:
-                    self._moves(cluster)
-                else:
-                    self._one_guest(cluster)
-                self._converge(cluster)
-                if hosts > clusters.LOADED_MOST:
-                    self._add(cluster, "drain", "segue", cluster.run("drain"))
-                    self._add(cluster, "audit", "segue", cluster.run("audit"))
+                for task, measure in self._tasks(hosts).items():
+                    if task in self._options.tasks:
+                        measure(cluster)
+
+    def _tasks(self, hosts: int) -> dict[str, Callable[[Cluster], None]]:
+        if hosts <= clusters.LOADED_MOST:
+            return {"moves": self._moves, "converge": self._converge}
+        return {
+            "guest": self._one_guest,
+            "converge": self._converge,
+            "loaded": self._loaded,
+            "drain": lambda cluster: self._add(cluster, "drain", "segue", cluster.run("drain")),
+            "audit": lambda cluster: self._add(cluster, "audit", "segue", cluster.run("audit")),
+        }
 
     def report(self) -> dict[str, Any]:
         """The whole report."""
@@ -116,9 +125,17 @@ class Session:
             found = cluster.run("balance")
             self._add(cluster, "converge", "segue", {**found, "score_after": cluster.judged()})
 
+    def _loaded(self, cluster: Cluster) -> None:
+        """hbal would read the loads for longer than anybody waits: the score is segue's, by the same formula."""
+        for _ in range(self._options.runs):
+            found = cluster.run("loaded")
+            scores = {"score_before": found["own_before"], "score_after": found["own_after"]}
+            self._add(cluster, "loaded", "segue", {**found, **scores})
+
     def _add(self, cluster: Cluster, task: str, planner: str, found: Sample) -> None:
         about = {"task": task, "planner": planner, "hosts": cluster.hosts, "guests": cluster.guests}
-        before = {} if task in {"drain", "audit"} else {"score_before": cluster.score_before()}
+        judged = task not in {"drain", "audit", "loaded"}
+        before = {"score_before": cluster.score_before()} if judged else {}
         self._samples.append({**about, "seed": cluster.seed, **before, **found})
         store.write(self.report(), PLACE)
         self._console.print(_line(self._samples[-1]))
@@ -217,9 +234,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sizes", type=_numbers, default=[100, 1000, 4000], help="hosts, by comma")
     parser.add_argument("--seeds", type=_numbers, default=[1], help="clusters of each size, by comma")
     parser.add_argument("--moves", type=int, default=10, help="moves that both planners make at 100 hosts")
+    parser.add_argument("--tasks", type=_words, default=TASKS, help=f"out of {','.join(TASKS)}")
     parser.add_argument("--runs", type=int, default=3, help="runs of segue for each figure")
     parser.add_argument("--resume", action="store_true", help="add to the samples that are there")
     return parser.parse_args()
+
+
+def _words(text: str) -> tuple[str, ...]:
+    chosen = tuple(text.split(","))
+    if unknown := set(chosen) - set(TASKS):
+        raise argparse.ArgumentTypeError(f"no such task: {', '.join(sorted(unknown))}")
+    return chosen
 
 
 def _numbers(text: str) -> list[int]:

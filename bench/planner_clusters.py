@@ -29,8 +29,13 @@ LOADED_MOST: Final = 100
 
 def of(hosts: int, seed: int) -> Fleet:
     """The benchmark's cluster of that size."""
-    made = cluster(hosts, PER_HOST, seed)
+    made = loaded(hosts, seed)
     return made if hosts <= LOADED_MOST else without_load(made)
+
+
+def loaded(hosts: int, seed: int) -> Fleet:
+    """The same with a load of its own for each guest, whatever the size."""
+    return cluster(hosts, PER_HOST, seed)
 
 
 def cluster(hosts: int, per_host: int, seed: int) -> Fleet:

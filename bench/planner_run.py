@@ -1,6 +1,6 @@
 """One run of segue's own planners on one cluster, in a process of its own, so that its memory and time are its own.
 
-`python -m bench.planner_run balance|drain|audit HOSTS SEED FOLDER [MOVES] [ONLY]` prints one JSON object.
+`python -m bench.planner_run balance|loaded|drain|audit HOSTS SEED FOLDER [MOVES] [ONLY]` prints one JSON object.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ def main() -> int:
     """Builds the cluster, plans, and says what it took."""
     kind, hosts, seed, folder, *rest = sys.argv[1:]
     moves = int(rest[0]) if rest else ENDLESS
-    fleet = clusters.of(int(hosts), int(seed))
-    if kind == "balance":
+    size, number = int(hosts), int(seed)
+    fleet = clusters.loaded(size, number) if kind == "loaded" else clusters.of(size, number)
+    if kind in {"balance", "loaded"}:
         found = _balanced(fleet, moves, rest[1] if len(rest) > 1 else "", folder)
     else:
         found = _drained(fleet) if kind == "drain" else _audited(fleet)

@@ -61,7 +61,7 @@ def _gain(sample: Sample) -> float:
 
 
 def _converged(samples: Samples) -> Iterator[dict[str, Any]]:
-    found = [s for s in samples if s["task"] == "converge" and s["hosts"] == LARGEST]
+    found = [s for s in samples if s["task"] in {"converge", "loaded"} and s["hosts"] == LARGEST]
     if found:
         name = f"{LARGEST} hosts, {found[0]['guests']} guests, to convergence"
         yield _verdict(f"{name}: time", CONVERGED_S, round(max(s["plan_s"] for s in found), 2), "s")
