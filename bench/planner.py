@@ -34,7 +34,7 @@ EXPLAINED: Final = {
     "moves": "each planner makes so many moves by itself, from the same placement",
     "one guest": "a full step of hbal takes hours here: it is asked for one guest alone, that of segue's best move",
     "converge": "segue moves until no move lowers hbal's score times the hosts by 0.001",
-    "loaded": "converge, where each guest has a load of its own, as at 100 hosts; the score is segue's, by hbal's formula",
+    "loaded": "converge, where each guest has a load of its own; the score is segue's, by the formula of hbal",
     "drain": "all guests of a rack of 40 hosts; link_s: the bytes of the busiest link over its speed",
     "audit": "every host and every rack is asked whether it could be emptied; moves: of all answers together",
     "time": "segue: the whole process for processor time, the planning alone for plan_s; hbal: the whole process",
