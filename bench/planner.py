@@ -26,12 +26,16 @@ from bench.planner_verdicts import Sample, Samples
 from segue import __version__
 
 PLACE: Final = Path("out/bench/planner.json")
+ENDS_MOST: Final = 40
+"""Hosts up to which hbal comes to its end while somebody waits."""
 HBAL_STEPS_S: Final = 280.0
 ENDLESS: Final = 10**9
-TASKS: Final = ("moves", "guest", "converge", "loaded", "drain", "audit")
+HBAL_ENDLESS: Final = 10**6
+TASKS: Final = ("end", "moves", "guest", "converge", "loaded", "drain", "audit")
 EXPLAINED: Final = {
     "score": "hbal's: weighted standard deviations over all hosts; it scores segue's placement as it scores its own",
     "moves": "each planner makes so many moves by itself, from the same placement",
+    "end": "each planner goes on until it finds nothing more, in as many moves as it takes",
     "one guest": "a full step of hbal takes hours here: it is asked for one guest alone, that of segue's best move",
     "converge": "segue moves until no move lowers hbal's score times the hosts by 0.001",
     "loaded": "converge, where each guest has a load of its own; the score is segue's, by the formula of hbal",
@@ -74,6 +78,8 @@ class Session:
                         measure(cluster)
 
     def _tasks(self, hosts: int) -> dict[str, Callable[[Cluster], None]]:
+        if hosts <= ENDS_MOST:
+            return {"end": self._ends}
         if hosts <= clusters.LOADED_MOST:
             return {"moves": self._moves, "converge": self._converge}
         return {
@@ -111,6 +117,14 @@ class Session:
             self._add(cluster, "moves", "segue", {**ours, "score_after": cluster.judged()})
         theirs = hbal.moves(cluster.data, cluster.loads, most, "", HBAL_STEPS_S)
         self._add(cluster, "moves", "hbal", {**theirs, "asked": most})
+
+    def _ends(self, cluster: Cluster) -> None:
+        """Each goes on until it finds nothing more."""
+        ours = cluster.run("balance")
+        self._add(cluster, "end", "segue", {**ours, "score_after": cluster.judged()})
+        self._add(
+            cluster, "end", "hbal", hbal.moves(cluster.data, cluster.loads, HBAL_ENDLESS, "", HBAL_STEPS_S)
+        )
 
     def _one_guest(self, cluster: Cluster) -> None:
         """One move, of the guest that segue would move first."""
@@ -231,7 +245,7 @@ def _earlier() -> Samples:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench-planner ARGS=...", description=__doc__)
-    parser.add_argument("--sizes", type=_numbers, default=[100, 1000, 4000], help="hosts, by comma")
+    parser.add_argument("--sizes", type=_numbers, default=[40, 100, 1000, 4000], help="hosts, by comma")
     parser.add_argument("--seeds", type=_numbers, default=[1], help="clusters of each size, by comma")
     parser.add_argument("--moves", type=int, default=10, help="moves that both planners make at 100 hosts")
     parser.add_argument("--tasks", type=_words, default=TASKS, help=f"out of {','.join(TASKS)}")

@@ -19,7 +19,13 @@ SMALLEST: Final = 100
 
 def of_samples(samples: Samples) -> list[dict[str, Any]]:
     """All verdicts that these samples allow; each is its worst sample."""
-    return [*_against_hbal(samples), *_one_guest(samples), *_converged(samples), *_drained(samples)]
+    return [
+        *_against_hbal(samples),
+        *_ends(samples),
+        *_one_guest(samples),
+        *_converged(samples),
+        *_drained(samples),
+    ]
 
 
 def pairs(samples: Samples, task: str) -> Iterator[tuple[Sample, Sample]]:
@@ -28,7 +34,8 @@ def pairs(samples: Samples, task: str) -> Iterator[tuple[Sample, Sample]]:
         if theirs["planner"] != "hbal" or theirs["task"] != task or not theirs["ended"]:
             continue
         for ours in samples:
-            same = all(ours[key] == theirs[key] for key in ("task", "hosts", "seed", "moves"))
+            keys = ("task", "hosts", "seed") if task == "end" else ("task", "hosts", "seed", "moves")
+            same = all(ours[key] == theirs[key] for key in keys)
             if ours["planner"] == "segue" and same:
                 yield ours, theirs
 
@@ -43,6 +50,14 @@ def _against_hbal(samples: Samples) -> Iterator[dict[str, Any]]:
     name = f"{SMALLEST} hosts, {moves} moves"
     yield _verdict(f"{name}: hbal's score against hbal's own moves", SCORE_RATIO, round(score, 5), "times")
     yield _verdict(f"{name}: processor time against hbal", TIME_RATIO, round(took, 6), "times")
+
+
+def _ends(samples: Samples) -> Iterator[dict[str, Any]]:
+    found = list(pairs(samples, "end"))
+    if found:
+        score = max(ours["score_after"] / theirs["score_after"] for ours, theirs in found)
+        name = f"{found[0][0]['hosts']} hosts, each to its own end: hbal's score against hbal's"
+        yield _verdict(name, SCORE_RATIO, round(score, 5), "times")
 
 
 def _one_guest(samples: Samples) -> Iterator[dict[str, Any]]:

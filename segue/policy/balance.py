@@ -17,13 +17,16 @@ from segue.policy import likes, mending, outlook, placement, temper, timetable
 from segue.policy.board import NOWHERE, Board, peak_load
 from segue.policy.imbalance import Imbalance
 from segue.policy.outlook import Basis
-from segue.policy.search import Breadth, Search
+from segue.policy.search import Breadth, Found, Search
 from segue.policy.timetable import Roads, Slots
 
-TINY: Final = 16
-SMALL: Final = 300
-"""Hosts up to which all moves, or all that promise something, are weighed. In larger fleets fewer: it costs little."""
-NARROW: Final = Breadth(guests=4, targets=4, good_enough=0.9)
+TINY_MOST: Final = 16
+TINY: Final = Breadth(exact=True, fresh=TINY_MOST)
+POLISHED_MOST: Final = 40
+SMALL_MOST: Final = 300
+SMALL: Final = Breadth(guests=16, targets=16, fresh=16)
+LARGE: Final = Breadth(guests=4, targets=4, good_enough=0.8)
+"""By the number of hosts: all moves are weighed, those that promise something, or few; few cost little in quality."""
 WAVES_MOST: Final = 8
 
 
@@ -54,6 +57,7 @@ class Balance:
     def __init__(
         self, fleet: Fleet, remembered: Temper, now_s: float, settings: BalanceSettings, basis: Basis
     ) -> None:
+        self._fleet = fleet
         self.board = Board(fleet)
         self.imbalance = Imbalance(self.board, settings.weights)
         self._settings, self._basis, self._remembered, self._now_s = settings, basis, remembered, now_s
@@ -62,8 +66,10 @@ class Balance:
         self._foreseen: dict[tuple[int, float], Outlook] = {}
         self._held: dict[int, bool] = {}
         self._prices: dict[int, float | None] = {}
-        self._moves: list[dict[int, Move]] = [{}]
-        """guest -> its move, for each wave; without its times yet."""
+        self._waves: list[dict[int, int]] = [{}]
+        """guest -> the host it goes to."""
+        self._mended: dict[int, str] = {}
+        """guest -> what its move mends."""
         self._staying: dict[str, str] = {}
 
     def hottest(self) -> float:
@@ -79,33 +85,49 @@ class Balance:
     def level(self) -> None:
         """Moves what gains most, until the plan is long enough or nothing is worth it."""
         hosts = self.imbalance.hosts
-        breadth = NARROW if hosts > SMALL else Breadth(exact=hosts <= TINY)
+        small = replace(SMALL, polish=hosts <= POLISHED_MOST)
+        breadth = TINY if hosts <= TINY_MOST else small if hosts <= SMALL_MOST else LARGE
+        again = self._settings.gain_least
         for _ in range(WAVES_MOST):
-            search = Search(self.board, self.imbalance, self._price, self._may_go, breadth=breadth)
             begun = self._count()
+            search = Search(self.board, self.imbalance, self._price, again, self._may_go, breadth)
             if self._enough():
                 return
             for found in search.moves():
-                self._note(found.guest, found.source, found.target, found.gain)
+                self._level(found)
                 if self._enough():
                     return
             if self._count() == begun:
                 return
+            for guest in self._waves[-1]:
+                self._held[guest], self._prices[guest] = True, None
             self.board.settle()
-            self._moves.append({})
+            self._waves.append({})
+
+    def concluded(self) -> list[list[Move]]:
+        """The moves of each wave, played through once more from the beginning: what each gains and costs as it stands.
+
+        A move that is not worth it any more, as later ones did its work, is left out: no other counted on it.
+        """
+        self.board = Board(self._fleet)
+        self.imbalance = Imbalance(self.board, self._settings.weights)
+        concluded = []
+        for wave in self._waves:
+            moves = [move for guest, target in wave.items() if (move := self._played(guest, target))]
+            concluded.append(moves)
+            self.board.settle()
+        return [moves for moves in concluded if moves]
 
     def scheduled(self, roads: Roads) -> Plan:
         """The moves with their times; each wave begins when the one before it has ended."""
         waves, begins_s, least_s = [], 0.0, 0.0
-        for moves in (each for each in self._moves if each):
-            jobs = [
-                roads.job(self.board.guests[guest], move.source, move.target, move.outlook, self._basis)
-                for guest, move in moves.items()
-            ]
+        guests = {guest.name: guest for guest in self._fleet.guests}
+        for moves in self.concluded():
+            jobs = [roads.job(guests[m.guest], m.source, m.target, m.outlook, self._basis) for m in moves]
             spans = timetable.schedule(jobs, roads)
             timed = [
                 replace(move, begins_s=begins_s + span.begins_s, ends_s=begins_s + span.ends_s)
-                for move, span in zip(moves.values(), spans, strict=True)
+                for move, span in zip(moves, spans, strict=True)
             ]
             timed.sort(key=lambda move: (move.begins_s, move.ends_s, move.guest))
             waves.append(Wave(tuple(timed)))
@@ -113,13 +135,39 @@ class Balance:
         return Plan(tuple(waves), dict(sorted(self._staying.items())), begins_s, least_s)
 
     def _count(self) -> int:
-        return sum(len(wave) for wave in self._moves)
+        return sum(len(wave) for wave in self._waves)
 
     def _enough(self) -> bool:
         if self._count() >= self._settings.moves_most:
             return True
         level = self.imbalance.score() <= self._settings.stop_at
         return level and self.hottest() <= self._settings.hot_share
+
+    def _level(self, found: Found) -> None:
+        """Takes note of what the search did: a new move, another target for an old one, or none after all."""
+        peak = peak_load(self.board.guests[found.guest]).cpu_cores
+        if found.source != found.origin:
+            self._peaks[found.source] -= peak
+        if found.target == found.origin:
+            del self._waves[-1][found.guest]
+        else:
+            self._peaks[found.target] += peak
+            self._waves[-1][found.guest] = found.target
+
+    def _played(self, guest: int, target: int) -> Move | None:
+        """The move as it stands; None where it may not or need not be made."""
+        source, mends = self.board.at[guest], self._mended.get(guest, "")
+        if not self.board.takes(guest, target):
+            return None
+        spec, here, there = self.board.guests[guest], self.board.hosts[source], self.board.hosts[target]
+        gain, cost = self.imbalance.gain(guest, target), self._cost(guest, target)
+        if not mends and gain < self._margin * cost + self._settings.gain_least:
+            return None
+        self.imbalance.shift(guest, target)
+        self.board.move(guest, target)
+        reason = f"mends: {mends}" if mends else f"{here.name} then at {placement.filled(self.board, source)}"
+        why = f"{reason}; {there.name} then at {placement.filled(self.board, target)}"
+        return Move(spec.name, here.name, there.name, self._outlook(guest, source, target), why, gain, cost)
 
     def _mend(self, wrong: mending.Wrong) -> None:
         """One wrong: the guest that puts it right for the least moves."""
@@ -138,10 +186,12 @@ class Balance:
             why = self._why_held(guest) or mending.why_not(self.board, guest)
             self._staying[self.board.guests[guest].name] = f"{wrong.what}; {why}"
             return
-        gain, source = self.imbalance.gain(guest, target), self.board.at[guest]
         self.imbalance.shift(guest, target)
         self.board.move(guest, target)
-        self._note(guest, source, target, gain, wrong.what)
+        self._peaks[target] += peak_load(self.board.guests[guest]).cpu_cores
+        self._waves[-1][guest] = target
+        self._mended[guest] = wrong.what
+        self._held[guest], self._prices[guest] = True, None
 
     def _mending_cost(self, guest: int, target: int, wrong: mending.Wrong) -> float:
         """Below zero where it is worth more than it costs, whatever it mends."""
@@ -151,18 +201,6 @@ class Balance:
         )
         price = self._price(guest, target) if wrong.soft else self._cost(guest, target)
         return uneven + strain + (price or 0.0)
-
-    def _note(self, guest: int, source: int, target: int, gain: float, mends: str = "") -> None:
-        """A move that the board has made already."""
-        spec, here, there = self.board.guests[guest], self.board.hosts[source], self.board.hosts[target]
-        self._peaks[target] += peak_load(spec).cpu_cores
-        cost = self._cost(guest, target, source)
-        reason = f"mends: {mends}" if mends else f"{here.name} then at {placement.filled(self.board, source)}"
-        why = f"{reason}; {there.name} then at {placement.filled(self.board, target)}"
-        foreseen = self._outlook(guest, source, target)
-        self._moves[-1][guest] = Move(spec.name, here.name, there.name, foreseen, why, gain, cost)
-        self._held[guest] = True
-        self._prices[guest] = None
 
     def _price(self, guest: int, target: int | None = None) -> float | None:
         """What a move must gain at least: its cost with the margin; None for a guest that is left alone."""
@@ -175,8 +213,8 @@ class Balance:
             )
         return self._prices[guest]
 
-    def _cost(self, guest: int, target: int | None = None, source: int | None = None) -> float:
-        foreseen = self._outlook(guest, self.board.at[guest] if source is None else source, target)
+    def _cost(self, guest: int, target: int | None = None) -> float:
+        foreseen = self._outlook(guest, self.board.at[guest], target)
         return placement.move_cost(foreseen, self.board.guests[guest].importance, self._settings.prices)
 
     def _outlook(self, guest: int, source: int, target: int | None = None) -> Outlook:

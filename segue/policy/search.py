@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
 from segue.policy.board import NOWHERE, Board, Four
 from segue.policy.imbalance import Imbalance
 
+UNKNOWN: Final = -1.0
 RESORT_SHARE: Final = 0.125
 """After moves of so many hosts' worth the slopes have changed: targets are sorted anew."""
 
@@ -31,15 +32,23 @@ class Breadth:
     """Targets that are full or forbidden are passed over, up to so many."""
     exact: bool = False
     """Every guest of a source with every host, by the score itself: for few hosts, where slopes say little."""
+    polish: bool = False
+    """Exact at the end, when slopes find nothing more."""
+    fresh: int = 1
+    """Before each move the best of so many sources are looked at again: what others did has changed their worth."""
     good_enough: float = 1.0
     """A move is made if it is worth this share of what the best one was worth when it was last looked at."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A move that would help. gain: exact; worth: gain less what the move costs."""
+    """A move that would help. gain: exact; worth: gain less what the move costs.
+
+    A guest that the search has moved already may be moved on: `origin` is where it really is, and where it may stay.
+    """
 
     guest: int
+    origin: int
     source: int
     target: int
     gain: float
@@ -50,6 +59,7 @@ class Search:
     """One descent.
 
     price: (guest, target or None while it is not known) -> what the move must gain at least; None: it must not move.
+    price_again: what it must gain to send a guest elsewhere that the search has moved before.
     may_go: (guest, target) -> False where the caller forbids what the board would allow.
     """
 
@@ -58,15 +68,19 @@ class Search:
         board: Board,
         imbalance: Imbalance,
         price: Callable[[int, int | None], float | None],
+        price_again: float,
         may_go: Callable[[int, int], bool],
-        *,
-        worth_least: float = 0.0,
-        breadth: Breadth | None = None,
+        breadth: Breadth,
     ) -> None:
         self._board, self._imbalance = board, imbalance
-        self._price, self._may_go = price, may_go
-        self._worth_least = worth_least
-        self._breadth = breadth or Breadth()
+        self._price, self._price_again, self._may_go = price, price_again, may_go
+        self._breadth = breadth
+        self._origin: dict[int, int] = {}
+        self._heap: list[tuple[float, int]] = []
+        self._worth: dict[int, float] = {}
+        """What each source was worth when it was looked at last; other entries of the heap are void."""
+        self._tolls: list[float | None] = [UNKNOWN] * len(board.guests)
+        """What each guest's move must gain while no target is known."""
         self._slopes, self._means = imbalance.slopes()
         self._sorted: dict[int, list[tuple[float, int]]] = {}
         self._stress: list[float] = []
@@ -79,39 +93,65 @@ class Search:
             for move in self._pass():
                 found = True
                 yield move
-            if not found:
+            if not found and (self._breadth.exact or not self._breadth.polish):
                 return
+            if not found:
+                self._breadth = replace(self._breadth, exact=True, fresh=1)
 
     def _pass(self) -> Iterator[Found]:
         """Until no host that had a move that helps has one left."""
         self._sort()
-        heap: list[tuple[float, int]] = []
+        self._heap, self._worth = [], {}
         for source, is_open in enumerate(self._board.open):
-            if is_open and (best := self._best(source)):
-                heap.append((-best.worth, source))
-        heapq.heapify(heap)
+            if is_open:
+                self._offer(source, self._best(source))
         resort_in = max(8, int(RESORT_SHARE * self._imbalance.hosts))
-        while heap:
-            _, source = heapq.heappop(heap)
-            best = self._best(source)
-            if best is None:
-                continue
-            if heap and -heap[0][0] * self._breadth.good_enough > best.worth:
-                heapq.heappush(heap, (-best.worth, source))
-                continue
-            self._make(best)
-            yield best
+        while move := self._next():
+            self._make(move)
+            yield move
             resort_in -= 1
             if not resort_in:
                 resort_in = max(8, int(RESORT_SHARE * self._imbalance.hosts))
                 self._sort()
-            for touched in (best.source, best.target):
-                if again := self._best(touched):
-                    heapq.heappush(heap, (-again.worth, touched))
+            for touched in (move.source, move.target):
+                self._offer(touched, self._best(touched))
+
+    def _offer(self, source: int, best: Found | None) -> None:
+        """What a source has to offer now; what it had before is void."""
+        if best is None:
+            self._worth.pop(source, None)
+        else:
+            self._worth[source] = best.worth
+            heapq.heappush(self._heap, (-best.worth, source))
+
+    def _next(self) -> Found | None:
+        """The best of the sources that looked best, looked at again; the others go back."""
+        looked_at: dict[int, Found | None] = {}
+        chosen: Found | None = None
+        while self._heap:
+            worth, source = -self._heap[0][0], self._heap[0][1]
+            enough = len(looked_at) >= self._breadth.fresh
+            if enough and chosen and chosen.worth >= worth * self._breadth.good_enough:
+                break
+            heapq.heappop(self._heap)
+            if self._worth.get(source) != worth or source in looked_at:
+                continue
+            found = looked_at[source] = self._best(source)
+            if found and (chosen is None or found.worth > chosen.worth):
+                chosen = found
+        for source, found in looked_at.items():
+            if found is not chosen:
+                self._offer(source, found)
+        return chosen
 
     def _make(self, move: Found) -> None:
         self._imbalance.shift(move.guest, move.target)
-        self._board.move(move.guest, move.target)
+        if self._origin.pop(move.guest, None) is not None:
+            self._board.undo(move.guest)
+        if move.target != move.origin:
+            self._board.move(move.guest, move.target)
+            self._origin[move.guest] = move.origin
+        self._tolls[move.guest] = UNKNOWN if move.target == move.origin else self._price_again
         self._slopes, self._means = self._imbalance.slopes()
         for host in (move.source, move.target):
             self._resort(host)
@@ -119,31 +159,41 @@ class Search:
     def _best(self, source: int) -> Found | None:
         """The move off this host that is worth most."""
         if self._breadth.exact:
-            return self._best_of_all(source)
+            pairs = ((g, t) for g in sorted(self._board.on[source]) for t in range(len(self._board.hosts)))
+            return self._better(source, ((g, t) for g, t in pairs if t != source and self._may(g, t)), None)
         best: Found | None = None
         for relief, guest in self._relieving(source)[: self._breadth.guests]:
-            target = self._target(guest, relief - (best.worth if best else self._worth_least))
-            if target is None:
-                continue
-            gain = self._imbalance.gain(guest, target)
-            worth = gain - (self._price(guest, target) or 0.0)
-            if worth > (best.worth if best else self._worth_least):
-                best = Found(guest, source, target, gain, worth)
+            target = self._target(guest, relief - (best.worth if best else 0.0))
+            if target is not None:
+                best = self._better(source, [(guest, target)], best)
         return best
 
-    def _best_of_all(self, source: int) -> Found | None:
-        best: Found | None = None
-        for guest in sorted(self._board.on[source]):
-            if self._price(guest, None) is None:
+    def _better(self, source: int, pairs: Iterable[tuple[int, int]], best: Found | None) -> Found | None:
+        """The best of these (guest, target) and of what was found so far, by the exact gain."""
+        for guest, target in pairs:
+            if self._tolls[guest] == UNKNOWN:
+                self._tolls[guest] = self._price(guest, None)
+            if self._tolls[guest] is None:
                 continue
-            for target in range(len(self._board.hosts)):
-                if not self._board.takes(guest, target) or not self._may_go(guest, target):
-                    continue
-                gain = self._imbalance.gain(guest, target)
-                worth = gain - (self._price(guest, target) or 0.0)
-                if worth > (best.worth if best else self._worth_least):
-                    best = Found(guest, source, target, gain, worth)
+            price = self._price_again if guest in self._origin else self._price(guest, target) or 0.0
+            gain = self._imbalance.gain(guest, target)
+            if gain - price > (best.worth if best else 0.0):
+                origin = self._origin.get(guest, source)
+                best = Found(guest, origin, source, target, gain, gain - price)
         return best
+
+    def _may(self, guest: int, target: int) -> bool:
+        """A guest that was moved by the search frees what it takes where it was to go."""
+        origin = self._origin.get(guest)
+        if origin is None:
+            return self._board.takes(guest, target) and self._may_go(guest, target)
+        if target == origin:
+            return True
+        meant = self._board.at[guest]
+        self._board.undo(guest)
+        takes = self._board.takes(guest, target) and self._may_go(guest, target)
+        self._board.move(guest, meant)
+        return takes
 
     def _relieving(self, source: int) -> list[tuple[float, int]]:
         """Guests that may go, with what their going alone is worth; the most first."""
@@ -153,9 +203,11 @@ class Search:
         s0, s1, s2, s3 = board.share[source]
         o0, o1, o2, o3 = board.inverse[source]
         d0, d1, d2, d3 = 2 * (s0 - m0), 2 * (s1 - m1), 2 * (s2 - m2), 2 * (s3 - m3)
-        found = []
+        found, tolls = [], self._tolls
         for guest in board.on[source]:
-            price = self._price(guest, None)
+            price = tolls[guest]
+            if price == UNKNOWN:
+                price = tolls[guest] = self._price(guest, None)
             if price is None:
                 continue
             a0, a1, a2, a3 = board.demand[guest]
@@ -185,7 +237,7 @@ class Search:
                     + k3 * x3 * (2 * (s3 - m3) + x3)
                 )
                 if burden < burden_most:
-                    if not (board.takes(guest, target) and self._may_go(guest, target)):
+                    if target == board.at[guest] or not self._may(guest, target):
                         tries -= 1
                         if tries:
                             continue
