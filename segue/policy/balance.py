@@ -1,7 +1,7 @@
 """Plans moves that level the load, and moves that mend what breaks a rule; says for each move why. Pure.
 
 No guest is moved twice in a plan, each move lowers the imbalance by more than it costs, and every host has room for
-all that comes to it before anything has left it: so nothing goes back and forth and nothing is promised twice.
+all that comes to it in a wave before anything has left it: nothing goes back and forth, nothing is promised twice.
 """
 
 from __future__ import annotations

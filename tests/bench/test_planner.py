@@ -48,6 +48,14 @@ def test_other_clusters_other_numbers_of_moves_and_what_was_cut_off_do_not_count
         assert not verdicts(ours, theirs)
 
 
+def test_each_ones_end_is_compared_whatever_moves_it_took() -> None:
+    theirs = sample("hbal", "end", 40, score_after=0.2, moves=166)
+    good = verdicts(sample("segue", "end", 40, score_after=0.201, moves=152), theirs)
+    bad = verdicts(sample("segue", "end", 40, score_after=0.204, moves=152), theirs)
+    assert [held for _, held in good.values()] == [True]
+    assert [held for _, held in bad.values()] == [False]
+
+
 def test_one_guest_is_judged_by_what_it_gains() -> None:
     theirs = sample("hbal", "one guest", 1000, score_after=5.0)
     good = verdicts(sample("segue", "one guest", 1000, score_after=5.005), theirs)
