@@ -60,7 +60,7 @@ class Floor:
         await source.connect()
         await target.connect()
         seen = Seen(source, target)
-        place = await prepare(source, target, nodes.parse(to).address, Variant(NAME, safe=True))
+        place = await prepare(source, target, nodes.parse(to).address, Variant(NAME, 1, safe=True))
         await source.execute("migrate-set-capabilities", capabilities=[{"capability": WAIT, "state": True}])
         await source.execute("stop")
         await source.execute("migrate", channels=[channel(place["host"], place["port"])])

@@ -19,6 +19,9 @@ from segue.model.storage import DiskProgress
 
 log = structlog.get_logger()
 
+NOTE_S = 0.1
+"""Longer than a blackout, as a rule."""
+
 
 class MigrationRecord:
     """Engine port `Record`."""
@@ -75,8 +78,8 @@ class MigrationRecord:
     def remember(self, outcome: Outcome) -> None:
         """See engine/ports.py."""
         self._now = replace(self._now, outcome=outcome)
-        # While the other host is waited for, not before it is asked: the guest stands.
-        asyncio.get_running_loop().call_soon(self._note)
+        # The guest stands, and figures can wait. An agent that dies before loses them, and nothing else.
+        asyncio.get_running_loop().call_later(NOTE_S, self._note)
 
     def _note(self) -> None:
         self._journal.note_migration(self._now)

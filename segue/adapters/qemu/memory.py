@@ -38,8 +38,10 @@ SPEED_S = 0.05
 """A speed seen over less is that of a socket's buffer."""
 FEW_BYTES = 1 << 20
 """So little is sent together with what was written since, in about 2 ms."""
-AHEAD_S = 0.0012
-"""To turn the frames away and to stop the guest."""
+REST_S = 0.002
+"""What is sent in this time, too, on a fast path."""
+AHEAD_S = 0.0002
+"""To turn the frames away and to stop the guest takes 1 ms, and QEMU counts its windows in full milliseconds."""
 TRICKLE = 10
 """A bandwidth (bytes/s) at which QEMU sleeps after the first page: it reads the bitmap once, not again."""
 BUSY_S = 0.05
@@ -204,7 +206,7 @@ class MemoryCopy:
             until_s = self._wakes_s - (AHEAD_S if few else 0.0)
             while (left_s := until_s - time.monotonic()) > 0:
                 await self._pause(left_s)
-            few_bytes = max(FEW_BYTES, int(self._link_bytes_per_s * AHEAD_S))
+            few_bytes = max(FEW_BYTES, int(self._link_bytes_per_s * REST_S))
             while not few and (await self._query()).remaining_bytes > few_bytes:
                 await self._pause(SENT_LOOK_S)
 
