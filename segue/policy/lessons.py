@@ -13,7 +13,7 @@ from segue.model.migration import Migration
 
 NEWEST: Final = 20
 """Older migrations tell of another network, another load, another QEMU."""
-LEAST: Final = 3
+LEAST: Final = 2
 """From fewer nothing is learnt."""
 LONG_S: Final = 1.0
 """A shorter copy is lost in the fixed costs, and says nothing of the path."""

@@ -51,7 +51,7 @@ def test_a_guest_teaches_more_of_itself_than_others_do() -> None:
 
 def test_errors_are_medians_of_what_was_told_before() -> None:
     assert lessons.errors([]).runs == 0
-    told = lessons.errors([moved(n, 1, 1.8, 0.02) for n in range(5)])
+    told = lessons.errors([moved(n, 1, Lessons().fixed_total_s, 0.02) for n in range(5)])
     assert told.runs == told.blackout_runs == 5
     assert told.blackout_median > 0.3
     assert told.total_median < 0.05

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 SPAN_S = 0.3
 """Long enough for TCP to reach the speed of a path of 1 Gbit/s; a client of the path hardly notices."""
-BYTES_MAX = 256 << 20
+BYTES_MAX = 96 << 20
+"""A fast path is not kept busy for longer than it takes to know that it is fast."""
 SETTLE_S = 0.06
 """Not counted: TCP still grows, and a shaper's bucket still gives its credit away."""
 LEAST_S = 0.02
