@@ -171,7 +171,6 @@ class MemoryCopy:
                 yield sample
             await self._round()
             yield await self.sample()
-            self._flowing = self._takes_s(self._found_bytes) > BUSY_S
             while self._flowing and self._takes_s(self._found_bytes) > CALM_S:
                 async for sample in self._flow(within_s):
                     yield sample
@@ -226,7 +225,6 @@ class MemoryCopy:
         """A guest that writes much: the next look comes when all is sent, without a pause; a sample then."""
         before, last_s = self._rounds, self._synced_s
         begun_s, sent = max(time.monotonic(), self._wakes_s), (await self._query()).transferred_bytes
-        await self._machine.monitor.execute("migrate-set-parameters", max_bandwidth=self._bandwidth)
         while self._rounds <= before:
             try:
                 await self._pause(within_s, lambda: self._rounds > before)
@@ -254,7 +252,10 @@ class MemoryCopy:
         self._wakes_s = self._synced_s + WINDOW_S
         self._learn(last_s, await self._query())
         self._asking = False
-        if self._takes_s(self._found_bytes) <= BUSY_S:
+        self._flowing = self._takes_s(self._found_bytes) > BUSY_S
+        if self._flowing:
+            await self._machine.monitor.execute("migrate-set-parameters", max_bandwidth=self._bandwidth)
+        else:
             await self.ease()
 
     async def _next_pass(self, **parameters: Any) -> None:
