@@ -234,6 +234,9 @@ class Scene:
         for host in HOSTS:
             words = self._log(host).read_bytes()[self._logged.get(host, 0) :]
             found.append((f"agent of {host}", words.decode(errors="replace")))
+            qemu = self.folder(host) / "guests" / GUEST / "qemu.log"
+            if qemu.exists():
+                found.append((f"QEMU on {host}", qemu.read_text(errors="replace")))
         return found
 
     def _log(self, host: str) -> Path:
