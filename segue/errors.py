@@ -1,4 +1,4 @@
-"""The five consequences an operator has to tell apart; a text that fits none of them is a bug."""
+"""The six consequences an operator has to tell apart; a text that fits none of them is a bug."""
 
 from __future__ import annotations
 
@@ -60,6 +60,12 @@ class Lost(SegueError):
     consequence = "lost"
 
 
+class Unknown(SegueError):
+    """A change to the fleet's store may be done, all or in part; the text says how to know. No guest was touched."""
+
+    consequence = "unknown"
+
+
 CONSEQUENCES: dict[str, type[SegueError]] = {
-    cls.consequence: cls for cls in (Refused, Aborted, Unsettled, InDoubt, Lost)
+    cls.consequence: cls for cls in (Refused, Aborted, Unsettled, InDoubt, Lost, Unknown)
 }

@@ -24,6 +24,7 @@ SUB_APPS: Final = {
     "migrate": "segue.cli.migrate",
     "migration": "segue.cli.migration",
     "probe": "segue.cli.probe",
+    "store": "segue.cli.store",
     "vm": "segue.cli.vm",
 }
 EXIT_CODES: Final = {
@@ -35,7 +36,7 @@ EXIT_CODES: Final = {
     Kind.AUTH: 6,
     Kind.UNREACHABLE: 8,
 }
-CONSEQUENCE_CODES: Final = {"aborted": 1, "unsettled": 7, "in_doubt": 9}
+CONSEQUENCE_CODES: Final = {"aborted": 1, "unsettled": 7, "in_doubt": 9, "unknown": 10}
 
 
 class LazyGroup(TyperGroup):

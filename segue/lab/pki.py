@@ -148,7 +148,8 @@ def _builder(
 
 
 def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    """An empty one is for clients of etcd, which takes no certificate with a common name."""
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else [])
 
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
