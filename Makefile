@@ -8,10 +8,10 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench faults lab clean
+.PHONY: help setup demo test check bench bench-planner faults lab clean
 
 help: ## Show this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
 setup: ## Install what the machine needs (mmdebstrap, Python's venv), then segue into .venv
 	command -v mmdebstrap >/dev/null && $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
@@ -42,6 +42,11 @@ check: $(READY) ## Style, types, layers, sizes and the tests that need no lab
 
 bench: $(READY) ## Compare with libvirt and plain QEMU, same guests, same load: out/bench/ (ARGS=--help)
 	@$(SUDO) $(BIN)/python -m bench.engine $(ARGS)
+
+bench-planner: $(READY) ## Compare the fleet's planners with Ganeti's hbal: out/bench/planner.json (ARGS=--help)
+	@command -v hbal >/dev/null || $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -qq --no-install-recommends ganeti-htools
+	@$(BIN)/python -m bench.planner $(ARGS)
 
 faults: $(READY) ## Random faults in real migrations: out/faults.json (SEEDS=20); without SEEDS the slow test cases first
 ifndef SEEDS

@@ -13,7 +13,7 @@ import pytest
 from typer.main import get_command
 
 from segue.agent import api_user, config
-from segue.cli import follow, main, migrate
+from segue.cli import fleet_file, follow, main, migrate
 
 ROOT: Final = Path(__file__).parent.parent
 PAGES: Final = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -170,3 +170,25 @@ def test_every_endpoint_is_in_its_page() -> None:
         assert f"`{path}`" in page, path
         for method in getattr(route, "methods", None) or ():
             assert f"| {method} | `{path}`" in page, f"{method} {path}"
+
+
+def test_every_key_of_a_fleet_file_is_in_its_page() -> None:
+    page = (REFERENCE / "fleet-file.md").read_text()
+    shapes = [
+        fleet_file.FleetText,
+        fleet_file.HostText,
+        fleet_file.GuestText,
+        fleet_file.RuleText,
+        fleet_file.UplinkText,
+        fleet_file.DomainText,
+    ]
+    assert not [key for shape in shapes for key in shape.__struct_fields__ if f"`{key}`" not in page]
+
+
+def test_the_fleet_of_the_how_to_can_be_planned_for(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "how-to" / "plan-on-a-copy.md").read_text()
+    path = tmp_path / "fleet.yaml"
+    path.write_text(page.split("```yaml\n")[1].split("```")[0])
+    fleet, faults = fleet_file.load(str(path))
+    assert len(fleet.guests) == 5
+    assert not [fault for fault in faults if "batch1" not in fault.what]

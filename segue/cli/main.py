@@ -23,6 +23,7 @@ SUB_APPS: Final = {
     "lab": "segue.cli.lab",
     "migrate": "segue.cli.migrate",
     "migration": "segue.cli.migration",
+    "plan": "segue.cli.plan",
     "probe": "segue.cli.probe",
     "store": "segue.cli.store",
     "vm": "segue.cli.vm",
