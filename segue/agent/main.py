@@ -21,13 +21,15 @@ from pyroute2 import AsyncIPRoute
 
 from segue import __version__
 from segue.adapters import peer, system
+from segue.adapters.http import access
+from segue.adapters.http.problems import show_bad_input, show_bug, show_error
 from segue.adapters.net.enclave import Enclave
 from segue.adapters.net.links import Links
 from segue.adapters.net.overlay import Overlays
 from segue.adapters.net.steering import Steering
 from segue.adapters.qemu import capabilities
 from segue.adapters.store.journal import Journal
-from segue.agent import access, api_peer, api_user, kept
+from segue.agent import api_peer, api_user, kept
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
 from segue.agent.boards import Boards
@@ -43,7 +45,6 @@ from segue.agent.metadata import Metadata
 from segue.agent.migrations import Migrations
 from segue.agent.networks import Networks
 from segue.agent.notices import Notices
-from segue.agent.problems import show_bad_input, show_bug, show_error
 from segue.agent.pulling import Pulling
 from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
