@@ -188,3 +188,8 @@ def _write(path: Path, raw: bytes, mode: int) -> None:
     with os.fdopen(os.open(half, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
         file.write(raw)
     half.replace(path)
+
+
+def write_key(path: Path, pem: bytes) -> None:
+    """For root alone."""
+    _write(path, pem, 0o600)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -77,7 +77,7 @@ class Table(Generic[T]):
 
 
 class Mirror:
-    """Tables by what they hold. `changed` is called after every batch."""
+    """Tables by what they hold."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -95,11 +95,12 @@ class Mirror:
         )  # fmt: skip
         self.revision = 0
         self._changed = asyncio.Condition()
-        self._listeners: list[Callable[[], None]] = []
 
-    def on_change(self, listener: Callable[[], None]) -> None:
-        """It is called after every batch, and must not block."""
-        self._listeners.append(listener)
+    async def change(self, within_s: float) -> None:
+        """Returns after the next batch, or when that much time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s), self._changed:
+                await self._changed.wait()
 
     async def follow(self) -> None:
         """For as long as the controller lives."""
@@ -145,5 +146,3 @@ class Mirror:
         async with self._changed:
             self.revision = max(self.revision, revision)
             self._changed.notify_all()
-        for listener in self._listeners:
-            listener()

@@ -85,5 +85,5 @@ def _of(transport: Any) -> Caller | None:
         parts = urlsplit(value)
         path = parts.path.strip("/").split("/")
         if kind == "URI" and parts.scheme == SCHEME and len(path) == 2 and path[0] in ROLES:
-            return Caller(path[0], path[1], certificate["serialNumber"])
+            return Caller(path[0], path[1], f"{int(certificate['serialNumber'], 16):X}")
     return None
