@@ -91,6 +91,7 @@ async def _next(work: Work, hosts: tuple[str, ...], begin: dict[str, asyncio.Tas
     await _report(work, made)
     if admitted:
         for job in admitted:
+            await _intend(work, job.guest, job.target)
             begin[job.guest] = asyncio.create_task(_begin(work, job.guest, job.target))
     elif not busy and not made.moves and not _moving(seen, hosts) and not _retrying(trials):
         await _conclude(work, hosts, made)
@@ -138,9 +139,13 @@ def _merged(
     return tuple(kept)
 
 
-async def _begin(work: Work, guest: str, target: str) -> None:
-    """Notes what it is about to do, does it, and notes what came of it."""
+async def _intend(work: Work, guest: str, target: str) -> None:
+    """Noted before it is done: from here on no plan has the guest, and another leader knows what to look for."""
     await _try(work, guest, lambda trial: replace(trial, target=target, migration=""))
+
+
+async def _begin(work: Work, guest: str, target: str) -> None:
+    """Does what was noted, and notes what came of it."""
     task = work.task
     try:
         number = await work.begin_move(
