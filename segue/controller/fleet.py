@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from segue.controller.mirror import Mirror
@@ -85,7 +85,7 @@ def seen(mirror: Mirror, not_to: Mapping[str, Collection[str]] | None = None) ->
     return Fleet(
         hosts,
         tuple(
-            _guest(shown, moving.get(name), _but(names, (not_to or {}).get(name, ())))
+            _guest(shown, moving.get(name), but(names, (not_to or {}).get(name, ())))
             for name, shown in guests.items()
         ),
     )
@@ -105,7 +105,8 @@ def _rank(guest: Shown) -> tuple[int, int]:
     return -guest.epoch, RANK.get(guest.phase, 3)
 
 
-def _but(names: list[str], not_to: Collection[str]) -> tuple[str, ...]:
+def but(names: Iterable[str], not_to: Collection[str]) -> tuple[str, ...]:
+    """The hosts that are left for a guest; none where nothing speaks against any."""
     return tuple(name for name in names if name not in not_to) or ("nowhere",) if not_to else ()
 
 

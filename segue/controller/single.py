@@ -10,7 +10,7 @@ import msgspec
 from segue.controller import fleet
 from segue.controller.work import LOOK_S, Work, no_host, went_well, why
 from segue.errors import Kind, Refused, SegueError
-from segue.model.fleet import FleetGuest
+from segue.model.fleet import HOST_DOMAIN, FleetGuest
 from segue.model.guest import Guest, Nic
 from segue.model.migration import Failure
 from segue.model.plan import Choice, NoHost
@@ -68,6 +68,8 @@ def choose_target(work: Work, name: str, not_to: dict[str, str]) -> Choice:
 
 def _choose(work: Work, guest: FleetGuest, not_to: dict[str, dict[str, str]]) -> Choice:
     seen = fleet.seen(work.controller.mirror, not_to)
+    if left := fleet.but((host.name for host in seen.hosts), not_to[guest.name]):
+        guest = replace(guest, wants={**guest.wants, HOST_DOMAIN: left})
     found = placement.place(guest, seen)
     if isinstance(found, NoHost):
         told = {host: tuple(found.refused[host]) for host in found.refused}
