@@ -87,14 +87,11 @@ def migrate(
     if all_of:
         order = evacuate.Order(fleet.load().host(all_of), limits, parallel, form, force)
         evacuate.run(order, to or [], dry_run=dry_run)
-        return
-    if not target:
+    elif not target:
         _to_wherever(name, limits, form, dry_run=dry_run, force=force, detach=detach)
-        return
-    host, guest = fleet.load().find(name)
-    fleet.load().host(target)
-    wish = {"to": target, "limits": limits, "force": force}
-    _carry_out(host, guest, wish, probe or [], form, dry_run=dry_run, detach=detach)
+    else:
+        wish = {"to": target, "limits": limits, "force": force}
+        _carry_out(name, wish, probe or [], form, dry_run=dry_run, detach=detach)
 
 
 def _demand_sense(name: str, to: list[str], all_of: str, *, watched: bool, probed: bool) -> str:
@@ -139,8 +136,7 @@ def _to_wherever(
 
 
 def _carry_out(
-    host: Host,
-    guest: dict[str, Any],
+    name: str,
     wish: dict[str, Any],
     probe: list[str],
     form: Format,
@@ -148,7 +144,10 @@ def _carry_out(
     dry_run: bool,
     detach: bool,
 ) -> None:
-    path = f"/guests/{guest['name']}"
+    known = fleet.load()
+    host, guest = known.find(name)
+    known.host(wish["to"])
+    path = f"/guests/{name}"
     if dry_run:
         _show_forecast(host.call("POST", f"{path}/forecast", wish, within_s=fleet.BEGIN_S), form)
     elif detach:

@@ -16,33 +16,30 @@ app = typer.Typer(
     add_completion=False,
 )
 Name = Annotated[str, typer.Argument(help="The guest's name.")]
+Where = Annotated[str, typer.Option(help="Where it starts; with a controller none: where it fits best.")]
+Disks = Annotated[
+    list[str] | None,
+    typer.Option(help="One more disk, as size=1GiB,format=qcow2,storage=local. May be given several times."),
+]
+Address = Annotated[str, typer.Option(help="The guest's address with prefix, such as 10.77.100.1/16.")]
 COLUMNS = ("NAME", "HOST", "STATE", "MEMORY", "VCPUS", "ADDRESS", "NOTE")
 
 
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="Its name: small letters, digits, hyphens.")],
-    host: Annotated[
-        str, typer.Option(help="Where it starts; with a controller none: where it fits best.")
-    ] = "",
+    host: Where = "",
     image: Annotated[str, typer.Option(help="An image of that host's image store.")] = "micro",
     memory: Annotated[str, typer.Option(help="Such as 256MiB or 4GiB.")] = "256MiB",
     vcpus: Annotated[int, typer.Option(min=1, max=255, help="Virtual processors.")] = 1,
     cpu: Annotated[str, typer.Option(help="QEMU CPU model; empty: one that every host has.")] = "",
-    address: Annotated[
-        str, typer.Option(help="The guest's address with prefix, such as 10.77.100.1/16.")
-    ] = "",
+    address: Address = "",
     nic: Annotated[list[str] | None, typer.Option("--nic", help=nics.HELP)] = None,
     cmdline: Annotated[str, typer.Option(help="Added to the kernel's command line.")] = "",
     storage: Annotated[
         str, typer.Option(help="Where the image's disk lies: shared, or local to the host.")
     ] = "shared",
-    disk: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="One more disk, as size=1GiB,format=qcow2,storage=local. May be given several times."
-        ),
-    ] = None,
+    disk: Disks = None,
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start it at once.")] = True,
     form: Output = Format.TABLE,
 ) -> None:

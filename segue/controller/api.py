@@ -14,13 +14,13 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response, WebSoc
 from fastapi.responses import StreamingResponse
 
 from segue.adapters.http.access import Caller
-from segue.controller import drain, events, fleet, gate, joining
+from segue.controller import drain, events, fleet, gate
 from segue.controller.app import Controller, controller_of
 from segue.controller.gate import Asked
 from segue.errors import Kind, Refused
 from segue.model.migration import Limits, Migration
 from segue.model.plan import Choice, NoHost, Plan
-from segue.model.roster import AuditLine, HostRecord, HostReport, Token
+from segue.model.roster import HostRecord, HostReport
 from segue.model.store import Conflict
 from segue.model.task import Task, TaskKind, Wish, after
 from segue.policy import placement
@@ -32,7 +32,6 @@ KEYED: Final = uuid.UUID("6f2f4c1e-58b5-4d0e-9d43-9b8f5c6f0c52")
 """Tasks with an Idempotency-Key get an id that follows from it."""
 Viewer = Annotated[Caller, Depends(gate.only("viewer"))]
 Operator = Annotated[Asked, Depends(gate.audited("operator"))]
-Admin = Annotated[Asked, Depends(gate.audited("admin"))]
 Key = Annotated[str, Header(alias="idempotency-key", max_length=200)]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MOST)]
 router = APIRouter(prefix="/v1")
@@ -131,7 +130,7 @@ async def hosts(
     controller = controller_of(request)
     wanted = _selector(selector)
     shown = (_host(controller, name) for name in sorted(controller.mirror.hosts.items()))
-    return _page(((host.name, host) for host in shown if wanted.items() <= host.labels.items()), limit, after)
+    return page(((host.name, host) for host in shown if wanted.items() <= host.labels.items()), limit, after)
 
 
 @router.get("/hosts/{name}")
@@ -167,7 +166,7 @@ async def change_host(
 @router.get("/guests")
 async def guests(request: Request, _: Viewer, limit: Limit = 100, after: str = "") -> Page[Shown]:
     """Guests by name, each as its owner has it."""
-    return _page(fleet.owners(controller_of(request).mirror).items(), limit, after)
+    return page(fleet.owners(controller_of(request).mirror).items(), limit, after)
 
 
 @router.get("/guests/{name}")
@@ -215,7 +214,7 @@ async def stop_guest(request: Request, response: Response, name: str, asked: Ope
 @router.get("/migrations")
 async def migrations(request: Request, _: Viewer, limit: Limit = 100, after: str = "") -> Page[Migration]:
     """Migrations by id, as the sources' agents reported them."""
-    return _page(((m.id, m) for m in controller_of(request).mirror.migrations.values()), limit, after)
+    return page(((m.id, m) for m in controller_of(request).mirror.migrations.values()), limit, after)
 
 
 @router.post("/placements")
@@ -255,7 +254,7 @@ async def begin_drain(
 @router.get("/tasks")
 async def tasks(request: Request, _: Viewer, limit: Limit = 100, after: str = "") -> Page[Task]:
     """Tasks by id."""
-    return _page(((task.id, task) for task in controller_of(request).mirror.tasks.values()), limit, after)
+    return page(((task.id, task) for task in controller_of(request).mirror.tasks.values()), limit, after)
 
 
 @router.get("/tasks/{number}")
@@ -275,34 +274,6 @@ async def steer_task(request: Request, number: str, wish: Wish, _: Operator) -> 
     return await controller.books.change(controller.mirror.tasks, number, lambda known: after(known, wish))
 
 
-@router.get("/tokens")
-async def tokens(request: Request, _: Annotated[Caller, Depends(gate.only("admin"))]) -> Page[Token]:
-    """Tokens; their secrets are kept nowhere."""
-    return Page(list(controller_of(request).mirror.tokens.values()))
-
-
-@router.post("/tokens", status_code=201)
-async def create_token(request: Request, wish: joining.NewToken, asked: Admin) -> joining.Made:
-    """A token to join with, once, or to call with."""
-    return await joining.create(controller_of(request), wish, asked.by.name)
-
-
-@router.delete("/tokens/{number}", status_code=204)
-async def drop_token(request: Request, number: str, _: Admin) -> None:
-    """Takes a token back."""
-    controller = controller_of(request)
-    await controller.books.remove(controller.mirror.tokens, number)
-
-
-@router.get("/audit")
-async def audit(
-    request: Request, _: Annotated[Caller, Depends(gate.only("admin"))], limit: Limit = 100, after: str = ""
-) -> Page[AuditLine]:
-    """Who asked for which change, oldest first, and what came of it."""
-    table = controller_of(request).mirror.audit
-    return _page(((name, table.items()[name].value) for name in sorted(table.items())), limit, after)
-
-
 @router.get("/events")
 async def follow(request: Request, _: Viewer, since: int = 0) -> StreamingResponse:
     """Server-sent events from the store; `Last-Event-ID` or `since` resumes after that revision."""
@@ -311,22 +282,6 @@ async def follow(request: Request, _: Viewer, since: int = 0) -> StreamingRespon
     controller = controller_of(request)
     stream = await events.opened(controller.store, after_ or controller.mirror.revision)
     return StreamingResponse(stream, media_type="text/event-stream")
-
-
-@router.get("/ca")
-async def ca(request: Request) -> Response:
-    """The fleet's CA. Whoever joins compares it with his token: nobody else should trust it from here."""
-    return Response(controller_of(request).ca_pem, media_type="application/x-pem-file")
-
-
-@router.post("/join", status_code=201)
-async def join(request: Request, wish: joining.Join) -> joining.Joined:
-    """A host shows its token, and gets its certificate."""
-    controller = controller_of(request)
-    from_ = request.client.host if request.client else ""
-    made = await joining.join(controller, wish, from_)
-    await controller.books.note(Caller("token", wish.id), from_, "POST /v1/join", f"{wish.name} joined", "")
-    return made
 
 
 @router.websocket("/link")
@@ -354,7 +309,8 @@ def _host(controller: Controller, name: str) -> HostShown:
     )
 
 
-def _page(items: Iterable[tuple[str, T]], limit: int, after: str) -> Page[T]:
+def page(items: Iterable[tuple[str, T]], limit: int, after: str) -> Page[T]:
+    """The part of it that was asked for."""
     found = [(name, item) for name, item in items if name > after][: limit + 1]
     more = len(found) > limit
     return Page([item for _, item in found[:limit]], found[limit - 1][0] if more else "")
