@@ -43,7 +43,6 @@ class DrainWish:
     """Moves at once from each host, and to each host."""
     limits: dict[str, Any] = field(default_factory=dict)
     force: bool = False
-    dry_run: bool = False
 
 
 def hosts_of(mirror: Mirror, wish: DrainWish) -> tuple[str, ...]:

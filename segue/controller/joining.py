@@ -64,7 +64,6 @@ class Joined:
 
     certificate: str
     ca: str
-    fleet: str
 
 
 async def create(controller: Controller, wish: NewToken, by: str) -> Made:
@@ -93,7 +92,7 @@ async def join(controller: Controller, wish: Join, from_: str) -> Joined:
     await _enrol(controller, wish.name, f"{certificate.serial_number:X}")
     log.info("host joined", host=wish.name, address=from_, token=wish.id)
     pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
-    return Joined(pem, controller.ca_pem.decode(), "fleet")
+    return Joined(pem, controller.ca_pem.decode())
 
 
 def _demand_valid(controller: Controller, wish: Join) -> Kept[Token]:
