@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from segue.agent import api_user, config
 from segue.cli import fleet_file, follow, main, migrate
+from segue.controller import api, api_admin
 
 ROOT: Final = Path(__file__).parent.parent
 PAGES: Final = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -169,6 +170,14 @@ def test_every_endpoint_is_in_its_page() -> None:
         path = getattr(route, "path")  # noqa: B009 - the base class of routes has none
         assert f"`{path}`" in page, path
         for method in getattr(route, "methods", None) or ():
+            assert f"| {method} | `{path}`" in page, f"{method} {path}"
+
+
+def test_every_endpoint_of_the_controller_is_in_its_page() -> None:
+    page = (REFERENCE / "controller-api.md").read_text()
+    for route in (*api.router.routes, *api_admin.router.routes):
+        path = getattr(route, "path")  # noqa: B009 - the base class of routes has none
+        for method in getattr(route, "methods", None) or {"websocket"}:
             assert f"| {method} | `{path}`" in page, f"{method} {path}"
 
 

@@ -16,7 +16,7 @@ import msgspec
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from segue.adapters.net import speed
-from segue.errors import CONSEQUENCES, Kind, Refused, SegueError
+from segue.errors import Kind, Refused
 from segue.model.arrival import Presence
 from segue.model.handoff import Message
 from segue.model.host import HostFacts
@@ -24,7 +24,7 @@ from segue.model.integrity import Blocks, Digests
 from segue.model.landing import Landing, Placement
 from segue.model.notice import Arrival, Care
 from segue.model.storage import DiskFile, DiskProgress, Layer, Look, Sight
-from segue.wire.frames import Problem
+from segue.wire import problem
 from segue.wire.messages import Claim, Delivery, pack
 
 T = TypeVar("T")
@@ -211,7 +211,7 @@ class PeerClient:
             ):
                 content = await answer.read()
                 if answer.status >= 400:
-                    raise _problem(content, self.name)
+                    raise problem.error_of(content, self.name)
                 return content
         except aiohttp.ClientSSLError as error:
             raise _not_trusted(self.name, error) from error
@@ -244,20 +244,6 @@ def _watched_socket(address: aiohttp.AddrInfoType) -> socket.socket:
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAF_MS)
     return made
-
-
-def _problem(content: bytes, name: str) -> SegueError:
-    try:
-        problem = msgspec.json.decode(content, type=Problem)
-    except msgspec.MsgspecError as error:
-        return Refused(
-            what=f"{name} gave an answer that is no answer",
-            why=f"{error}: {content[:80]!r}",
-            todo="Look whether a segue agent of this version runs there.",
-            kind=Kind.UNREACHABLE,
-        )
-    shape = CONSEQUENCES.get(problem.title, Refused)
-    return shape(what=problem.what, why=problem.why, todo=problem.todo, kind=Kind(problem.kind))
 
 
 def _not_trusted(name: str, error: Exception) -> Refused:

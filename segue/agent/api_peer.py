@@ -10,9 +10,10 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from segue.adapters import system
+from segue.adapters.http import access
 from segue.adapters.net import speed
 from segue.adapters.storage import files
-from segue.agent import access, arrivals, target, verification
+from segue.agent import arrivals, target, verification
 from segue.agent.app import Agent, agent_of
 from segue.agent.keeper import Keeper
 from segue.errors import Kind, Refused

@@ -9,8 +9,9 @@ import msgspec
 from fastapi import APIRouter, Depends, Request, Response, WebSocket
 from fastapi.responses import StreamingResponse
 
+from segue.adapters.http import access
 from segue.adapters.store.disks import KeptDisk
-from segue.agent import access, console, disks, doctor, images
+from segue.agent import console, disks, doctor, images
 from segue.agent.app import Agent, agent_of
 from segue.model.host import HostFacts
 from segue.model.migration import Forecast, Migration

@@ -77,6 +77,10 @@ class Config:
     """How long the disks of a guest that moved away stay here."""
     failpoints: Path | None = None
     """Only for rehearsals in the lab: see agent/failpoints.py."""
+    controllers: tuple[str, ...] = ()
+    """URLs of the fleet's controllers; empty: this host is in no fleet."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """Where it stands and what it hangs on, such as rack and feed: told to the controller."""
     peers: dict[str, str] = field(default_factory=dict)
     networks: dict[str, NetworkConfig] = field(default_factory=dict)
 
@@ -96,7 +100,7 @@ def load(path: Path) -> Config:
         raise _refused(path, "the file is not there") from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise _refused(path, str(error)) from error
-    if problem := next(_network_problems(config), ""):
+    if problem := next(_problems(config), ""):
         raise _refused(path, problem)
     for file_path in (config.tls.ca, config.tls.cert, config.tls.key):
         if not file_path.is_file():
@@ -121,7 +125,7 @@ def _demand_known(path: Path, content: dict[str, Any]) -> None:
         raise _refused(path, f"there is no key {', '.join(unknown)}")
 
 
-def _network_problems(config: Config) -> Iterator[str]:
+def _problems(config: Config) -> Iterator[str]:
     for name, network in config.networks.items():
         if not NETWORK_NAME.fullmatch(name):
             yield f"networks.{name}: a network's name is 1 to 12 small letters, digits and hyphens"
@@ -133,6 +137,9 @@ def _network_problems(config: Config) -> Iterator[str]:
             yield f"networks.{name}.mtu must lie between 576 and 9216"
         if strangers := sorted(set(network.hosts) - {*config.peers, config.name}):
             yield f"networks.{name}.hosts names {', '.join(strangers)}, which [peers] does not have"
+    for url in config.controllers:
+        if urlsplit(url).scheme != "https" or not urlsplit(url).hostname:
+            yield f"controllers: {url} is not https://HOST:PORT"
     numbers = [network.vni for network in config.networks.values() if network.vni]
     if len(numbers) != len(set(numbers)):
         yield "two networks have the same `vni`"

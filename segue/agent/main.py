@@ -21,13 +21,15 @@ from pyroute2 import AsyncIPRoute
 
 from segue import __version__
 from segue.adapters import peer, system
+from segue.adapters.http import access
+from segue.adapters.http.problems import show_bad_input, show_bug, show_error
 from segue.adapters.net.enclave import Enclave
 from segue.adapters.net.links import Links
 from segue.adapters.net.overlay import Overlays
 from segue.adapters.net.steering import Steering
 from segue.adapters.qemu import capabilities
 from segue.adapters.store.journal import Journal
-from segue.agent import access, api_peer, api_user, kept
+from segue.agent import api_peer, api_user, kept, link
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
 from segue.agent.boards import Boards
@@ -37,13 +39,13 @@ from segue.agent.daemons import Daemons
 from segue.agent.failpoints import Failpoints
 from segue.agent.flows import Flows
 from segue.agent.guests import Guests
+from segue.agent.here import ThisHost
 from segue.agent.intake import Intake
 from segue.agent.link_share import LinkShare
 from segue.agent.metadata import Metadata
 from segue.agent.migrations import Migrations
 from segue.agent.networks import Networks
 from segue.agent.notices import Notices
-from segue.agent.problems import show_bad_input, show_bug, show_error
 from segue.agent.pulling import Pulling
 from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
@@ -70,6 +72,7 @@ async def serve(config: Config) -> None:
             steering=Steering(netlink, links),
             networks=Networks(config, Overlays(netlink, links)),
             flows=Flows(),
+            session=session,
             peers={name: peer.PeerClient(session, name, url) for name, url in config.peers.items()},
             capabilities=await capabilities.ask(config.run_dir, config.qemu_user),
             notices=Notices(),
@@ -83,6 +86,9 @@ async def serve(config: Config) -> None:
             intake=Intake(config, journal, protection, daemons),
             pulling=Pulling(config, journal),
         )
+        for name, url in journal.neighbours().items():
+            if name not in services.peers:
+                services.meet(name, url)
         await services.metadata.open()
         await services.networks.make()
         guests = Guests(services)
@@ -149,11 +155,26 @@ async def _serve(config: Config, agent: Agent) -> None:
     local = uvicorn.Config(app, http=access.LocalHttp, **common)
     servers = [_Server(fleet), _Server(local)]
     _stop_on_signals(servers)
-    keeping = asyncio.create_task(agent.guests.keep())
-    sweeping = asyncio.create_task(kept.sweep(agent.services.journal.disks))
+    tasks = [
+        asyncio.create_task(agent.guests.keep()),
+        asyncio.create_task(kept.sweep(agent.services.journal.disks)),
+    ]
+    if config.controllers:
+        tasks.append(asyncio.create_task(link.keep(_way(config), ThisHost(agent))))
     await asyncio.gather(servers[0].serve(), servers[1].serve(sockets=[_local_socket(config.socket)]))
-    keeping.cancel()
-    sweeping.cancel()
+    for task in tasks:
+        task.cancel()
+
+
+def _way(config: Config) -> link.Way:
+    pem = config.tls
+    return link.Way(
+        controllers=config.controllers,
+        tls=lambda: link.tls(pem.ca, pem.cert, pem.key),
+        own_socket=config.socket,
+        own_url=f"https://{config.address}:{config.port}",
+        labels=config.labels,
+    )
 
 
 def _local_socket(path: Path) -> socket.socket:

@@ -17,10 +17,10 @@ from fastapi.exceptions import RequestValidationError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from segue.adapters.http.problems import show_bad_input, show_error
 from segue.adapters.net.enclave import Enclave
 from segue.adapters.net.steering import tap_name
 from segue.agent.boards import Boards
-from segue.agent.problems import show_bad_input, show_error
 from segue.errors import Kind, Refused, SegueError
 from segue.model.guest import Guest
 from segue.model.notice import Board, Maintenance, NoticeState, Subscription

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import aiohttp
+
 from segue.adapters.net.links import Links
 from segue.adapters.net.steering import Steering
 from segue.adapters.peer import PeerClient
@@ -35,6 +37,7 @@ class Services:
     steering: Steering
     networks: Networks
     flows: Flows
+    session: aiohttp.ClientSession
     peers: dict[str, PeerClient]
     capabilities: Capabilities
     notices: Notices
@@ -47,6 +50,11 @@ class Services:
     daemons: Daemons
     intake: Intake
     pulling: Pulling
+
+    def meet(self, name: str, url: str) -> None:
+        """From now on this host can be asked, and guests can move there."""
+        self.config.peers[name] = url
+        self.peers[name] = PeerClient(self.session, name, url)
 
     def peer(self, name: str) -> PeerClient:
         """The client of a peer. Raises Refused for a host that is not in the configuration."""

@@ -1,4 +1,4 @@
-"""`segue agent`: runs this host's agent in the foreground, as its service does."""
+"""`segue agent`: runs the agent of this host in the foreground, as its service does; `join` brings it to a fleet."""
 
 from __future__ import annotations
 
@@ -7,30 +7,50 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(add_completion=False)
+from segue.cli import output
+
+app = typer.Typer(add_completion=False, help="This host's agent: run it, or join a fleet.")
+CONFIG = Path("/etc/segue/agent.toml")
 
 
-@app.command()
+@app.callback(invoke_without_command=True)
 def agent(
-    config: Annotated[Path, typer.Option(help="The agent's configuration.")] = Path("/etc/segue/agent.toml"),
+    context: typer.Context,
+    config: Annotated[Path, typer.Option(help="The agent's configuration.")] = CONFIG,
 ) -> None:
     """Run this host's agent: it owns the host's guests, and ends without touching them.
 
     Example: segue agent --config /etc/segue/agent.toml
     """
+    if context.invoked_subcommand is not None:
+        return
     import asyncio
-
-    import structlog
 
     from segue.agent import config as settings
     from segue.agent.main import serve
+    from segue.cli import logs
 
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.LogfmtRenderer(),
-        ]
-    )
+    logs.configure()
     asyncio.run(serve(settings.load(config)))
+
+
+@app.command()
+def join(
+    token: Annotated[str, typer.Argument(help="The line that `segue token create` printed.")],
+    controller: Annotated[list[str], typer.Option(help="URL of a controller. May be given several times.")],
+    name: Annotated[str, typer.Option(help="This host's name, where there is no agent.toml yet.")] = "",
+    address: Annotated[str, typer.Option(help="Its address, where there is no agent.toml yet.")] = "",
+    config: Annotated[Path, typer.Option(help="The agent's configuration.")] = CONFIG,
+) -> None:
+    """Join this host to a fleet; restart its agent afterwards. Guests go on.
+
+    Example: segue agent join SGT1.eyJjYSI6 --controller https://192.0.2.10:7440
+    """
+    import platform
+
+    from segue.agent import join as joining
+
+    urls = tuple(url.rstrip("/") for url in controller)
+    name = name or platform.node().partition(".")[0].lower()
+    joined = joining.join(joining.Wish(token, urls, config, name, address))
+    output.say(f"{joined} has joined. Restart its agent: its guests go on meanwhile.")

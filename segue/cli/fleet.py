@@ -14,7 +14,8 @@ from typing import Any
 
 import httpx2
 
-from segue.errors import CONSEQUENCES, Kind, Refused, SegueError
+from segue.cli import answers, central
+from segue.errors import Kind, Refused, SegueError
 
 CALL_S = 30.0
 BEGIN_S = 600.0
@@ -66,7 +67,7 @@ class Host:
                 answer = client.request(method, path, json=body)
         except httpx2.HTTPError as error:
             raise self.unreachable(error) from error
-        return _read(answer, self.name)
+        return answers.read(answer, self.name)
 
     def events(self, since: int = 0) -> Iterator[dict[str, Any]]:
         """Events as they come; ends when the connection does."""
@@ -94,6 +95,18 @@ class Fleet:
 
     hosts: dict[str, Host]
     path: Path
+    controller: central.Controller | None = None
+
+    def demand_controller(self) -> central.Controller:
+        """Raises Refused where the context names none."""
+        if self.controller is None:
+            raise Refused(
+                what="no controller is known",
+                why=f"{self.path} has no [controller] with urls",
+                todo="Add it (docs/reference/context.md), or name hosts: without a controller segue asks each.",
+                kind=Kind.USAGE,
+            )
+        return self.controller
 
     def host(self, name: str) -> Host:
         """Raises Refused for a host that is not there."""
@@ -123,8 +136,8 @@ class Fleet:
 
     def guests(self) -> tuple[list[dict[str, Any]], dict[str, SegueError]]:
         """Every guest of every host that answers."""
-        answers, errors = self.ask_all("/guests")
-        every = [guest for host in sorted(answers) for guest in answers[host]]
+        found_by_host, errors = self.ask_all("/guests")
+        every = [guest for host in sorted(found_by_host) for guest in found_by_host[host]]
         return sorted(every, key=lambda guest: guest["name"]), errors
 
     def find(self, name: str) -> tuple[Host, dict[str, Any]]:
@@ -148,8 +161,10 @@ class Fleet:
 
     def migration(self, number: str) -> tuple[Host, dict[str, Any]]:
         """A migration by its id or the beginning of it. Raises Refused."""
-        answers, errors = self.ask_all("/migrations")
-        found = [(h, m) for h, records in answers.items() for m in records if m["id"].startswith(number)]
+        found_by_host, errors = self.ask_all("/migrations")
+        found = [
+            (h, m) for h, records in found_by_host.items() for m in records if m["id"].startswith(number)
+        ]
         if len(found) == 1:
             return self.hosts[found[0][0]], found[0][1]
         raise Refused(
@@ -184,26 +199,18 @@ def load() -> Fleet:
             todo="Correct it.",
             kind=Kind.USAGE,
         ) from error
-    tls = content.get("tls", {})
-    return Fleet({name: Host(name, url, tls) for name, url in content.get("hosts", {}).items()}, path)
+    return _fleet(content, path)
 
 
-def _read(answer: httpx2.Response, name: str) -> Any:
-    if answer.status_code < 400:
-        if not answer.content:
-            return None
-        kind = answer.headers.get("content-type", "")
-        return answer.json() if kind.startswith("application/json") else answer.text
-    try:
-        problem = answer.json()
-        shape = CONSEQUENCES[problem["title"]]
-        raise shape(
-            what=problem["what"], why=problem["why"], todo=problem["todo"], kind=Kind(problem["kind"])
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise Refused(
-            what=f"{name} gave an answer that was not understood",
-            why=f"{answer.status_code}: {answer.text[:200]}",
-            todo="Run the same version of segue here and there.",
-            kind=Kind.UNREACHABLE,
-        ) from error
+def _fleet(content: dict[str, Any], path: Path) -> Fleet:
+    """A context without hosts of its own has those that its controller knows."""
+    tls, told = content.get("tls", {}), content.get("controller", {})
+    controller = None
+    if told.get("urls"):
+        urls = tuple(url.rstrip("/") for url in told["urls"])
+        controller = central.Controller(urls, tls, told.get("token", ""))
+    hosts = {name: Host(name, url, tls) for name, url in content.get("hosts", {}).items()}
+    if controller and "hosts" not in content:
+        known = [host["report"] for host in controller.all("/hosts") if host["report"]]
+        hosts = {report["name"]: Host(report["name"], report["url"], tls) for report in known}
+    return Fleet(hosts, path, controller)

@@ -17,15 +17,20 @@ from segue.errors import Kind, SegueError
 # Imported only when used: most of them would slow down every command by what they import.
 SUB_APPS: Final = {
     "agent": "segue.cli.agent",
+    "controller": "segue.cli.controller",
     "disk": "segue.cli.disk",
     "doctor": "segue.cli.doctor",
+    "drain": "segue.cli.drain",
     "host": "segue.cli.host",
     "lab": "segue.cli.lab",
     "migrate": "segue.cli.migrate",
     "migration": "segue.cli.migration",
     "plan": "segue.cli.plan",
     "probe": "segue.cli.probe",
+    "status": "segue.cli.status",
     "store": "segue.cli.store",
+    "task": "segue.cli.task",
+    "token": "segue.cli.token",
     "vm": "segue.cli.vm",
 }
 EXIT_CODES: Final = {

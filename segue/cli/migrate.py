@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.cli import budget, evacuate, fleet, follow, output, values
+from segue.cli import budget, evacuate, fleet, follow, output, task, values
 from segue.cli.fleet import Host
 from segue.cli.output import Format, Output
 from segue.errors import Kind, Refused
@@ -27,7 +27,9 @@ Probes = Annotated[
 Name = Annotated[str, typer.Argument(help="The guest; none with --all-of.")]
 To = Annotated[
     list[str] | None,
-    typer.Option(help="The host that it moves to. With --all-of any number of hosts; none: all that fit."),
+    typer.Option(
+        help="The host; none: the controller chooses. With --all-of any number of hosts; none: all that fit."
+    ),
 ]
 AllOf = Annotated[
     str, typer.Option(help="Move every running guest of this host, in the order that empties it soonest.")
@@ -78,29 +80,33 @@ def migrate(
     Exit code: 0 moved, 1 aborted (it runs on the source; with --all-of: not all were moved), 2 to 8 refused (nothing
     was begun), 9 in doubt, 130 detached by Ctrl-C; see docs/reference/exit-codes.md.
     """
-    target = _demand_sense(name, to or [], all_of, watched=bool(probe) or detach)
+    target = _demand_sense(name, to or [], all_of, watched=bool(probe) or detach, probed=bool(probe))
     sizes = (max_blackout, deadline, max_bandwidth, max_slowdown, ladder)
     patience = (over_budget, max_stall, max_rounds)
     limits = budget.limits(*sizes, *patience, verify, notice, post_copy_after, storage_post_copy)
     if all_of:
         order = evacuate.Order(fleet.load().host(all_of), limits, parallel, form, force)
         evacuate.run(order, to or [], dry_run=dry_run)
-        return
-    host, guest = fleet.load().find(name)
-    fleet.load().host(target)
-    wish = {"to": target, "limits": limits, "force": force}
-    _carry_out(host, guest, wish, probe or [], form, dry_run=dry_run, detach=detach)
+    elif not target:
+        _to_wherever(name, limits, form, dry_run=dry_run, force=force, detach=detach)
+    else:
+        wish = {"to": target, "limits": limits, "force": force}
+        _carry_out(name, wish, probe or [], form, dry_run=dry_run, detach=detach)
 
 
-def _demand_sense(name: str, to: list[str], all_of: str, *, watched: bool) -> str:
+def _demand_sense(name: str, to: list[str], all_of: str, *, watched: bool, probed: bool) -> str:
     """The target of one guest; empty for all of a host. Raises Refused for what contradicts itself."""
     why = ""
     if all_of and name:
         why = "a guest and --all-of were both given"
     elif all_of and watched:
         why = "--probe and --detach are for one guest"
-    elif not all_of and (not name or len(to) != 1):
+    elif not all_of and (not name or len(to) > 1):
         why = "one guest and one --to are needed, or --all-of"
+    elif not all_of and not to and fleet.load().controller is None:
+        why = "no --to was given, and the context has no controller that could choose one"
+    elif not all_of and not to and probed:
+        why = "--probe needs --to"
     if why:
         raise Refused(
             what="nothing is moved",
@@ -108,12 +114,29 @@ def _demand_sense(name: str, to: list[str], all_of: str, *, watched: bool) -> st
             todo="Write `segue migrate GUEST --to HOST` or `segue migrate --all-of HOST`.",
             kind=Kind.USAGE,
         )
-    return "" if all_of else to[0]
+    return to[0] if to and not all_of else ""
+
+
+def _to_wherever(
+    name: str, limits: dict[str, Any], form: Format, *, dry_run: bool, force: bool, detach: bool
+) -> None:
+    """The controller chooses the target, and has it moved there."""
+    controller = fleet.load().demand_controller()
+    if dry_run:
+        choice = controller.call("POST", "/placements", {"guest": name})
+        refused = [(host, "no", ", ".join(why)) for host, why in sorted(choice["refused"].items())]
+        chosen = [(choice["host"], "yes", choice["why"])] if "host" in choice else []
+        output.show(choice, form, chosen + refused, ("HOST", "TAKES IT", "WHY"))
+        raise typer.Exit(0 if chosen else 4)
+    begun = controller.call("POST", f"/guests/{name}/migrations", {"limits": limits, "force": force})
+    if detach:
+        output.say(f"Task {begun['id'][:8]}.  Watch: segue task watch {begun['id'][:8]}")
+        return
+    raise typer.Exit(task.follow(controller, begun["id"], form))
 
 
 def _carry_out(
-    host: Host,
-    guest: dict[str, Any],
+    name: str,
     wish: dict[str, Any],
     probe: list[str],
     form: Format,
@@ -121,7 +144,10 @@ def _carry_out(
     dry_run: bool,
     detach: bool,
 ) -> None:
-    path = f"/guests/{guest['name']}"
+    known = fleet.load()
+    host, guest = known.find(name)
+    known.host(wish["to"])
+    path = f"/guests/{name}"
     if dry_run:
         _show_forecast(host.call("POST", f"{path}/forecast", wish, within_s=fleet.BEGIN_S), form)
     elif detach:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any, Final
 
 from segue.errors import Kind, Refused
@@ -81,6 +82,11 @@ def show_bytes(count: float) -> str:
 def show_ms(seconds: float) -> str:
     """0.0123 -> '12.3 ms'."""
     return f"{seconds * 1e3:.1f} ms" if seconds < 10 else f"{seconds:.1f} s"
+
+
+def show_time(seconds: float) -> str:
+    """Seconds since 1970, in this machine's time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _split(text: str, wanted: str) -> tuple[float, str]:

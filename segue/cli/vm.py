@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.cli import fleet, nics, output, values
+from segue.cli import fleet, nics, output, task, values
 from segue.cli.output import Format, Output
 from segue.errors import Kind, Refused
 
@@ -16,31 +16,30 @@ app = typer.Typer(
     add_completion=False,
 )
 Name = Annotated[str, typer.Argument(help="The guest's name.")]
+Where = Annotated[str, typer.Option(help="Where it starts; with a controller none: where it fits best.")]
+Disks = Annotated[
+    list[str] | None,
+    typer.Option(help="One more disk, as size=1GiB,format=qcow2,storage=local. May be given several times."),
+]
+Address = Annotated[str, typer.Option(help="The guest's address with prefix, such as 10.77.100.1/16.")]
 COLUMNS = ("NAME", "HOST", "STATE", "MEMORY", "VCPUS", "ADDRESS", "NOTE")
 
 
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="Its name: small letters, digits, hyphens.")],
-    host: Annotated[str, typer.Option(help="Where it starts.")],
+    host: Where = "",
     image: Annotated[str, typer.Option(help="An image of that host's image store.")] = "micro",
     memory: Annotated[str, typer.Option(help="Such as 256MiB or 4GiB.")] = "256MiB",
     vcpus: Annotated[int, typer.Option(min=1, max=255, help="Virtual processors.")] = 1,
     cpu: Annotated[str, typer.Option(help="QEMU CPU model; empty: one that every host has.")] = "",
-    address: Annotated[
-        str, typer.Option(help="The guest's address with prefix, such as 10.77.100.1/16.")
-    ] = "",
+    address: Address = "",
     nic: Annotated[list[str] | None, typer.Option("--nic", help=nics.HELP)] = None,
     cmdline: Annotated[str, typer.Option(help="Added to the kernel's command line.")] = "",
     storage: Annotated[
         str, typer.Option(help="Where the image's disk lies: shared, or local to the host.")
     ] = "shared",
-    disk: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="One more disk, as size=1GiB,format=qcow2,storage=local. May be given several times."
-        ),
-    ] = None,
+    disk: Disks = None,
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start it at once.")] = True,
     form: Output = Format.TABLE,
 ) -> None:
@@ -55,7 +54,6 @@ def create(
         segue vm create db1 --host host1 --image debian --storage local --disk size=4GiB,format=raw,storage=local
     """
     known = fleet.load()
-    _demand_free(known, name)
     wish = {
         "name": name,
         "image": image,
@@ -69,7 +67,26 @@ def create(
         "storage": values.choice(storage, ("shared", "local")),
         "disks": [values.disk(text) for text in disk or ()],
     }
+    if not host:
+        _place(known, wish, form)
+        return
+    _demand_free(known, name)
     _show([known.host(host).call("POST", "/guests", wish)], form, one=True)
+
+
+def _place(known: fleet.Fleet, wish: dict[str, Any], form: Format) -> None:
+    """The controller chooses the host; what it says of each that does not take the guest is shown."""
+    if known.controller is None:
+        raise Refused(
+            what=f"{wish['name']} is not created",
+            why="no host was named, and the context has no controller that could choose one",
+            todo="Name one with --host.",
+            kind=Kind.USAGE,
+        )
+    begun = known.controller.call("POST", "/guests", wish)
+    if code := task.follow(known.controller, begun["id"]):
+        raise typer.Exit(code)
+    _show([known.controller.call("GET", f"/guests/{wish['name']}")], form, one=True)
 
 
 def _demand_free(known: fleet.Fleet, name: str) -> None:
@@ -89,7 +106,11 @@ def list_(form: Output = Format.TABLE) -> None:
 
     Example: segue vm list -o json
     """
-    guests, errors = fleet.load().guests()
+    known = fleet.load()
+    if known.controller is not None:
+        _show(known.controller.all("/guests"), form)
+        return
+    guests, errors = known.guests()
     _show(guests, form)
     for name, error in sorted(errors.items()):
         output.say(f"not asked: {name}: {error.why}")

@@ -30,6 +30,7 @@ create table if not exists mark (n integer primary key, migration text not null,
                                  step text not null) strict;
 create table if not exists notice (guest text primary key, value blob not null) strict;
 create table if not exists peer (name text primary key, instance text not null) strict;
+create table if not exists neighbour (name text primary key, url text not null) strict;
 """
 KEEP_MIGRATIONS = 1000
 """Finished migrations beyond this number are forgotten, oldest first."""
@@ -63,6 +64,25 @@ class Journal:
     def _meta(self, key: str, default: str) -> str:
         self._db.execute("insert or ignore into meta values (?, ?)", (key, default))
         return str(self._db.execute("select value from meta where key = ?", (key,)).fetchone()[0])
+
+    # The controller
+
+    def leader_epoch(self) -> int:
+        """The highest epoch of a leader that was obeyed here; 0 for none."""
+        row = self._db.execute("select value from meta where key = 'leader_epoch'").fetchone()
+        return int(row[0]) if row else 0
+
+    def put_leader_epoch(self, epoch: int) -> None:
+        """Nothing lower is obeyed from now on."""
+        self._db.execute("insert or replace into meta values ('leader_epoch', ?)", (str(epoch),))
+
+    def neighbours(self) -> dict[str, str]:
+        """Hosts that a controller told of: name -> URL."""
+        return dict(self._db.execute("select name, url from neighbour").fetchall())
+
+    def put_neighbour(self, name: str, url: str) -> None:
+        """A migration that goes on after a restart needs its peer before a controller is there."""
+        self._db.execute("insert or replace into neighbour values (?, ?)", (name, url))
 
     # Guests and their tokens
 

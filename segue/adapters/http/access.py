@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
@@ -11,15 +11,24 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from segue.errors import Kind, Refused
 
-SCHEME = "segue"
+SCHEME: Final = "segue"
+RANKS: Final = {"viewer": 0, "operator": 1, "admin": 2}
+"""People. Each role may do what those below it may."""
+ROLES: Final = frozenset({*RANKS, "host", "controller"})
 
 
 @dataclass(frozen=True)
 class Caller:
-    """role: 'host' or 'operator'; name as the certificate has it (segue://FLEET/ROLE/NAME)."""
+    """role and name as the certificate has them (segue://FLEET/ROLE/NAME). `serial`: of that certificate."""
 
     role: str
     name: str
+    serial: str = ""
+
+    def may(self, *roles: str) -> bool:
+        """True for one of these roles, and for a person of a higher one."""
+        least = min((RANKS[role] for role in roles if role in RANKS), default=len(RANKS))
+        return self.role in roles or RANKS.get(self.role, -1) >= least
 
 
 LOCAL = Caller("operator", "root on the local socket")
@@ -50,16 +59,16 @@ def caller(connection: HTTPConnection) -> Caller:
         return found
     raise Refused(
         what="the call is refused",
-        why="the certificate names neither a host nor an operator of this fleet",
+        why="neither a certificate nor a token says who calls",
         todo="Use a certificate with a URI name like segue://FLEET/operator/NAME.",
         kind=Kind.AUTH,
     )
 
 
 def only(connection: HTTPConnection, *roles: str) -> Caller:
-    """The caller, if it has one of these roles."""
+    """The caller, if it has one of these roles, or is a person of a higher one."""
     found = caller(connection)
-    if found.role not in roles:
+    if not found.may(*roles):
         raise Refused(
             what="the call is refused",
             why=f"{found.name} is a {found.role}, this is for: {', '.join(roles)}",
@@ -71,10 +80,10 @@ def only(connection: HTTPConnection, *roles: str) -> Caller:
 
 def _of(transport: Any) -> Caller | None:
     tls = transport.get_extra_info("ssl_object")
-    names = (tls.getpeercert() or {}).get("subjectAltName", ()) if tls else ()
-    for kind, value in names:
+    certificate = (tls.getpeercert() or {}) if tls else {}
+    for kind, value in certificate.get("subjectAltName", ()):
         parts = urlsplit(value)
         path = parts.path.strip("/").split("/")
-        if kind == "URI" and parts.scheme == SCHEME and len(path) == 2 and path[0] in {"host", "operator"}:
-            return Caller(path[0], path[1])
+        if kind == "URI" and parts.scheme == SCHEME and len(path) == 2 and path[0] in ROLES:
+            return Caller(path[0], path[1], f"{int(certificate['serialNumber'], 16):X}")
     return None

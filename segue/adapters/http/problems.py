@@ -42,9 +42,9 @@ async def show_bug(request: Request, error: Exception) -> Response:
         status=500,
         title="refused",
         kind=Kind.CONFLICT,
-        what="the agent could not do that",
+        what="it could not be done",
         why=f"an error nobody foresaw ({type(error).__name__}: {error})",
-        todo="Look at the guest's state with `segue vm list`; the agent's log has the details.",
+        todo="Look at the guest's state with `segue vm list`; the log of the agent or controller has the details.",
     )
     return Response(msgspec.json.encode(problem), 500, media_type="application/problem+json")
 
@@ -60,6 +60,6 @@ async def show_bad_input(_request: Request, error: Exception) -> Response:
         kind=Kind.USAGE,
         what="the request was not understood",
         why=reasons,
-        todo="See the agent's /openapi.json for the shape of every request.",
+        todo="See /openapi.json for the shape of every request.",
     )
     return Response(msgspec.json.encode(problem), 400, media_type="application/problem+json")

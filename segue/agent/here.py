@@ -1,0 +1,74 @@
+"""What the controller is told of this host, and what its word changes here: the epoch in the journal, and the peers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from urllib.parse import urlsplit
+
+import structlog
+
+from segue.agent.app import Agent
+from segue.agent.notices import Notices
+from segue.model.host import HostFacts
+from segue.model.migration import Migration
+from segue.model.roster import NAME
+from segue.wire.frames import Shown
+
+log = structlog.get_logger()
+SETTLE_S = 0.05
+"""What changes at once is told at once, in one frame."""
+
+
+class ThisHost:
+    """Fits `Here` of agent/link.py."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._changed = asyncio.Event()
+        self._watching = asyncio.create_task(self._watch(agent.services.notices))
+
+    def facts(self) -> HostFacts:
+        """What the host can do, now."""
+        return self._agent.guests.facts()
+
+    def guests(self) -> list[Shown]:
+        """All that have something here."""
+        return self._agent.guests.shown()
+
+    def migrations(self) -> list[Migration]:
+        """Those that began here, newest first."""
+        return self._agent.migrations.records()
+
+    def epoch(self) -> int:
+        """The highest epoch of a leader that was ever obeyed."""
+        return self._agent.services.journal.leader_epoch()
+
+    def obey(self, epoch: int) -> None:
+        """From now on nothing lower; durable when it returns."""
+        self._agent.services.journal.put_leader_epoch(epoch)
+
+    def meet(self, peers: dict[str, str]) -> None:
+        """Where the other hosts are. What agent.toml says of one counts more."""
+        services = self._agent.services
+        for name, url in peers.items():
+            parts = urlsplit(url)
+            if name in services.peers or not NAME.fullmatch(name) or parts.scheme != "https":
+                continue
+            log.info("a new peer", name=name, url=url)
+            services.journal.put_neighbour(name, url)
+            services.meet(name, url)
+
+    async def change(self, within_s: float) -> None:
+        """Returns when something may have changed, or that much time is over."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), within_s)
+            await asyncio.sleep(SETTLE_S)
+        self._changed.clear()
+
+    async def _watch(self, notices: Notices) -> None:
+        while True:  # It ends for a listener that is too slow, which only means that something has changed.
+            async for notice in notices.listen(0, 60.0):
+                if notice is not None:
+                    self._changed.set()
+            self._changed.set()

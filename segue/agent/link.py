@@ -1,0 +1,281 @@
+"""The connection that the agent keeps to the controller that leads: it reports what is so here, and obeys its commands.
+
+It must never obey an epoch older than the highest it ever heard: that one stands in the journal before it is obeyed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import aiohttp
+import structlog
+
+from segue.adapters import peer
+from segue.errors import SegueError
+from segue.model.host import HostFacts
+from segue.model.migration import Migration
+from segue.model.roster import CONTROLLER_NAME
+from segue.policy import leadership
+from segue.wire import link
+from segue.wire.frames import Problem, Shown
+
+log = structlog.get_logger()
+
+CONNECT_S: Final = 5.0
+AGAIN_LEAST_S: Final = 0.2
+AGAIN_MOST_S: Final = 5.0
+CALL_S: Final = 700.0
+COMMANDS_MOST: Final = 64
+FACTS_S: Final = 10.0
+PROGRESS_S: Final = 1.0
+ENDED_MOST: Final = 50
+"""Ended migrations that are told at the beginning of a connection."""
+
+
+class Here(Protocol):
+    """What the link needs of the agent."""
+
+    def facts(self) -> HostFacts:
+        """What the host can do, now."""
+        ...
+
+    def guests(self) -> list[Shown]:
+        """All that have something here."""
+        ...
+
+    def migrations(self) -> list[Migration]:
+        """Those that began here, newest first."""
+        ...
+
+    def epoch(self) -> int:
+        """The highest epoch of a leader that was ever obeyed."""
+        ...
+
+    def obey(self, epoch: int) -> None:
+        """From now on nothing lower; durable when it returns."""
+        ...
+
+    def meet(self, peers: dict[str, str]) -> None:
+        """Where the other hosts are."""
+        ...
+
+    async def change(self, within_s: float) -> None:
+        """Returns when something may have changed, or that much time is over."""
+        ...
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the controllers are reached, and the socket of this agent's own API."""
+
+    controllers: tuple[str, ...]
+    tls: Callable[[], ssl.SSLContext]
+    own_socket: Path
+    own_url: str
+    labels: dict[str, str]
+
+
+class Refusal(Exception):
+    """The other side does not want us, or we do not want it."""
+
+
+async def keep(way: Way, here: Here) -> None:
+    """For as long as the agent lives; without a controller the agent goes on as it is."""
+    pause_s, number = AGAIN_LEAST_S, 0
+    while True:
+        url = way.controllers[number % len(way.controllers)]
+        begun_s = time.monotonic()
+        try:
+            await _Link(way, here, url).run()
+        except* (aiohttp.ClientError, OSError, TimeoutError, Refusal, SegueError) as errors:
+            error = errors.exceptions[0]
+            log.info("no connection to the controller", url=url, why=str(error) or type(error).__name__)
+        number += 1
+        lasted = time.monotonic() - begun_s > AGAIN_MOST_S
+        pause_s = AGAIN_LEAST_S if lasted else min(AGAIN_MOST_S, pause_s * 1.5)
+        # All agents of a fleet lose their controller at the same instant: they must not come back at one.
+        await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+
+
+class _Link:
+    """One connection."""
+
+    def __init__(self, way: Way, here: Here, url: str) -> None:
+        self._way = way
+        self._here = here
+        self._url = url.rstrip("/")
+        self._told = _Told()
+        self._slots = asyncio.Semaphore(COMMANDS_MOST)
+        self._sending = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Until it ends."""
+        own = aiohttp.UnixConnector(str(self._way.own_socket))
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._way.tls())) as session,
+            aiohttp.ClientSession(connector=own) as api,
+        ):
+            async with asyncio.timeout(CONNECT_S):
+                socket = await session.ws_connect(
+                    f"{self._url}/v1/link",
+                    server_hostname=CONTROLLER_NAME,
+                    max_msg_size=link.FRAME_BYTES,
+                    heartbeat=link.SILENCE_S,
+                )
+            async with socket, asyncio.TaskGroup() as group:
+                await self._hello(socket)
+                reporting = group.create_task(self._report(socket))
+                try:
+                    await self._obey(socket, api, group)
+                finally:
+                    reporting.cancel()
+
+    async def _hello(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        here = self._here
+        changes = self._told.changes(here)
+        assert changes.facts is not None
+        hello = link.Hello(
+            link.LINK_VERSION,
+            here.epoch(),
+            self._way.own_url,
+            changes.facts,
+            self._way.labels,
+            changes.guests,
+            changes.migrations,
+        )
+        await self._send(socket, hello)
+        frame = await self._receive(socket)
+        if not isinstance(frame, link.Welcome):
+            raise Refusal("it did not answer with a welcome")
+        self._welcomed(frame)
+        log.info("connected to the controller", url=self._url, epoch=frame.epoch)
+
+    def _welcomed(self, frame: link.Welcome) -> None:
+        if not self._heeds(frame.epoch):
+            raise Refusal(f"its epoch {frame.epoch} is older than {self._here.epoch()}")
+        self._here.meet(frame.peers)
+
+    def _heeds(self, epoch: int) -> bool:
+        if not leadership.heeds(self._here.epoch(), epoch):
+            return False
+        if epoch > self._here.epoch():
+            self._here.obey(epoch)
+        return True
+
+    async def _obey(
+        self, socket: aiohttp.ClientWebSocketResponse, api: aiohttp.ClientSession, group: asyncio.TaskGroup
+    ) -> None:
+        while True:
+            frame = await self._receive(socket)
+            if isinstance(frame, link.Welcome):
+                self._welcomed(frame)
+            else:
+                await self._slots.acquire()
+                group.create_task(self._carry_out(socket, api, frame))
+
+    async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> link.FromController:
+        message = await socket.receive()
+        if message.type is not aiohttp.WSMsgType.TEXT:
+            raise Refusal(str(message.extra or "it hung up"))
+        return link.from_controller(message.data)
+
+    async def _carry_out(
+        self, socket: aiohttp.ClientWebSocketResponse, api: aiohttp.ClientSession, command: link.Command
+    ) -> None:
+        try:
+            answer = await self._answer(api, command)
+            with contextlib.suppress(ConnectionError, RuntimeError):
+                await self._send(socket, answer)
+        finally:
+            self._slots.release()
+
+    async def _answer(self, api: aiohttp.ClientSession, command: link.Command) -> link.Answer:
+        """The answer of this agent's own API: a command is nothing else than a call of it."""
+        if not self._heeds(command.epoch):
+            return _no(command, f"epoch {command.epoch} is older than {self._here.epoch()}, which was obeyed")
+        if not command.path.startswith("/v1/") or command.path.startswith("/v1/peer"):
+            return _no(command, f"{command.path} is not for controllers")
+        try:
+            async with (
+                asyncio.timeout(CALL_S),
+                api.request(
+                    command.method,
+                    f"http://agent{command.path}",
+                    data=command.body or None,
+                    headers={"content-type": "application/json"},
+                ) as answer,
+            ):
+                return link.Answer(command.number, answer.status, await answer.text())
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            return _no(command, f"its own API does not answer: {str(error) or type(error).__name__}")
+
+    async def _report(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """What changed, and at least a sign of life."""
+        while True:
+            await self._here.change(link.BEAT_S)
+            await self._send(socket, self._told.changes(self._here))
+
+    async def _send(self, socket: aiohttp.ClientWebSocketResponse, frame: link.FromAgent) -> None:
+        async with self._sending, asyncio.timeout(link.SILENCE_S):
+            await socket.send_str(link.encode(frame).decode())
+
+
+class _Told:
+    """What this connection has told already, so that only what is different is told."""
+
+    def __init__(self) -> None:
+        self._facts_s = 0.0
+        self._guests: dict[str, Shown] = {}
+        self._migrations: dict[str, tuple[Migration, float]] = {}
+
+    def changes(self, here: Here) -> link.Changes:
+        """From now on this is told."""
+        guests = {shown.spec.uuid: shown for shown in here.guests()}
+        changed = [shown for uuid, shown in guests.items() if self._guests.get(uuid) != shown]
+        gone = [uuid for uuid in self._guests if uuid not in guests]
+        self._guests = guests
+        return link.Changes(self._facts(here, bool(changed or gone)), changed, gone, self._moved(here))
+
+    def _facts(self, here: Here, again: bool) -> HostFacts | None:
+        now_s = time.monotonic()
+        if not again and self._facts_s and now_s - self._facts_s < FACTS_S:
+            return None
+        self._facts_s = now_s
+        return here.facts()
+
+    def _moved(self, here: Here) -> list[Migration]:
+        """Progress once a second, a new stage or step at once."""
+        now_s, told = time.monotonic(), []
+        ended = 0
+        for migration in here.migrations():
+            ended += migration.ended
+            if migration.ended and ended > ENDED_MOST:
+                continue
+            known, at_s = self._migrations.get(migration.id, (None, 0.0))
+            if known == migration:
+                continue
+            is_new = known is None or (known.stage, known.step) != (migration.stage, migration.step)
+            if is_new or now_s - at_s >= PROGRESS_S:
+                self._migrations[migration.id] = migration, now_s
+                told.append(migration)
+        return told
+
+
+def _no(command: link.Command, why: str) -> link.Answer:
+    problem = Problem(
+        409, "refused", "conflict", f"{command.method} {command.path} was not done", why, "Ask again."
+    )
+    return link.Answer(command.number, 409, link.encode(problem).decode())
+
+
+def tls(ca: Path, cert: Path, key: Path) -> ssl.SSLContext:
+    """As between agents."""
+    return peer.client_context(str(ca), str(cert), str(key))

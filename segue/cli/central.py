@@ -1,0 +1,99 @@
+"""Calls to the fleet's controllers: any of them answers, the first that does is asked. It decides nothing."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx2
+
+from segue.cli import answers
+from segue.errors import Kind, Refused
+from segue.model.roster import CONTROLLER_NAME
+
+CALL_S: Final = 30.0
+LOOK_S: Final = 0.5
+PAGE: Final = 500
+
+
+@dataclass(frozen=True)
+class Controller:
+    """The controllers of a context, with the caller's certificate or token."""
+
+    urls: tuple[str, ...]
+    tls: dict[str, str] = field(default_factory=dict)
+    token: str = ""
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """The answer's JSON. Raises the error that the controller named, or that none can be reached."""
+        problems = []
+        for url in self.urls:
+            try:
+                with self._client(url) as client:
+                    name = {"sni_hostname": CONTROLLER_NAME}
+                    answer = client.request(method, path, json=body, extensions=name)
+            except httpx2.HTTPError as error:
+                problems.append(f"{url}: {error or type(error).__name__}")
+                continue
+            return answers.read(answer, url)
+        raise Refused(
+            what="no controller answers",
+            why="; ".join(problems) or "the context names none",
+            todo="Look whether a controller runs, and at [controller] and [tls] in the context file.",
+            kind=Kind.UNREACHABLE,
+        )
+
+    def all(self, path: str) -> list[Any]:
+        """All pages of a list."""
+        found: list[Any] = []
+        after = ""
+        sign = "&" if "?" in path else "?"
+        while True:
+            page = self.call("GET", f"{path}{sign}limit={PAGE}&after={quote(after)}")
+            found += page["items"]
+            after = page["next"]
+            if not after:
+                return found
+
+    def follow(self, number: str) -> Iterator[dict[str, Any]]:
+        """The task whenever it has changed, until it has ended. A controller that dies is not its end."""
+        last, silent_s = None, 0.0
+        while True:
+            try:
+                task = dict(self.call("GET", f"/tasks/{number}"))
+            except Refused as error:
+                silent_s += LOOK_S
+                if error.kind is not Kind.UNREACHABLE or silent_s > CALL_S:
+                    raise
+                time.sleep(LOOK_S)
+                continue
+            silent_s = 0.0
+            if task != last:
+                yield task
+            if task["ended_s"]:
+                return
+            last = task
+            time.sleep(LOOK_S)
+
+    def _client(self, url: str) -> httpx2.Client:
+        headers = {"authorization": f"Bearer {self.token}"} if self.token else {}
+        timeout = httpx2.Timeout(CALL_S, connect=3.0)
+        return httpx2.Client(base_url=f"{url}/v1", verify=self._context(), timeout=timeout, headers=headers)
+
+    def _context(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=self.tls["ca"])
+            if not self.token:
+                context.load_cert_chain(self.tls["cert"], self.tls["key"])
+        except (KeyError, OSError) as error:
+            raise Refused(
+                what="the controller cannot be called",
+                why=f"the caller's certificate cannot be used: {error}",
+                todo="Name ca, cert and key under [tls] in the context file, or ca and a token under [controller].",
+                kind=Kind.AUTH,
+            ) from error
+        return context

@@ -1,0 +1,34 @@
+"""The running controller as its API sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.requests import HTTPConnection
+
+from segue.adapters.pki import Authority
+from segue.controller.books import Books
+from segue.controller.links import Links
+from segue.controller.mirror import Mirror
+from segue.engine.leadership import Candidate
+from segue.engine.store import Store
+
+
+@dataclass
+class Controller:
+    """Everything the controller consists of."""
+
+    name: str
+    store: Store
+    mirror: Mirror
+    books: Books
+    links: Links
+    candidate: Candidate
+    authority: Authority
+    ca_pem: bytes
+
+
+def controller_of(connection: HTTPConnection) -> Controller:
+    """The controller that serves this connection."""
+    controller: Controller = connection.app.state.controller
+    return controller

@@ -1,0 +1,109 @@
+"""The work of the leader: every task that has not ended is carried out, each by itself, until the tenure ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import structlog
+
+from segue.controller import drain, single
+from segue.controller.app import Controller
+from segue.controller.reports import Reports
+from segue.controller.work import LOOK_S, Work, failure_of
+from segue.errors import Kind, Refused, SegueError
+from segue.model.leadership import NotLeading, Tenure
+from segue.model.store import Away, Fenced, OutcomeUnknown
+from segue.model.task import TaskKind, TaskState
+
+log = structlog.get_logger()
+
+HOW: Final[Mapping[TaskKind, Callable[[Work], Awaitable[None]]]] = {
+    TaskKind.CREATE: single.create,
+    TaskKind.MOVE: single.move,
+    TaskKind.POWER: single.power,
+    TaskKind.DRAIN: drain.carry_out,
+}
+GATHER_S: Final = 10.0
+"""After a change of leader agents connect again within this time; only then an absent one is really absent."""
+
+
+async def lead(controller: Controller) -> None:
+    """For as long as the controller lives: waits to lead, and leads."""
+    while True:
+        await controller.candidate.reign(
+            lambda tenure: _reign(controller, tenure), controller.links.highest_seen
+        )
+        await asyncio.sleep(0.1)
+
+
+async def _reign(controller: Controller, tenure: Tenure) -> None:
+    log.info("leads", name=tenure.name, epoch=tenure.epoch)
+    mirror, links = controller.mirror, controller.links
+    running: dict[str, asyncio.Task[None]] = {}
+    try:
+        await mirror.reached(tenure.fence.revision)
+
+        async def introduce() -> None:
+            await links.introduce({report.name: report.url for report in mirror.reports.values()})
+
+        reports = Reports(controller.store, mirror, tenure, introduce)
+        await reports.all_away()
+        links.open(reports)
+        await _gather(controller)
+        while not links.outranked.is_set():
+            for number, kept in list(mirror.tasks.items().items()):
+                if not kept.value.ended and (number not in running or running[number].done()):
+                    running[number] = asyncio.create_task(_carry_out(Work(controller, tenure, number)))
+            await mirror.change(LOOK_S)
+    except SegueError as error:
+        log.warning("leads no more", why=str(error))
+    finally:
+        for task in running.values():
+            task.cancel()
+        if running:
+            await asyncio.wait(running.values())
+        await links.close()
+
+
+async def _gather(controller: Controller) -> None:
+    """Waits until all hosts that belong to the fleet are here, or long enough: else a drain would plan without them."""
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + GATHER_S
+    while loop.time() < until_s and not controller.links.outranked.is_set():
+        hosts = {host.name for host in controller.mirror.hosts.values() if not host.revoked}
+        if hosts and hosts <= controller.links.linked():
+            return
+        if not hosts and not any(not task.ended for task in controller.mirror.tasks.values()):
+            return
+        await controller.mirror.change(0.2)
+
+
+async def _carry_out(work: Work) -> None:
+    try:
+        await HOW[work.task.kind](work)
+    except (NotLeading, Fenced, Away, OutcomeUnknown) as error:
+        log.info("a task is left to whoever leads", task=work.id, why=str(error))
+    except SegueError as error:
+        await _fail(work, error)
+    except Exception as error:
+        log.error("unforeseen error in a task", task=work.id, exc_info=error)
+        await _fail(work, _bug(error))
+
+
+async def _fail(work: Work, error: SegueError) -> None:
+    log.info("task failed", task=work.id, why=str(error))
+    try:
+        await work.end(TaskState.FAILED, f"{error.what}: {error.why}", failure_of(error))
+    except SegueError as problem:
+        log.warning("a task's end is not kept yet", task=work.id, why=str(problem))
+
+
+def _bug(error: Exception) -> Refused:
+    return Refused(
+        what="the task was not carried out to its end",
+        why=f"an error nobody foresaw ({type(error).__name__}: {error})",
+        todo="Look at the controller's log; what was begun goes on at the agents.",
+        kind=Kind.CONFLICT,
+    )

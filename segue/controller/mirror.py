@@ -1,0 +1,148 @@
+"""The content of the store in memory, as far as its watch has come; whoever writes, writes to the store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+import structlog
+
+from segue.engine.store import Store
+from segue.errors import Kind, Refused, SegueError
+from segue.model.leadership import HOLDER, Leader
+from segue.model.migration import Migration
+from segue.model.roster import AuditLine, HostRecord, HostReport, Token
+from segue.model.store import Entry, Event
+from segue.model.task import Task
+from segue.wire.frames import Shown
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+AGAIN_S: Final = 1.0
+REACH_S: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Kept(Generic[T]):
+    """A value and the entry that holds it."""
+
+    entry: Entry
+    value: T
+
+
+class Table(Generic[T]):
+    """All entries under one prefix, by what follows it in the key."""
+
+    def __init__(self, prefix: str, shape: type[T]) -> None:
+        self.prefix = prefix
+        self._decode: msgspec.json.Decoder[T] = msgspec.json.Decoder(shape)
+        self._kept: dict[str, Kept[T]] = {}
+
+    def key(self, name: str) -> str:
+        """The store's key."""
+        return self.prefix + name
+
+    def get(self, name: str) -> Kept[T] | None:
+        """None where there is no such entry."""
+        return self._kept.get(name)
+
+    def items(self) -> Mapping[str, Kept[T]]:
+        """All of them, in no order."""
+        return self._kept
+
+    def values(self) -> Iterator[T]:
+        """All values, by name."""
+        return (self._kept[name].value for name in sorted(self._kept))
+
+    def clear(self) -> None:
+        """Before the store is read anew."""
+        self._kept.clear()
+
+    def put(self, key: str, entry: Entry | None) -> None:
+        """As the store has it. What cannot be read was written by another version: it is left out, and said."""
+        name = key.removeprefix(self.prefix)
+        if entry is None:
+            self._kept.pop(name, None)
+            return
+        try:
+            self._kept[name] = Kept(entry, self._decode.decode(entry.value))
+        except msgspec.MsgspecError as error:
+            log.error("an entry of the store cannot be read", key=key, why=str(error))
+            self._kept.pop(name, None)
+
+
+class Mirror:
+    """Tables by what they hold."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.hosts = Table("hosts/", HostRecord)
+        self.reports = Table("reports/", HostReport)
+        self.guests = Table("guests/", Shown)
+        self.migrations = Table("migrations/", Migration)
+        self.tasks = Table("tasks/", Task)
+        self.tokens = Table("tokens/", Token)
+        self.audit = Table("audit/", AuditLine)
+        self.leader = Table(HOLDER, Leader)
+        self._tables: tuple[Table[Any], ...] = (
+            self.hosts, self.reports, self.guests, self.migrations,
+            self.tasks, self.tokens, self.audit, self.leader,
+        )  # fmt: skip
+        self.revision = 0
+        self._changed = asyncio.Condition()
+
+    async def change(self, within_s: float) -> None:
+        """Returns after the next batch, or when that much time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s), self._changed:
+                await self._changed.wait()
+
+    async def follow(self) -> None:
+        """For as long as the controller lives."""
+        while True:
+            try:
+                await self._read_all()
+                async with contextlib.aclosing(self._store.watch("", self.revision)) as batches:
+                    async for batch in batches:
+                        await self._take(batch.events, batch.revision)
+            except SegueError as error:  # away, or compacted: what is known stays shown meanwhile
+                log.warning("the store is read anew", why=str(error))
+                await asyncio.sleep(AGAIN_S)
+
+    async def reached(self, revision: int) -> None:
+        """Returns when a write of that revision is seen here, so that whoever wrote reads what he wrote."""
+        try:
+            async with asyncio.timeout(REACH_S), self._changed:
+                await self._changed.wait_for(lambda: self.revision >= revision)
+        except TimeoutError:
+            raise Refused(
+                what="it is not shown what was written",
+                why=f"the store's watch has not come to revision {revision} within {REACH_S:g} s",
+                todo="Read it again in a while: the write itself was done.",
+                kind=Kind.TIMEOUT,
+            ) from None
+
+    async def _read_all(self) -> None:
+        found: list[Entry] = []
+        revision = 0
+        async for page in self._store.list(""):
+            found += page.entries
+            revision = page.revision
+        for table in self._tables:
+            table.clear()
+        events = tuple(Event(entry.key, entry.revision, entry) for entry in found)
+        await self._take(events, revision)
+
+    async def _take(self, events: tuple[Event, ...], revision: int) -> None:
+        for event in events:
+            for table in self._tables:
+                if event.key.startswith(table.prefix):
+                    table.put(event.key, event.entry)
+        async with self._changed:
+            self.revision = max(self.revision, revision)
+            self._changed.notify_all()

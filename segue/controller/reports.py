@@ -1,0 +1,142 @@
+"""Writes what agents report into the store, fenced by the tenure of the leader; nobody else writes it there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, Final
+
+import msgspec
+
+from segue.adapters.http.access import Caller
+from segue.controller.mirror import Mirror, Table
+from segue.engine.store import Store
+from segue.errors import Kind, Refused
+from segue.model import store as nouns
+from segue.model.leadership import Tenure
+from segue.model.migration import Migration
+from segue.model.roster import HostRecord, HostReport
+from segue.model.store import CHANGES, Change
+from segue.wire import link
+from segue.wire.frames import Shown
+
+KEEP_MIGRATIONS: Final = 50
+"""Ended ones that are kept for each host; the agent's journal has more."""
+HALF: Final = CHANGES // 2
+
+
+class Reports:
+    """One tenure's writer. The reports of one host come one after another, those of several side by side."""
+
+    def __init__(
+        self, store: Store, mirror: Mirror, tenure: Tenure, introduce: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._store = store
+        self._mirror = mirror
+        self._fence = tenure.fence
+        self._introduce = introduce
+        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def hello(self, caller: Caller, hello: link.Hello) -> None:
+        """Everything the host says of itself replaces everything that was known of it."""
+        host = caller.name
+        self._demand_own(host, hello.facts.name, hello.guests, hello.migrations)
+        is_new = self._mirror.reports.get(host) is None
+        report = HostReport(host, hello.url, hello.facts, hello.labels, linked=True, changed_s=time.time())
+        told = {f"{host}/{shown.spec.uuid}": shown for shown in hello.guests}
+        async with self._turns[host]:
+            changes = [*self._record(caller), *_put(self._mirror.reports, host, report)]
+            for name, shown in told.items():
+                changes += _put(self._mirror.guests, name, shown)
+            known = [name for name in self._mirror.guests.items() if name.startswith(f"{host}/")]
+            for name in known:
+                changes += _drop(self._mirror.guests, name) if name not in told else []
+            changes += self._migrations(host, hello.migrations)
+            await self._write(changes)
+        if is_new:
+            await self._introduce()
+
+    async def changes(self, host: str, told: link.Changes) -> None:
+        """What is different since its last frame."""
+        name = told.facts.name if told.facts else host
+        self._demand_own(host, name, told.guests, told.migrations)
+        async with self._turns[host]:
+            changes: list[Change] = []
+            report = self._mirror.reports.get(host)
+            if told.facts and report:
+                changes += _put(self._mirror.reports, host, replace(report.value, facts=told.facts))
+            for shown in told.guests:
+                changes += _put(self._mirror.guests, f"{host}/{shown.spec.uuid}", shown)
+            for uuid in told.gone:
+                changes += _drop(self._mirror.guests, f"{host}/{uuid}")
+            changes += self._migrations(host, told.migrations)
+            await self._write(changes)
+
+    async def gone(self, host: str) -> None:
+        """Its connection ended; what it said last stays known."""
+        async with self._turns[host]:
+            if report := self._mirror.reports.get(host):
+                away = replace(report.value, linked=False, changed_s=time.time())
+                await self._write(_put(self._mirror.reports, host, away))
+
+    async def all_away(self) -> None:
+        """At the beginning of a tenure nobody is connected yet."""
+        for name, kept in list(self._mirror.reports.items().items()):
+            if kept.value.linked:
+                await self.gone(name)
+
+    def _record(self, caller: Caller) -> list[Change]:
+        """A host that nobody knows, with a certificate of our CA: the store was lost, or it is older than that."""
+        if self._mirror.hosts.get(caller.name) is not None:
+            return []
+        return _put(self._mirror.hosts, caller.name, HostRecord(caller.name, time.time(), caller.serial))
+
+    def _migrations(self, host: str, told: list[Migration]) -> list[Change]:
+        changes: list[Change] = []
+        table = self._mirror.migrations
+        for migration in told:
+            changes += _put(table, migration.id, replace(migration, observations=()))
+        ended = [m for m in table.values() if m.source == host and m.ended]
+        ended.sort(key=lambda migration: -migration.started_s)
+        new = {migration.id for migration in told}
+        for migration in ended[KEEP_MIGRATIONS:]:
+            changes += _drop(table, migration.id) if migration.id not in new else []
+        return changes
+
+    def _demand_own(self, host: str, name: str, guests: list[Shown], migrations: list[Migration]) -> None:
+        """A certificate speaks for its own host alone. Raises Refused."""
+        others = {name, *(shown.host for shown in guests), *(m.source for m in migrations)} - {host}
+        keys = [*(shown.spec.uuid for shown in guests), *(m.id for m in migrations)]
+        odd = [key for key in keys if "/" in key or not nouns.lawful_key(key)]
+        if others or odd:
+            raise Refused(
+                what=f"a report of {host} is not taken",
+                why=f"it speaks for {', '.join(sorted(others))}"
+                if others
+                else f"{odd[0][:40]!r} cannot be an id",
+                todo=f"Look at {host}: its agent is not one of ours, or somebody uses its certificate.",
+                kind=Kind.AUTH,
+            )
+
+    async def _write(self, changes: list[Change]) -> None:
+        """In pieces that the store takes; the mirror has them when this returns."""
+        for begin in range(0, len(changes), HALF):
+            revision = await self._store.commit(*changes[begin : begin + HALF], fence=self._fence)
+            await self._mirror.reached(revision)
+
+
+def _put(table: Table[Any], name: str, value: object) -> list[Change]:
+    """Nothing where it is written so already."""
+    encoded = msgspec.json.encode(value)
+    kept = table.get(name)
+    if kept is None:
+        return [nouns.create(table.key(name), encoded)]
+    return [] if kept.entry.value == encoded else [nouns.replace(kept.entry, encoded)]
+
+
+def _drop(table: Table[Any], name: str) -> list[Change]:
+    kept = table.get(name)
+    return [nouns.delete(kept.entry)] if kept else []

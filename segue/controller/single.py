@@ -1,0 +1,136 @@
+"""Tasks about one guest: created on the host that suits it best, moved, started, stopped. Agents check and do it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+import msgspec
+
+from segue.controller import fleet
+from segue.controller.work import LOOK_S, Work, no_host, went_well, why
+from segue.errors import Kind, Refused, SegueError
+from segue.model.fleet import HOST_DOMAIN, FleetGuest
+from segue.model.guest import Guest, Nic
+from segue.model.migration import Failure
+from segue.model.plan import Choice, NoHost
+from segue.model.task import TaskState
+from segue.policy import placement, reasons
+from segue.wire.frames import CreateGuest
+
+TRIES: Final = 4
+STOP_S: Final = 60.0
+
+
+async def create(work: Work) -> None:
+    """Places it, and has it made there; a host that refuses is left out, and the next best is asked."""
+    wish = msgspec.convert(dict(work.task.wish), CreateGuest)
+    if (known := fleet.owners(work.controller.mirror).get(wish.name)) and known.host != work.task.host:
+        raise Refused(
+            what=f"cannot create {wish.name}",
+            why=f"{known.host} has a guest of that name already",
+            todo="Choose another name.",
+            kind=Kind.CONFLICT,
+        )
+    refused: dict[str, str] = {}
+    for _ in range(TRIES):
+        host = work.task.host or choose_new(work, wish, refused).host
+        await work.note(host=host, state=TaskState.RUNNING)
+        if known and known.host == host:  # A leader before us had it made.
+            break
+        try:
+            await work.controller.links.call(host, "POST", "/v1/guests", msgspec.to_builtins(wish))
+            break
+        except SegueError as error:
+            if error.kind is not Kind.POLICY:
+                raise
+            refused[host] = error.why
+            await work.note(host="")
+    else:
+        raise no_host(f"no host takes {wish.name}", "; ".join(f"{h}: {w}" for h, w in refused.items()))
+    await work.end(TaskState.DONE, f"{wish.name} is on {host}")
+
+
+def choose_new(work: Work, wish: CreateGuest, refused: dict[str, str]) -> Choice:
+    """Raises Refused with the reason of every host."""
+    cards = tuple(Nic(str(n), nic.mac, nic.bridge, network=nic.network) for n, nic in enumerate(wish.nics))
+    spec = Guest(wish.name, "", wish.memory_bytes, wish.vcpus, wish.cpu_model, nics=cards)
+    guest = fleet.new_guest(spec)
+    return _choose(work, guest, {guest.name: refused})
+
+
+def choose_target(work: Work, name: str, not_to: dict[str, str]) -> Choice:
+    """Raises Refused with the reason of every host."""
+    seen = fleet.seen(work.controller.mirror, {name: not_to})
+    guest = next(guest for guest in seen.guests if guest.name == name)
+    return _choose(work, guest, {name: not_to})
+
+
+def _choose(work: Work, guest: FleetGuest, not_to: dict[str, dict[str, str]]) -> Choice:
+    seen = fleet.seen(work.controller.mirror, not_to)
+    if left := fleet.but((host.name for host in seen.hosts), not_to[guest.name]):
+        guest = replace(guest, wants={**guest.wants, HOST_DOMAIN: left})
+    found = placement.place(guest, seen)
+    if isinstance(found, NoHost):
+        told = {host: tuple(found.refused[host]) for host in found.refused}
+        told |= {host: (said,) for host, said in not_to[guest.name].items()}
+        raise no_host(f"no host takes {guest.name}", reasons.together(_named(work, told)))
+    return found
+
+
+def _named(work: Work, told: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """A host that is away is closed to planners as a cordoned one is; people want to know which."""
+    linked = fleet.linked(work.controller.mirror)
+    return {host: why if host in linked else ("its agent is not connected",) for host, why in told.items()}
+
+
+async def move(work: Work) -> None:
+    """One migration, begun once whoever leads, and followed to its end."""
+    name = str(work.task.wish["guest"])
+    if not work.task.migration:
+        await _begin(work, name)
+    cancelled = False
+    while True:
+        record = work.controller.mirror.migrations.get(work.task.migration)
+        if record is not None and record.value.ended:
+            break
+        if record is not None and work.task.state is TaskState.CANCELLING and not cancelled:
+            cancelled = True
+            await work.take_back(record.value)
+        await work.controller.mirror.change(LOOK_S)
+    ended = record.value
+    if went_well(ended):
+        blackout_ms = ended.outcome.blackout_s * 1e3
+        await work.end(TaskState.DONE, f"{name} runs on {ended.target}, blackout {blackout_ms:.0f} ms")
+    elif cancelled:
+        await work.end(TaskState.CANCELLED, f"{name} runs on {ended.source}", ended.failure)
+    else:
+        unknown = Failure("refused", f"{name} was not moved", why(ended), "Look at the migration's record.")
+        await work.end(TaskState.FAILED, why(ended), ended.failure or unknown)
+
+
+async def _begin(work: Work, name: str) -> None:
+    task = work.task
+    known = work.begun_since(name, task.created_s) if task.host else None
+    if known is not None:  # A leader before us began it.
+        await work.note(migration=known.id)
+        return
+    target = str(task.wish.get("to", "")) or task.host or choose_target(work, name, {}).host
+    await work.save(lambda now: replace(now, host=target, state=_running(now.state)))
+    limits: dict[str, Any] = dict(task.wish.get("limits", {}))
+    number = await work.begin_move(name, target, limits, force=bool(task.wish.get("force")))
+    await work.note(migration=number)
+
+
+def _running(state: TaskState) -> TaskState:
+    return TaskState.RUNNING if state is TaskState.WAITING else state
+
+
+async def power(work: Work) -> None:
+    """Starts or stops a guest where it is."""
+    name, action = str(work.task.wish["guest"]), str(work.task.wish["action"])
+    host = fleet.guest(work.controller.mirror, name).host
+    await work.note(host=host, state=TaskState.RUNNING)
+    body = {"within_s": STOP_S / 2} if action == "stop" else None
+    await work.controller.links.call(host, "POST", f"/v1/guests/{name}/{action}", body, within_s=STOP_S + 30)
+    await work.end(TaskState.DONE, f"{name}: {action} on {host}")

@@ -1,0 +1,101 @@
+"""What every task needs to be carried out: the fleet as it is, the agents, and its own entry in the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from segue.controller import fleet
+from segue.controller.app import Controller
+from segue.controller.links import BEGIN_S
+from segue.errors import Kind, Refused, SegueError
+from segue.model.leadership import Tenure
+from segue.model.lifecycle import Stage
+from segue.model.migration import Failure, Migration
+from segue.model.task import Task, TaskState
+
+LOOK_S: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """One task in one tenure. Whatever is written is fenced: a leader that was replaced writes nothing more."""
+
+    controller: Controller
+    tenure: Tenure
+    id: str
+
+    @property
+    def task(self) -> Task:
+        """As it stands in the store."""
+        return self.controller.books.known(self.controller.mirror.tasks, self.id).value
+
+    async def save(self, decide: Callable[[Task], Task]) -> Task:
+        """Changes it; a task that has ended stays as it is."""
+        tasks = self.controller.mirror.tasks
+
+        def unless_ended(task: Task) -> Task:
+            return task if task.ended else decide(task)
+
+        return await self.controller.books.change(tasks, self.id, unless_ended, fence=self.tenure.fence)
+
+    async def note(self, **fields: Any) -> None:
+        """Changes some of its fields."""
+        await self.save(lambda task: replace(task, **fields))
+
+    async def end(self, state: TaskState, note: str, failure: Failure | None = None, **fields: Any) -> None:
+        """The last that is written to it."""
+        await self.note(state=state, note=note, failure=failure, ended_s=time.time(), **fields)
+
+    async def begin_move(self, guest: str, target: str, limits: dict[str, Any], *, force: bool) -> str:
+        """The id of the migration. Raises what the source's agent says against it."""
+        source = fleet.guest(self.controller.mirror, guest).host
+        wish = {"to": target, "limits": limits, "force": force}
+        made = await self.controller.links.call(
+            source, "POST", f"/v1/guests/{guest}/migrations", wish, within_s=BEGIN_S
+        )
+        return str(made["id"])
+
+    async def take_back(self, migration: Migration) -> None:
+        """Cancels it; too late is no error: it ends by itself."""
+        try:
+            await self.controller.links.call(
+                migration.source, "POST", f"/v1/migrations/{migration.id}/cancel"
+            )
+        except SegueError as error:
+            if error.kind is not Kind.CONFLICT:
+                raise
+
+    def begun_since(self, guest: str, since_s: float) -> Migration | None:
+        """The newest migration of that guest that was begun then: a leader before us may not have noted it."""
+        found = [
+            m
+            for m in self.controller.mirror.migrations.values()
+            if m.guest == guest and m.started_s >= since_s
+        ]
+        return max(found, key=lambda migration: migration.started_s, default=None)
+
+
+def why(migration: Migration) -> str:
+    """Why it did not bring the guest to its target."""
+    failure = migration.failure
+    return f"{failure.what}: {failure.why}" if failure else f"the migration ended as {migration.stage}"
+
+
+def went_well(migration: Migration) -> bool:
+    """True where the guest runs on its target, and all is cleared up."""
+    return migration.stage is Stage.DONE
+
+
+def failure_of(error: SegueError) -> Failure:
+    """As it is kept with a task."""
+    return Failure(error.consequence, error.what, error.why, error.todo)
+
+
+def no_host(what: str, reasons: str) -> Refused:
+    """Nobody takes the guest."""
+    return Refused(
+        what=what, why=reasons, todo="Mend what is named here, or choose a host by name.", kind=Kind.POLICY
+    )

@@ -1,0 +1,73 @@
+"""What a controller keeps of hosts and of those who call: decided by people, or told by agents. It decides nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from segue.model.host import HostFacts
+
+NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+"""Of a host, as DNS and certificates take it."""
+CONTROLLER_NAME: Final = "segue-controller"
+"""The name that every controller's certificate has, and that no host may have."""
+
+
+@dataclass(frozen=True)
+class HostRecord:
+    """A host as it was decided: under `hosts/NAME`."""
+
+    name: str
+    joined_s: float = 0.0
+    serial: str = ""
+    """Of the certificate by which it may speak; an older one is refused."""
+    cordoned: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Besides those in its agent.toml, and before them."""
+    revoked: bool = False
+
+
+@dataclass(frozen=True)
+class HostReport:
+    """What its agent said last: under `reports/NAME`."""
+
+    name: str
+    url: str
+    facts: HostFacts
+    labels: Mapping[str, str] = field(default_factory=dict)
+    linked: bool = True
+    """Its connection to the leader stands."""
+    changed_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Token:
+    """The right to join, or to call as somebody: under `tokens/ID`. The secret itself is kept nowhere."""
+
+    id: str
+    digest: str
+    """SHA-256 of the secret."""
+    role: str
+    """`host`: to join, once; else the role of the person who shows it."""
+    name: str = ""
+    """The host that alone may use it, or the person; empty: any host that is new."""
+    expires_s: float = 0.0
+    used_s: float = 0.0
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class AuditLine:
+    """Who asked for which change, and what came of it: under `audit/TIME-ID`. Written once, never changed."""
+
+    time_s: float
+    who: str
+    role: str
+    from_: str
+    what: str
+    outcome: str
+    """asked, done, or the reason why it was refused."""
+    request: str = ""
+    """The same for what was asked and what came of it."""

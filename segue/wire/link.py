@@ -1,0 +1,104 @@
+"""What an agent and a controller say to each other over the connection that the agent keeps: tagged frames, JSON.
+
+The agent speaks first and tells everything; from then on only what changed. A command is a call of the agent's own API.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from msgspec import Struct, field
+
+from segue.errors import Kind, Refused
+from segue.model.host import HostFacts
+from segue.model.migration import Migration
+from segue.wire.frames import Shown
+
+LINK_VERSION: Final = 1
+FRAME_BYTES: Final = 8 << 20
+BEAT_S: Final = 2.0
+"""An agent says something at least that often."""
+SILENCE_S: Final = 8.0
+"""A side that heard nothing for so long takes the connection for broken."""
+NOT_LEADING: Final = 4001
+REFUSED: Final = 4003
+
+
+class Hello(Struct, tag="hello", frozen=True):
+    """Everything that the agent's journal and host say now. epoch: the highest of any leader it has obeyed."""
+
+    version: int
+    epoch: int
+    url: str
+    facts: HostFacts
+    labels: dict[str, str]
+    guests: list[Shown]
+    migrations: list[Migration]
+
+
+class Changes(Struct, tag="changes", frozen=True):
+    """What is different since the last frame; empty: the agent lives."""
+
+    facts: HostFacts | None = None
+    guests: list[Shown] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    """Uuids of guests of which nothing is there any more."""
+    migrations: list[Migration] = field(default_factory=list)
+
+
+class Answer(Struct, tag="answer", frozen=True):
+    """To the command of that number: what the agent's API answered."""
+
+    number: int
+    status: int
+    body: str = ""
+
+
+class Welcome(Struct, tag="welcome", frozen=True):
+    """The controller leads under this epoch. peers: name -> URL of all other hosts' agents."""
+
+    epoch: int
+    peers: dict[str, str]
+
+
+class Command(Struct, tag="command", frozen=True):
+    """One call of the agent's API, to be made if the epoch is not an older one."""
+
+    number: int
+    epoch: int
+    method: str
+    path: str
+    body: str = ""
+
+
+FromAgent = Hello | Changes | Answer
+FromController = Welcome | Command
+encode = msgspec.json.encode
+_from_agent: msgspec.json.Decoder[FromAgent] = msgspec.json.Decoder(FromAgent)
+_from_controller: msgspec.json.Decoder[FromController] = msgspec.json.Decoder(FromController)
+
+
+def from_agent(raw: str | bytes) -> FromAgent:
+    """Raises Refused for what is no frame."""
+    try:
+        return _from_agent.decode(raw)
+    except msgspec.MsgspecError as error:
+        raise _not_understood(error) from error
+
+
+def from_controller(raw: str | bytes) -> FromController:
+    """Raises Refused for what is no frame."""
+    try:
+        return _from_controller.decode(raw)
+    except msgspec.MsgspecError as error:
+        raise _not_understood(error) from error
+
+
+def _not_understood(error: Exception) -> Refused:
+    return Refused(
+        what="a frame was not understood",
+        why=str(error),
+        todo="Run versions of segue that work together on hosts and controllers.",
+        kind=Kind.USAGE,
+    )

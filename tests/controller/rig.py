@@ -1,0 +1,151 @@
+"""A real controller in a process of its own, over TLS, and callers with real certificates and tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from segue.adapters import pki
+from segue.adapters.pki import Pair
+from segue.agent import link
+from segue.cli.central import Controller
+from segue.controller import folder
+from segue.controller.folder import Folder
+from segue.errors import SegueError
+from tests.controller.toy import ToyHost, World
+
+LIMIT_S = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Process:
+    """One controller."""
+
+    def __init__(self, path: Path, store: str, name: str) -> None:
+        self.port = free_port()
+        self.url = f"https://127.0.0.1:{self.port}"
+        argv = [sys.executable, "-m", "segue", "controller", "run", "--dir", str(path), "--store", store]
+        argv += ["--address", "127.0.0.1", "--port", str(self.port), "--name", name]
+        self._log = (path.parent / f"{name}.log").open("ab")
+        self._process = subprocess.Popen(argv, stdout=self._log, stderr=self._log, env=os.environ)
+
+    def kill(self) -> None:
+        """Without a word, as a crash would."""
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        self._log.close()
+
+    def stop(self) -> None:
+        """In good order."""
+        self._process.terminate()
+        self._process.wait(timeout=LIMIT_S)
+        self._log.close()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+
+class Rig:
+    """A folder with a CA, a store, controllers, and toy hosts."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.folder = Folder(path / "controller")
+        folder.init(self.folder, [], None)
+        self.store = f"sqlite:///{path}/store.db"
+        self.world = World()
+        self.controllers: list[Process] = []
+        self.planned_urls: tuple[str, ...] = ()
+
+    def start(self, name: str = "c1") -> Process:
+        made = Process(self.folder.path, self.store, name)
+        self.controllers.append(made)
+        return made
+
+    def urls(self) -> tuple[str, ...]:
+        return tuple(controller.url for controller in self.controllers)
+
+    def caller(self, pair: Pair | None = None, token: str = "", urls: tuple[str, ...] = ()) -> Controller:
+        pair = pair or self.folder.admin
+        tls = {"ca": str(self.folder.ca), "cert": str(pair.certificate), "key": str(pair.key)}
+        return Controller(urls or self.urls(), tls, token)
+
+    def certificate(self, role: str, name: str, *, server: bool = False) -> Pair:
+        pair = Pair(self.path / f"{role}-{name}.pem", self.path / f"{role}-{name}.key")
+        if pair.key.exists():
+            return pair
+        authority = self.folder.authority()
+        uri = f"segue://fleet/{role}/{name}"
+        return pki.issue(authority, pair, common_name=name, uri=uri, dns_names=[name], server=server)
+
+    async def host(self, name: str, labels: dict[str, str] | None = None) -> ToyHost:
+        made = ToyHost(self.world, self.path, name, labels)
+        await made.begin(self.way(name, labels or {}))
+        return made
+
+    def way(self, name: str, labels: dict[str, str]) -> link.Way:
+        pair = self.certificate("host", name)
+        return link.Way(
+            controllers=self.urls(),
+            tls=lambda: link.tls(self.folder.ca, pair.certificate, pair.key),
+            own_socket=self.path / f"{name}.sock",
+            own_url=f"https://{name}:7443",
+            labels=labels,
+        )
+
+    async def call(
+        self, method: str, path: str, body: object = None, caller: Controller | None = None
+    ) -> Any:
+        return await asyncio.to_thread((caller or self.caller()).call, method, path, body)
+
+    async def until(self, what: str, seen: Callable[[], Any], limit_s: float = LIMIT_S) -> Any:
+        """What `seen` answers, called in a thread, once it is true."""
+        until_s, last = time.monotonic() + limit_s, None
+        while time.monotonic() < until_s:
+            try:
+                last = await asyncio.to_thread(seen)
+            except SegueError as error:
+                last = None
+                problem = error
+                del problem
+            if last:
+                return last
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"not within {limit_s} s: {what}\n{self.logs()}")
+
+    async def up(self, hosts: int) -> None:
+        await self.until(
+            "all hosts are up", lambda: self.caller().call("GET", "/status")["hosts_up"] == hosts
+        )
+
+    async def ended(self, number: str, limit_s: float = LIMIT_S) -> dict[str, Any]:
+        def look() -> Any:
+            task = self.caller().call("GET", f"/tasks/{number}")
+            return task if task["ended_s"] else None
+
+        return dict(await self.until("the task ends", look, limit_s))
+
+    def logs(self) -> str:
+        return "\n".join(path.read_text()[-4000:] for path in self.path.glob("*.log"))
+
+    async def close(self) -> None:
+        for host in self.world.hosts.values():
+            if not host.lost:
+                await host.die()
+        for controller in self.controllers:
+            if controller.alive:
+                controller.kill()

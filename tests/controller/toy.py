@@ -1,0 +1,190 @@
+"""A host without QEMU for tests of the controller: its link is the real one, its API answers as an agent's does.
+
+Its guests are names in a dictionary, and its migrations take as long as the test says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp.web
+import msgspec
+
+from segue.agent import link
+from segue.model.guest import Guest
+from segue.model.host import HostFacts
+from segue.model.lifecycle import Stage
+from segue.model.migration import Failure, Limits, Migration
+from segue.wire.frames import Problem, Shown
+
+GIB = 1 << 30
+
+
+@dataclass
+class World:
+    """All toy hosts, by name, as their moves need them."""
+
+    hosts: dict[str, ToyHost] = field(default_factory=dict)
+    move_s: float = 0.3
+    begun: list[tuple[str, str, str]] = field(default_factory=list)
+    """(guest, source, target) of every migration that was ever begun."""
+    running_at_once: int = 0
+    most_at_once: int = 0
+
+
+class ToyHost:
+    """Fits `Here` of agent/link.py, and serves its API on a socket."""
+
+    def __init__(self, world: World, folder: Path, name: str, labels: dict[str, str] | None = None) -> None:
+        self.world, self.name, self.labels = world, name, labels or {}
+        self.socket = folder / f"{name}.sock"
+        self._guests: dict[str, Shown] = {}
+        self._migrations: dict[str, Migration] = {}
+        self._epoch = 0
+        self.epochs: list[int] = []
+        self.peers: dict[str, str] = {}
+        self._changed = asyncio.Event()
+        self._moves: set[asyncio.Task[None]] = set()
+        self._runner: aiohttp.web.AppRunner | None = None
+        self._link: asyncio.Task[None] | None = None
+        self.refuses: set[str] = set()
+        self.lost = False
+        world.hosts[name] = self
+
+    # What the link asks
+
+    def facts(self) -> HostFacts:
+        promised = sum(g.spec.memory_bytes for g in self._guests.values() if g.state == "running")
+        return HostFacts(
+            name=self.name, instance=self.name, segue_version="0", wire_version=2, qemu_version="10.0",
+            accelerator="tcg", machines=("pc-q35-10.0",), cpu_models={"Nehalem": ()},
+            memory_total_bytes=8 * GIB, memory_free_bytes=8 * GIB - promised, cpus=8, bridges=("br0",),
+            guests=tuple(self._guests), kernel="6",
+        )  # fmt: skip
+
+    def guests(self) -> list[Shown]:
+        return list(self._guests.values())
+
+    def migrations(self) -> list[Migration]:
+        return sorted(self._migrations.values(), key=lambda m: -m.started_s)
+
+    def epoch(self) -> int:
+        return self._epoch
+
+    def obey(self, epoch: int) -> None:
+        self._epoch = epoch
+        self.epochs.append(epoch)
+
+    def meet(self, peers: dict[str, str]) -> None:
+        self.peers |= peers
+
+    async def change(self, within_s: float) -> None:
+        try:
+            await asyncio.wait_for(self._changed.wait(), within_s)
+        except TimeoutError:
+            return
+        self._changed.clear()
+
+    # Its life
+
+    async def begin(self, way: link.Way) -> None:
+        app = aiohttp.web.Application()
+        app.router.add_post("/v1/guests", self._create)
+        app.router.add_post("/v1/guests/{name}/migrations", self._migrate)
+        app.router.add_post("/v1/guests/{name}/stop", self._stop)
+        app.router.add_post("/v1/migrations/{id}/cancel", self._cancel)
+        self._runner = aiohttp.web.AppRunner(app)
+        await self._runner.setup()
+        await aiohttp.web.UnixSite(self._runner, str(self.socket)).start()
+        self._link = asyncio.create_task(link.keep(way, self))
+
+    async def die(self) -> None:
+        """As in a power loss: nobody hears of it any more, and what comes to it fails."""
+        self.lost = True
+        if self._link:
+            self._link.cancel()
+            await asyncio.wait({self._link})
+        for move in list(self._moves):
+            move.cancel()
+        if self._runner:
+            await self._runner.cleanup()
+
+    def add(self, name: str, memory_bytes: int = GIB, state: str = "running") -> None:
+        spec = Guest(name, str(uuid.uuid4()), memory_bytes)
+        self._guests[name] = Shown(name, self.name, state, "owner", 1, spec)
+        self._changed.set()
+
+    def names(self) -> list[str]:
+        return sorted(self._guests)
+
+    # Its API
+
+    async def _create(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
+        wish = await request.json()
+        if wish["name"] in self.refuses:
+            return _refusal("it does not see the image")
+        self.add(wish["name"], wish["memory_bytes"])
+        return _json(self._guests[wish["name"]], 201)
+
+    async def _stop(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
+        name = request.match_info["name"]
+        self._guests[name] = replace(self._guests[name], state="stopped")
+        self._changed.set()
+        return _json(self._guests[name])
+
+    async def _migrate(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
+        name, wish = request.match_info["name"], await request.json()
+        if any(m.guest == name and not m.ended for m in self._migrations.values()):
+            return _refusal("a migration of it is under way")
+        if name in self.world.hosts[wish["to"]].refuses:
+            return _refusal("it does not see its disk")
+        migration = Migration(str(uuid.uuid4()), name, self.name, wish["to"], Limits(), time.time())
+        self._migrations[migration.id] = migration
+        self.world.begun.append((name, self.name, wish["to"]))
+        self._changed.set()
+        task = asyncio.create_task(self._move(migration))
+        self._moves.add(task)
+        task.add_done_callback(self._moves.discard)
+        return _json(migration, 202)
+
+    async def _move(self, migration: Migration) -> None:
+        world, target = self.world, self.world.hosts[migration.target]
+        world.running_at_once += 1
+        world.most_at_once = max(world.most_at_once, world.running_at_once)
+        try:
+            await asyncio.sleep(world.move_s)
+        finally:
+            world.running_at_once -= 1
+        if target.lost:
+            self._end(migration, Stage.ABORTED, "nothing arrives at the target")
+        elif not self._migrations[migration.id].ended:
+            gone = self._guests.pop(migration.guest)
+            target._guests[migration.guest] = replace(gone, host=target.name, epoch=gone.epoch + 1)
+            target._changed.set()
+            self._end(migration, Stage.DONE)
+
+    async def _cancel(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
+        migration = self._migrations[request.match_info["id"]]
+        self._end(migration, Stage.ABORTED, "the operator took it back")
+        return _json(self._migrations[migration.id], 202)
+
+    def _end(self, migration: Migration, stage: Stage, why: str = "") -> None:
+        failure = Failure("aborted", f"{migration.guest} was not moved", why, "Try again.") if why else None
+        ended = replace(migration, stage=stage, ended_s=time.time(), failure=failure)
+        self._migrations[migration.id] = ended
+        self._changed.set()
+
+
+def _json(body: Any, status: int = 200) -> aiohttp.web.Response:
+    return aiohttp.web.Response(
+        body=msgspec.json.encode(body), status=status, content_type="application/json"
+    )
+
+
+def _refusal(why: str) -> aiohttp.web.Response:
+    return _json(Problem(422, "refused", "policy", "it cannot be done", why, "Choose another host."), 422)
