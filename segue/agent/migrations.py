@@ -285,7 +285,8 @@ def needs(guest: Guest, limits: Limits, *, encrypted: bool, copies: bool) -> Ite
 def _shape(foreseen: Forecast, limits: Limits, version: int) -> Shape:
     """As the forecast asks for, where the target understands it: the copy does without just as well."""
     if not offer.knows(Feature.CHANNELS, version):
-        return Shape(reason="the target's agent knows one plain connection only")
+        throttle = shape.may_throttle(foreseen, limits)
+        return Shape(reason="the target's agent knows one plain connection only", throttle=throttle)
     return shape.choose(foreseen, limits, system.cpus())
 
 

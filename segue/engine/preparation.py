@@ -8,7 +8,7 @@ from segue.engine import placing, storage
 from segue.engine.run import Run
 from segue.errors import Aborted
 from segue.model.migration import Migration, Progress
-from segue.policy import convergence
+from segue.policy import convergence, shape
 from segue.policy.convergence import Move, Trend, Verdict
 
 SAMPLE_S = 1.0
@@ -41,6 +41,7 @@ async def part_networks(run: Run) -> None:
 async def copy_memory(run: Run) -> None:
     """Rounds of memory while the guest runs, until what is left fits into a short enough pause."""
     migration = run.record.now
+    limits = shape.within(migration.shape, migration.limits)
     begun_s = run.clock.steady_s() - max(0.0, run.clock.wall_s() - migration.started_s)
     gated = storage.copied_before(migration)
     tied = not gated
@@ -50,7 +51,7 @@ async def copy_memory(run: Run) -> None:
     bill = Brownout(run.clock.steady_s())
     async for sample in run.here.rounds(within_s=SAMPLE_S):
         trend = convergence.observe(trend, sample, run.clock.steady_s() - begun_s)
-        verdict = convergence.next_move(trend, migration.limits)
+        verdict = convergence.next_move(trend, limits)
         bill.add(sample.slowdown, run.clock.steady_s())
         run.record.progress(_shown(sample, verdict))
         if verdict.move is Move.GIVE_UP:

@@ -47,5 +47,7 @@ class Shape:
     compression: str = ""
     """'zstd', or empty for none."""
     reason: str = ""
+    throttle: bool = False
+    """The source may slow the guest down; only where the forecast asks for it, see policy/shape.py."""
     post_copy: bool = False
     """The guest may run on the target before all of its memory is there."""

@@ -16,7 +16,7 @@ from segue.adapters.qemu.channels import multifd_parameters
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.monitor import Event, QemuGone, QemuRefused, stamp_s
 from segue.errors import Aborted
-from segue.model.ladder import Rung, Shape
+from segue.model.ladder import Shape
 from segue.model.migration import Limits, Progress
 
 log = structlog.get_logger()
@@ -122,7 +122,7 @@ class MemoryCopy:
             "switchover-ack": True,
             "pause-before-switchover": gated,
             "dirty-bitmaps": gated,
-            "auto-converge": Rung.THROTTLE in limits.ladder and limits.slowdown_max >= LEAST_THROTTLE,
+            "auto-converge": shape.throttle and limits.slowdown_max >= LEAST_THROTTLE,
             "multifd": bool(shape.channels),
             **dict.fromkeys(postcopy.CAPABILITIES, shape.post_copy),
         }
