@@ -79,7 +79,7 @@ def test_the_targets_agent_is_killed(scene: Scene, place: str) -> None:
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_an_agent_is_killed_while_memory_is_copied(scene: Scene, side: str) -> None:
     source, target = scene.route()
-    move = scene.migrate(target, bandwidth_bytes_per_s=32 << 20)
+    move = scene.migrate(target, bandwidth_bytes_per_s=12 << 20)
     move.until("memory on its way", lambda record: record["progress"]["transferred_bytes"] > 0)
     os.kill(scene.agent_pid(source if side == "source" else target), 9)
     move.end("done")
@@ -122,7 +122,7 @@ def test_the_targets_agent_is_killed_while_the_source_undoes(scene: Scene, place
 def test_an_agent_is_killed_as_it_hears_the_question(scene: Scene, side: str) -> None:
     """A target asks every second what became of its copy; the source's answer may never come."""
     source, target = scene.route()
-    move = scene.migrate(target, bandwidth_bytes_per_s=32 << 20)
+    move = scene.migrate(target, bandwidth_bytes_per_s=12 << 20)
     move.until_step("copy memory")
     scene.arm(source, "hears ask")
     move.end("done")

@@ -10,7 +10,7 @@ from tests.lab.scene import GUEST, Scene
 
 pytestmark = pytest.mark.lab
 slow = pytest.mark.slow
-BANDWIDTH = 32 << 20
+BANDWIDTH = 12 << 20
 
 
 def swallowed(scene: Scene) -> int:
