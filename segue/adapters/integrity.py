@@ -85,7 +85,7 @@ def _one(fd: int, offset: int, length: int) -> str:
         return _of_zeros(length)
     buffer = _buffer(length)
     got = os.preadv(fd, [buffer], offset)
-    return _hash(buffer[:got])
+    return hashed(buffer[:got])
 
 
 def _buffer(length: int) -> memoryview:
@@ -96,13 +96,14 @@ def _buffer(length: int) -> memoryview:
     return view[:length]
 
 
-def _hash(data: memoryview | bytes) -> str:
+def hashed(data: memoryview | bytes | bytearray) -> str:
+    """SHA-256, cut to 128 bits."""
     return hashlib.sha256(data).digest()[:DIGEST_BYTES].hex()
 
 
 @lru_cache(maxsize=16)
 def _of_zeros(length: int) -> str:
-    return _hash(bytes(length))
+    return hashed(bytes(length))
 
 
 def _next_data(fd: int, offset: int) -> int:

@@ -50,12 +50,15 @@ async def demand_time(machine: Machine, limits: Limits, resident_bytes: int, dis
 async def digest(machine: Machine, blocks: Blocks) -> Digests:
     """What these blocks hold now."""
 
-    def work() -> Digests:
-        with integrity.guest_memory(machine.pid, machine.guest.memory_bytes) as fd:
-            return integrity.digest(fd, blocks)
+    with integrity.guest_memory(machine.pid, machine.guest.memory_bytes) as fd:
+        return await _read(fd, blocks)
 
-    # A sample takes less than to wake another thread does.
-    return work() if blocks.offsets else await asyncio.to_thread(work)
+
+async def _read(fd: int, blocks: Blocks) -> Digests:
+    """A sample takes less than to wake another thread does."""
+    if blocks.offsets:
+        return integrity.digest(fd, blocks)
+    return await asyncio.to_thread(integrity.digest, fd, blocks)
 
 
 async def answer(services: Services, keeper: Keeper, blocks: Blocks, sender: str) -> Digests:
@@ -73,11 +76,7 @@ async def answer(services: Services, keeper: Keeper, blocks: Blocks, sender: str
         if not complete:
             raise _not_comparable(services.config.name, "its copy there is not complete")
         services.failpoints.hit("before digest")
-        return (
-            integrity.digest(fd, blocks)
-            if blocks.offsets
-            else await asyncio.to_thread(integrity.digest, fd, blocks)
-        )
+        return await _read(fd, blocks)
 
 
 async def digest_disks(disks: Iterable[DiskFile]) -> dict[str, Digests]:

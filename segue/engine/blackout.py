@@ -6,7 +6,6 @@ import asyncio
 from dataclasses import replace
 
 from segue.engine import integrity, storage
-from segue.engine.integrity import Comparison
 from segue.engine.run import Run
 from segue.engine.timeline import Timeline, since
 from segue.errors import Aborted
@@ -91,7 +90,7 @@ async def _stop_and_complete(run: Run) -> None:
     await integrity.verify(run, comparison, within_s=limit_s - completed_s)
 
 
-async def _best_moment(run: Run, chosen: Blocks | None) -> Comparison | None:
+async def _best_moment(run: Run, chosen: Blocks | None) -> integrity.Comparison | None:
     """Returns when next to nothing is left that would have to be sent while the guest stands."""
     if run.record.now.post_copy:
         await run.network.tell()

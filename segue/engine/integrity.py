@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from segue.engine import storage
 from segue.engine.run import Run
 from segue.errors import Aborted, SegueError
-from segue.model.integrity import Blocks, Digests, Verification, Verify
+from segue.model.integrity import DISK_BLOCK_BYTES, Blocks, Digests, Verification, Verify
 from segue.policy import convergence, integrity
 
 T = TypeVar("T")
@@ -108,9 +108,9 @@ async def _compare_disks(run: Run, within_s: float) -> int:
     ours, theirs = await run.disks.digest(), await there
     for disk in disks:
         over = theirs[disk.id].values if disk.id in theirs else ()
-        at = range(0, disk.size_bytes, integrity.BLOCK_BYTES)
+        at = range(0, disk.size_bytes, DISK_BLOCK_BYTES)
         if wrong := integrity.differing(at, ours[disk.id].values, over):
-            raise _unequal(run, f"its disk {disk.path}", integrity.ranges(wrong, integrity.BLOCK_BYTES))
+            raise _unequal(run, f"its disk {disk.path}", integrity.ranges(wrong, DISK_BLOCK_BYTES))
     return sum(disk.size_bytes for disk in disks)
 
 

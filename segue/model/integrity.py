@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+DISK_BLOCK_BYTES: Final = 1 << 20
+"""Of a disk that was copied there is one digest for so much of what the guest sees."""
 
 
 class Verify(StrEnum):

@@ -7,7 +7,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segue.adapters.storage.content import BLOCK_BYTES, NOTHING, Extent, digests
+from segue.adapters.storage.content import NOTHING, Extent, digests
+from segue.model.integrity import DISK_BLOCK_BYTES as BLOCK_BYTES
 
 CLUSTER = 1 << 16
 CLUSTERS = 40

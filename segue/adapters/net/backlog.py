@@ -31,6 +31,6 @@ def keep_short(pid: int, host: str, port: int) -> int:
                 ):
                     copied.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
                     found += 1
-        except (FileNotFoundError, OSError):
+        except OSError:
             continue  # Closed while we looked, or not connected.
     return found

@@ -66,8 +66,8 @@ class MemoryCopy:
     re-read the bitmap of an idle guest without a pause, thousands of times a second under its big lock, and the
     command to stop would wait for that lock (measured: up to 250 ms). QEMU looks at its limits every 100 ms; a trickle
     of a bandwidth makes it sleep for the rest of such a window after one look. When it wakes it finds the limit back at
-    zero and sends all. For a guest that writes much the limit goes back one look later, while there is still something
-    to send: the rounds of that window are each smaller than the one before, and nobody waits for the lock.
+    zero and sends all. For a guest that writes much the limit stays: a look follows when all is sent, each finds less
+    than the one before, nobody waits for the lock, and no time of the path is lost.
 
     A copy with nothing left to send is not quiet: without a limit it sends empty messages as fast as it can, and a
     target that has to decrypt each of them falls behind (measured: 45 ms after some 10 ms). One that is limited sleeps,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -12,12 +11,12 @@ from pathlib import Path
 
 import msgspec
 
+from segue.adapters import integrity
 from segue.adapters.storage import image
 from segue.errors import Aborted
+from segue.model.integrity import DISK_BLOCK_BYTES as BLOCK_BYTES
 from segue.model.integrity import Digests
 
-BLOCK_BYTES = 1 << 20
-DIGEST_BYTES = 16
 NOTHING = ""
 """The digest of a block that reads as zeros here, or of which the layers below say what is in it."""
 ZEROS = bytes(BLOCK_BYTES)
@@ -69,7 +68,7 @@ def digests(path: Path, extents: Iterable[Extent], size_bytes: int) -> tuple[str
             for part in parts:
                 os.preadv(file.fileno(), [memoryview(buffer)[part.at : part.at + part.length]], part.offset)
             if buffer != ZEROS:
-                values[number] = hashlib.sha256(buffer).digest()[:DIGEST_BYTES].hex()
+                values[number] = integrity.hashed(buffer)
     return tuple(values)
 
 
