@@ -47,8 +47,10 @@ ORDINARY_BYTES = 1 << 20
 HEEDED_S = 0.25
 """QEMU works out its threshold when a window is over; one worked out before would end the copy the ordinary way, with
 all that is left sent while the guest stands."""
-AHEAD_ARMED_S = 0.003
-"""When a window began is seen by the page sent then, up to 2 ms late."""
+AHEAD_ARMED_S = 0.006
+"""When a window began is seen by the page sent then, some milliseconds late."""
+SETTLED_S = 0.055
+"""QEMU sends for up to 50 ms (MAX_WAIT) before it looks at its limits."""
 MARKS = 8
 """More than a blackout has."""
 
@@ -157,9 +159,7 @@ class MemoryCopy:
         """Has the copy go over to post-copy when the guest stands. Safe to repeat; cancelled as ever.
 
         A downtime limit above zero is what makes QEMU look once more at the guest's memory when it stands. With
-        none it would take what it knows for all there is, and send the rest while the guest stands. From here on the
-        copy only trickles: one that floods the path hears of a stop up to 50 ms late, and what it has queued would
-        have to arrive before the devices' state does.
+        none it would take what it knows for all there is, and send the rest while the guest stands.
         """
         self._armed, self._flowing = True, False
         await self._machine.monitor.execute("migrate-start-postcopy")
@@ -167,7 +167,7 @@ class MemoryCopy:
             "migrate-set-parameters",
             downtime_limit=1,
             avail_switchover_bandwidth=ORDINARY_BYTES * 1000,
-            max_bandwidth=TRICKLE,
+            max_bandwidth=self._bandwidth,
         )
         await asyncio.sleep(HEEDED_S)  # The guest runs on; QEMU does not say when it has heeded a parameter.
 
@@ -204,7 +204,13 @@ class MemoryCopy:
                 await self._pause(SENT_LOOK_S)
 
     async def _window(self) -> float:
-        """Seconds until a trickling copy wakes. It sends one page when it does; the next time it sends freely."""
+        """Has the copy sleep; seconds until it wakes, and sends freely.
+
+        One that floods the path hears of a stop up to 50 ms late, and what it has queued has to arrive before the
+        devices' state does. A trickle shows by the little that is sent when the copy wakes and sleeps again.
+        """
+        await self._machine.monitor.execute("migrate-set-parameters", max_bandwidth=TRICKLE)
+        await self._pause(SETTLED_S)
         before, begun_s = await self._query(), time.monotonic()
         while (await self._query()).remaining_bytes == before.remaining_bytes:
             if time.monotonic() - begun_s > 2 * WINDOW_S:
