@@ -39,7 +39,9 @@ def caller(connection: HTTPConnection) -> Caller:
         raise refused("the token is for joining, not for calling")
     if kept.value.expires_s < time.time():
         raise refused("the token's time is over")
-    return Caller(kept.value.role, kept.value.name)
+    bearer = Caller(kept.value.role, kept.value.name)
+    controller_of(connection).bars.demand(bearer)
+    return bearer
 
 
 def _demand_not_revoked(controller: Controller, found: Caller) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hmac
 import secrets
 import time
@@ -15,19 +14,18 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from segue.adapters import pki
 from segue.adapters.http import access
-from segue.adapters.pki import Subject
+from segue.controller import certificates
 from segue.controller.app import Controller
 from segue.controller.mirror import Kept
 from segue.errors import Kind, Refused
 from segue.model.roster import CONTROLLER_NAME, NAME, HostRecord, Token
 from segue.model.store import Conflict
+from segue.model.trust import Bar
 from segue.wire import tokens
 
 log = structlog.get_logger()
 
 TTL_MOST_S: Final = 30 * 86400.0
-VALID: Final = dt.timedelta(days=365)
-"""Certificates do not renew themselves yet: a host joins again with a new token."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,7 @@ async def join(controller: Controller, wish: Join, from_: str) -> Joined:
         kept = _demand_valid(controller, wish)
         key = _key(wish)
         await _use(controller, kept)
-        subject = Subject(wish.name, f"segue://fleet/host/{wish.name}", (from_,), (wish.name,), server=True)
-        begins = dt.datetime.now(dt.UTC) - pki.EARLY
-        certificate = pki.certificate_for(controller.authority, key, subject, begins, VALID)
+        certificate = certificates.for_host(controller, wish.name, key, from_)
     except Refused as error:
         log.warning("join refused", host=wish.name[:80], address=from_, token=wish.id[:32], why=error.why)
         raise
@@ -136,13 +132,20 @@ async def _use(controller: Controller, kept: Kept[Token]) -> None:
 
 
 async def _enrol(controller: Controller, name: str, serial: str) -> None:
-    hosts = controller.mirror.hosts
-    if hosts.get(name) is None:
-        await controller.books.add(hosts, name, HostRecord(name, time.time(), serial))
-        return
-    await controller.books.change(
-        hosts, name, lambda known: replace(known, serial=serial, revoked=False, joined_s=time.time())
-    )
+    """A host that joins again was made anew, or its key is in other hands: what it had before is barred everywhere."""
+    hosts, now_s = controller.mirror.hosts, time.time()
+    if (kept := hosts.get(name)) is None:
+        await controller.books.add(hosts, name, HostRecord(name, now_s, serial))
+    else:
+        for older in filter(None, (kept.value.serial, *kept.value.renewed)):
+            bar = Bar(older, now_s, "token", f"{name} joined again", now_s + pki.VALID_MOST.total_seconds())
+            await controller.bars.bar(bar)
+        await controller.books.change(
+            hosts,
+            name,
+            lambda known: replace(known, serial=serial, renewed=(), revoked=False, joined_s=now_s),
+        )
+    await controller.bars.allow(f"host:{name}")
 
 
 def _demand_sense(wish: NewToken) -> None:

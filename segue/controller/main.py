@@ -16,18 +16,22 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 
 from segue import __version__
+from segue.adapters import pki
 from segue.adapters.clock import BootClock
 from segue.adapters.http import access
 from segue.adapters.http.problems import show_bad_input, show_bug, show_error
+from segue.adapters.own_tls import OwnTls
 from segue.adapters.store import url
-from segue.controller import api, api_admin, executor, stores
+from segue.controller import api, api_admin, certificates, executor, stores
 from segue.controller.app import Controller
+from segue.controller.bars import Bars
 from segue.controller.books import Books
 from segue.controller.folder import Folder
 from segue.controller.gate import SmallBodies
 from segue.controller.links import Links
 from segue.controller.mirror import Mirror
 from segue.engine.leadership import TTL_S, Candidate
+from segue.engine.store import Store
 from segue.errors import SegueError
 from segue.wire.link import FRAME_BYTES
 
@@ -44,6 +48,7 @@ class Settings:
     port: int
     name: str
     ttl_s: float = TTL_S
+    certificate_s: float = pki.VALID.total_seconds()
 
 
 async def serve(settings: Settings) -> None:
@@ -51,31 +56,46 @@ async def serve(settings: Settings) -> None:
     async with stores.opened(url.parse(settings.store)) as store:
         mirror = Mirror(store)
         candidate = Candidate(store, BootClock(), settings.name, settings.ttl_s)
-        controller = Controller(
-            name=settings.name,
-            store=store,
-            mirror=mirror,
-            books=Books(store, mirror),
-            links=Links(mirror, candidate.demand),
-            candidate=candidate,
-            authority=settings.folder.authority(),
-            ca_pem=settings.folder.ca.read_bytes(),
-        )
+        controller = _made(settings, store, mirror, candidate)
+        own = controller.own
         following = asyncio.create_task(mirror.follow())
         leading = asyncio.create_task(executor.lead(controller))
+        renewing = asyncio.create_task(
+            certificates.keep_own(own, controller.authority, settings.certificate_s)
+        )
         try:
             log.info("controller serves", name=settings.name, port=settings.port, version=__version__)
             await _serve(settings, controller, leading)
         finally:
-            for task in (leading, following):
+            for task in (leading, following, renewing):
                 task.cancel()
-            await asyncio.wait({leading, following})
+            await asyncio.wait({leading, following, renewing})
+
+
+def _made(settings: Settings, store: Store, mirror: Mirror, candidate: Candidate) -> Controller:
+    folder, books = settings.folder, Books(store, mirror)
+    authority, ca_pem = folder.authority(), folder.ca.read_bytes()
+    bars = Bars(mirror, books, authority, ca_pem)
+    return Controller(
+        name=settings.name,
+        store=store,
+        mirror=mirror,
+        books=books,
+        links=Links(mirror, candidate.demand, bars),
+        candidate=candidate,
+        authority=authority,
+        ca_pem=ca_pem,
+        own=OwnTls(folder.ca, folder.pair),
+        bars=bars,
+        certificate_s=settings.certificate_s,
+    )
 
 
 def application(controller: Controller) -> FastAPI:
     """The API with its errors."""
     app = FastAPI(title="segue controller", version=__version__, docs_url=None, redoc_url=None)
     app.state.controller = controller
+    app.state.demand_not_barred = controller.bars.demand
     app.include_router(api.router)
     app.include_router(api_admin.router)
     app.add_middleware(SmallBodies)
@@ -103,19 +123,21 @@ async def _serve(settings: Settings, controller: Controller, leading: asyncio.Ta
         "ws_ping_interval": None,
     }
     pair = settings.folder.pair
-    server = _Server(
-        uvicorn.Config(
-            application(controller),
-            host=settings.address,
-            port=settings.port,
-            http=access.TlsHttp,
-            ssl_certfile=str(pair.certificate),
-            ssl_keyfile=str(pair.key),
-            ssl_ca_certs=str(settings.folder.ca),
-            ssl_cert_reqs=ssl.CERT_OPTIONAL,
-            **options,
-        )
+    config = uvicorn.Config(
+        application(controller),
+        host=settings.address,
+        port=settings.port,
+        http=access.TlsHttp,
+        ssl_certfile=str(pair.certificate),
+        ssl_keyfile=str(pair.key),
+        ssl_ca_certs=str(settings.folder.ca),
+        ssl_cert_reqs=ssl.CERT_OPTIONAL,
+        **options,
     )
+    config.load()
+    assert config.ssl is not None
+    controller.own.adopt(config.ssl)
+    server = _Server(config)
 
     def stop() -> None:
         server.should_exit = True

@@ -18,6 +18,7 @@ from segue.model.migration import Migration
 from segue.model.roster import AuditLine, HostRecord, HostReport, Token
 from segue.model.store import Entry, Event
 from segue.model.task import Task
+from segue.model.trust import SignedBarred
 from segue.wire.frames import Shown
 
 log = structlog.get_logger()
@@ -88,10 +89,11 @@ class Mirror:
         self.tasks = Table("tasks/", Task)
         self.tokens = Table("tokens/", Token)
         self.audit = Table("audit/", AuditLine)
+        self.trust = Table("trust/", SignedBarred)
         self.leader = Table(HOLDER, Leader)
         self._tables: tuple[Table[Any], ...] = (
             self.hosts, self.reports, self.guests, self.migrations,
-            self.tasks, self.tokens, self.audit, self.leader,
+            self.tasks, self.tokens, self.audit, self.trust, self.leader,
         )  # fmt: skip
         self.revision = 0
         self._changed = asyncio.Condition()

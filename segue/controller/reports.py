@@ -89,9 +89,9 @@ class Reports:
                 await self.gone(name)
 
     def _record(self, caller: Caller) -> list[Change]:
-        """A host that nobody knows, with a certificate of our CA: the store was lost, or it is older than that."""
-        if self._mirror.hosts.get(caller.name) is not None:
-            return []
+        """Which certificate it shows. One that nobody knows has one of our CA: the store was lost, or is older."""
+        if (kept := self._mirror.hosts.get(caller.name)) is not None:
+            return _put(self._mirror.hosts, caller.name, kept.value.shown(caller.serial))
         return _put(self._mirror.hosts, caller.name, HostRecord(caller.name, time.time(), caller.serial))
 
     def _migrations(self, host: str, told: list[Migration]) -> list[Change]:

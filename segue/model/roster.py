@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from segue.model.host import HostFacts
@@ -27,6 +27,19 @@ class HostRecord:
     labels: Mapping[str, str] = field(default_factory=dict)
     """Besides those in its agent.toml, and before them."""
     revoked: bool = False
+    renewed: tuple[str, ...] = ()
+    """Certificates that followed it, oldest first, of which none was shown yet: the host may have got any of them."""
+
+    def knows(self, serial: str) -> bool:
+        """True for a certificate by which it may speak."""
+        return not self.serial or serial == self.serial or serial in self.renewed
+
+    def shown(self, serial: str) -> HostRecord:
+        """The record after it has spoken with this certificate: those before it are over."""
+        if serial not in self.renewed:
+            return self
+        left = self.renewed[self.renewed.index(serial) + 1 :]
+        return replace(self, serial=serial, renewed=left)
 
 
 @dataclass(frozen=True)

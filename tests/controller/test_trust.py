@@ -12,7 +12,8 @@ import httpx2
 import pytest
 
 from segue.adapters import pki
-from segue.agent import join, link
+from segue.adapters.own_tls import OwnTls
+from segue.agent import join
 from segue.errors import Kind, Refused, SegueError
 from segue.wire import link as frames
 from segue.wire import tokens
@@ -129,8 +130,7 @@ async def test_a_stranger_gets_no_connection(up: Rig) -> None:
 
 async def speak(rig: Rig, name: str, *said: str | bytes) -> str:
     """Why the controller hung up on this host."""
-    pair = rig.certificate("host", name)
-    context = link.tls(rig.folder.ca, pair.certificate, pair.key)
+    context = OwnTls(rig.folder.ca, rig.certificate("host", name)).client()
     async with (
         aiohttp.ClientSession() as session,
         session.ws_connect(
