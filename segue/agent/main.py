@@ -64,8 +64,7 @@ async def serve(config: Config) -> None:
     config.disks_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     _close_to_guests(config)
     journal = Journal(config.state_dir / "journal.db", system.boot_id())
-    trust = Trust(journal, config.tls.ca)
-    own = _own(config, trust)
+    own = _own(config, trust := Trust(journal, config.tls.ca))
     async with AsyncIPRoute() as netlink, peer.session(own.client()) as session:
         links = Links(netlink)
         boards = Boards(journal)
@@ -94,11 +93,7 @@ async def serve(config: Config) -> None:
             own=own,
             trust=trust,
         )
-        for name, url in list(config.peers.items()):
-            services.meet(name, url)
-        for name, url in journal.neighbours().items():
-            if name not in services.peers:
-                services.meet(name, url)
+        services.meet_all({**journal.neighbours(), **config.peers})
         await services.metadata.open()
         await services.networks.make()
         guests = Guests(services)

@@ -60,6 +60,11 @@ class Services:
         self.config.peers[name] = url
         self.peers[name] = PeerClient(self.session, name, url, self.trust.demand_name)
 
+    def meet_all(self, known: dict[str, str]) -> None:
+        """Name -> URL."""
+        for name, url in known.items():
+            self.meet(name, url)
+
     def peer(self, name: str) -> PeerClient:
         """The client of a peer. Raises Refused for a host that is not in the configuration."""
         try:

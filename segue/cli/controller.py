@@ -64,6 +64,10 @@ def run(
     certificate_ttl: Annotated[
         str, typer.Option(help="How long a certificate holds. It is renewed after two thirds of that.")
     ] = "8760h",
+    audit_file: Annotated[
+        Path | None,
+        typer.Option(help="Where every line of the audit is appended, as JSON, for the long run."),
+    ] = None,
 ) -> None:
     """Run a controller: it leads the fleet, or waits to. It ends without touching a guest.
 
@@ -86,6 +90,12 @@ def run(
             kind=Kind.USAGE,
         )
     settings = Settings(
-        Folder(dir), store, address, port, name or platform.node(), certificate_s=certificate_s
+        Folder(dir),
+        store,
+        address,
+        port,
+        name or platform.node(),
+        certificate_s=certificate_s,
+        audit_file=audit_file,
     )
     asyncio.run(serve(settings))

@@ -58,6 +58,10 @@ class Bars:
         """Raises Refused for one who is barred."""
         access.barred(found, self.now())
 
+    def is_self(self, caller: Caller, who: str) -> bool:
+        """True where the caller would be the one who is barred."""
+        return Barred(1, (Bar(who, 0.0, ""),)).find(caller.role, caller.name, caller.serial) is not None
+
     async def bar(self, bar: Bar) -> Barred:
         """From now on it is refused, here at once, at the agents as soon as they hear of it. Safe to repeat."""
         return await self._change(lambda bars: (*(each for each in bars if each.who != bar.who), bar))

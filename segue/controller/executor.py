@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from segue.controller import certificates, drain, single
+from segue.controller import audit_trail, certificates, drain, single
 from segue.controller.app import Controller
 from segue.controller.reports import Reports
 from segue.controller.work import LOOK_S, Work, failure_of
@@ -43,6 +43,7 @@ async def _reign(controller: Controller, tenure: Tenure) -> None:
     log.info("leads", name=tenure.name, epoch=tenure.epoch)
     mirror, links = controller.mirror, controller.links
     running: dict[str, asyncio.Task[None]] = {}
+    pruning = asyncio.create_task(audit_trail.keep_pruned(controller.store, mirror, tenure.fence))
     try:
         await mirror.reached(tenure.fence.revision)
 
@@ -62,10 +63,9 @@ async def _reign(controller: Controller, tenure: Tenure) -> None:
     except SegueError as error:
         log.warning("leads no more", why=str(error))
     finally:
-        for task in running.values():
+        for task in (pruning, *running.values()):
             task.cancel()
-        if running:
-            await asyncio.wait(running.values())
+        await asyncio.wait((pruning, *running.values()))
         await links.close()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from segue.adapters import pki
-from segue.adapters.http import access
 from segue.controller import certificates
 from segue.controller.app import Controller
 from segue.controller.mirror import Kept
 from segue.errors import Kind, Refused
+from segue.model.rights import RANKS
 from segue.model.roster import CONTROLLER_NAME, NAME, HostRecord, Token
 from segue.model.store import Conflict
 from segue.model.trust import Bar
@@ -35,6 +35,8 @@ class NewToken:
     role: str = "host"
     name: str = ""
     ttl_s: float = 3600.0
+    scope: dict[str, str] = field(default_factory=dict)
+    """The labels of what its owner may see and touch; for viewers and operators."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,9 @@ async def create(controller: Controller, wish: NewToken, by: str) -> Made:
     """A new token; its secret is kept nowhere."""
     _demand_sense(wish)
     id_, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
-    kept = Token(id_, tokens.digest(secret), wish.role, wish.name, time.time() + wish.ttl_s, by=by)
+    kept = Token(
+        id_, tokens.digest(secret), wish.role, wish.name, time.time() + wish.ttl_s, by=by, scope=wish.scope
+    )
     await controller.books.add(controller.mirror.tokens, id_, kept)
     if wish.role != "host":
         return Made(tokens.pack_bearer(id_, secret), kept)
@@ -150,12 +154,14 @@ async def _enrol(controller: Controller, name: str, serial: str) -> None:
 
 def _demand_sense(wish: NewToken) -> None:
     why = ""
-    if wish.role != "host" and wish.role not in access.RANKS:
+    if wish.role != "host" and wish.role not in RANKS:
         why = f"there is no role {wish.role[:40]}: host, viewer, operator, admin"
     elif wish.name and not NAME.fullmatch(wish.name):
         why = f"{wish.name[:80]!r} cannot be a name"
     elif wish.role != "host" and not wish.name:
         why = "a token to call with needs a name, by which the audit knows it"
+    elif wish.scope and wish.role not in ("viewer", "operator"):
+        why = f"a token for {wish.role} has no scope"
     elif not 1.0 <= wish.ttl_s <= TTL_MOST_S:
         why = f"it must last between 1 s and {TTL_MOST_S / 86400:.0f} days"
     if why:

@@ -8,26 +8,40 @@ import signal
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 
 from segue import __version__
 from segue.adapters import pki
 from segue.adapters.clock import BootClock
 from segue.adapters.http import access
-from segue.adapters.http.problems import show_bad_input, show_bug, show_error
+from segue.adapters.http.bodies import SmallBodies
+from segue.adapters.http.problems import show_bad_input, show_bug, show_error, show_http
 from segue.adapters.own_tls import OwnTls
 from segue.adapters.store import url
-from segue.controller import api, api_admin, certificates, executor, stores
+from segue.controller import (
+    api,
+    api_admin,
+    api_doc,
+    api_guests,
+    api_hosts,
+    api_tasks,
+    audit_trail,
+    certificates,
+    executor,
+    stores,
+)
 from segue.controller.app import Controller
 from segue.controller.bars import Bars
 from segue.controller.books import Books
 from segue.controller.folder import Folder
-from segue.controller.gate import SmallBodies
+from segue.controller.limits import Limits
 from segue.controller.links import Links
 from segue.controller.mirror import Mirror
 from segue.engine.leadership import TTL_S, Candidate
@@ -36,6 +50,7 @@ from segue.errors import SegueError
 from segue.wire.link import FRAME_BYTES
 
 log = structlog.get_logger()
+BODY_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,8 @@ class Settings:
     name: str
     ttl_s: float = TTL_S
     certificate_s: float = pki.VALID.total_seconds()
+    audit_file: Path | None = None
+    """Where every line of the audit is appended, too."""
 
 
 async def serve(settings: Settings) -> None:
@@ -57,19 +74,22 @@ async def serve(settings: Settings) -> None:
         mirror = Mirror(store)
         candidate = Candidate(store, BootClock(), settings.name, settings.ttl_s)
         controller = _made(settings, store, mirror, candidate)
-        own = controller.own
-        following = asyncio.create_task(mirror.follow())
         leading = asyncio.create_task(executor.lead(controller))
-        renewing = asyncio.create_task(
-            certificates.keep_own(own, controller.authority, settings.certificate_s)
-        )
+        others = [
+            asyncio.create_task(mirror.follow()),
+            asyncio.create_task(
+                certificates.keep_own(controller.own, controller.authority, settings.certificate_s)
+            ),
+        ]
+        if settings.audit_file is not None:
+            others.append(asyncio.create_task(audit_trail.write(mirror, settings.audit_file)))
         try:
             log.info("controller serves", name=settings.name, port=settings.port, version=__version__)
             await _serve(settings, controller, leading)
         finally:
-            for task in (leading, following, renewing):
+            for task in (leading, *others):
                 task.cancel()
-            await asyncio.wait({leading, following, renewing})
+            await asyncio.wait({leading, *others})
 
 
 def _made(settings: Settings, store: Store, mirror: Mirror, candidate: Candidate) -> Controller:
@@ -87,6 +107,7 @@ def _made(settings: Settings, store: Store, mirror: Mirror, candidate: Candidate
         ca_pem=ca_pem,
         own=OwnTls(folder.ca, folder.pair),
         bars=bars,
+        limits=Limits(),
         certificate_s=settings.certificate_s,
     )
 
@@ -96,10 +117,12 @@ def application(controller: Controller) -> FastAPI:
     app = FastAPI(title="segue controller", version=__version__, docs_url=None, redoc_url=None)
     app.state.controller = controller
     app.state.demand_not_barred = controller.bars.demand
-    app.include_router(api.router)
-    app.include_router(api_admin.router)
-    app.add_middleware(SmallBodies)
+    for part in (api, api_hosts, api_guests, api_tasks, api_admin):
+        app.include_router(part.router)
+    api_doc.describe(app)
+    app.add_middleware(SmallBodies, most_bytes=BODY_BYTES)
     app.add_exception_handler(SegueError, show_error)
+    app.add_exception_handler(HTTPException, show_http)
     app.add_exception_handler(RequestValidationError, show_bad_input)
     app.add_exception_handler(Exception, show_bug)
     return app

@@ -15,7 +15,7 @@ from segue.engine.store import Store
 from segue.errors import Kind, Refused, SegueError
 from segue.model.leadership import HOLDER, Leader
 from segue.model.migration import Migration
-from segue.model.roster import AuditLine, HostRecord, HostReport, Token
+from segue.model.roster import AuditLine, GuestRecord, HostRecord, HostReport, Token
 from segue.model.store import Entry, Event
 from segue.model.task import Task
 from segue.model.trust import SignedBarred
@@ -85,6 +85,7 @@ class Mirror:
         self.hosts = Table("hosts/", HostRecord)
         self.reports = Table("reports/", HostReport)
         self.guests = Table("guests/", Shown)
+        self.guest_records = Table("guest-records/", GuestRecord)
         self.migrations = Table("migrations/", Migration)
         self.tasks = Table("tasks/", Task)
         self.tokens = Table("tokens/", Token)
@@ -92,7 +93,7 @@ class Mirror:
         self.trust = Table("trust/", SignedBarred)
         self.leader = Table(HOLDER, Leader)
         self._tables: tuple[Table[Any], ...] = (
-            self.hosts, self.reports, self.guests, self.migrations,
+            self.hosts, self.reports, self.guests, self.guest_records, self.migrations,
             self.tasks, self.tokens, self.audit, self.trust, self.leader,
         )  # fmt: skip
         self.revision = 0

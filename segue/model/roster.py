@@ -43,6 +43,14 @@ class HostRecord:
 
 
 @dataclass(frozen=True)
+class GuestRecord:
+    """A guest as it was decided: under `guest-records/NAME`."""
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class HostReport:
     """What its agent said last: under `reports/NAME`."""
 
@@ -69,6 +77,8 @@ class Token:
     expires_s: float = 0.0
     used_s: float = 0.0
     by: str = ""
+    scope: Mapping[str, str] = field(default_factory=dict)
+    """The labels of what its owner may see and touch; empty: everything."""
 
 
 @dataclass(frozen=True)

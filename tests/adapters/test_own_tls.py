@@ -88,9 +88,7 @@ async def test_the_next_connection_has_the_next_certificate_and_the_last_one_liv
     port, calling = listening.sockets[0].getsockname()[1], client.client()
 
     async def connect() -> Line:
-        return Line(
-            *await asyncio.open_connection("127.0.0.1", port, ssl=calling, server_hostname="host1")
-        )
+        return Line(*await asyncio.open_connection("127.0.0.1", port, ssl=calling, server_hostname="host1"))
 
     first = await connect()
     assert await first.works()
@@ -141,7 +139,9 @@ def test_a_certificate_that_does_not_fit_changes_nothing(tmp_path: Path, authori
     assert OwnTls(tmp_path / "ca.pem", own.pair).certificate() == own.certificate()
 
 
-def test_a_ca_of_the_same_key_is_taken_and_one_of_another_is_not(tmp_path: Path, authority: Authority) -> None:
+def test_a_ca_of_the_same_key_is_taken_and_one_of_another_is_not(
+    tmp_path: Path, authority: Authority
+) -> None:
     from cryptography.hazmat.primitives.serialization import Encoding
 
     own = OwnTls(tmp_path / "ca.pem", pair(authority, tmp_path, "host1"))

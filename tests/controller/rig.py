@@ -91,7 +91,9 @@ class Rig:
             return pair
         authority = self.folder.authority()
         uri = f"segue://fleet/{role}/{name}"
-        return pki.issue(authority, pair, common_name=name, uri=uri, dns_names=[name], server=server)
+        return pki.issue(
+            authority, pair, common_name=name, uri=uri, dns_names=[name], server=server or role == "host"
+        )
 
     async def host(self, name: str, labels: dict[str, str] | None = None) -> ToyHost:
         made = ToyHost(self.world, self.path, name, labels)

@@ -122,7 +122,7 @@ async def test_events_resume_and_leave_nothing_out(rig: Rig) -> None:
         "a commit may come again, none is left out"
     )
     with client(rig) as calls:
-        assert calls.get("/events?since=999999").status_code == 409
+        assert calls.get("/events?since=999999").status_code == 410
 
 
 async def test_a_lost_store_is_filled_again_by_the_agents_and_their_epoch_is_not_undercut(rig: Rig) -> None:

@@ -13,7 +13,9 @@ draws = st.floats(0, 1)
 
 
 @given(begins, lives, draws)
-def test_it_is_due_in_the_second_half_and_a_third_of_life_is_left(begin: float, life: float, draw: float) -> None:
+def test_it_is_due_in_the_second_half_and_a_third_of_life_is_left(
+    begin: float, life: float, draw: float
+) -> None:
     due = renewal.due_s(begin, begin + life, draw)
     assert begin + life * 0.5 < due <= begin + life * 0.667 + 1e-6
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -11,21 +11,24 @@ from starlette.requests import HTTPConnection
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from segue.errors import Kind, Refused
+from segue.model.rights import RANKS
 from segue.model.trust import Barred
 
 SCHEME: Final = "segue"
-RANKS: Final = {"viewer": 0, "operator": 1, "admin": 2}
-"""People. Each role may do what those below it may."""
 ROLES: Final = frozenset({*RANKS, "host", "controller"})
 
 
 @dataclass(frozen=True)
 class Caller:
-    """role and name as the certificate has them (segue://FLEET/ROLE/NAME). `serial`: of that certificate."""
+    """role and name as the certificate has them (segue://FLEET/ROLE/NAME). `serial`: of that certificate.
+
+    `scope`: the labels of what it may see and touch; empty: everything. Only tokens have one.
+    """
 
     role: str
     name: str
     serial: str = ""
+    scope: Mapping[str, str] = field(default_factory=dict)
 
     def may(self, *roles: str) -> bool:
         """True for one of these roles, and for a person of a higher one."""
