@@ -22,6 +22,7 @@ from pyroute2 import AsyncIPRoute
 from segue import __version__
 from segue.adapters import peer, system
 from segue.adapters.http import access
+from segue.adapters.http.bodies import SmallBodies
 from segue.adapters.http.problems import show_bad_input, show_bug, show_error
 from segue.adapters.net.enclave import Enclave
 from segue.adapters.net.links import Links
@@ -125,6 +126,7 @@ def application(agent: Agent) -> FastAPI:
     app.include_router(api_user.open_router)
     app.include_router(api_user.router)
     app.include_router(api_peer.router)
+    app.add_middleware(SmallBodies, most_bytes=api_peer.BODY_BYTES_MAX)
     app.add_exception_handler(SegueError, show_error)
     app.add_exception_handler(RequestValidationError, show_bad_input)
     app.add_exception_handler(Exception, show_bug)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
@@ -22,12 +23,16 @@ from segue.controller.mirror import Mirror
 from segue.controller.reports import Reports
 from segue.errors import Kind, Refused, SegueError
 from segue.model.leadership import Tenure
+from segue.policy import bucket
+from segue.policy.bucket import Bucket, Rate
 from segue.wire import link, problem
 
 log = structlog.get_logger()
 Renew = Callable[[Caller, str, str], Awaitable[link.Renewed]]
 
 COMMAND_S: Final = 60.0
+FRAMES: Final = Rate(500, 100)
+"""Of one agent. It tells changes at most 20 times a second, and answers at most 64 commands at once."""
 BEGIN_S: Final = 600.0
 """Before a migration begins, both hosts may have to read whole files."""
 
@@ -43,15 +48,20 @@ class Connection:
         self._numbers = itertools.count(1)
         self._asked: dict[int, asyncio.Future[link.Answer]] = {}
         self.renewing = False
+        self._frames: Bucket | None = None
 
     async def send(self, frame: link.FromController) -> None:
         """Sends it."""
         await self._socket.send_text(link.encode(frame).decode())
 
     async def receive(self) -> link.FromAgent:
-        """The next frame. Raises TimeoutError after a silence, Refused for what is no frame."""
+        """The next frame. Raises TimeoutError after a silence, Refused for what is no frame, or one too many."""
         async with asyncio.timeout(link.SILENCE_S):
-            return link.from_agent(await self._socket.receive_text())
+            raw = await self._socket.receive_text()
+        self._frames, may = bucket.take(self._frames, FRAMES, time.monotonic())
+        if not may:
+            raise _refused(self.host, "it sends more than any agent does", Kind.USAGE)
+        return link.from_agent(raw)
 
     async def ask(self, epoch: int, method: str, path: str, body: object, within_s: float) -> link.Answer:
         """Sends a command, and waits for what becomes of it."""

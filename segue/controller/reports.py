@@ -25,6 +25,9 @@ from segue.wire.frames import Shown
 
 KEEP_MIGRATIONS: Final = 50
 """Ended ones that are kept for each host; the agent's journal has more."""
+GUESTS_MOST: Final = 5000
+MIGRATIONS_MOST: Final = 1000
+"""Of one host in one frame."""
 HALF: Final = CHANGES // 2
 
 
@@ -108,6 +111,13 @@ class Reports:
 
     def _demand_own(self, host: str, name: str, guests: list[Shown], migrations: list[Migration]) -> None:
         """A certificate speaks for its own host alone. Raises Refused."""
+        if len(guests) > GUESTS_MOST or len(migrations) > MIGRATIONS_MOST:
+            raise Refused(
+                what=f"a report of {host} is not taken",
+                why=f"it tells of {len(guests)} guests and {len(migrations)} migrations at once",
+                todo=f"Look at {host}: no host has so many.",
+                kind=Kind.AUTH,
+            )
         others = {name, *(shown.host for shown in guests), *(m.source for m in migrations)} - {host}
         keys = [*(shown.spec.uuid for shown in guests), *(m.id for m in migrations)]
         odd = [key for key in keys if "/" in key or not nouns.lawful_key(key)]
