@@ -22,7 +22,7 @@ from segue.agent.renewal import Renewal
 from segue.errors import SegueError
 from segue.model.host import HostFacts
 from segue.model.migration import Migration
-from segue.model.roster import CONTROLLER_NAME
+from segue.model.roster import CONTROLLER_NAME, Decided
 from segue.model.trust import SignedBarred
 from segue.policy import leadership
 from segue.wire import link
@@ -74,6 +74,14 @@ class Here(Protocol):
 
     def bar(self, signed: SignedBarred) -> None:
         """A newer list, if the CA has signed it."""
+        ...
+
+    def decided(self) -> Decided | None:
+        """What a controller said was decided of this host."""
+        ...
+
+    def keep(self, decided: Decided) -> None:
+        """Keeps that for a controller that has lost its store."""
         ...
 
     async def change(self, within_s: float) -> None:
@@ -168,6 +176,7 @@ class _Link:
             changes.guests,
             changes.migrations,
             here.barred(),
+            here.decided(),
         )
         await self._send(socket, hello)
         frame = await self._receive(socket)
@@ -183,6 +192,8 @@ class _Link:
         self._here.meet(frame.peers)
         if frame.barred is not None:
             self._here.bar(frame.barred)
+        if frame.decided is not None and frame.decided != self._here.decided():
+            self._here.keep(frame.decided)
 
     def _heeds(self, epoch: int) -> bool:
         if not leadership.heeds(self._here.epoch(), epoch):

@@ -14,6 +14,11 @@ app = typer.Typer(help="Who asked for what, and what came of it.", no_args_is_he
 COLUMNS = ("WHEN", "WHO", "ROLE", "FROM", "WHAT", "OUTCOME")
 
 
+@app.callback()
+def _group() -> None:
+    """Who asked for what, and what came of it."""
+
+
 @app.command("list")
 def list_(
     since: Annotated[str, typer.Option(help="Only what is younger than this.")] = "",

@@ -52,6 +52,21 @@ def init(
 
 
 @app.command()
+def renew_ca(dir: Dir = FOLDER) -> None:
+    """Make the fleet's CA last ten more years. Its key stays, so that nobody loses his certificate by it.
+
+    Then copy ca.pem to the other controllers and to people, and restart the controllers one after the other.
+    Agents get it with their next certificate. Tokens to join that were made before are worth nothing any more.
+
+    Example: segue controller renew-ca
+    """
+    from segue.controller import folder as files
+
+    made = files.renew_ca(files.Folder(dir))
+    output.say(f"{dir}/ca.pem holds until {made.certificate.not_valid_after_utc:%Y-%m-%d}.")
+
+
+@app.command()
 def run(
     dir: Dir = FOLDER,
     store: Annotated[

@@ -21,6 +21,8 @@ from segue.policy import renewal
 Follower = Annotated[Caller, Depends(gate.looks(Verb.FOLLOW))]
 router = APIRouter(prefix="/v1", responses=api_doc.PROBLEMS)
 REVISION_MOST = (1 << 63) - 1
+CA_LEFT = 1.5
+"""Lives of a certificate: agents get the next CA with their next certificate, which takes up to one."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,10 @@ async def link(socket: WebSocket) -> None:
 
 
 def _warnings(controller: Controller, hosts: list[str]) -> Iterator[str]:
-    """Certificates that ought to have been renewed by now, or whose renewal failed."""
+    """Certificates that ought to have been renewed by now, or whose renewal failed; a CA that ends before they do."""
+    ca_ends_s = controller.authority.certificate.not_valid_after_utc.timestamp()
+    if ca_ends_s - time.time() < CA_LEFT * controller.certificate_s:
+        yield f"the fleet's CA ends on {_day(ca_ends_s)}: `segue controller renew-ca`"
     yield from _warning(f"controller {controller.name}", controller.own.certificate())
     for name in hosts:
         report = controller.mirror.reports.get(name)
@@ -100,6 +105,9 @@ def _warnings(controller: Controller, hosts: list[str]) -> Iterator[str]:
 def _warning(whose: str, certificate: Certificate) -> Iterator[str]:
     overdue = renewal.is_overdue(certificate.begins_s, certificate.ends_s, time.time())
     if overdue or certificate.problem:
-        ends = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(certificate.ends_s))
         why = certificate.problem or "its agent has not renewed it; is it connected?"
-        yield f"the certificate of {whose} ends on {ends} and is not renewed: {why}"
+        yield f"the certificate of {whose} ends on {_day(certificate.ends_s)} and is not renewed: {why}"
+
+
+def _day(at_s: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(at_s))

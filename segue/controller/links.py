@@ -23,6 +23,7 @@ from segue.controller.mirror import Mirror
 from segue.controller.reports import Reports
 from segue.errors import Kind, Refused, SegueError
 from segue.model.leadership import Tenure
+from segue.model.roster import Decided
 from segue.policy import bucket
 from segue.policy.bucket import Bucket, Rate
 from segue.wire import link, problem
@@ -48,6 +49,8 @@ class Connection:
         self._numbers = itertools.count(1)
         self._asked: dict[int, asyncio.Future[link.Answer]] = {}
         self.renewing = False
+        self.decided: Decided | None = None
+        """What its agent was told last."""
         self._frames: Bucket | None = None
 
     async def send(self, frame: link.FromController) -> None:
@@ -153,7 +156,7 @@ class Links:
             if hello.barred is not None:
                 await self._bars.adopt(hello.barred)
             await self._take_in(connection)
-            await connection.send(self._words(self._peers(caller.name)))
+            await self._tell(connection, self._peers(caller.name))
             while self._reports is reports:
                 await self._heard(connection, reports, await connection.receive())
         except WebSocketDisconnect:
@@ -229,6 +232,7 @@ class Links:
         """After the list of the barred has changed: everybody hears of it, and who is on it is hung up on."""
         now = self._bars.now()
         if now.number == self._told:
+            await self._tell_decided()
             return
         self._told = now.number
         for connection in list(self._connections.values()):
@@ -236,6 +240,14 @@ class Links:
             if bar is not None:
                 await connection.close(link.REFUSED, f"it is barred: {bar.why}")
         await self.introduce({report.name: report.url for report in self._mirror.reports.values()})
+
+    async def _tell_decided(self) -> None:
+        """To each host of which something else was decided since it was last told."""
+        for connection in list(self._connections.values()):
+            record = self._mirror.hosts.get(connection.host)
+            if record is not None and record.value.decided != connection.decided:
+                with contextlib.suppress(SegueError, RuntimeError, WebSocketDisconnect):
+                    await self._tell(connection, self._peers(connection.host))
 
     async def _let_go(self, connection: Connection, code: int, why: str) -> None:
         log.info("agent's connection ended", host=connection.host, why=why)
@@ -258,10 +270,15 @@ class Links:
         for connection in list(self._connections.values()):
             peers = {name: url for name, url in known.items() if name != connection.host}
             with contextlib.suppress(SegueError, RuntimeError, WebSocketDisconnect):
-                await connection.send(self._words(peers))
+                await self._tell(connection, peers)
 
-    def _words(self, peers: dict[str, str]) -> link.Welcome:
-        return link.Welcome(self._demand().epoch, peers, renews=True, barred=self._bars.signed())
+    async def _tell(self, connection: Connection, peers: dict[str, str]) -> None:
+        record = self._mirror.hosts.get(connection.host)
+        connection.decided = record.value.decided if record else None
+        words = link.Welcome(
+            self._demand().epoch, peers, renews=True, barred=self._bars.signed(), decided=connection.decided
+        )
+        await connection.send(words)
 
 
 def _away(host: str, why: str) -> Refused:

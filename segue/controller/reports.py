@@ -18,7 +18,7 @@ from segue.errors import Kind, Refused
 from segue.model import store as nouns
 from segue.model.leadership import Tenure
 from segue.model.migration import Migration
-from segue.model.roster import HostRecord, HostReport
+from segue.model.roster import Decided, HostRecord, HostReport
 from segue.model.store import CHANGES, Change
 from segue.wire import link
 from segue.wire.frames import Shown
@@ -51,7 +51,10 @@ class Reports:
         report = HostReport(host, hello.url, hello.facts, hello.labels, linked=True, changed_s=time.time())
         told = {f"{host}/{shown.spec.uuid}": shown for shown in hello.guests}
         async with self._turns[host]:
-            changes = [*self._record(caller), *_put(self._mirror.reports, host, report)]
+            changes = [
+                *self._record(caller, hello.decided or Decided()),
+                *_put(self._mirror.reports, host, report),
+            ]
             for name, shown in told.items():
                 changes += _put(self._mirror.guests, name, shown)
             known = [name for name in self._mirror.guests.items() if name.startswith(f"{host}/")]
@@ -91,11 +94,14 @@ class Reports:
             if kept.value.linked:
                 await self.gone(name)
 
-    def _record(self, caller: Caller) -> list[Change]:
+    def _record(self, caller: Caller, told: Decided) -> list[Change]:
         """Which certificate it shows. One that nobody knows has one of our CA: the store was lost, or is older."""
         if (kept := self._mirror.hosts.get(caller.name)) is not None:
             return _put(self._mirror.hosts, caller.name, kept.value.shown(caller.serial))
-        return _put(self._mirror.hosts, caller.name, HostRecord(caller.name, time.time(), caller.serial))
+        record = HostRecord(
+            caller.name, time.time(), caller.serial, cordoned=told.cordoned, labels=told.labels
+        )
+        return _put(self._mirror.hosts, caller.name, record)
 
     def _migrations(self, host: str, told: list[Migration]) -> list[Change]:
         changes: list[Change] = []

@@ -16,6 +16,14 @@ CONTROLLER_NAME: Final = "segue-controller"
 
 
 @dataclass(frozen=True)
+class Decided:
+    """What people decided of a host. Its agent keeps it, and tells it to a controller that has lost its store."""
+
+    cordoned: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class HostRecord:
     """A host as it was decided: under `hosts/NAME`."""
 
@@ -29,6 +37,11 @@ class HostRecord:
     revoked: bool = False
     renewed: tuple[str, ...] = ()
     """Certificates that followed it, oldest first, of which none was shown yet: the host may have got any of them."""
+
+    @property
+    def decided(self) -> Decided:
+        """For its agent to keep."""
+        return Decided(self.cordoned, dict(self.labels))
 
     def knows(self, serial: str) -> bool:
         """True for a certificate by which it may speak."""

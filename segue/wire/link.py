@@ -13,6 +13,7 @@ from msgspec import Struct, field
 from segue.errors import Kind, Refused
 from segue.model.host import HostFacts
 from segue.model.migration import Migration
+from segue.model.roster import Decided
 from segue.model.trust import SignedBarred
 from segue.wire.frames import Shown
 
@@ -38,6 +39,8 @@ class Hello(Struct, tag="hello", frozen=True):
     migrations: list[Migration]
     barred: SignedBarred | None = None
     """The list that the host goes by; it tells a controller that has lost its store."""
+    decided: Decided | None = None
+    """What it was last told was decided of it; counts where the controller knows nothing of the host."""
 
 
 class Changes(Struct, tag="changes", frozen=True):
@@ -72,6 +75,8 @@ class Welcome(Struct, tag="welcome", frozen=True):
     renews: bool = False
     barred: SignedBarred | None = None
     """Who is refused from now on, where the controller knows of anybody."""
+    decided: Decided | None = None
+    """To be kept by the agent."""
 
 
 class Renewed(Struct, tag="renewed", frozen=True):

@@ -8,15 +8,18 @@ import socket
 import ssl
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from segue.adapters import pki, pki_files
 from segue.adapters.own_tls import OwnTls
 from segue.adapters.pki import Pair
 from segue.agent.renewal import Renewal
+from segue.controller import folder
 from tests.controller.rig import Rig
 from tests.controller.toy import ToyHost
 
@@ -38,12 +41,14 @@ def serial(pair: Pair) -> str:
     return f"{x509.load_pem_x509_certificate(pair.certificate.read_bytes()).serial_number:X}"
 
 
-async def renewing(rig: Rig, name: str, valid_s: float = TTL_S, age_s: float = 0.0) -> ToyHost:
+async def renewing(
+    rig: Rig, name: str, valid_s: float = TTL_S, age_s: float = 0.0, ca: Path | None = None
+) -> ToyHost:
     """A host that keeps its certificate young as an agent does."""
     pair = Pair(rig.path / f"host-{name}.pem", rig.path / f"host-{name}.key")
     short(rig, pair, f"segue://fleet/host/{name}", [name], valid_s, age_s)
     host = ToyHost(rig.world, rig.path, name)
-    host.own = OwnTls(rig.folder.ca, pair)
+    host.own = OwnTls(ca or rig.folder.ca, pair)
     context = host.own.client()
     way = replace(rig.way(name, {}), tls=lambda: context, renewal=Renewal(host.own, name))
     await host.begin(way)
@@ -152,3 +157,31 @@ async def test_the_controller_renews_its_own(rig: Rig) -> None:
     host.add("web1")
     await rig.until("the old connection works", lambda: rig.caller().call("GET", "/guests/web1"))
     assert rig.logs().count("agent connected") == 1
+
+
+async def test_a_ca_lasts_longer_and_nobody_loses_his_certificate(rig: Rig) -> None:
+    """The next CA reaches a host with its next certificate; who has the old one alone trusts what the next signs."""
+    older = rig.folder.ca.read_bytes()
+    host_ca = rig.path / "host-ca.pem"
+    host_ca.write_bytes(older)
+    await asyncio.sleep(1.1)  # A certificate's times are whole seconds.
+    made = folder.renew_ca(rig.folder)
+    assert made.certificate.not_valid_after_utc.timestamp() > pki.span(older)[1]
+    rig.start()
+    host = await renewing(rig, "host1", 12.0, ca=host_ca)
+    await rig.up(1)
+    await rig.until("the host has it", lambda: host_ca.read_bytes() == rig.folder.ca.read_bytes())
+    assert host.own is not None
+    context = ssl.create_default_context(cadata=older.decode())
+    context.load_cert_chain(host.own.pair.certificate, host.own.pair.key)
+    assert await handshake(rig, context), "with the CA as it was"
+    assert (await rig.call("GET", "/status"))["warnings"] == []
+
+
+async def test_a_ca_that_ends_soon_is_said(rig: Rig) -> None:
+    short_ca = pki.new_authority("segue fleet CA", dt.timedelta(days=400), rig.folder.authority().key)
+    rig.folder.ca.write_bytes(short_ca.certificate.public_bytes(Encoding.PEM))
+    rig.start()
+    await rig.until("somebody leads", lambda: rig.caller().call("GET", "/status")["leader"])
+    (line,) = (await rig.call("GET", "/status"))["warnings"]
+    assert "the fleet's CA ends on" in line

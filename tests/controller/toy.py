@@ -22,6 +22,7 @@ from segue.model.guest import Guest
 from segue.model.host import HostFacts
 from segue.model.lifecycle import Stage
 from segue.model.migration import Failure, Limits, Migration
+from segue.model.roster import Decided
 from segue.model.trust import SignedBarred
 from segue.wire.frames import Problem, Shown
 
@@ -58,6 +59,7 @@ class ToyHost:
         self.refuses: set[str] = set()
         self.lost = False
         self.trust: Trust | None = None
+        self.kept: Decided | None = None
         self.own: OwnTls | None = None
         world.hosts[name] = self
 
@@ -95,6 +97,12 @@ class ToyHost:
     def bar(self, signed: SignedBarred) -> None:
         if self.trust:
             self.trust.take(signed)
+
+    def decided(self) -> Decided | None:
+        return self.kept
+
+    def keep(self, decided: Decided) -> None:
+        self.kept = decided
 
     async def change(self, within_s: float) -> None:
         try:

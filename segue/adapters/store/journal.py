@@ -16,6 +16,7 @@ from segue.model.guest import Guest
 from segue.model.handoff import Phase, Token
 from segue.model.migration import Migration
 from segue.model.notice import Board
+from segue.model.roster import Decided
 from segue.model.trust import SignedBarred
 
 T = TypeVar("T")
@@ -86,6 +87,16 @@ class Journal:
         """A host that starts without a controller refuses them, too."""
         text = msgspec.json.encode(signed).decode()
         self._db.execute("insert or replace into meta values ('barred', ?)", (text,))
+
+    def decided(self) -> Decided | None:
+        """What a controller said was decided of this host; None before the first."""
+        row = self._db.execute("select value from meta where key = 'decided'").fetchone()
+        return _decode(row[0].encode(), Decided) if row else None
+
+    def put_decided(self, decided: Decided) -> None:
+        """For a controller that has lost its store."""
+        text = msgspec.json.encode(decided).decode()
+        self._db.execute("insert or replace into meta values ('decided', ?)", (text,))
 
     def neighbours(self) -> dict[str, str]:
         """Hosts that a controller told of: name -> URL."""
