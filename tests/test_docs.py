@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from segue.agent import api_user, config
 from segue.cli import fleet_file, follow, main, migrate
-from segue.controller import api, api_admin
+from segue.controller import api, api_admin, api_guests, api_hosts, api_tasks
 
 ROOT: Final = Path(__file__).parent.parent
 PAGES: Final = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -175,7 +175,8 @@ def test_every_endpoint_is_in_its_page() -> None:
 
 def test_every_endpoint_of_the_controller_is_in_its_page() -> None:
     page = (REFERENCE / "controller-api.md").read_text()
-    for route in (*api.router.routes, *api_admin.router.routes):
+    parts = (api, api_hosts, api_guests, api_tasks, api_admin)
+    for route in (route for part in parts for route in part.router.routes):
         path = getattr(route, "path")  # noqa: B009 - the base class of routes has none
         for method in getattr(route, "methods", None) or {"websocket"}:
             assert f"| {method} | `{path}`" in page, f"{method} {path}"

@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -47,8 +48,12 @@ SPEED_PROBE_BYTES = 8 << 20
 class PeerClient:
     """One other agent. Errors: SegueError (its word), ConnectionError or TimeoutError (no word)."""
 
-    def __init__(self, session: aiohttp.ClientSession, name: str, url: str) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, name: str, url: str, demand: Callable[[str], None]
+    ) -> None:
+        """demand: raises Refused for a host that is barred, over a connection that stands already, too."""
         self._session = session
+        self._demand = demand
         self.name = name
         self._url = url.rstrip("/")
 
@@ -201,6 +206,7 @@ class PeerClient:
         raise AssertionError("tenacity ends by an answer or an error")
 
     async def _call(self, method: str, path: str, body: object = None, *, within_s: float = CALL_S) -> bytes:
+        self._demand(self.name)
         data = body if isinstance(body, bytes) or body is None else msgspec.json.encode(body)
         try:
             async with (
@@ -264,11 +270,3 @@ def expired_on(certificate: str) -> str:
 
     ends = x509.load_pem_x509_certificate(Path(certificate).read_bytes()).not_valid_after_utc
     return ends.strftime("%Y-%m-%d %H:%M UTC") if ends < datetime.now(UTC) else ""
-
-
-def client_context(ca: str, cert: str, key: str) -> ssl.SSLContext:
-    """TLS of an agent that calls another: the fleet's CA alone is trusted."""
-    context = ssl.create_default_context(cafile=ca)
-    context.load_cert_chain(cert, key)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    return context

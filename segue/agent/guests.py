@@ -248,6 +248,7 @@ class Guests:
             post_copy=services.capabilities.no_post_copy,
             channels=services.config.tls.channels,
             queue_entries=services.capabilities.queue_entries,
+            certificate=services.own.certificate(),
         )
 
 

@@ -12,7 +12,8 @@ from segue.agent.app import Agent
 from segue.agent.notices import Notices
 from segue.model.host import HostFacts
 from segue.model.migration import Migration
-from segue.model.roster import NAME
+from segue.model.roster import NAME, Decided
+from segue.model.trust import SignedBarred
 from segue.wire.frames import Shown
 
 log = structlog.get_logger()
@@ -58,6 +59,22 @@ class ThisHost:
             log.info("a new peer", name=name, url=url)
             services.journal.put_neighbour(name, url)
             services.meet(name, url)
+
+    def barred(self) -> SignedBarred | None:
+        """The list that this host goes by."""
+        return self._agent.services.trust.signed
+
+    def bar(self, signed: SignedBarred) -> None:
+        """These are refused from now on."""
+        self._agent.services.trust.take(signed)
+
+    def decided(self) -> Decided | None:
+        """What was decided of this host."""
+        return self._agent.services.journal.decided()
+
+    def keep(self, decided: Decided) -> None:
+        """The same, from now on."""
+        self._agent.services.journal.put_decided(decided)
 
     async def change(self, within_s: float) -> None:
         """Returns when something may have changed, or that much time is over."""

@@ -18,11 +18,12 @@ from typing import Final, Protocol
 import aiohttp
 import structlog
 
-from segue.adapters import peer
+from segue.agent.renewal import Renewal
 from segue.errors import SegueError
 from segue.model.host import HostFacts
 from segue.model.migration import Migration
-from segue.model.roster import CONTROLLER_NAME
+from segue.model.roster import CONTROLLER_NAME, Decided
+from segue.model.trust import SignedBarred
 from segue.policy import leadership
 from segue.wire import link
 from segue.wire.frames import Problem, Shown
@@ -67,6 +68,22 @@ class Here(Protocol):
         """Where the other hosts are."""
         ...
 
+    def barred(self) -> SignedBarred | None:
+        """The list of those whom this host refuses."""
+        ...
+
+    def bar(self, signed: SignedBarred) -> None:
+        """A newer list, if the CA has signed it."""
+        ...
+
+    def decided(self) -> Decided | None:
+        """What a controller said was decided of this host."""
+        ...
+
+    def keep(self, decided: Decided) -> None:
+        """Keeps that for a controller that has lost its store."""
+        ...
+
     async def change(self, within_s: float) -> None:
         """Returns when something may have changed, or that much time is over."""
         ...
@@ -81,6 +98,8 @@ class Way:
     own_socket: Path
     own_url: str
     labels: dict[str, str]
+    renewal: Renewal | None = None
+    """None: the certificate is somebody else's business."""
 
 
 class Refusal(Exception):
@@ -131,14 +150,20 @@ class _Link:
                     heartbeat=link.SILENCE_S,
                 )
             async with socket, asyncio.TaskGroup() as group:
-                await self._hello(socket)
-                reporting = group.create_task(self._report(socket))
+                renews = await self._hello(socket)
+                working = [group.create_task(self._report(socket))]
+                if renews and self._way.renewal:
+                    working.append(
+                        group.create_task(self._way.renewal.run(lambda it: self._send(socket, it)))
+                    )
                 try:
                     await self._obey(socket, api, group)
                 finally:
-                    reporting.cancel()
+                    for task in working:
+                        task.cancel()
 
-    async def _hello(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _hello(self, socket: aiohttp.ClientWebSocketResponse) -> bool:
+        """True where the controller renews certificates."""
         here = self._here
         changes = self._told.changes(here)
         assert changes.facts is not None
@@ -150,6 +175,8 @@ class _Link:
             self._way.labels,
             changes.guests,
             changes.migrations,
+            here.barred(),
+            here.decided(),
         )
         await self._send(socket, hello)
         frame = await self._receive(socket)
@@ -157,11 +184,16 @@ class _Link:
             raise Refusal("it did not answer with a welcome")
         self._welcomed(frame)
         log.info("connected to the controller", url=self._url, epoch=frame.epoch)
+        return frame.renews
 
     def _welcomed(self, frame: link.Welcome) -> None:
         if not self._heeds(frame.epoch):
             raise Refusal(f"its epoch {frame.epoch} is older than {self._here.epoch()}")
         self._here.meet(frame.peers)
+        if frame.barred is not None:
+            self._here.bar(frame.barred)
+        if frame.decided is not None and frame.decided != self._here.decided():
+            self._here.keep(frame.decided)
 
     def _heeds(self, epoch: int) -> bool:
         if not leadership.heeds(self._here.epoch(), epoch):
@@ -177,6 +209,9 @@ class _Link:
             frame = await self._receive(socket)
             if isinstance(frame, link.Welcome):
                 self._welcomed(frame)
+            elif isinstance(frame, link.Renewed):
+                if self._way.renewal is not None:
+                    self._way.renewal.answered(frame)
             else:
                 await self._slots.acquire()
                 group.create_task(self._carry_out(socket, api, frame))
@@ -274,8 +309,3 @@ def _no(command: link.Command, why: str) -> link.Answer:
         409, "refused", "conflict", f"{command.method} {command.path} was not done", why, "Ask again."
     )
     return link.Answer(command.number, 409, link.encode(problem).decode())
-
-
-def tls(ca: Path, cert: Path, key: Path) -> ssl.SSLContext:
-    """As between agents."""
-    return peer.client_context(str(ca), str(cert), str(key))

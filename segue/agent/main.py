@@ -22,11 +22,14 @@ from pyroute2 import AsyncIPRoute
 from segue import __version__
 from segue.adapters import peer, system
 from segue.adapters.http import access
+from segue.adapters.http.bodies import SmallBodies
 from segue.adapters.http.problems import show_bad_input, show_bug, show_error
 from segue.adapters.net.enclave import Enclave
 from segue.adapters.net.links import Links
 from segue.adapters.net.overlay import Overlays
 from segue.adapters.net.steering import Steering
+from segue.adapters.own_tls import OwnTls
+from segue.adapters.pki import Pair
 from segue.adapters.qemu import capabilities
 from segue.adapters.store.journal import Journal
 from segue.agent import api_peer, api_user, kept, link
@@ -47,7 +50,9 @@ from segue.agent.migrations import Migrations
 from segue.agent.networks import Networks
 from segue.agent.notices import Notices
 from segue.agent.pulling import Pulling
+from segue.agent.renewal import Renewal
 from segue.agent.services import Services
+from segue.agent.trust import Trust
 from segue.errors import Kind, Refused, SegueError
 
 log = structlog.get_logger()
@@ -60,7 +65,8 @@ async def serve(config: Config) -> None:
     config.disks_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     _close_to_guests(config)
     journal = Journal(config.state_dir / "journal.db", system.boot_id())
-    async with AsyncIPRoute() as netlink, _session(config) as session:
+    own = _own(config, trust := Trust(journal, config.tls.ca))
+    async with AsyncIPRoute() as netlink, peer.session(own.client()) as session:
         links = Links(netlink)
         boards = Boards(journal)
         protection = Protection(config)
@@ -73,7 +79,7 @@ async def serve(config: Config) -> None:
             networks=Networks(config, Overlays(netlink, links)),
             flows=Flows(),
             session=session,
-            peers={name: peer.PeerClient(session, name, url) for name, url in config.peers.items()},
+            peers={},
             capabilities=await capabilities.ask(config.run_dir, config.qemu_user),
             notices=Notices(),
             failpoints=Failpoints(config.failpoints),
@@ -85,10 +91,10 @@ async def serve(config: Config) -> None:
             daemons=daemons,
             intake=Intake(config, journal, protection, daemons),
             pulling=Pulling(config, journal),
+            own=own,
+            trust=trust,
         )
-        for name, url in journal.neighbours().items():
-            if name not in services.peers:
-                services.meet(name, url)
+        services.meet_all({**journal.neighbours(), **config.peers})
         await services.metadata.open()
         await services.networks.make()
         guests = Guests(services)
@@ -116,9 +122,11 @@ def application(agent: Agent) -> FastAPI:
     """The API with its errors."""
     app = FastAPI(title="segue agent", version=__version__, docs_url=None, redoc_url=None)
     app.state.agent = agent
+    app.state.demand_not_barred = agent.services.trust.demand
     app.include_router(api_user.open_router)
     app.include_router(api_user.router)
     app.include_router(api_peer.router)
+    app.add_middleware(SmallBodies, most_bytes=api_peer.BODY_BYTES_MAX)
     app.add_exception_handler(SegueError, show_error)
     app.add_exception_handler(RequestValidationError, show_bad_input)
     app.add_exception_handler(Exception, show_bug)
@@ -152,6 +160,9 @@ async def _serve(config: Config, agent: Agent) -> None:
         ssl_cert_reqs=ssl.CERT_REQUIRED,
         **common,
     )
+    fleet.load()
+    assert fleet.ssl is not None
+    agent.services.own.adopt(fleet.ssl)
     local = uvicorn.Config(app, http=access.LocalHttp, **common)
     servers = [_Server(fleet), _Server(local)]
     _stop_on_signals(servers)
@@ -160,20 +171,22 @@ async def _serve(config: Config, agent: Agent) -> None:
         asyncio.create_task(kept.sweep(agent.services.journal.disks)),
     ]
     if config.controllers:
-        tasks.append(asyncio.create_task(link.keep(_way(config), ThisHost(agent))))
+        tasks.append(asyncio.create_task(link.keep(_way(config, agent), ThisHost(agent))))
     await asyncio.gather(servers[0].serve(), servers[1].serve(sockets=[_local_socket(config.socket)]))
     for task in tasks:
         task.cancel()
 
 
-def _way(config: Config) -> link.Way:
-    pem = config.tls
+def _way(config: Config, agent: Agent) -> link.Way:
+    own = agent.services.own
+    context = own.client()
     return link.Way(
         controllers=config.controllers,
-        tls=lambda: link.tls(pem.ca, pem.cert, pem.key),
+        tls=lambda: context,
         own_socket=config.socket,
         own_url=f"https://{config.address}:{config.port}",
         labels=config.labels,
+        renewal=Renewal(own, config.name),
     )
 
 
@@ -195,10 +208,11 @@ def _stop_on_signals(servers: list[_Server]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop)
 
 
-def _session(config: Config) -> Any:
+def _own(config: Config, trust: Trust) -> OwnTls:
     tls = config.tls
     try:
-        return peer.session(peer.client_context(str(tls.ca), str(tls.cert), str(tls.key)))
+        own = OwnTls(tls.ca, Pair(tls.cert, tls.key), trust.demand)
+        own.client()
     except (ssl.SSLError, OSError) as error:
         raise Refused(
             what="the agent cannot start",
@@ -206,6 +220,7 @@ def _session(config: Config) -> Any:
             todo=f"Look at {tls.cert} and {tls.key}: PEM files that belong together, from the fleet's CA.",
             kind=Kind.AUTH,
         ) from error
+    return own
 
 
 def _lock(config: Config) -> TextIO:

@@ -107,6 +107,18 @@ def drain(
 
 
 @app.command()
+def revoke(name: Name) -> None:
+    """Remove a host from the fleet: no controller and no agent listens to it any more. Empty it first.
+
+    It comes back by joining with a new token.
+
+    Example: segue host revoke host4
+    """
+    fleet.load().demand_controller().call("PATCH", f"/hosts/{name}", {"revoked": True})
+    output.say(f"{name} is removed: every agent that is connected refuses it.")
+
+
+@app.command()
 def forget(
     name: Annotated[str, typer.Argument(help="The host that was installed anew.")],
     on: Annotated[str, typer.Option(help="The host that shall forget it; empty: all others.")] = "",

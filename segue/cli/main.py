@@ -17,6 +17,8 @@ from segue.errors import Kind, SegueError
 # Imported only when used: most of them would slow down every command by what they import.
 SUB_APPS: Final = {
     "agent": "segue.cli.agent",
+    "audit": "segue.cli.audit",
+    "cert": "segue.cli.cert",
     "controller": "segue.cli.controller",
     "disk": "segue.cli.disk",
     "doctor": "segue.cli.doctor",
@@ -39,6 +41,7 @@ EXIT_CODES: Final = {
     Kind.POLICY: 4,
     Kind.CONFLICT: 4,
     Kind.TIMEOUT: 5,
+    Kind.BUSY: 5,
     Kind.AUTH: 6,
     Kind.UNREACHABLE: 8,
 }

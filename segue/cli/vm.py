@@ -41,6 +41,9 @@ def create(
     ] = "shared",
     disk: Disks = None,
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start it at once.")] = True,
+    label: Annotated[
+        list[str] | None, typer.Option(help="With a controller: a label, as team=web. Several.")
+    ] = None,
     form: Output = Format.TABLE,
 ) -> None:
     """Create a guest, and start it.
@@ -68,8 +71,9 @@ def create(
         "disks": [values.disk(text) for text in disk or ()],
     }
     if not host:
-        _place(known, wish, form)
+        _place(known, {**wish, "labels": values.labels(label or ())}, form)
         return
+    _demand_unlabelled(name, label or [])
     _demand_free(known, name)
     _show([known.host(host).call("POST", "/guests", wish)], form, one=True)
 
@@ -89,6 +93,16 @@ def _place(known: fleet.Fleet, wish: dict[str, Any], form: Format) -> None:
     _show([known.controller.call("GET", f"/guests/{wish['name']}")], form, one=True)
 
 
+def _demand_unlabelled(name: str, labels: list[str]) -> None:
+    if labels:
+        raise Refused(
+            what=f"{name} is not created",
+            why="labels are kept by the controller, and with --host it is not asked",
+            todo="Leave --host out, or label the guest afterwards with `segue vm label`.",
+            kind=Kind.USAGE,
+        )
+
+
 def _demand_free(known: fleet.Fleet, name: str) -> None:
     taken = [guest for guest in known.guests()[0] if guest["name"] == name]
     if taken:
@@ -98,6 +112,20 @@ def _demand_free(known: fleet.Fleet, name: str) -> None:
             todo="Choose another name.",
             kind=Kind.CONFLICT,
         )
+
+
+@app.command()
+def label(
+    name: Name,
+    labels: Annotated[list[str], typer.Argument(help="All of its labels, as team=web.", metavar="LABEL...")],
+) -> None:
+    """Give a guest its labels, in place of those it had: roles with a scope go by them.
+
+    Example: segue vm label web1 team=web
+    """
+    wish = {"labels": values.labels(labels)}
+    fleet.load().demand_controller().call("PATCH", f"/guests/{name}", wish)
+    output.say(f"{name} is labelled {' '.join(labels)}.")
 
 
 @app.command("list")

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 from starlette.requests import HTTPConnection
 
+from segue.adapters.own_tls import OwnTls
 from segue.adapters.pki import Authority
+from segue.controller.bars import Bars
 from segue.controller.books import Books
+from segue.controller.limits import Limits
 from segue.controller.links import Links
 from segue.controller.mirror import Mirror
 from segue.engine.leadership import Candidate
@@ -26,6 +29,11 @@ class Controller:
     candidate: Candidate
     authority: Authority
     ca_pem: bytes
+    own: OwnTls
+    bars: Bars
+    limits: Limits
+    certificate_s: float
+    """How long the certificates of hosts and of controllers hold."""
 
 
 def controller_of(connection: HTTPConnection) -> Controller:

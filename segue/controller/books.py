@@ -75,13 +75,17 @@ class Books:
         """Raises Refused where it is not there."""
         kept = table.get(name)
         if kept is None:
-            raise Refused(
-                what=f"there is no {table.prefix.rstrip('/').removesuffix('s')} {name[:80]}",
-                why="the fleet's store has none of that name",
-                todo="List them, and choose one.",
-                kind=Kind.NOT_FOUND,
-            )
+            raise self.none(table, name)
         return kept
+
+    def none(self, table: Table[Any], name: str) -> Refused:
+        """The same words for one that is not there and one that the caller may not see."""
+        return Refused(
+            what=f"there is no {table.prefix.rstrip('/').removesuffix('s')} {name[:80]}",
+            why="the fleet's store has none of that name",
+            todo="List them, and choose one.",
+            kind=Kind.NOT_FOUND,
+        )
 
     async def note(self, caller: Caller, from_: str, what: str, outcome: str, request: str) -> None:
         """One more line of the audit. Raises where it cannot be kept: then nothing may be done either."""

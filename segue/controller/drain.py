@@ -18,6 +18,7 @@ from segue.controller.mirror import Mirror
 from segue.controller.work import LOOK_S, Work, went_well, why
 from segue.errors import SegueError
 from segue.model.fleet import Fleet, FleetGuest
+from segue.model.migration import Limits
 from segue.model.plan import Plan
 from segue.model.task import Task, TaskState, Trial
 from segue.policy import drain, outlook, timetable
@@ -41,7 +42,7 @@ class DrainWish:
     value: str = ""
     parallel: int = 4
     """Moves at once from each host, and to each host."""
-    limits: dict[str, Any] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
     force: bool = False
 
 

@@ -17,6 +17,7 @@ SHOWN: Final = {
     "hosts/": "host",
     "reports/": "host.report",
     "guests/": "guest",
+    "guest-records/": "guest.record",
     "migrations/": "migration",
     "tasks/": "task",
     "leader/holder": "leader",

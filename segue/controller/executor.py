@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final
 
 import structlog
 
-from segue.controller import drain, single
+from segue.controller import audit_trail, certificates, drain, single
 from segue.controller.app import Controller
 from segue.controller.reports import Reports
 from segue.controller.work import LOOK_S, Work, failure_of
@@ -42,6 +43,7 @@ async def _reign(controller: Controller, tenure: Tenure) -> None:
     log.info("leads", name=tenure.name, epoch=tenure.epoch)
     mirror, links = controller.mirror, controller.links
     running: dict[str, asyncio.Task[None]] = {}
+    pruning = asyncio.create_task(audit_trail.keep_pruned(controller.store, mirror, tenure.fence))
     try:
         await mirror.reached(tenure.fence.revision)
 
@@ -50,20 +52,20 @@ async def _reign(controller: Controller, tenure: Tenure) -> None:
 
         reports = Reports(controller.store, mirror, tenure, introduce)
         await reports.all_away()
-        links.open(reports)
+        links.open(reports, partial(certificates.renew, controller))
         await _gather(controller)
         while not links.outranked.is_set():
             for number, kept in list(mirror.tasks.items().items()):
                 if not kept.value.ended and (number not in running or running[number].done()):
                     running[number] = asyncio.create_task(_carry_out(Work(controller, tenure, number)))
+            await links.enforce()
             await mirror.change(LOOK_S)
     except SegueError as error:
         log.warning("leads no more", why=str(error))
     finally:
-        for task in running.values():
+        for task in (pruning, *running.values()):
             task.cancel()
-        if running:
-            await asyncio.wait(running.values())
+        await asyncio.wait((pruning, *running.values()))
         await links.close()
 
 

@@ -32,13 +32,24 @@ def guest(mirror: Mirror, name: str) -> Shown:
     """Raises Refused where no host reported it."""
     found = owners(mirror).get(name)
     if found is None:
-        raise Refused(
-            what=f"there is no guest {name}",
-            why="no host of the fleet reported it",
-            todo="`segue vm list` shows all guests.",
-            kind=Kind.NOT_FOUND,
-        )
+        raise no_guest(name)
     return found
+
+
+def no_guest(name: str) -> Refused:
+    """The same words for one that is not there and one that the caller may not see."""
+    return Refused(
+        what=f"there is no guest {name}",
+        why="no host of the fleet reported it",
+        todo="`segue vm list` shows all guests.",
+        kind=Kind.NOT_FOUND,
+    )
+
+
+def guest_labels(mirror: Mirror, name: str) -> dict[str, str]:
+    """As they were decided."""
+    record = mirror.guest_records.get(name)
+    return dict(record.value.labels) if record else {}
 
 
 def under_way(mirror: Mirror) -> dict[str, Migration]:
@@ -85,16 +96,22 @@ def seen(mirror: Mirror, not_to: Mapping[str, Collection[str]] | None = None) ->
     return Fleet(
         hosts,
         tuple(
-            _guest(shown, moving.get(name), but(names, (not_to or {}).get(name, ())))
+            _guest(
+                shown,
+                moving.get(name),
+                but(names, (not_to or {}).get(name, ())),
+                guest_labels(mirror, name),
+            )
             for name, shown in guests.items()
         ),
     )
 
 
-def new_guest(spec: Guest) -> FleetGuest:
+def new_guest(spec: Guest, labels: Mapping[str, str] | None = None) -> FleetGuest:
     """A guest that is nowhere yet."""
     return FleetGuest(
         name=spec.name,
+        labels=labels or {},
         needs=Amounts(spec.memory_bytes, spec.vcpus),
         networks=_networks(spec),
         cpu_model=spec.cpu_model,
@@ -126,13 +143,16 @@ def _host(mirror: Mirror, report: HostReport, promised_bytes: int, *, closed: bo
     )
 
 
-def _guest(shown: Shown, moving: Migration | None, only: tuple[str, ...]) -> FleetGuest:
+def _guest(
+    shown: Shown, moving: Migration | None, only: tuple[str, ...], labels: Mapping[str, str]
+) -> FleetGuest:
     spec = shown.spec
     stands = shown.state != "running" and moving is None
     return FleetGuest(
         name=spec.name,
         needs=Amounts(0 if shown.state == "stopped" else spec.memory_bytes, spec.vcpus),
         host=shown.host,
+        labels=labels,
         moving_to=moving.target if moving else "",
         pinned=f"it is {shown.state}; only a running guest can be moved live" if stands else "",
         wants={HOST_DOMAIN: only} if only else {},

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -17,15 +18,22 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from segue.adapters.http.access import Caller
 from segue.controller import fleet
+from segue.controller.bars import Bars
 from segue.controller.mirror import Mirror
 from segue.controller.reports import Reports
 from segue.errors import Kind, Refused, SegueError
 from segue.model.leadership import Tenure
+from segue.model.roster import Decided
+from segue.policy import bucket
+from segue.policy.bucket import Bucket, Rate
 from segue.wire import link, problem
 
 log = structlog.get_logger()
+Renew = Callable[[Caller, str, str], Awaitable[link.Renewed]]
 
 COMMAND_S: Final = 60.0
+FRAMES: Final = Rate(500, 100)
+"""Of one agent. It tells changes at most 20 times a second, and answers at most 64 commands at once."""
 BEGIN_S: Final = 600.0
 """Before a migration begins, both hosts may have to read whole files."""
 
@@ -33,20 +41,30 @@ BEGIN_S: Final = 600.0
 class Connection:
     """One agent, connected."""
 
-    def __init__(self, socket: WebSocket, host: str) -> None:
-        self.host = host
+    def __init__(self, socket: WebSocket, caller: Caller) -> None:
+        self.host = caller.name
+        self.caller = caller
+        self.address = socket.client.host if socket.client else ""
         self._socket = socket
         self._numbers = itertools.count(1)
         self._asked: dict[int, asyncio.Future[link.Answer]] = {}
+        self.renewing = False
+        self.decided: Decided | None = None
+        """What its agent was told last."""
+        self._frames: Bucket | None = None
 
     async def send(self, frame: link.FromController) -> None:
         """Sends it."""
         await self._socket.send_text(link.encode(frame).decode())
 
     async def receive(self) -> link.FromAgent:
-        """The next frame. Raises TimeoutError after a silence, Refused for what is no frame."""
+        """The next frame. Raises TimeoutError after a silence, Refused for what is no frame, or one too many."""
         async with asyncio.timeout(link.SILENCE_S):
-            return link.from_agent(await self._socket.receive_text())
+            raw = await self._socket.receive_text()
+        self._frames, may = bucket.take(self._frames, FRAMES, time.monotonic())
+        if not may:
+            raise _refused(self.host, "it sends more than any agent does", Kind.USAGE)
+        return link.from_agent(raw)
 
     async def ask(self, epoch: int, method: str, path: str, body: object, within_s: float) -> link.Answer:
         """Sends a command, and waits for what becomes of it."""
@@ -79,19 +97,25 @@ class Connection:
 class Links:
     """All of them; open only while this controller leads."""
 
-    def __init__(self, mirror: Mirror, demand: Callable[[], Tenure]) -> None:
+    def __init__(self, mirror: Mirror, demand: Callable[[], Tenure], bars: Bars) -> None:
         self._mirror = mirror
         self._demand = demand
+        self._bars = bars
         self._reports: Reports | None = None
+        self._renew: Renew | None = None
+        self._renewing: set[asyncio.Task[None]] = set()
+        self._told = 0
+        """The number of the list of the barred that everybody connected has."""
         self._connections: dict[str, Connection] = {}
         self.highest_seen = 0
         """The highest epoch that any agent has obeyed: after the store was lost, ours may be lower."""
         self.outranked = asyncio.Event()
 
-    def open(self, reports: Reports) -> None:
+    def open(self, reports: Reports, renew: Renew) -> None:
         """This controller leads now."""
         self.outranked.clear()
-        self._reports = reports
+        self._reports, self._renew = reports, renew
+        self._told = self._bars.now().number
 
     async def close(self) -> None:
         """It leads no more."""
@@ -122,15 +146,17 @@ class Links:
     async def serve(self, socket: WebSocket, caller: Caller) -> None:
         """One agent's connection from its beginning to its end."""
         await socket.accept()
-        connection = Connection(socket, caller.name)
+        connection = Connection(socket, caller)
         code, why = 1000, ""
         try:
             hello = await connection.receive()
             reports = self._welcome(caller, hello)
             assert isinstance(hello, link.Hello)
             await reports.hello(caller, hello)
+            if hello.barred is not None:
+                await self._bars.adopt(hello.barred)
             await self._take_in(connection)
-            await connection.send(link.Welcome(self._demand().epoch, self._peers(caller.name)))
+            await self._tell(connection, self._peers(caller.name))
             while self._reports is reports:
                 await self._heard(connection, reports, await connection.receive())
         except WebSocketDisconnect:
@@ -158,12 +184,13 @@ class Links:
 
     def demand_welcome(self, caller: Caller) -> None:
         """Raises Refused for a host that was revoked, or that shows an older certificate than its last."""
+        self._bars.demand(caller)
         record = self._mirror.hosts.get(caller.name)
         if record is None:
             return
         if record.value.revoked:
             raise _refused(caller.name, "it was removed from the fleet", Kind.AUTH)
-        if record.value.serial and record.value.serial != caller.serial:
+        if not record.value.knows(caller.serial):
             raise _refused(caller.name, "it joined again since, with another certificate", Kind.AUTH)
 
     async def _take_in(self, connection: Connection) -> None:
@@ -178,8 +205,49 @@ class Links:
             connection.answered(frame)
         elif isinstance(frame, link.Changes):
             await reports.changes(connection.host, frame)
+        elif isinstance(frame, link.Renew):
+            self._begin_renewal(connection, frame)
         else:
             raise _refused(connection.host, "it said hello twice", Kind.USAGE)
+
+    def _begin_renewal(self, connection: Connection, frame: link.Renew) -> None:
+        """Beside its reports, which must not wait for the store; one at a time."""
+        if connection.renewing or self._renew is None:
+            raise _refused(connection.host, "it asks for one certificate after another", Kind.USAGE)
+        connection.renewing = True
+        task = asyncio.create_task(self._answer_renewal(connection, self._renew, frame.request))
+        self._renewing.add(task)
+        task.add_done_callback(self._renewing.discard)
+
+    async def _answer_renewal(self, connection: Connection, renew: Renew, request: str) -> None:
+        try:
+            answer = await renew(connection.caller, request, connection.address)
+        except SegueError as error:
+            answer = link.Renewed(why=error.why)
+        connection.renewing = False
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+            await connection.send(answer)
+
+    async def enforce(self) -> None:
+        """After the list of the barred has changed: everybody hears of it, and who is on it is hung up on."""
+        now = self._bars.now()
+        if now.number == self._told:
+            await self._tell_decided()
+            return
+        self._told = now.number
+        for connection in list(self._connections.values()):
+            bar = now.find("host", connection.host, connection.caller.serial)
+            if bar is not None:
+                await connection.close(link.REFUSED, f"it is barred: {bar.why}")
+        await self.introduce({report.name: report.url for report in self._mirror.reports.values()})
+
+    async def _tell_decided(self) -> None:
+        """To each host of which something else was decided since it was last told."""
+        for connection in list(self._connections.values()):
+            record = self._mirror.hosts.get(connection.host)
+            if record is not None and record.value.decided != connection.decided:
+                with contextlib.suppress(SegueError, RuntimeError, WebSocketDisconnect):
+                    await self._tell(connection, self._peers(connection.host))
 
     async def _let_go(self, connection: Connection, code: int, why: str) -> None:
         log.info("agent's connection ended", host=connection.host, why=why)
@@ -202,7 +270,15 @@ class Links:
         for connection in list(self._connections.values()):
             peers = {name: url for name, url in known.items() if name != connection.host}
             with contextlib.suppress(SegueError, RuntimeError, WebSocketDisconnect):
-                await connection.send(link.Welcome(self._demand().epoch, peers))
+                await self._tell(connection, peers)
+
+    async def _tell(self, connection: Connection, peers: dict[str, str]) -> None:
+        record = self._mirror.hosts.get(connection.host)
+        connection.decided = record.value.decided if record else None
+        words = link.Welcome(
+            self._demand().epoch, peers, renews=True, barred=self._bars.signed(), decided=connection.decided
+        )
+        await connection.send(words)
 
 
 def _away(host: str, why: str) -> Refused:

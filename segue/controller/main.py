@@ -8,30 +8,49 @@ import signal
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 
 from segue import __version__
+from segue.adapters import pki
 from segue.adapters.clock import BootClock
 from segue.adapters.http import access
-from segue.adapters.http.problems import show_bad_input, show_bug, show_error
+from segue.adapters.http.bodies import SmallBodies
+from segue.adapters.http.problems import show_bad_input, show_bug, show_error, show_http
+from segue.adapters.own_tls import OwnTls
 from segue.adapters.store import url
-from segue.controller import api, api_admin, executor, stores
+from segue.controller import (
+    api,
+    api_admin,
+    api_doc,
+    api_guests,
+    api_hosts,
+    api_tasks,
+    audit_trail,
+    certificates,
+    executor,
+    stores,
+)
 from segue.controller.app import Controller
+from segue.controller.bars import Bars
 from segue.controller.books import Books
 from segue.controller.folder import Folder
-from segue.controller.gate import SmallBodies
+from segue.controller.limits import Limits
 from segue.controller.links import Links
 from segue.controller.mirror import Mirror
 from segue.engine.leadership import TTL_S, Candidate
+from segue.engine.store import Store
 from segue.errors import SegueError
 from segue.wire.link import FRAME_BYTES
 
 log = structlog.get_logger()
+BODY_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,9 @@ class Settings:
     port: int
     name: str
     ttl_s: float = TTL_S
+    certificate_s: float = pki.VALID.total_seconds()
+    audit_file: Path | None = None
+    """Where every line of the audit is appended, too."""
 
 
 async def serve(settings: Settings) -> None:
@@ -51,35 +73,56 @@ async def serve(settings: Settings) -> None:
     async with stores.opened(url.parse(settings.store)) as store:
         mirror = Mirror(store)
         candidate = Candidate(store, BootClock(), settings.name, settings.ttl_s)
-        controller = Controller(
-            name=settings.name,
-            store=store,
-            mirror=mirror,
-            books=Books(store, mirror),
-            links=Links(mirror, candidate.demand),
-            candidate=candidate,
-            authority=settings.folder.authority(),
-            ca_pem=settings.folder.ca.read_bytes(),
-        )
-        following = asyncio.create_task(mirror.follow())
+        controller = _made(settings, store, mirror, candidate)
         leading = asyncio.create_task(executor.lead(controller))
+        others = [
+            asyncio.create_task(mirror.follow()),
+            asyncio.create_task(
+                certificates.keep_own(controller.own, controller.authority, settings.certificate_s)
+            ),
+        ]
+        if settings.audit_file is not None:
+            others.append(asyncio.create_task(audit_trail.write(mirror, settings.audit_file)))
         try:
             log.info("controller serves", name=settings.name, port=settings.port, version=__version__)
             await _serve(settings, controller, leading)
         finally:
-            for task in (leading, following):
+            for task in (leading, *others):
                 task.cancel()
-            await asyncio.wait({leading, following})
+            await asyncio.wait({leading, *others})
+
+
+def _made(settings: Settings, store: Store, mirror: Mirror, candidate: Candidate) -> Controller:
+    folder, books = settings.folder, Books(store, mirror)
+    authority, ca_pem = folder.authority(), folder.ca.read_bytes()
+    bars = Bars(mirror, books, authority, ca_pem)
+    return Controller(
+        name=settings.name,
+        store=store,
+        mirror=mirror,
+        books=books,
+        links=Links(mirror, candidate.demand, bars),
+        candidate=candidate,
+        authority=authority,
+        ca_pem=ca_pem,
+        own=OwnTls(folder.ca, folder.pair),
+        bars=bars,
+        limits=Limits(),
+        certificate_s=settings.certificate_s,
+    )
 
 
 def application(controller: Controller) -> FastAPI:
     """The API with its errors."""
     app = FastAPI(title="segue controller", version=__version__, docs_url=None, redoc_url=None)
     app.state.controller = controller
-    app.include_router(api.router)
-    app.include_router(api_admin.router)
-    app.add_middleware(SmallBodies)
+    app.state.demand_not_barred = controller.bars.demand
+    for part in (api, api_hosts, api_guests, api_tasks, api_admin):
+        app.include_router(part.router)
+    api_doc.describe(app)
+    app.add_middleware(SmallBodies, most_bytes=BODY_BYTES)
     app.add_exception_handler(SegueError, show_error)
+    app.add_exception_handler(HTTPException, show_http)
     app.add_exception_handler(RequestValidationError, show_bad_input)
     app.add_exception_handler(Exception, show_bug)
     return app
@@ -103,19 +146,21 @@ async def _serve(settings: Settings, controller: Controller, leading: asyncio.Ta
         "ws_ping_interval": None,
     }
     pair = settings.folder.pair
-    server = _Server(
-        uvicorn.Config(
-            application(controller),
-            host=settings.address,
-            port=settings.port,
-            http=access.TlsHttp,
-            ssl_certfile=str(pair.certificate),
-            ssl_keyfile=str(pair.key),
-            ssl_ca_certs=str(settings.folder.ca),
-            ssl_cert_reqs=ssl.CERT_OPTIONAL,
-            **options,
-        )
+    config = uvicorn.Config(
+        application(controller),
+        host=settings.address,
+        port=settings.port,
+        http=access.TlsHttp,
+        ssl_certfile=str(pair.certificate),
+        ssl_keyfile=str(pair.key),
+        ssl_ca_certs=str(settings.folder.ca),
+        ssl_cert_reqs=ssl.CERT_OPTIONAL,
+        **options,
     )
+    config.load()
+    assert config.ssl is not None
+    controller.own.adopt(config.ssl)
+    server = _Server(config)
 
     def stop() -> None:
         server.should_exit = True

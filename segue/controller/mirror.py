@@ -15,9 +15,10 @@ from segue.engine.store import Store
 from segue.errors import Kind, Refused, SegueError
 from segue.model.leadership import HOLDER, Leader
 from segue.model.migration import Migration
-from segue.model.roster import AuditLine, HostRecord, HostReport, Token
+from segue.model.roster import AuditLine, GuestRecord, HostRecord, HostReport, Token
 from segue.model.store import Entry, Event
 from segue.model.task import Task
+from segue.model.trust import SignedBarred
 from segue.wire.frames import Shown
 
 log = structlog.get_logger()
@@ -84,14 +85,16 @@ class Mirror:
         self.hosts = Table("hosts/", HostRecord)
         self.reports = Table("reports/", HostReport)
         self.guests = Table("guests/", Shown)
+        self.guest_records = Table("guest-records/", GuestRecord)
         self.migrations = Table("migrations/", Migration)
         self.tasks = Table("tasks/", Task)
         self.tokens = Table("tokens/", Token)
         self.audit = Table("audit/", AuditLine)
+        self.trust = Table("trust/", SignedBarred)
         self.leader = Table(HOLDER, Leader)
         self._tables: tuple[Table[Any], ...] = (
-            self.hosts, self.reports, self.guests, self.migrations,
-            self.tasks, self.tokens, self.audit, self.leader,
+            self.hosts, self.reports, self.guests, self.guest_records, self.migrations,
+            self.tasks, self.tokens, self.audit, self.trust, self.leader,
         )  # fmt: skip
         self.revision = 0
         self._changed = asyncio.Condition()

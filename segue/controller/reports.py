@@ -18,13 +18,16 @@ from segue.errors import Kind, Refused
 from segue.model import store as nouns
 from segue.model.leadership import Tenure
 from segue.model.migration import Migration
-from segue.model.roster import HostRecord, HostReport
+from segue.model.roster import Decided, HostRecord, HostReport
 from segue.model.store import CHANGES, Change
 from segue.wire import link
 from segue.wire.frames import Shown
 
 KEEP_MIGRATIONS: Final = 50
 """Ended ones that are kept for each host; the agent's journal has more."""
+GUESTS_MOST: Final = 5000
+MIGRATIONS_MOST: Final = 1000
+"""Of one host in one frame."""
 HALF: Final = CHANGES // 2
 
 
@@ -48,7 +51,10 @@ class Reports:
         report = HostReport(host, hello.url, hello.facts, hello.labels, linked=True, changed_s=time.time())
         told = {f"{host}/{shown.spec.uuid}": shown for shown in hello.guests}
         async with self._turns[host]:
-            changes = [*self._record(caller), *_put(self._mirror.reports, host, report)]
+            changes = [
+                *self._record(caller, hello.decided or Decided()),
+                *_put(self._mirror.reports, host, report),
+            ]
             for name, shown in told.items():
                 changes += _put(self._mirror.guests, name, shown)
             known = [name for name in self._mirror.guests.items() if name.startswith(f"{host}/")]
@@ -88,11 +94,14 @@ class Reports:
             if kept.value.linked:
                 await self.gone(name)
 
-    def _record(self, caller: Caller) -> list[Change]:
-        """A host that nobody knows, with a certificate of our CA: the store was lost, or it is older than that."""
-        if self._mirror.hosts.get(caller.name) is not None:
-            return []
-        return _put(self._mirror.hosts, caller.name, HostRecord(caller.name, time.time(), caller.serial))
+    def _record(self, caller: Caller, told: Decided) -> list[Change]:
+        """Which certificate it shows. One that nobody knows has one of our CA: the store was lost, or is older."""
+        if (kept := self._mirror.hosts.get(caller.name)) is not None:
+            return _put(self._mirror.hosts, caller.name, kept.value.shown(caller.serial))
+        record = HostRecord(
+            caller.name, time.time(), caller.serial, cordoned=told.cordoned, labels=told.labels
+        )
+        return _put(self._mirror.hosts, caller.name, record)
 
     def _migrations(self, host: str, told: list[Migration]) -> list[Change]:
         changes: list[Change] = []
@@ -108,6 +117,13 @@ class Reports:
 
     def _demand_own(self, host: str, name: str, guests: list[Shown], migrations: list[Migration]) -> None:
         """A certificate speaks for its own host alone. Raises Refused."""
+        if len(guests) > GUESTS_MOST or len(migrations) > MIGRATIONS_MOST:
+            raise Refused(
+                what=f"a report of {host} is not taken",
+                why=f"it tells of {len(guests)} guests and {len(migrations)} migrations at once",
+                todo=f"Look at {host}: no host has so many.",
+                kind=Kind.AUTH,
+            )
         others = {name, *(shown.host for shown in guests), *(m.source for m in migrations)} - {host}
         keys = [*(shown.spec.uuid for shown in guests), *(m.id for m in migrations)]
         odd = [key for key in keys if "/" in key or not nouns.lawful_key(key)]

@@ -14,7 +14,8 @@ from segue.model.fleet import HOST_DOMAIN, FleetGuest
 from segue.model.guest import Guest, Nic
 from segue.model.migration import Failure
 from segue.model.plan import Choice, NoHost
-from segue.model.task import TaskState
+from segue.model.roster import GuestRecord
+from segue.model.task import TaskKind, TaskState
 from segue.policy import placement, reasons
 from segue.wire.frames import CreateGuest
 
@@ -32,6 +33,8 @@ async def create(work: Work) -> None:
             todo="Choose another name.",
             kind=Kind.CONFLICT,
         )
+    if not known:
+        await _decide_labels(work, wish.name)
     refused: dict[str, str] = {}
     for _ in range(TRIES):
         host = work.task.host or choose_new(work, wish, refused).host
@@ -51,11 +54,34 @@ async def create(work: Work) -> None:
     await work.end(TaskState.DONE, f"{wish.name} is on {host}")
 
 
+async def _decide_labels(work: Work, name: str) -> None:
+    """Before the guest is there: else it would be, for a moment, in nobody's scope, or in that of an earlier one."""
+    tasks = work.controller.mirror.tasks.values()
+    earlier = [
+        task for task in tasks
+        if task.kind is TaskKind.CREATE and not task.ended and task.id != work.id
+        and task.wish.get("name") == name and (task.created_s, task.id) < (work.task.created_s, work.id)
+    ]  # fmt: skip
+    if earlier:
+        raise Refused(
+            what=f"cannot create {name}",
+            why=f"task {earlier[0].id[:8]} creates a guest of that name",
+            todo="Choose another name.",
+            kind=Kind.CONFLICT,
+        )
+    books, table = work.controller.books, work.controller.mirror.guest_records
+    record = GuestRecord(name, dict(work.task.wish.get("labels", {})))
+    if table.get(name) is None:
+        await books.add(table, name, record)
+    else:
+        await books.change(table, name, lambda _: record, fence=work.tenure.fence)
+
+
 def choose_new(work: Work, wish: CreateGuest, refused: dict[str, str]) -> Choice:
     """Raises Refused with the reason of every host."""
     cards = tuple(Nic(str(n), nic.mac, nic.bridge, network=nic.network) for n, nic in enumerate(wish.nics))
     spec = Guest(wish.name, "", wish.memory_bytes, wish.vcpus, wish.cpu_model, nics=cards)
-    guest = fleet.new_guest(spec)
+    guest = fleet.new_guest(spec, dict(work.task.wish.get("labels", {})))
     return _choose(work, guest, {guest.name: refused})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from segue.model.host import HostFacts
@@ -13,6 +13,14 @@ NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 """Of a host, as DNS and certificates take it."""
 CONTROLLER_NAME: Final = "segue-controller"
 """The name that every controller's certificate has, and that no host may have."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What people decided of a host. Its agent keeps it, and tells it to a controller that has lost its store."""
+
+    cordoned: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,32 @@ class HostRecord:
     labels: Mapping[str, str] = field(default_factory=dict)
     """Besides those in its agent.toml, and before them."""
     revoked: bool = False
+    renewed: tuple[str, ...] = ()
+    """Certificates that followed it, oldest first, of which none was shown yet: the host may have got any of them."""
+
+    @property
+    def decided(self) -> Decided:
+        """For its agent to keep."""
+        return Decided(self.cordoned, dict(self.labels))
+
+    def knows(self, serial: str) -> bool:
+        """True for a certificate by which it may speak."""
+        return not self.serial or serial == self.serial or serial in self.renewed
+
+    def shown(self, serial: str) -> HostRecord:
+        """The record after it has spoken with this certificate: those before it are over."""
+        if serial not in self.renewed:
+            return self
+        left = self.renewed[self.renewed.index(serial) + 1 :]
+        return replace(self, serial=serial, renewed=left)
+
+
+@dataclass(frozen=True)
+class GuestRecord:
+    """A guest as it was decided: under `guest-records/NAME`."""
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,6 +90,8 @@ class Token:
     expires_s: float = 0.0
     used_s: float = 0.0
     by: str = ""
+    scope: Mapping[str, str] = field(default_factory=dict)
+    """The labels of what its owner may see and touch; empty: everything."""
 
 
 @dataclass(frozen=True)

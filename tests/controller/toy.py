@@ -15,11 +15,15 @@ from typing import Any
 import aiohttp.web
 import msgspec
 
+from segue.adapters.own_tls import OwnTls
 from segue.agent import link
+from segue.agent.trust import Trust
 from segue.model.guest import Guest
 from segue.model.host import HostFacts
 from segue.model.lifecycle import Stage
 from segue.model.migration import Failure, Limits, Migration
+from segue.model.roster import Decided
+from segue.model.trust import SignedBarred
 from segue.wire.frames import Problem, Shown
 
 GIB = 1 << 30
@@ -54,6 +58,9 @@ class ToyHost:
         self._link: asyncio.Task[None] | None = None
         self.refuses: set[str] = set()
         self.lost = False
+        self.trust: Trust | None = None
+        self.kept: Decided | None = None
+        self.own: OwnTls | None = None
         world.hosts[name] = self
 
     # What the link asks
@@ -65,6 +72,7 @@ class ToyHost:
             accelerator="tcg", machines=("pc-q35-10.0",), cpu_models={"Nehalem": ()},
             memory_total_bytes=8 * GIB, memory_free_bytes=8 * GIB - promised, cpus=8, bridges=("br0",),
             guests=tuple(self._guests), kernel="6",
+            certificate=self.own.certificate() if self.own else None,
         )  # fmt: skip
 
     def guests(self) -> list[Shown]:
@@ -82,6 +90,19 @@ class ToyHost:
 
     def meet(self, peers: dict[str, str]) -> None:
         self.peers |= peers
+
+    def barred(self) -> SignedBarred | None:
+        return self.trust.signed if self.trust else None
+
+    def bar(self, signed: SignedBarred) -> None:
+        if self.trust:
+            self.trust.take(signed)
+
+    def decided(self) -> Decided | None:
+        return self.kept
+
+    def keep(self, decided: Decided) -> None:
+        self.kept = decided
 
     async def change(self, within_s: float) -> None:
         try:

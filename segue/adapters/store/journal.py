@@ -16,6 +16,8 @@ from segue.model.guest import Guest
 from segue.model.handoff import Phase, Token
 from segue.model.migration import Migration
 from segue.model.notice import Board
+from segue.model.roster import Decided
+from segue.model.trust import SignedBarred
 
 T = TypeVar("T")
 
@@ -75,6 +77,26 @@ class Journal:
     def put_leader_epoch(self, epoch: int) -> None:
         """Nothing lower is obeyed from now on."""
         self._db.execute("insert or replace into meta values ('leader_epoch', ?)", (str(epoch),))
+
+    def barred(self) -> SignedBarred | None:
+        """The newest list of those who are refused; None before the first."""
+        row = self._db.execute("select value from meta where key = 'barred'").fetchone()
+        return _decode(row[0].encode(), SignedBarred) if row else None
+
+    def put_barred(self, signed: SignedBarred) -> None:
+        """A host that starts without a controller refuses them, too."""
+        text = msgspec.json.encode(signed).decode()
+        self._db.execute("insert or replace into meta values ('barred', ?)", (text,))
+
+    def decided(self) -> Decided | None:
+        """What a controller said was decided of this host; None before the first."""
+        row = self._db.execute("select value from meta where key = 'decided'").fetchone()
+        return _decode(row[0].encode(), Decided) if row else None
+
+    def put_decided(self, decided: Decided) -> None:
+        """For a controller that has lost its store."""
+        text = msgspec.json.encode(decided).decode()
+        self._db.execute("insert or replace into meta values ('decided', ?)", (text,))
 
     def neighbours(self) -> dict[str, str]:
         """Hosts that a controller told of: name -> URL."""
