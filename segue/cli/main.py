@@ -31,6 +31,7 @@ SUB_APPS: Final = {
     "store": "segue.cli.store",
     "task": "segue.cli.task",
     "token": "segue.cli.token",
+    "top": "segue.cli.top",
     "vm": "segue.cli.vm",
 }
 EXIT_CODES: Final = {

@@ -222,15 +222,15 @@ async def place(request: Request, wish: Place, _: Viewer) -> Choice | NoHost:
     """Where a guest would go now, and for every other host why not there. Nothing is begun."""
     mirror = controller_of(request).mirror
     shown = fleet.guest(mirror, wish.guest)
-    seen = fleet.seen(mirror)
+    seen = fleet.seen(mirror, loads=controller_of(request).loads)
     return placement.place(next(guest for guest in seen.guests if guest.name == shown.name), seen)
 
 
 @router.post("/drains/plan")
 async def plan_drain(request: Request, wish: drain.DrainWish, _: Viewer) -> Plan:
     """Waves, forecast, and what cannot move and why. Nothing is begun."""
-    mirror = controller_of(request).mirror
-    return drain.plan(mirror, drain.hosts_of(mirror, wish), max(1, wish.parallel))
+    mirror, loads = controller_of(request).mirror, controller_of(request).loads
+    return drain.plan(mirror, drain.hosts_of(mirror, wish), max(1, wish.parallel), loads)
 
 
 @router.post("/drains", status_code=202)

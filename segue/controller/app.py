@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection
 from segue.adapters.pki import Authority
 from segue.controller.books import Books
 from segue.controller.links import Links
+from segue.controller.loads import Loads
 from segue.controller.mirror import Mirror
 from segue.engine.leadership import Candidate
 from segue.engine.store import Store
@@ -23,6 +24,7 @@ class Controller:
     mirror: Mirror
     books: Books
     links: Links
+    loads: Loads
     candidate: Candidate
     authority: Authority
     ca_pem: bytes

@@ -14,6 +14,7 @@ from typing import Any, Final
 import structlog
 
 from segue.controller import fleet
+from segue.controller.loads import Loads
 from segue.controller.mirror import Mirror
 from segue.controller.work import LOOK_S, Work, went_well, why
 from segue.errors import SegueError
@@ -50,9 +51,9 @@ def hosts_of(mirror: Mirror, wish: DrainWish) -> tuple[str, ...]:
     return wish.hosts or drain.hosts_of(fleet.seen(mirror), wish.label, wish.value)
 
 
-def plan(mirror: Mirror, hosts: tuple[str, ...], parallel: int) -> Plan:
+def plan(mirror: Mirror, hosts: tuple[str, ...], parallel: int, loads: Loads | None = None) -> Plan:
     """What would be done now."""
-    return drain.plan(fleet.seen(mirror), hosts, _orders(parallel))
+    return drain.plan(fleet.seen(mirror, loads=loads), hosts, _orders(parallel))
 
 
 async def carry_out(work: Work) -> None:
@@ -83,7 +84,8 @@ async def _next(work: Work, hosts: tuple[str, ...], begin: dict[str, asyncio.Tas
     if task.state is TaskState.PAUSED:
         return
     trials = {trial.guest: trial for trial in task.trials}
-    seen = _adjusted(fleet.seen(mirror, {g: t.not_to for g, t in trials.items()}), trials)
+    not_to = {guest: trial.not_to for guest, trial in trials.items()}
+    seen = _adjusted(fleet.seen(mirror, not_to, work.controller.loads), trials)
     orders = _orders(int(task.wish["parallel"]))
     made = drain.plan(seen, hosts, orders)
     admitted = _admitted(made, seen, orders)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -17,10 +18,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from segue.adapters.http.access import Caller
 from segue.controller import fleet
+from segue.controller.loads import Loads
 from segue.controller.mirror import Mirror
 from segue.controller.reports import Reports
 from segue.errors import Kind, Refused, SegueError
 from segue.model.leadership import Tenure
+from segue.model.load import HostLoad
 from segue.wire import link, problem
 
 log = structlog.get_logger()
@@ -79,9 +82,10 @@ class Connection:
 class Links:
     """All of them; open only while this controller leads."""
 
-    def __init__(self, mirror: Mirror, demand: Callable[[], Tenure]) -> None:
+    def __init__(self, mirror: Mirror, demand: Callable[[], Tenure], loads: Loads) -> None:
         self._mirror = mirror
         self._demand = demand
+        self._loads = loads
         self._reports: Reports | None = None
         self._connections: dict[str, Connection] = {}
         self.highest_seen = 0
@@ -91,11 +95,13 @@ class Links:
     def open(self, reports: Reports) -> None:
         """This controller leads now."""
         self.outranked.clear()
+        self._loads.begin()
         self._reports = reports
 
     async def close(self) -> None:
         """It leads no more."""
         self._reports = None
+        self._loads.end()
         for connection in list(self._connections.values()):
             await connection.close(link.NOT_LEADING, "another controller leads")
         self._connections.clear()
@@ -178,13 +184,21 @@ class Links:
             connection.answered(frame)
         elif isinstance(frame, link.Changes):
             await reports.changes(connection.host, frame)
+            if frame.load is not None:
+                self._loads.take(connection.host, self._own(connection.host, frame.load))
         else:
             raise _refused(connection.host, "it said hello twice", Kind.USAGE)
+
+    def _own(self, host: str, load: HostLoad) -> HostLoad:
+        """Of other hosts' guests it has nothing to say."""
+        guests = (guest for guest in load.guests if self._mirror.guests.get(f"{host}/{guest.uuid}"))
+        return replace(load, guests=tuple(guests))
 
     async def _let_go(self, connection: Connection, code: int, why: str) -> None:
         log.info("agent's connection ended", host=connection.host, why=why)
         if self._connections.get(connection.host) is connection:
             del self._connections[connection.host]
+            self._loads.drop(connection.host)
             if self._reports is not None:
                 with contextlib.suppress(SegueError):
                     await self._reports.gone(connection.host)

@@ -20,12 +20,13 @@ from segue.adapters.clock import BootClock
 from segue.adapters.http import access
 from segue.adapters.http.problems import show_bad_input, show_bug, show_error
 from segue.adapters.store import url
-from segue.controller import api, api_admin, executor, stores
+from segue.controller import api, api_admin, api_load, executor, stores
 from segue.controller.app import Controller
 from segue.controller.books import Books
 from segue.controller.folder import Folder
 from segue.controller.gate import SmallBodies
 from segue.controller.links import Links
+from segue.controller.loads import Loads
 from segue.controller.mirror import Mirror
 from segue.engine.leadership import TTL_S, Candidate
 from segue.errors import SegueError
@@ -49,14 +50,15 @@ class Settings:
 async def serve(settings: Settings) -> None:
     """Runs until told to stop; guests, migrations and agents go on without it."""
     async with stores.opened(url.parse(settings.store)) as store:
-        mirror = Mirror(store)
+        mirror, loads = Mirror(store), Loads()
         candidate = Candidate(store, BootClock(), settings.name, settings.ttl_s)
         controller = Controller(
             name=settings.name,
             store=store,
             mirror=mirror,
             books=Books(store, mirror),
-            links=Links(mirror, candidate.demand),
+            links=Links(mirror, candidate.demand, loads),
+            loads=loads,
             candidate=candidate,
             authority=settings.folder.authority(),
             ca_pem=settings.folder.ca.read_bytes(),
@@ -78,6 +80,7 @@ def application(controller: Controller) -> FastAPI:
     app.state.controller = controller
     app.include_router(api.router)
     app.include_router(api_admin.router)
+    app.include_router(api_load.router)
     app.add_middleware(SmallBodies)
     app.add_exception_handler(SegueError, show_error)
     app.add_exception_handler(RequestValidationError, show_bad_input)

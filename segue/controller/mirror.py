@@ -13,9 +13,10 @@ import structlog
 
 from segue.engine.store import Store
 from segue.errors import Kind, Refused, SegueError
+from segue.model.fleet import Rule
 from segue.model.leadership import HOLDER, Leader
 from segue.model.migration import Migration
-from segue.model.roster import AuditLine, HostRecord, HostReport, Token
+from segue.model.roster import AuditLine, DomainRecord, GuestRecord, HostRecord, HostReport, Token
 from segue.model.store import Entry, Event
 from segue.model.task import Task
 from segue.wire.frames import Shown
@@ -89,9 +90,13 @@ class Mirror:
         self.tokens = Table("tokens/", Token)
         self.audit = Table("audit/", AuditLine)
         self.leader = Table(HOLDER, Leader)
+        self.wishes = Table("wishes/", GuestRecord)
+        self.rules = Table("rules/", Rule)
+        self.domains = Table("domains/", DomainRecord)
         self._tables: tuple[Table[Any], ...] = (
             self.hosts, self.reports, self.guests, self.migrations,
             self.tasks, self.tokens, self.audit, self.leader,
+            self.wishes, self.rules, self.domains,
         )  # fmt: skip
         self.revision = 0
         self._changed = asyncio.Condition()

@@ -55,19 +55,19 @@ def choose_new(work: Work, wish: CreateGuest, refused: dict[str, str]) -> Choice
     """Raises Refused with the reason of every host."""
     cards = tuple(Nic(str(n), nic.mac, nic.bridge, network=nic.network) for n, nic in enumerate(wish.nics))
     spec = Guest(wish.name, "", wish.memory_bytes, wish.vcpus, wish.cpu_model, nics=cards)
-    guest = fleet.new_guest(spec)
+    guest = fleet.new_guest(work.controller.mirror, spec)
     return _choose(work, guest, {guest.name: refused})
 
 
 def choose_target(work: Work, name: str, not_to: dict[str, str]) -> Choice:
     """Raises Refused with the reason of every host."""
-    seen = fleet.seen(work.controller.mirror, {name: not_to})
+    seen = fleet.seen(work.controller.mirror, {name: not_to}, work.controller.loads)
     guest = next(guest for guest in seen.guests if guest.name == name)
     return _choose(work, guest, {name: not_to})
 
 
 def _choose(work: Work, guest: FleetGuest, not_to: dict[str, dict[str, str]]) -> Choice:
-    seen = fleet.seen(work.controller.mirror, not_to)
+    seen = fleet.seen(work.controller.mirror, not_to, work.controller.loads)
     if left := fleet.but((host.name for host in seen.hosts), not_to[guest.name]):
         guest = replace(guest, wants={**guest.wants, HOST_DOMAIN: left})
     found = placement.place(guest, seen)
