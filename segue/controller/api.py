@@ -6,7 +6,7 @@ import hashlib
 import time
 import uuid
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response, WebSoc
 from fastapi.responses import StreamingResponse
 
 from segue.adapters.http.access import Caller
-from segue.controller import drain, events, fleet, gate
+from segue.controller import drain, events, fleet, gate, placing
 from segue.controller.app import Controller, controller_of
 from segue.controller.gate import Asked
 from segue.errors import Kind, Refused
@@ -78,11 +78,18 @@ class Status:
 
 @dataclass(frozen=True)
 class ChangeHost:
-    """Body of PATCH /v1/hosts/{name}; what is left out stays. `revoked`: it may not speak any more."""
+    """Body of PATCH /v1/hosts/{name}; what is left out stays, what is null in a map goes."""
 
     cordoned: bool | None = None
-    labels: dict[str, str] | None = None
+    labels: dict[str, str | None] | None = None
     revoked: bool | None = None
+    """It may not speak any more."""
+    taints: dict[str, bool | None] | None = None
+    """By name; true: hard, false: soft."""
+    memory_overcommit: float | None = None
+    cpu_overcommit: float | None = None
+    link_bytes_per_s: int | None = None
+    """What migrations may use of its link; 0: what its agent says."""
 
 
 @dataclass(frozen=True)
@@ -151,14 +158,14 @@ async def change_host(
     asked: Operator,
     if_match: Annotated[str, Header(alias="if-match")] = "",
 ) -> HostShown:
-    """Cordons it, gives it labels, or takes its right to speak: the last is for admins."""
+    """Cordons it, gives it labels, taints and limits, or takes its right to speak: the last is for admins."""
     if wish.revoked is not None and not asked.by.may("admin"):
         raise gate.refused(f"{asked.by.name} is no admin")
     controller = controller_of(request)
     fields = {key: value for key, value in asdict(wish).items() if value is not None}
     revision = _revision(if_match)
     await controller.books.change(
-        controller.mirror.hosts, name, lambda known: replace(known, **fields), revision=revision
+        controller.mirror.hosts, name, lambda known: placing.changed_host(known, fields), revision=revision
     )
     return await host(request, response, name, asked.by)
 

@@ -19,6 +19,9 @@ SHOWN: Final = {
     "guests/": "guest",
     "migrations/": "migration",
     "tasks/": "task",
+    "rules/": "rule",
+    "wishes/": "wishes",
+    "domains/": "domain",
     "leader/holder": "leader",
 }
 KEEPALIVE_S: Final = 15.0
