@@ -17,6 +17,7 @@ from segue.errors import Kind, SegueError
 # Imported only when used: most of them would slow down every command by what they import.
 SUB_APPS: Final = {
     "agent": "segue.cli.agent",
+    "balance": "segue.cli.balance",
     "controller": "segue.cli.controller",
     "disk": "segue.cli.disk",
     "domain": "segue.cli.domain",

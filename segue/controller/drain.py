@@ -92,7 +92,8 @@ async def _conclude(work: Work, hosts: tuple[str, ...], made: Plan) -> None:
 
 
 def _moving(seen: Fleet, hosts: tuple[str, ...]) -> bool:
-    return any(guest.moving_to and guest.host in hosts for guest in seen.guests)
+    """Away from them, or to one of them, begun before it was cordoned: that guest has to leave it again."""
+    return any(guest.moving_to and {guest.host, guest.moving_to} & set(hosts) for guest in seen.guests)
 
 
 def _retrying(trials: Mapping[str, Trial]) -> bool:

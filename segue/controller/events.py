@@ -19,6 +19,8 @@ SHOWN: Final = {
     "guests/": "guest",
     "migrations/": "migration",
     "tasks/": "task",
+    "balance/": "balance",
+    "bookings/": "booking",
     "rules/": "rule",
     "wishes/": "wishes",
     "domains/": "domain",

@@ -20,7 +20,7 @@ from segue.adapters.clock import BootClock
 from segue.adapters.http import access
 from segue.adapters.http.problems import show_bad_input, show_bug, show_error
 from segue.adapters.store import url
-from segue.controller import api, api_admin, api_load, api_placing, executor, stores
+from segue.controller import api, api_admin, api_balance, api_load, api_placing, executor, stores
 from segue.controller.app import Controller
 from segue.controller.books import Books
 from segue.controller.folder import Folder
@@ -80,6 +80,7 @@ def application(controller: Controller) -> FastAPI:
     app.state.controller = controller
     app.include_router(api.router)
     app.include_router(api_admin.router)
+    app.include_router(api_balance.router)
     app.include_router(api_load.router)
     app.include_router(api_placing.router)
     app.add_middleware(SmallBodies)

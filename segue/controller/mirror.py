@@ -13,6 +13,7 @@ import structlog
 
 from segue.engine.store import Store
 from segue.errors import Kind, Refused, SegueError
+from segue.model.balance import BalanceOrders, BalanceState, BookedMove
 from segue.model.fleet import Rule
 from segue.model.leadership import HOLDER, Leader
 from segue.model.migration import Migration
@@ -93,10 +94,14 @@ class Mirror:
         self.wishes = Table("wishes/", GuestRecord)
         self.rules = Table("rules/", Rule)
         self.domains = Table("domains/", DomainRecord)
+        self.balance_orders = Table("balance/orders", BalanceOrders)
+        self.balance_state = Table("balance/state", BalanceState)
+        self.bookings = Table("bookings/", BookedMove)
         self._tables: tuple[Table[Any], ...] = (
             self.hosts, self.reports, self.guests, self.migrations,
             self.tasks, self.tokens, self.audit, self.leader,
             self.wishes, self.rules, self.domains,
+            self.balance_orders, self.balance_state, self.bookings,
         )  # fmt: skip
         self.revision = 0
         self._changed = asyncio.Condition()

@@ -5,7 +5,7 @@ A plan is kept as it was shown. A move that is not right any more is left out, n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from segue.model.balance import PlannedMove, Weights
@@ -47,23 +47,27 @@ def sort_out(
         if reason:
             off[move.guest] = reason
     levelling = [move for move in ready if not move.mends]
-    if levelling and _gain(fleet, levelling, weights) <= 0:
+    if levelling and _gain(fleet, ready, weights) <= 0:
         off |= {move.guest: "the moves that are left would gain nothing any more" for move in levelling}
     return Sorted(tuple(move for move in ready if move.guest not in off), off)
 
 
 def _gain(fleet: Fleet, moves: Sequence[PlannedMove], weights: Weights) -> float:
-    """Of all of them together, counted from where the guests that are on their way will be."""
+    """Of all that level together, counted from where guests will be that are on their way or have to move anyway."""
     landed = (replace(guest, host=guest.moving_to or guest.host, moving_to="") for guest in fleet.guests)
     board = Board(replace(fleet, guests=tuple(landed)))
     imbalance = Imbalance(board, weights)
-    before = imbalance.score()
     numbers = {guest.name: number for number, guest in enumerate(board.guests)}
-    for move in moves:
-        guest, target = numbers[move.guest], board.host_number[move.target]
-        imbalance.shift(guest, target)
-        board.move(guest, target)
-    return before - imbalance.score()
+
+    def score(moves: Iterable[PlannedMove]) -> float:
+        for move in moves:
+            guest, target = numbers[move.guest], board.host_number[move.target]
+            imbalance.shift(guest, target)
+            board.move(guest, target)
+        return imbalance.score()
+
+    before = score(move for move in moves if move.mends)
+    return before - score(move for move in moves if not move.mends)
 
 
 def _elsewhere(board: Board, guest: int, move: PlannedMove) -> str:
