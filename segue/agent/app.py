@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from starlette.requests import HTTPConnection
 
 from segue.agent.guests import Guests
+from segue.agent.loads import Loads
 from segue.agent.migrations import Migrations
 from segue.agent.services import Services
 
@@ -18,6 +19,7 @@ class Agent:
     services: Services
     guests: Guests
     migrations: Migrations
+    loads: Loads
 
 
 def agent_of(connection: HTTPConnection) -> Agent:

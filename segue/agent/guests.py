@@ -128,6 +128,11 @@ class Guests:
         """Specifications of the guests that have something here."""
         return [shown.spec for shown in self.shown()]
 
+    def running(self) -> list[tuple[Guest, int]]:
+        """Guests whose QEMU runs here by right, with its process."""
+        found = [(k.guest, k.machine) for k in self._keepers.values() if k.token.phase is Phase.OWNER]
+        return [(guest, machine.pid) for guest, machine in found if guest and machine and machine.running]
+
     def names(self) -> tuple[str, ...]:
         """Names that are taken on this host."""
         return tuple(shown.name for shown in self.shown())

@@ -11,6 +11,7 @@ import structlog
 from segue.agent.app import Agent
 from segue.agent.notices import Notices
 from segue.model.host import HostFacts
+from segue.model.load import HostLoad
 from segue.model.migration import Migration
 from segue.model.roster import NAME, Decided
 from segue.model.trust import SignedBarred
@@ -40,6 +41,10 @@ class ThisHost:
     def migrations(self) -> list[Migration]:
         """Those that began here, newest first."""
         return self._agent.migrations.records()
+
+    def load(self) -> HostLoad | None:
+        """What the host and its guests use; None while it is not known."""
+        return self._agent.loads.report()
 
     def epoch(self) -> int:
         """The highest epoch of a leader that was ever obeyed."""

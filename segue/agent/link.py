@@ -21,6 +21,7 @@ import structlog
 from segue.agent.renewal import Renewal
 from segue.errors import SegueError
 from segue.model.host import HostFacts
+from segue.model.load import HostLoad
 from segue.model.migration import Migration
 from segue.model.roster import CONTROLLER_NAME, Decided
 from segue.model.trust import SignedBarred
@@ -36,6 +37,7 @@ AGAIN_MOST_S: Final = 5.0
 CALL_S: Final = 700.0
 COMMANDS_MOST: Final = 64
 FACTS_S: Final = 10.0
+LOAD_S: Final = 10.0
 PROGRESS_S: Final = 1.0
 ENDED_MOST: Final = 50
 """Ended migrations that are told at the beginning of a connection."""
@@ -54,6 +56,10 @@ class Here(Protocol):
 
     def migrations(self) -> list[Migration]:
         """Those that began here, newest first."""
+        ...
+
+    def load(self) -> HostLoad | None:
+        """What the host and its guests use; None while it is not known."""
         ...
 
     def epoch(self) -> int:
@@ -255,8 +261,8 @@ class _Link:
     async def _report(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         """What changed, and at least a sign of life."""
         while True:
+            await self._send(socket, self._told.changes(self._here, load=True))
             await self._here.change(link.BEAT_S)
-            await self._send(socket, self._told.changes(self._here))
 
     async def _send(self, socket: aiohttp.ClientWebSocketResponse, frame: link.FromAgent) -> None:
         async with self._sending, asyncio.timeout(link.SILENCE_S):
@@ -268,16 +274,27 @@ class _Told:
 
     def __init__(self) -> None:
         self._facts_s = 0.0
+        self._load_s = 0.0
         self._guests: dict[str, Shown] = {}
         self._migrations: dict[str, tuple[Migration, float]] = {}
 
-    def changes(self, here: Here) -> link.Changes:
-        """From now on this is told."""
+    def changes(self, here: Here, *, load: bool = False) -> link.Changes:
+        """From now on this is told. load: the time may have come for that, too."""
         guests = {shown.spec.uuid: shown for shown in here.guests()}
         changed = [shown for uuid, shown in guests.items() if self._guests.get(uuid) != shown]
         gone = [uuid for uuid in self._guests if uuid not in guests]
         self._guests = guests
-        return link.Changes(self._facts(here, bool(changed or gone)), changed, gone, self._moved(here))
+        facts = self._facts(here, bool(changed or gone))
+        return link.Changes(facts, changed, gone, self._moved(here), self._load(here) if load else None)
+
+    def _load(self, here: Here) -> HostLoad | None:
+        """At once on a new connection: a leader that took over knows no load."""
+        now_s = time.monotonic()
+        if self._load_s and now_s - self._load_s < LOAD_S:
+            return None
+        found = here.load()
+        self._load_s = now_s if found else 0.0
+        return found
 
     def _facts(self, here: Here, again: bool) -> HostFacts | None:
         now_s = time.monotonic()

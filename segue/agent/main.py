@@ -32,7 +32,7 @@ from segue.adapters.own_tls import OwnTls
 from segue.adapters.pki import Pair
 from segue.adapters.qemu import capabilities
 from segue.adapters.store.journal import Journal
-from segue.agent import api_peer, api_user, kept, link
+from segue.agent import api_load, api_peer, api_user, kept, link
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
 from segue.agent.boards import Boards
@@ -45,6 +45,7 @@ from segue.agent.guests import Guests
 from segue.agent.here import ThisHost
 from segue.agent.intake import Intake
 from segue.agent.link_share import LinkShare
+from segue.agent.loads import Loads
 from segue.agent.metadata import Metadata
 from segue.agent.migrations import Migrations
 from segue.agent.networks import Networks
@@ -98,7 +99,7 @@ async def serve(config: Config) -> None:
         await services.metadata.open()
         await services.networks.make()
         guests = Guests(services)
-        agent = Agent(services, guests, Migrations(services, guests))
+        agent = Agent(services, guests, Migrations(services, guests), Loads(config, guests))
         await guests.take_up()
         agent.migrations.take_up()
         # What is there now stays: without this a collection would look through all of it, 50 ms, in some blackout.
@@ -125,6 +126,7 @@ def application(agent: Agent) -> FastAPI:
     app.state.demand_not_barred = agent.services.trust.demand
     app.include_router(api_user.open_router)
     app.include_router(api_user.router)
+    app.include_router(api_load.router)
     app.include_router(api_peer.router)
     app.add_middleware(SmallBodies, most_bytes=api_peer.BODY_BYTES_MAX)
     app.add_exception_handler(SegueError, show_error)
@@ -169,6 +171,7 @@ async def _serve(config: Config, agent: Agent) -> None:
     tasks = [
         asyncio.create_task(agent.guests.keep()),
         asyncio.create_task(kept.sweep(agent.services.journal.disks)),
+        asyncio.create_task(agent.loads.keep()),
     ]
     if config.controllers:
         tasks.append(asyncio.create_task(link.keep(_way(config, agent), ThisHost(agent))))

@@ -39,7 +39,13 @@ class Controller:
             except httpx2.HTTPError as error:
                 problems.append(f"{url}: {error or type(error).__name__}")
                 continue
-            return answers.read(answer, url)
+            try:
+                return answers.read(answer, url)
+            except Refused as error:
+                # Nothing was done, and another may reach what this one does not, such as what agents tell the leader.
+                if error.kind is not Kind.UNREACHABLE or url == self.urls[-1]:
+                    raise
+                problems.append(f"{url}: {error.why}")
         raise Refused(
             what="no controller answers",
             why="; ".join(problems) or "the context names none",

@@ -18,9 +18,11 @@ from segue.errors import Kind, SegueError
 SUB_APPS: Final = {
     "agent": "segue.cli.agent",
     "audit": "segue.cli.audit",
+    "balance": "segue.cli.balance",
     "cert": "segue.cli.cert",
     "controller": "segue.cli.controller",
     "disk": "segue.cli.disk",
+    "domain": "segue.cli.domain",
     "doctor": "segue.cli.doctor",
     "drain": "segue.cli.drain",
     "host": "segue.cli.host",
@@ -29,10 +31,12 @@ SUB_APPS: Final = {
     "migration": "segue.cli.migration",
     "plan": "segue.cli.plan",
     "probe": "segue.cli.probe",
+    "rule": "segue.cli.rule",
     "status": "segue.cli.status",
     "store": "segue.cli.store",
     "task": "segue.cli.task",
     "token": "segue.cli.token",
+    "top": "segue.cli.top",
     "vm": "segue.cli.vm",
 }
 EXIT_CODES: Final = {

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.cli import fleet, nics, output, task, values
+from segue.cli import fleet, nics, output, task, values, vm_wishes
 from segue.cli.output import Format, Output
 from segue.errors import Kind, Refused
 
@@ -22,6 +22,8 @@ Disks = Annotated[
     typer.Option(help="One more disk, as size=1GiB,format=qcow2,storage=local. May be given several times."),
 ]
 Address = Annotated[str, typer.Option(help="The guest's address with prefix, such as 10.77.100.1/16.")]
+app.command("label")(vm_wishes.label)
+app.command("wish")(vm_wishes.wish)
 COLUMNS = ("NAME", "HOST", "STATE", "MEMORY", "VCPUS", "ADDRESS", "NOTE")
 
 
@@ -42,7 +44,7 @@ def create(
     disk: Disks = None,
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start it at once.")] = True,
     label: Annotated[
-        list[str] | None, typer.Option(help="With a controller: a label, as team=web. Several.")
+        list[str] | None, typer.Option(help="With a controller: a label, as team=web. Again for more.")
     ] = None,
     form: Output = Format.TABLE,
 ) -> None:
@@ -70,11 +72,13 @@ def create(
         "storage": values.choice(storage, ("shared", "local")),
         "disks": [values.disk(text) for text in disk or ()],
     }
+    worn = values.labels(label or ())
     if not host:
-        _place(known, {**wish, "labels": values.labels(label or ())}, form)
+        _place(known, {**wish, "labels": worn}, form)
         return
-    _demand_unlabelled(name, label or [])
     _demand_free(known, name)
+    if worn:
+        vm_wishes.change(known, name, {"labels": worn})
     _show([known.host(host).call("POST", "/guests", wish)], form, one=True)
 
 
@@ -93,16 +97,6 @@ def _place(known: fleet.Fleet, wish: dict[str, Any], form: Format) -> None:
     _show([known.controller.call("GET", f"/guests/{wish['name']}")], form, one=True)
 
 
-def _demand_unlabelled(name: str, labels: list[str]) -> None:
-    if labels:
-        raise Refused(
-            what=f"{name} is not created",
-            why="labels are kept by the controller, and with --host it is not asked",
-            todo="Leave --host out, or label the guest afterwards with `segue vm label`.",
-            kind=Kind.USAGE,
-        )
-
-
 def _demand_free(known: fleet.Fleet, name: str) -> None:
     taken = [guest for guest in known.guests()[0] if guest["name"] == name]
     if taken:
@@ -112,20 +106,6 @@ def _demand_free(known: fleet.Fleet, name: str) -> None:
             todo="Choose another name.",
             kind=Kind.CONFLICT,
         )
-
-
-@app.command()
-def label(
-    name: Name,
-    labels: Annotated[list[str], typer.Argument(help="All of its labels, as team=web.", metavar="LABEL...")],
-) -> None:
-    """Give a guest its labels, in place of those it had: roles with a scope go by them.
-
-    Example: segue vm label web1 team=web
-    """
-    wish = {"labels": values.labels(labels)}
-    fleet.load().demand_controller().call("PATCH", f"/guests/{name}", wish)
-    output.say(f"{name} is labelled {' '.join(labels)}.")
 
 
 @app.command("list")

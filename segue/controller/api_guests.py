@@ -1,4 +1,4 @@
-"""The API's part about guests: made, moved, started, stopped, labelled; where they would go; their migrations."""
+"""The API's part about guests: made, moved, started, stopped; where they would go; their migrations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from segue.controller.gate import Asked
 from segue.model.migration import Limits, Migration
 from segue.model.plan import Choice, NoHost
 from segue.model.rights import Verb
-from segue.model.roster import GuestRecord
 from segue.model.task import Task, TaskKind
 from segue.policy import placement, rights
 from segue.wire.frames import CreateGuest, Shown
@@ -25,7 +24,6 @@ Planner = Annotated[Caller, Depends(gate.looks(Verb.PLAN))]
 Creates = Annotated[Asked, Depends(gate.asks(Verb.CREATE))]
 Moves = Annotated[Asked, Depends(gate.asks(Verb.MOVE))]
 Powers = Annotated[Asked, Depends(gate.asks(Verb.POWER))]
-Labels = Annotated[Asked, Depends(gate.asks(Verb.LABEL))]
 router = APIRouter(prefix="/v1", responses=api_doc.PROBLEMS)
 
 
@@ -41,13 +39,6 @@ class GuestShown(Shown):
     """A guest as its owner has it, with its labels."""
 
     labels: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ChangeGuest:
-    """Body of PATCH /v1/guests/{name}."""
-
-    labels: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -81,19 +72,6 @@ async def guests(
 async def guest(request: Request, name: str, by: Viewer) -> GuestShown:
     """One guest."""
     return _shown(request, scoped.guest(controller_of(request), by, name))
-
-
-@router.patch("/guests/{name}")
-async def change_guest(request: Request, name: str, wish: ChangeGuest, asked: Labels) -> GuestShown:
-    """Gives it labels, in place of those it had."""
-    controller = controller_of(request)
-    found = scoped.guest(controller, asked.by, name)
-    table, books = controller.mirror.guest_records, controller.books
-    if table.get(name) is None:
-        await books.add(table, name, GuestRecord(name, wish.labels))
-    else:
-        await books.change(table, name, lambda known: replace(known, labels=wish.labels))
-    return _shown(request, found)
 
 
 @router.post("/guests", status_code=202)
@@ -147,7 +125,7 @@ async def place(request: Request, wish: Place, by: Planner) -> Choice | NoHost:
     """Where a guest would go now, and for every other host why not there. Nothing is begun."""
     controller = controller_of(request)
     shown = scoped.guest(controller, by, wish.guest)
-    seen = fleet.seen(controller.mirror)
+    seen = fleet.seen(controller.mirror, loads=controller.loads)
     return placement.place(next(guest for guest in seen.guests if guest.name == shown.name), seen)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
 from segue.adapters.http.access import Caller
-from segue.controller import api_common, api_doc, drain, fleet, gate, scoped
+from segue.controller import api_common, api_doc, drain, fleet, gate, placing, scoped
 from segue.controller.api_common import IfMatch, Key, Limit, Page, Viewer
 from segue.controller.app import Controller, controller_of
 from segue.controller.gate import Asked
@@ -42,11 +42,18 @@ class HostShown:
 
 @dataclass(frozen=True)
 class ChangeHost:
-    """Body of PATCH /v1/hosts/{name}; what is left out stays. `revoked`: it may not speak any more."""
+    """Body of PATCH /v1/hosts/{name}; what is left out stays, what is null in a map goes."""
 
     cordoned: bool | None = None
-    labels: dict[str, str] | None = None
+    labels: dict[str, str | None] | None = None
     revoked: bool | None = None
+    """It may not speak any more."""
+    taints: dict[str, bool | None] | None = None
+    """By name; true: hard, false: soft."""
+    memory_overcommit: float | None = None
+    cpu_overcommit: float | None = None
+    link_bytes_per_s: int | None = None
+    """What migrations may use of its link; 0: what its agent says."""
 
 
 @router.get("/hosts")
@@ -81,17 +88,17 @@ async def change_host(
     asked: Cordons,
     if_match: IfMatch = "",
 ) -> HostShown:
-    """Cordons it, gives it labels, or takes its right to speak: the last is for admins."""
+    """Cordons it, gives it labels, taints and limits, or takes its right to speak: the last is for admins."""
+    fields = {key: value for key, value in asdict(wish).items() if value is not None}
     if wish.revoked is not None:
         gate.demand_more(asked, Verb.REVOKE)
-    if wish.labels is not None:
+    if fields.keys() - {"cordoned", "revoked"}:
         gate.demand_more(asked, Verb.LABEL)
     controller = controller_of(request)
     scoped.demand_hosts(controller, asked.by, [name])
-    fields = {key: value for key, value in asdict(wish).items() if value is not None}
     revision = api_common.revision(if_match)
     await controller.books.change(
-        controller.mirror.hosts, name, lambda known: replace(known, **fields), revision=revision
+        controller.mirror.hosts, name, lambda known: placing.changed_host(known, fields), revision=revision
     )
     if wish.revoked is not None:
         await _bar(controller, name, asked.by.name, barred=wish.revoked)
@@ -103,7 +110,7 @@ async def plan_drain(request: Request, wish: drain.DrainWish, by: Planner) -> Pl
     """Waves, forecast, and what cannot move and why. Nothing is begun."""
     controller = controller_of(request)
     named = _emptied(controller, by, wish)
-    return drain.plan(controller.mirror, named, max(1, min(16, wish.parallel)))
+    return drain.plan(controller.mirror, named, max(1, min(16, wish.parallel)), controller.loads)
 
 
 @router.post("/drains", status_code=202)

@@ -12,6 +12,7 @@ from segue.controller.bars import Bars
 from segue.controller.books import Books
 from segue.controller.limits import Limits
 from segue.controller.links import Links
+from segue.controller.loads import Loads
 from segue.controller.mirror import Mirror
 from segue.engine.leadership import Candidate
 from segue.engine.store import Store
@@ -26,6 +27,7 @@ class Controller:
     mirror: Mirror
     books: Books
     links: Links
+    loads: Loads
     candidate: Candidate
     authority: Authority
     ca_pem: bytes

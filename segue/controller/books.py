@@ -29,9 +29,9 @@ class Books:
         self._store = store
         self.mirror = mirror
 
-    async def add(self, table: Table[Any], name: str, value: object) -> None:
+    async def add(self, table: Table[Any], name: str, value: object, *, fence: Fence | None = None) -> None:
         """Raises Conflict where it is there already."""
-        await self._commit(nouns.create(table.key(name), msgspec.json.encode(value)))
+        await self._commit(nouns.create(table.key(name), msgspec.json.encode(value)), fence=fence)
 
     async def change(
         self,
@@ -67,9 +67,9 @@ class Books:
             kind=Kind.CONFLICT,
         )
 
-    async def remove(self, table: Table[Any], name: str) -> None:
+    async def remove(self, table: Table[Any], name: str, *, fence: Fence | None = None) -> None:
         """Raises Refused where it is not there."""
-        await self._commit(nouns.delete(self.known(table, name).entry))
+        await self._commit(nouns.delete(self.known(table, name).entry), fence=fence)
 
     def known(self, table: Table[T], name: str) -> Kept[T]:
         """Raises Refused where it is not there."""

@@ -17,9 +17,13 @@ SHOWN: Final = {
     "hosts/": "host",
     "reports/": "host.report",
     "guests/": "guest",
-    "guest-records/": "guest.record",
     "migrations/": "migration",
     "tasks/": "task",
+    "balance/": "balance",
+    "bookings/": "booking",
+    "rules/": "rule",
+    "wishes/": "wishes",
+    "domains/": "domain",
     "leader/holder": "leader",
 }
 KEEPALIVE_S: Final = 15.0

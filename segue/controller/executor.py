@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from segue.controller import audit_trail, certificates, drain, single
+from segue.controller import audit_trail, balance, balancer, certificates, drain, single
 from segue.controller.app import Controller
 from segue.controller.reports import Reports
 from segue.controller.work import LOOK_S, Work, failure_of
@@ -25,6 +25,7 @@ HOW: Final[Mapping[TaskKind, Callable[[Work], Awaitable[None]]]] = {
     TaskKind.MOVE: single.move,
     TaskKind.POWER: single.power,
     TaskKind.DRAIN: drain.carry_out,
+    TaskKind.BALANCE: balance.carry_out,
 }
 GATHER_S: Final = 10.0
 """After a change of leader agents connect again within this time; only then an absent one is really absent."""
@@ -54,6 +55,7 @@ async def _reign(controller: Controller, tenure: Tenure) -> None:
         await reports.all_away()
         links.open(reports, partial(certificates.renew, controller))
         await _gather(controller)
+        running["balancer"] = asyncio.create_task(balancer.keep(controller, tenure))
         while not links.outranked.is_set():
             for number, kept in list(mirror.tasks.items().items()):
                 if not kept.value.ended and (number not in running or running[number].done()):

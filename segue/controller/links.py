@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -19,10 +20,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from segue.adapters.http.access import Caller
 from segue.controller import fleet
 from segue.controller.bars import Bars
+from segue.controller.loads import Loads
 from segue.controller.mirror import Mirror
 from segue.controller.reports import Reports
 from segue.errors import Kind, Refused, SegueError
 from segue.model.leadership import Tenure
+from segue.model.load import HostLoad
 from segue.model.roster import Decided
 from segue.policy import bucket
 from segue.policy.bucket import Bucket, Rate
@@ -97,10 +100,11 @@ class Connection:
 class Links:
     """All of them; open only while this controller leads."""
 
-    def __init__(self, mirror: Mirror, demand: Callable[[], Tenure], bars: Bars) -> None:
+    def __init__(self, mirror: Mirror, demand: Callable[[], Tenure], bars: Bars, loads: Loads) -> None:
         self._mirror = mirror
         self._demand = demand
         self._bars = bars
+        self._loads = loads
         self._reports: Reports | None = None
         self._renew: Renew | None = None
         self._renewing: set[asyncio.Task[None]] = set()
@@ -114,12 +118,14 @@ class Links:
     def open(self, reports: Reports, renew: Renew) -> None:
         """This controller leads now."""
         self.outranked.clear()
+        self._loads.begin()
         self._reports, self._renew = reports, renew
         self._told = self._bars.now().number
 
     async def close(self) -> None:
         """It leads no more."""
         self._reports = None
+        self._loads.end()
         for connection in list(self._connections.values()):
             await connection.close(link.NOT_LEADING, "another controller leads")
         self._connections.clear()
@@ -205,6 +211,8 @@ class Links:
             connection.answered(frame)
         elif isinstance(frame, link.Changes):
             await reports.changes(connection.host, frame)
+            if frame.load is not None:
+                self._loads.take(connection.host, self._own(connection.host, frame.load))
         elif isinstance(frame, link.Renew):
             self._begin_renewal(connection, frame)
         else:
@@ -249,10 +257,16 @@ class Links:
                 with contextlib.suppress(SegueError, RuntimeError, WebSocketDisconnect):
                     await self._tell(connection, self._peers(connection.host))
 
+    def _own(self, host: str, load: HostLoad) -> HostLoad:
+        """Of other hosts' guests it has nothing to say."""
+        guests = (guest for guest in load.guests if self._mirror.guests.get(f"{host}/{guest.uuid}"))
+        return replace(load, guests=tuple(guests))
+
     async def _let_go(self, connection: Connection, code: int, why: str) -> None:
         log.info("agent's connection ended", host=connection.host, why=why)
         if self._connections.get(connection.host) is connection:
             del self._connections[connection.host]
+            self._loads.drop(connection.host)
             if self._reports is not None:
                 with contextlib.suppress(SegueError):
                     await self._reports.gone(connection.host)

@@ -28,9 +28,12 @@ from segue.adapters.store import url
 from segue.controller import (
     api,
     api_admin,
+    api_balance,
     api_doc,
     api_guests,
     api_hosts,
+    api_load,
+    api_placing,
     api_tasks,
     audit_trail,
     certificates,
@@ -43,6 +46,7 @@ from segue.controller.books import Books
 from segue.controller.folder import Folder
 from segue.controller.limits import Limits
 from segue.controller.links import Links
+from segue.controller.loads import Loads
 from segue.controller.mirror import Mirror
 from segue.engine.leadership import TTL_S, Candidate
 from segue.engine.store import Store
@@ -95,13 +99,14 @@ async def serve(settings: Settings) -> None:
 def _made(settings: Settings, store: Store, mirror: Mirror, candidate: Candidate) -> Controller:
     folder, books = settings.folder, Books(store, mirror)
     authority, ca_pem = folder.authority(), folder.ca.read_bytes()
-    bars = Bars(mirror, books, authority, ca_pem)
+    bars, loads = Bars(mirror, books, authority, ca_pem), Loads()
     return Controller(
         name=settings.name,
         store=store,
         mirror=mirror,
         books=books,
-        links=Links(mirror, candidate.demand, bars),
+        links=Links(mirror, candidate.demand, bars, loads),
+        loads=loads,
         candidate=candidate,
         authority=authority,
         ca_pem=ca_pem,
@@ -117,7 +122,7 @@ def application(controller: Controller) -> FastAPI:
     app = FastAPI(title="segue controller", version=__version__, docs_url=None, redoc_url=None)
     app.state.controller = controller
     app.state.demand_not_barred = controller.bars.demand
-    for part in (api, api_hosts, api_guests, api_tasks, api_admin):
+    for part in (api, api_hosts, api_guests, api_tasks, api_admin, api_balance, api_load, api_placing):
         app.include_router(part.router)
     api_doc.describe(app)
     app.add_middleware(SmallBodies, most_bytes=BODY_BYTES)

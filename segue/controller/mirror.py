@@ -13,9 +13,11 @@ import structlog
 
 from segue.engine.store import Store
 from segue.errors import Kind, Refused, SegueError
+from segue.model.balance import BalanceOrders, BalanceState, BookedMove
+from segue.model.fleet import Rule
 from segue.model.leadership import HOLDER, Leader
 from segue.model.migration import Migration
-from segue.model.roster import AuditLine, GuestRecord, HostRecord, HostReport, Token
+from segue.model.roster import AuditLine, DomainRecord, GuestRecord, HostRecord, HostReport, Token
 from segue.model.store import Entry, Event
 from segue.model.task import Task
 from segue.model.trust import SignedBarred
@@ -85,16 +87,23 @@ class Mirror:
         self.hosts = Table("hosts/", HostRecord)
         self.reports = Table("reports/", HostReport)
         self.guests = Table("guests/", Shown)
-        self.guest_records = Table("guest-records/", GuestRecord)
         self.migrations = Table("migrations/", Migration)
         self.tasks = Table("tasks/", Task)
         self.tokens = Table("tokens/", Token)
         self.audit = Table("audit/", AuditLine)
         self.trust = Table("trust/", SignedBarred)
         self.leader = Table(HOLDER, Leader)
+        self.wishes = Table("wishes/", GuestRecord)
+        self.rules = Table("rules/", Rule)
+        self.domains = Table("domains/", DomainRecord)
+        self.balance_orders = Table("balance/orders", BalanceOrders)
+        self.balance_state = Table("balance/state", BalanceState)
+        self.bookings = Table("bookings/", BookedMove)
         self._tables: tuple[Table[Any], ...] = (
-            self.hosts, self.reports, self.guests, self.guest_records, self.migrations,
+            self.hosts, self.reports, self.guests, self.migrations,
             self.tasks, self.tokens, self.audit, self.trust, self.leader,
+            self.wishes, self.rules, self.domains,
+            self.balance_orders, self.balance_state, self.bookings,
         )  # fmt: skip
         self.revision = 0
         self._changed = asyncio.Condition()

@@ -46,7 +46,7 @@ class Reports:
     async def hello(self, caller: Caller, hello: link.Hello) -> None:
         """Everything the host says of itself replaces everything that was known of it."""
         host = caller.name
-        self._demand_own(host, hello.facts.name, hello.guests, hello.migrations)
+        self._demand_own(host, {hello.facts.name}, hello.guests, hello.migrations)
         is_new = self._mirror.reports.get(host) is None
         report = HostReport(host, hello.url, hello.facts, hello.labels, linked=True, changed_s=time.time())
         told = {f"{host}/{shown.spec.uuid}": shown for shown in hello.guests}
@@ -67,8 +67,8 @@ class Reports:
 
     async def changes(self, host: str, told: link.Changes) -> None:
         """What is different since its last frame."""
-        name = told.facts.name if told.facts else host
-        self._demand_own(host, name, told.guests, told.migrations)
+        names = {named.name for named in (told.facts, told.load) if named}
+        self._demand_own(host, names, told.guests, told.migrations)
         async with self._turns[host]:
             changes: list[Change] = []
             report = self._mirror.reports.get(host)
@@ -115,7 +115,9 @@ class Reports:
             changes += _drop(table, migration.id) if migration.id not in new else []
         return changes
 
-    def _demand_own(self, host: str, name: str, guests: list[Shown], migrations: list[Migration]) -> None:
+    def _demand_own(
+        self, host: str, names: set[str], guests: list[Shown], migrations: list[Migration]
+    ) -> None:
         """A certificate speaks for its own host alone. Raises Refused."""
         if len(guests) > GUESTS_MOST or len(migrations) > MIGRATIONS_MOST:
             raise Refused(
@@ -124,7 +126,7 @@ class Reports:
                 todo=f"Look at {host}: no host has so many.",
                 kind=Kind.AUTH,
             )
-        others = {name, *(shown.host for shown in guests), *(m.source for m in migrations)} - {host}
+        others = {*names, *(shown.host for shown in guests), *(m.source for m in migrations)} - {host}
         keys = [*(shown.spec.uuid for shown in guests), *(m.id for m in migrations)]
         odd = [key for key in keys if "/" in key or not nouns.lawful_key(key)]
         if others or odd:

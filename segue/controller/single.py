@@ -69,31 +69,31 @@ async def _decide_labels(work: Work, name: str) -> None:
             todo="Choose another name.",
             kind=Kind.CONFLICT,
         )
-    books, table = work.controller.books, work.controller.mirror.guest_records
-    record = GuestRecord(name, dict(work.task.wish.get("labels", {})))
+    books, table = work.controller.books, work.controller.mirror.wishes
+    worn = dict(work.task.wish.get("labels", {}))
     if table.get(name) is None:
-        await books.add(table, name, record)
+        await books.add(table, name, GuestRecord(name, worn))
     else:
-        await books.change(table, name, lambda _: record, fence=work.tenure.fence)
+        await books.change(table, name, lambda known: replace(known, labels=worn), fence=work.tenure.fence)
 
 
 def choose_new(work: Work, wish: CreateGuest, refused: dict[str, str]) -> Choice:
     """Raises Refused with the reason of every host."""
     cards = tuple(Nic(str(n), nic.mac, nic.bridge, network=nic.network) for n, nic in enumerate(wish.nics))
     spec = Guest(wish.name, "", wish.memory_bytes, wish.vcpus, wish.cpu_model, nics=cards)
-    guest = fleet.new_guest(spec, dict(work.task.wish.get("labels", {})))
+    guest = fleet.new_guest(work.controller.mirror, spec)
     return _choose(work, guest, {guest.name: refused})
 
 
 def choose_target(work: Work, name: str, not_to: dict[str, str]) -> Choice:
     """Raises Refused with the reason of every host."""
-    seen = fleet.seen(work.controller.mirror, {name: not_to})
+    seen = fleet.seen(work.controller.mirror, {name: not_to}, work.controller.loads)
     guest = next(guest for guest in seen.guests if guest.name == name)
     return _choose(work, guest, {name: not_to})
 
 
 def _choose(work: Work, guest: FleetGuest, not_to: dict[str, dict[str, str]]) -> Choice:
-    seen = fleet.seen(work.controller.mirror, not_to)
+    seen = fleet.seen(work.controller.mirror, not_to, work.controller.loads)
     if left := fleet.but((host.name for host in seen.hosts), not_to[guest.name]):
         guest = replace(guest, wants={**guest.wants, HOST_DOMAIN: left})
     found = placement.place(guest, seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,10 +11,12 @@ from typing import Any, Final
 from segue.controller import fleet
 from segue.controller.app import Controller
 from segue.controller.links import BEGIN_S
+from segue.controller.mirror import Table
 from segue.errors import Kind, Refused, SegueError
 from segue.model.leadership import Tenure
 from segue.model.lifecycle import Stage
 from segue.model.migration import Failure, Migration
+from segue.model.store import Conflict
 from segue.model.task import Task, TaskState
 
 LOOK_S: Final = 1.0
@@ -40,6 +43,11 @@ class Work:
             return task if task.ended else decide(task)
 
         return await self.controller.books.change(tasks, self.id, unless_ended, fence=self.tenure.fence)
+
+    async def add(self, table: Table[Any], name: str, value: object) -> None:
+        """One more entry; it is no error where it is there already."""
+        with contextlib.suppress(Conflict):
+            await self.controller.books.add(table, name, value, fence=self.tenure.fence)
 
     async def note(self, **fields: Any) -> None:
         """Changes some of its fields."""

@@ -16,6 +16,7 @@ class Verb(StrEnum):
 
     LOOK = "look"
     FOLLOW = "follow"
+    SURVEY = "survey"
     PLAN = "plan"
     CREATE = "create"
     MOVE = "move"
@@ -24,6 +25,7 @@ class Verb(StrEnum):
     DRAIN = "drain"
     STEER = "steer"
     LABEL = "label"
+    BALANCE = "balance"
     REVOKE = "revoke"
     TOKENS = "tokens"
     AUDIT = "audit"
@@ -40,6 +42,7 @@ class Right:
 RIGHTS: Final[Mapping[Verb, Right]] = {
     Verb.LOOK: Right("viewer"),
     Verb.FOLLOW: Right("viewer", whole=True),
+    Verb.SURVEY: Right("viewer", whole=True),
     Verb.PLAN: Right("viewer"),
     Verb.CREATE: Right("operator"),
     Verb.MOVE: Right("operator"),
@@ -48,6 +51,7 @@ RIGHTS: Final[Mapping[Verb, Right]] = {
     Verb.DRAIN: Right("operator"),
     Verb.STEER: Right("operator"),
     Verb.LABEL: Right("operator", whole=True),  # else whoever has a scope would choose what is in it
+    Verb.BALANCE: Right("operator", whole=True),
     Verb.REVOKE: Right("admin", whole=True),
     Verb.TOKENS: Right("admin", whole=True),
     Verb.AUDIT: Right("admin", whole=True),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from segue.model.fleet import Taint
 from segue.model.host import HostFacts
 
 NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -37,6 +38,11 @@ class HostRecord:
     revoked: bool = False
     renewed: tuple[str, ...] = ()
     """Certificates that followed it, oldest first, of which none was shown yet: the host may have got any of them."""
+    taints: tuple[Taint, ...] = ()
+    memory_overcommit: float = 1.0
+    cpu_overcommit: float = 4.0
+    link_bytes_per_s: int = 0
+    """What migrations may use of its link; 0: what its agent says."""
 
     @property
     def decided(self) -> Decided:
@@ -57,10 +63,30 @@ class HostRecord:
 
 @dataclass(frozen=True)
 class GuestRecord:
-    """A guest as it was decided: under `guest-records/NAME`."""
+    """What was decided of a guest, by its name: under `wishes/NAME`. It is there before the guest is, and after it."""
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    """What rules choose it by."""
+    wants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Label of a host -> the values that will do."""
+    prefers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tolerates: tuple[str, ...] = ()
+    importance: int = 0
+    pinned: str = ""
+    """Why no planner may move it; empty where they may."""
+
+
+@dataclass(frozen=True)
+class DomainRecord:
+    """A domain such as rack=r1: under `domains/LABEL=VALUE`."""
+
+    label: str
+    value: str
+    within: Mapping[str, str] = field(default_factory=dict)
+    """Labels that its hosts inherit."""
+    uplink_bytes_per_s: int = 0
+    """Shared by all moves that leave it, and by all that come; 0: no limit that is known."""
 
 
 @dataclass(frozen=True)

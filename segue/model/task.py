@@ -18,6 +18,7 @@ class TaskKind(StrEnum):
     MOVE = "move"
     POWER = "power"
     DRAIN = "drain"
+    BALANCE = "balance"
 
 
 class TaskState(StrEnum):
@@ -54,13 +55,13 @@ NEXT: Final[Mapping[tuple[TaskState, Wish], TaskState]] = {
     (TaskState.PAUSED, Wish.CANCEL): TaskState.CANCELLING,
     (TaskState.CANCELLING, Wish.CANCEL): TaskState.CANCELLING,
 }
-PAUSABLE: Final = frozenset({TaskKind.DRAIN})
+PAUSABLE: Final = frozenset({TaskKind.DRAIN, TaskKind.BALANCE})
 """The others have one step; there is nothing between."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One guest in a drain: where it is sent, by which migration, and what was learnt."""
+    """One guest of a task that moves many: where it is sent, by which migration, and what was learnt."""
 
     guest: str
     target: str = ""

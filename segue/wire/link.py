@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 from segue.errors import Kind, Refused
 from segue.model.host import HostFacts
+from segue.model.load import HostLoad
 from segue.model.migration import Migration
 from segue.model.roster import Decided
 from segue.model.trust import SignedBarred
@@ -51,6 +52,8 @@ class Changes(Struct, tag="changes", frozen=True):
     gone: list[str] = field(default_factory=list)
     """Uuids of guests of which nothing is there any more."""
     migrations: list[Migration] = field(default_factory=list)
+    load: HostLoad | None = None
+    """Kept in memory alone; told every few seconds."""
 
 
 class Answer(Struct, tag="answer", frozen=True):

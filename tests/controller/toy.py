@@ -21,6 +21,7 @@ from segue.agent.trust import Trust
 from segue.model.guest import Guest
 from segue.model.host import HostFacts
 from segue.model.lifecycle import Stage
+from segue.model.load import GuestLoad, HostLoad, Pressure, Smoothed, Use
 from segue.model.migration import Failure, Limits, Migration
 from segue.model.roster import Decided
 from segue.model.trust import SignedBarred
@@ -37,6 +38,8 @@ class World:
     move_s: float = 0.3
     begun: list[tuple[str, str, str]] = field(default_factory=list)
     """(guest, source, target) of every migration that was ever begun."""
+    cores: dict[str, float] = field(default_factory=dict)
+    """What each guest uses of a processor, wherever it is."""
     running_at_once: int = 0
     most_at_once: int = 0
 
@@ -61,6 +64,7 @@ class ToyHost:
         self.trust: Trust | None = None
         self.kept: Decided | None = None
         self.own: OwnTls | None = None
+        self.load_told = 0
         world.hosts[name] = self
 
     # What the link asks
@@ -80,6 +84,22 @@ class ToyHost:
 
     def migrations(self) -> list[Migration]:
         return sorted(self._migrations.values(), key=lambda m: -m.started_s)
+
+    def load(self) -> HostLoad | None:
+        self.load_told += 1
+
+        def use(cores: float) -> Smoothed:
+            return Smoothed(Use(cores), Use(cores), 900.0)
+
+        guests = tuple(
+            GuestLoad(g.spec.uuid, g.name, use(self.world.cores.get(g.name, 0.0)), g.spec.memory_bytes // 2)
+            for g in self._guests.values()
+            if g.state == "running"
+        )
+        cores = sum(load.use.now.cpu_cores for load in guests)
+        return HostLoad(
+            self.name, 8, use(cores), 8 * GIB, 4 * GIB, Pressure(cpu=cores / 8), 125_000_000, guests=guests
+        )
 
     def epoch(self) -> int:
         return self._epoch
