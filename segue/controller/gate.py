@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
+from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,6 +19,7 @@ from segue.adapters.http.access import Caller
 from segue.controller.app import Controller, controller_of
 from segue.errors import Kind, Refused, SegueError
 from segue.wire import tokens
+from segue.wire.frames import BEHIND
 
 log = structlog.get_logger()
 BODY_BYTES: Final = 1 << 20
@@ -111,6 +113,25 @@ class SmallBodies:
             return message
 
         await self._app(scope, limited, send)
+
+
+class Candour:
+    """Says in every answer how old it is, where this controller does not see the store any more."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                behind_s = scope["app"].state.controller.mirror.behind_s()
+                if behind_s:
+                    MutableHeaders(scope=message)[BEHIND] = f"{behind_s:.0f}"
+            await send(message)
+
+        await self._app(scope, receive, told)
 
 
 def _too_large() -> Refused:

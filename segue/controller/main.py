@@ -24,7 +24,7 @@ from segue.controller import api, api_admin, executor, stores
 from segue.controller.app import Controller
 from segue.controller.books import Books
 from segue.controller.folder import Folder
-from segue.controller.gate import SmallBodies
+from segue.controller.gate import Candour, SmallBodies
 from segue.controller.links import Links
 from segue.controller.mirror import Mirror
 from segue.engine.leadership import TTL_S, Candidate
@@ -79,6 +79,7 @@ def application(controller: Controller) -> FastAPI:
     app.include_router(api.router)
     app.include_router(api_admin.router)
     app.add_middleware(SmallBodies)
+    app.add_middleware(Candour)
     app.add_exception_handler(SegueError, show_error)
     app.add_exception_handler(RequestValidationError, show_bad_input)
     app.add_exception_handler(Exception, show_bug)

@@ -38,7 +38,8 @@ mkdir -p /var/log/segue/{name}
 exec svlogd -tt /var/log/segue/{name}
 """
 ETCDCTL: Final = """#!/bin/sh
-export ETCDCTL_ENDPOINTS="${{ETCDCTL_ENDPOINTS:-{urls}}}"
+# etcdctl refuses to have the same told twice.
+case " $* " in *" --endpoints"*) ;; *) export ETCDCTL_ENDPOINTS="${{ETCDCTL_ENDPOINTS:-{urls}}}" ;; esac
 export ETCDCTL_CACERT={folder}/ca.pem ETCDCTL_CERT={folder}/client.pem ETCDCTL_KEY={folder}/client.key
 exec /opt/etcd/etcdctl "$@"
 """
