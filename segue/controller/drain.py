@@ -30,6 +30,8 @@ log = structlog.get_logger()
 FAILURES_MOST: Final = 3
 """Then the guest stays, and the drain goes on without it."""
 RETRY_S: Final = 5.0
+AWAY_S: Final = 60.0
+"""So long a host that is away is waited for before a drain ends without what it could take or give."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,11 @@ async def carry_out(work: Work) -> None:
         await _cordon(work, host)
     await work.save(lambda task: replace(task, state=_begun(task.state)))
     begin: dict[str, asyncio.Task[None]] = {}
+    absence = _Absence(work.controller.mirror)
     try:
         while not work.task.ended:
             await _settle(work, set(begin))
-            await _next(work, hosts, begin)
+            await _next(work, hosts, begin, absence)
             for guest in [guest for guest, task in begin.items() if task.done()]:
                 begin.pop(guest).result()
             await work.controller.mirror.change(LOOK_S)
@@ -74,7 +77,27 @@ async def carry_out(work: Work) -> None:
             task.cancel()
 
 
-async def _next(work: Work, hosts: tuple[str, ...], begin: dict[str, asyncio.Task[None]]) -> None:
+class _Absence:
+    """Hosts that are away and may come back soon: a broken network must not look like the end of a drain."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self._mirror = mirror
+        self._since_s: float | None = None
+
+    def may_pass(self) -> bool:
+        """True while some host is away, but not for ever."""
+        here = fleet.linked(self._mirror)
+        now_s = asyncio.get_running_loop().time()
+        if all(host.name in here or host.revoked for host in self._mirror.hosts.values()):
+            self._since_s = None
+            return False
+        self._since_s = now_s if self._since_s is None else self._since_s
+        return now_s - self._since_s < AWAY_S
+
+
+async def _next(
+    work: Work, hosts: tuple[str, ...], begin: dict[str, asyncio.Task[None]], absence: _Absence
+) -> None:
     task, mirror = work.task, work.controller.mirror
     busy = {trial.guest for trial in task.trials if trial.target} | set(begin)
     if task.state is TaskState.CANCELLING:
@@ -92,7 +115,9 @@ async def _next(work: Work, hosts: tuple[str, ...], begin: dict[str, asyncio.Tas
         for job in admitted:
             await _intend(work, job.guest, job.target)
             begin[job.guest] = asyncio.create_task(_begin(work, job.guest, job.target))
-    elif not busy and not made.moves and not _moving(seen, hosts) and not _retrying(trials):
+    elif not (busy or made.moves or _moving(seen, hosts) or _retrying(trials)) and not (
+        made.staying and absence.may_pass()
+    ):
         await _conclude(work, hosts, made)
 
 

@@ -27,18 +27,65 @@ HOW: Final[Mapping[TaskKind, Callable[[Work], Awaitable[None]]]] = {
 }
 GATHER_S: Final = 10.0
 """After a change of leader agents connect again within this time; only then an absent one is really absent."""
+LONELY_S: Final = 20.0
+"""A leader that no host reaches for so long lets another one lead; longer each time that did not help."""
+LONELY_MOST_S: Final = 300.0
+ASIDE_S: Final = 2.0
+AGAIN_S: Final = 0.1
 
 
 async def lead(controller: Controller) -> None:
     """For as long as the controller lives: waits to lead, and leads."""
+    lonely = Loneliness(controller)
     while True:
         await controller.candidate.reign(
-            lambda tenure: _reign(controller, tenure), controller.links.highest_seen
+            lambda tenure: _reign(controller, tenure, lonely), controller.links.highest_seen
         )
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(lonely.rest_s())
 
 
-async def _reign(controller: Controller, tenure: Tenure) -> None:
+class Loneliness:
+    """How long no host has reached the leader: the network to it may be broken where that to the store is not."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._patience_s = LONELY_S
+        self._since_s = 0.0
+        self._gave_up = False
+
+    def begins(self) -> None:
+        """A new tenure."""
+        self._since_s = asyncio.get_running_loop().time()
+
+    def is_here(self) -> bool:
+        """True while the fleet has hosts, and none is connected."""
+        hosts = any(not host.revoked for host in self._controller.mirror.hosts.values())
+        if hosts and not self._controller.links.linked():
+            return True
+        self.begins()
+        self._patience_s = LONELY_S
+        return False
+
+    def demand_end(self) -> None:
+        """Raises Refused where it has lasted so long that somebody else should try."""
+        lasted_s = asyncio.get_running_loop().time() - self._since_s
+        if not self.is_here() or lasted_s < self._patience_s:
+            return
+        self._patience_s, self._gave_up = min(LONELY_MOST_S, 2 * self._patience_s), True
+        raise Refused(
+            what="this controller lets another one lead",
+            why=f"no host of the fleet has reached it for {lasted_s:.0f} s",
+            todo="Look at the network between hosts and controllers.",
+            kind=Kind.UNREACHABLE,
+        )
+
+    def rest_s(self) -> float:
+        """Before it stands again: long enough for another to win where it was lonely."""
+        rest_s, self._gave_up = ASIDE_S if self._gave_up else AGAIN_S, False
+        return rest_s
+
+
+async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> None:
     log.info("leads", name=tenure.name, epoch=tenure.epoch)
     mirror, links = controller.mirror, controller.links
     running: dict[str, asyncio.Task[None]] = {}
@@ -51,10 +98,13 @@ async def _reign(controller: Controller, tenure: Tenure) -> None:
         reports = Reports(controller.store, mirror, tenure, introduce)
         await reports.all_away()
         links.open(reports)
+        lonely.begins()
         await _gather(controller)
         while not links.outranked.is_set():
+            lonely.demand_end()
             for number, kept in list(mirror.tasks.items().items()):
-                if not kept.value.ended and (number not in running or running[number].done()):
+                idle = number not in running or running[number].done()
+                if not kept.value.ended and idle and not lonely.is_here():
                     running[number] = asyncio.create_task(_carry_out(Work(controller, tenure, number)))
             await mirror.change(LOOK_S)
     except SegueError as error:

@@ -144,6 +144,7 @@ class Mirror:
             revision = page.revision
         for table in self._tables:
             table.clear()
+        self.revision = 0  # An empty store in the place of one that was lost begins anew.
         events = tuple(Event(entry.key, entry.revision, entry) for entry in found)
         await self._take(events, revision)
 
