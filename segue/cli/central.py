@@ -31,6 +31,7 @@ class Controller:
     token: str = ""
     _order: list[str] = field(default_factory=list, compare=False)
     """Whoever answered last comes first: another one may be a moment behind it."""
+    _warned: list[str] = field(default_factory=list, compare=False)
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """The answer's JSON. Raises the error that the controller named, or that none can be reached.
@@ -45,7 +46,7 @@ class Controller:
         for url in list(self._order):
             try:
                 answer = self._ask(url, method, path, body, key)
-                if not answer.headers.get(BEHIND):
+                if answer.status_code >= 400 or BEHIND not in answer.headers:
                     return answers.read(answer, url)
                 old = old or answer
                 problems.append(f"{url}: it does not see the store")
@@ -57,7 +58,9 @@ class Controller:
                 problems.append(f"{url}: {error.what}: {error.why}")
             self._order.append(self._order.pop(0))
         if old is not None:
-            output.say(f"No controller sees the store; this is what was known {old.headers[BEHIND]} s ago.")
+            if not self._warned:
+                self._warned.append(old.headers[BEHIND])
+                output.say(f"No controller sees the store; this is what was known {self._warned[0]} s ago.")
             return answers.read(old, "a controller")
         self._order.clear()
         raise Refused(

@@ -67,6 +67,12 @@ class HaFleet:
         """The controllers' API, called from the client's network as `segue` there does."""
         return self._in_client.submit(self._controllers.call, method, path, body).result()
 
+    def ask_one(self, controller: str, method: str, path: str) -> Any:
+        """What this controller says, and no other."""
+        number = int(controller.removeprefix("controller"))
+        one = Controller((self._controllers.urls[number - 1],), self._controllers.tls)
+        return self._in_client.submit(one.call, method, path, None).result()
+
     def leader(self) -> str:
         return str(self.status()["leader"])
 
@@ -131,12 +137,23 @@ class HaFleet:
         }
         return Probe(self.lab, "client1", kind, *words[kind], wait=False)
 
-    def demand_moved_once(self, source: str) -> None:
-        """Every guest left that host, by one migration that went well, and is on one other."""
-        assert self.names_on(source) == []
-        assert self.names_on(*self.hosts) == sorted(self.guests)
-        done = sorted(m["guest"] for m in self.migrations(source) if m["stage"] == "done")
-        assert done == sorted(self.guests)
+    def home(self) -> str:
+        """The host that has all guests."""
+        return next(host for host in self.hosts if self.names_on(host) == sorted(self.guests))
+
+    def drain(self, parallel: int = 1, **limits: float) -> Drain:
+        """Begins to empty the host that has all guests; every other one takes them."""
+        source = self.home()
+        for host in self.hosts:
+            self.call("PATCH", f"/hosts/{host}", {"cordoned": False})
+        known = {record["id"] for record in self.migrations(source)}
+        wish = {
+            "hosts": [source],
+            "parallel": parallel,
+            "limits": {"blackout_s": 5.0, "deadline_s": 120.0, **limits},
+        }
+        task = self.call("POST", "/drains", wish)
+        return Drain(self, source, str(task["id"]), frozenset(known))
 
     # Faults
 
@@ -156,6 +173,38 @@ class HaFleet:
             self.lab.start(machine)
             with suppress(SegueError):
                 self.power(machine, "cont")
+
+
+class Drain:
+    """One that was begun through the controllers."""
+
+    def __init__(self, fleet: HaFleet, source: str, task: str, known: frozenset[str]) -> None:
+        self._fleet = fleet
+        self._known = known
+        self.source = source
+        self.task = task
+
+    def begun(self) -> list[dict[str, Any]]:
+        """Its migrations, as the source's journal has them."""
+        return [m for m in self._fleet.migrations(self.source) if m["id"] not in self._known]
+
+    def wait_begun(self, limit_s: float = 60.0) -> None:
+        wait_until(self.begun, "a first migration begins", limit_s)
+
+    def end(self, limit_s: float = 200.0) -> None:
+        """It empties the host, and no guest moved twice."""
+        fleet = self._fleet
+        wait_until(self._ended, f"the drain ends {fleet.status()}", limit_s)
+        task = fleet.task(self.task)
+        assert task["state"] == "done", (task, fleet.logs())
+        assert sorted(task["moved"]) == sorted(fleet.guests)
+        assert fleet.names_on(self.source) == []
+        assert fleet.names_on(*fleet.hosts) == sorted(fleet.guests)
+        done = sorted(m["guest"] for m in self.begun() if m["stage"] == "done")
+        assert done == sorted(fleet.guests)
+
+    def _ended(self) -> object:
+        return self._fleet.task(self.task)["ended_s"]
 
 
 def demand_nothing_lost(probes: Sequence[Probe]) -> None:

@@ -16,7 +16,7 @@ from segue.adapters.store.etcd.gateway import Broken, EtcdError, Gateway
 from segue.adapters.store.etcd.words import Words
 from segue.model.store import Away, Batch, Compacted
 
-SILENCE_S: Final = 30.0
+SILENCE_S: Final = 10.0
 """A watch without a member for this long says so, instead of showing an old world."""
 LINE_BYTES: Final = 64 << 20
 
