@@ -14,6 +14,7 @@ from typing import Any, Final
 import structlog
 
 from segue.controller import fleet
+from segue.controller.links import HostAway
 from segue.controller.mirror import Mirror
 from segue.controller.work import LOOK_S, Work, went_well, why
 from segue.errors import SegueError
@@ -131,7 +132,7 @@ async def _settle(work: Work, beginning: set[str]) -> None:
             continue
         number = trial.migration or getattr(work.begun_since(trial.guest, task.created_s), "id", "")
         kept = mirror.migrations.get(number) if number else None
-        if not number:
+        if not number and _is_heard(mirror, trial.guest):
             trials[trial.guest] = replace(
                 trial, target=""
             )  # It was meant to be begun by a leader that is gone.
@@ -140,7 +141,7 @@ async def _settle(work: Work, beginning: set[str]) -> None:
             del trials[trial.guest]
         elif kept is not None and kept.value.ended:
             trials[trial.guest] = _failed(trial, why(kept.value), now_s)
-        else:
+        elif number:
             trials[trial.guest] = replace(trial, migration=number)
     settled = tuple(trials.values())
     if settled != task.trials or tuple(moved) != task.moved:
@@ -148,6 +149,12 @@ async def _settle(work: Work, beginning: set[str]) -> None:
         await work.save(
             lambda now: replace(now, trials=_merged(now.trials, task.trials, trials), moved=tuple(moved))
         )
+
+
+def _is_heard(mirror: Mirror, guest: str) -> bool:
+    """True where the guest's host says itself what it has begun."""
+    owner = fleet.owners(mirror).get(guest)
+    return owner is None or owner.host in fleet.linked(mirror)
 
 
 def _merged(
@@ -175,6 +182,11 @@ async def _begin(work: Work, guest: str, target: str) -> None:
         number = await work.begin_move(
             guest, target, dict(task.wish["limits"]), force=bool(task.wish["force"])
         )
+    except (
+        HostAway
+    ) as error:  # Its fault is not the target's: the intention stays until the source is heard again.
+        log.info("a move of a drain waits for its source", guest=guest, why=error.why)
+        return
     except SegueError as error:
         reason, now_s = f"{error.what}: {error.why}", time.time()
         log.info("a move of a drain was refused", guest=guest, target=target, why=error.why)

@@ -85,7 +85,12 @@ def seen(mirror: Mirror, not_to: Mapping[str, Collection[str]] | None = None) ->
     return Fleet(
         hosts,
         tuple(
-            _guest(shown, moving.get(name), but(names, (not_to or {}).get(name, ())))
+            _guest(
+                shown,
+                moving.get(name),
+                but(names, (not_to or {}).get(name, ())),
+                away=shown.host not in there,
+            )
             for name, shown in guests.items()
         ),
     )
@@ -126,15 +131,19 @@ def _host(mirror: Mirror, report: HostReport, promised_bytes: int, *, closed: bo
     )
 
 
-def _guest(shown: Shown, moving: Migration | None, only: tuple[str, ...]) -> FleetGuest:
+def _guest(shown: Shown, moving: Migration | None, only: tuple[str, ...], *, away: bool) -> FleetGuest:
     spec = shown.spec
-    stands = shown.state != "running" and moving is None
+    why = ""
+    if moving is None and away:
+        why = f"the agent of {shown.host} is not connected"
+    elif moving is None and shown.state != "running":
+        why = f"it is {shown.state}; only a running guest can be moved live"
     return FleetGuest(
         name=spec.name,
         needs=Amounts(0 if shown.state == "stopped" else spec.memory_bytes, spec.vcpus),
         host=shown.host,
         moving_to=moving.target if moving else "",
-        pinned=f"it is {shown.state}; only a running guest can be moved live" if stands else "",
+        pinned=why,
         wants={HOST_DOMAIN: only} if only else {},
         accelerator=spec.accelerator,
         machine=spec.machine,

@@ -110,6 +110,18 @@ class HaFleet:
                 said.append(f"controller{number}:\n{self.lab.exec(f'controller{number}', argv).stdout}")
         return "\n".join(said)
 
+    def sh(self, machine: str, text: str) -> str:
+        """A shell command there, which must succeed."""
+        done = self.lab.exec(machine, ["sh", "-ec", text])
+        assert done.returncode == 0, (machine, text, done.stdout, done.stderr)
+        return done.stdout
+
+    def member_is_well(self, member: str) -> bool:
+        """It reads with a majority, as etcd's own tool sees."""
+        number = int(member.removeprefix("etcd"))
+        ends = f"https://10.77.0.{150 + number}:2379"
+        return self.lab.exec(member, ["etcdctl", "get", "any", "--endpoints", ends]).returncode == 0
+
     # Guests and their traffic
 
     def make_guests(self, host: str, names: Sequence[str]) -> None:
@@ -213,3 +225,11 @@ def demand_nothing_lost(probes: Sequence[Probe]) -> None:
         probe.stop()
     for account in [probe.account() for probe in probes]:
         demand_whole(account)
+
+
+def demand_all_answer(fleet: HaFleet) -> None:
+    """The guests run, whatever became of the controllers."""
+    for name, address in fleet.guests.items():
+        client = Client(fleet.lab, address)
+        wait_until(client.answered, f"{name} answers", 20.0)
+        client.close()

@@ -11,8 +11,7 @@ from typing import Final
 import pytest
 
 from segue.lab.api import Lab
-from tests.lab.client import Client
-from tests.lab.ha import MEMBERS, HaFleet, demand_nothing_lost
+from tests.lab.ha import MEMBERS, HaFleet, demand_all_answer, demand_nothing_lost
 from tests.lab.moves import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(400)]
@@ -40,14 +39,6 @@ def fleet(made: HaFleet) -> Iterator[HaFleet]:
     yield made
     made.mend()
     made.wait_whole(120.0)
-
-
-def demand_all_answer(fleet: HaFleet) -> None:
-    """The guests run, whatever became of the controllers."""
-    for name, address in fleet.guests.items():
-        client = Client(fleet.lab, address)
-        wait_until(client.answered, f"{name} answers", 20.0)
-        client.close()
 
 
 def test_a_leader_is_frozen_and_wakes_up_while_another_leads(fleet: HaFleet) -> None:
