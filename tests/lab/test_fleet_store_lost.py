@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -47,7 +45,10 @@ context.load_cert_chain("/etc/segue/controller/controller.pem", "/etc/segue/cont
 web.run_app(app, port=7440, ssl_context=context, print=None)
 """
 """A controller that was replaced and does not know it, at its worst: it looks at no clock before it acts."""
-_rest = threading.Event()
+BACKUP: Final = """
+import sqlite3
+sqlite3.connect("/var/lib/segue/journal.db").backup(sqlite3.connect("/srv/segue/shared/old.db"))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +112,10 @@ def test_an_empty_store_in_the_place_of_a_lost_one_is_filled_by_the_agents(fleet
     fleet.drain(parallel=2).end()
 
 
-def test_a_host_that_comes_back_with_an_old_journal_runs_nothing(fleet: HaFleet, tmp_path: Path) -> None:
+def test_a_host_that_comes_back_with_an_old_journal_runs_nothing(fleet: HaFleet) -> None:
     fleet.wait_whole()
-    source, backup = fleet.home(), tmp_path / "journal.db"
-    seen = Path(f"/proc/{fleet.lab.host_pids(source)[0]}/root/var/lib/segue/journal.db")
-    with sqlite3.connect(seen) as live, sqlite3.connect(backup) as copy:
-        live.backup(copy)
+    source, backup = fleet.home(), fleet.lab.places.shared / "old.db"
+    fleet.lab.exec(source, ["python3", "-c", BACKUP], check=True)
     fleet.drain(parallel=2).end()
     fleet.lab.kill(source)
     folder = fleet.lab.places.node("host", source) / "upper/var/lib/segue"
