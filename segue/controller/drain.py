@@ -130,7 +130,7 @@ async def _settle(work: Work, beginning: set[str]) -> None:
         trials[trial.guest] = trial
         if not trial.target or trial.guest in beginning:
             continue
-        number = trial.migration or getattr(work.begun_since(trial.guest, task.created_s), "id", "")
+        number = trial.migration or work.begun_beside(trial.guest, trial.known)
         kept = mirror.migrations.get(number) if number else None
         if not number and _is_heard(mirror, trial.guest):
             trials[trial.guest] = replace(
@@ -172,7 +172,8 @@ def _merged(
 
 async def _intend(work: Work, guest: str, target: str) -> None:
     """Noted before it is done: from here on no plan has the guest, and another leader knows what to look for."""
-    await _try(work, guest, lambda trial: replace(trial, target=target, migration=""))
+    known = work.migrations_of(guest)
+    await _try(work, guest, lambda trial: replace(trial, target=target, migration="", known=known))
 
 
 async def _begin(work: Work, guest: str, target: str) -> None:
@@ -234,7 +235,7 @@ def _adjusted(seen: Fleet, trials: Mapping[str, Trial]) -> Fleet:
             return replace(guest, moving_to=trial.target)
         if trial.failures >= FAILURES_MOST:
             return replace(guest, pinned=f"{trial.failures} moves of it failed, the last one: {trial.why}")
-        return replace(guest, pinned=f"tried again soon: {trial.why}") if trial.retry_s > now_s else guest
+        return replace(guest, pinned=f"tried again soon: {trial.why}") if _waits(trial, now_s) else guest
 
     return replace(seen, guests=tuple(as_planned(guest) for guest in seen.guests))
 
@@ -278,10 +279,13 @@ def _moving(seen: Fleet, hosts: tuple[str, ...]) -> bool:
     return any(guest.moving_to and guest.host in hosts for guest in seen.guests)
 
 
+def _waits(trial: Trial, now_s: float) -> bool:
+    """A pause that is longer than any was noted by a clock that was wrong, then or now."""
+    return 0 < trial.retry_s - now_s <= RETRY_S * FAILURES_MOST
+
+
 def _retrying(trials: Mapping[str, Trial]) -> bool:
-    return any(
-        0 < trial.failures < FAILURES_MOST and trial.retry_s > time.time() for trial in trials.values()
-    )
+    return any(0 < trial.failures < FAILURES_MOST and _waits(trial, time.time()) for trial in trials.values())
 
 
 async def _cordon(work: Work, host: str) -> None:

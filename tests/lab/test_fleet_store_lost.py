@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -165,3 +166,21 @@ def test_an_agent_obeys_no_controller_that_was_replaced(fleet: HaFleet) -> None:
     shown = [g for g in fleet.agent(home).call("GET", "/guests") if g["name"] == guest]
     assert [g["state"] for g in shown] == ["running"]
     demand_all_answer(fleet)
+
+
+def test_a_dead_member_is_replaced_as_the_docs_say(fleet: HaFleet) -> None:
+    fleet.wait_whole()
+    fleet.lab.kill("etcd3")
+    upper = fleet.lab.places.node("etcd", "etcd3") / "upper"
+    shutil.rmtree(upper / "var/lib/etcd")
+    drain = fleet.drain()
+    listing = fleet.sh("etcd1", "etcdctl member list")
+    number = next(line.split(",")[0] for line in listing.splitlines() if "etcd3" in line)
+    fleet.sh("etcd1", f"etcdctl member remove {number}")
+    fleet.sh("etcd1", "etcdctl member add etcd3 --peer-urls=https://10.77.0.153:2380")
+    (upper / "etc/default").mkdir(parents=True, exist_ok=True)
+    (upper / "etc/default/etcd").write_text("ETCD_INITIAL_CLUSTER_STATE=existing\n")
+    fleet.lab.start("etcd3")
+    wait_until(lambda: fleet.member_is_well("etcd3"), "the new member takes part")
+    drain.end()
+    assert fleet.sh("etcd1", "etcdctl endpoint health --cluster 2>&1").count("is healthy") == len(MEMBERS)
