@@ -87,10 +87,7 @@ def up(
         if wait:
             status.update("waiting for the agents")
             lab.wait_for_services()
-    chosen = "" if name == DEFAULT else f" --name {name}"
-    _tell(f"The lab {name} is up. Try:")
-    for example in ("exec{} client1 -- ping -c 3 host1", "status{}", "cut{} host1--host2", "down{}"):
-        _tell(f"  segue lab {example.format(chosen)}")
+    _tell_what_to_try(name, fleet=bool(controllers))
 
 
 @app.command()
@@ -207,6 +204,14 @@ def _lab(name: str, status: Status | None = None) -> Lab:
     from segue.lab.api import Lab
 
     return Lab(name) if status is None else Lab(name, on_progress=status.update)
+
+
+def _tell_what_to_try(name: str, *, fleet: bool) -> None:
+    chosen = "" if name == DEFAULT else f" --name {name}"
+    _tell(f"The lab {name} is up. Try:")
+    first = "exec{} client1 -- segue status" if fleet else "exec{} client1 -- ping -c 3 host1"
+    for example in (first, "status{}", "cut{} host1--host2", "down{}"):
+        _tell(f"  segue lab {example.format(chosen)}")
 
 
 def _tell(text: str) -> None:

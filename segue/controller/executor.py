@@ -57,20 +57,16 @@ class Loneliness:
         """A new tenure."""
         self._since_s = asyncio.get_running_loop().time()
 
-    def is_here(self) -> bool:
-        """True while the fleet has hosts, and none is connected."""
+    def look(self) -> bool:
+        """True while the fleet has hosts, and none is connected. Raises Refused when that has lasted too long."""
         hosts = any(not host.revoked for host in self._controller.mirror.hosts.values())
-        if hosts and not self._controller.links.linked():
-            return True
-        self.begins()
-        self._patience_s = LONELY_S
-        return False
-
-    def demand_end(self) -> None:
-        """Raises Refused where it has lasted so long that somebody else should try."""
+        if not hosts or self._controller.links.linked():
+            self.begins()
+            self._patience_s = LONELY_S
+            return False
         lasted_s = asyncio.get_running_loop().time() - self._since_s
-        if not self.is_here() or lasted_s < self._patience_s:
-            return
+        if lasted_s < self._patience_s:
+            return True
         self._patience_s, self._gave_up = min(LONELY_MOST_S, 2 * self._patience_s), True
         raise Refused(
             what="this controller lets another one lead",
@@ -101,10 +97,10 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
         lonely.begins()
         await _gather(controller)
         while not links.outranked.is_set():
-            lonely.demand_end()
+            alone = lonely.look()
             for number, kept in list(mirror.tasks.items().items()):
                 idle = number not in running or running[number].done()
-                if not kept.value.ended and idle and not lonely.is_here():
+                if not kept.value.ended and idle and not alone:
                     running[number] = asyncio.create_task(_carry_out(Work(controller, tenure, number)))
             await mirror.change(LOOK_S)
     except SegueError as error:
