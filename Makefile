@@ -9,7 +9,7 @@ ARGS ?=
 SIDE_BY_SIDE := -n 2 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-planner faults lab clean
+.PHONY: help setup demo test check bench bench-planner bench-drain faults lab clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -48,6 +48,9 @@ bench-planner: $(READY) ## Compare the fleet's planners with Ganeti's hbal: out/
 	@command -v hbal >/dev/null || $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 	  apt-get install -y -qq --no-install-recommends ganeti-htools
 	@$(BIN)/python -m bench.planner $(ARGS)
+
+bench-drain: $(READY) ## A drain beside what its link allows, in the lab: out/bench/drain.json (ARGS=--help)
+	@$(SUDO) $(BIN)/python -m bench.drain $(ARGS)
 
 faults: $(READY) ## Random faults in real migrations: out/faults.json (SEEDS=20); without SEEDS the slow test cases first
 ifndef SEEDS

@@ -153,7 +153,7 @@ class _Link:
                     f"{self._url}/v1/link",
                     server_hostname=CONTROLLER_NAME,
                     max_msg_size=link.FRAME_BYTES,
-                    heartbeat=link.SILENCE_S,
+                    heartbeat=link.SILENCE_S * 2 / 3,  # and a third for the answer
                 )
             async with socket, asyncio.TaskGroup() as group:
                 renews = await self._hello(socket)

@@ -193,7 +193,7 @@ async def _book(work: Work, moves: Iterable[PlannedMove]) -> None:
     """One booking for each move that was made; its key follows from the move, so it is booked once, whoever leads."""
     task, table = work.task, work.controller.mirror.bookings
     for move in moves:
-        record = work.begun_since(move.guest, task.created_s) if move.guest in task.moved else None
+        record = _made(work, move) if move.guest in task.moved else None
         if record is None:
             continue
         key = f"{int(record.ended_s * 1e3):015d}-{task.id[:8]}-{move.guest}"
@@ -204,6 +204,14 @@ async def _book(work: Work, moves: Iterable[PlannedMove]) -> None:
                 record.ended_s, outcome.blackout_s, outcome.total_s,
             )  # fmt: skip
             await work.add(table, key, booked)
+
+
+def _made(work: Work, move: PlannedMove) -> Migration | None:
+    """The last migration that did what the move says."""
+    way = (move.guest, move.source, move.target)
+    every = work.controller.mirror.migrations.values()
+    done = [m for m in every if (m.guest, m.source, m.target) == way and went_well(m)]
+    return max(done, key=lambda m: m.ended_s, default=None)
 
 
 def told(controller: Controller) -> tuple[Fleet, tuple[str, ...]]:

@@ -5,9 +5,11 @@ It keeps nothing but the task in the store, so whoever leads next goes on. It mu
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from segue.controller import fleet, moving
 from segue.controller.loads import Loads
@@ -21,6 +23,9 @@ from segue.policy import drain
 from segue.policy.drain import Orders
 from segue.policy.outlook import Basis
 from segue.policy.timetable import Slots
+
+AWAY_S: Final = 60.0
+"""So long a host that is away is waited for before a drain ends without what it could take or give."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,29 @@ async def carry_out(work: Work) -> None:
     hosts = tuple(str(host) for host in work.task.wish["hosts"])
     for host in hosts:
         await _cordon(work, host)
-    await moving.until_ended(work, lambda _, beginning: _next(work, hosts, beginning))
+    absence = _Absence(work.controller.mirror)
+    await moving.until_ended(work, lambda _, beginning: _next(work, hosts, beginning, absence))
 
 
-async def _next(work: Work, hosts: tuple[str, ...], beginning: moving.Beginning) -> None:
+class _Absence:
+    """Hosts that are away and may come back soon: a broken network must not look like the end of a drain."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self._mirror = mirror
+        self._since_s: float | None = None
+
+    def may_pass(self) -> bool:
+        """True while some host is away, but not for ever."""
+        here = fleet.linked(self._mirror)
+        now_s = asyncio.get_running_loop().time()
+        if all(host.name in here or host.revoked for host in self._mirror.hosts.values()):
+            self._since_s = None
+            return False
+        self._since_s = now_s if self._since_s is None else self._since_s
+        return now_s - self._since_s < AWAY_S
+
+
+async def _next(work: Work, hosts: tuple[str, ...], beginning: moving.Beginning, absence: _Absence) -> None:
     task, busy = work.task, moving.busy(work, beginning)
     if task.state is TaskState.CANCELLING:
         await moving.stop(work, busy)
@@ -70,7 +94,9 @@ async def _next(work: Work, hosts: tuple[str, ...], beginning: moving.Beginning)
     await _report(work, made)
     if admitted:
         await moving.begin(work, admitted, beginning)
-    elif not busy and not made.moves and not _moving(seen, hosts) and not _retrying(trials):
+    elif not (busy or made.moves or _moving(seen, hosts) or _retrying(trials)) and not (
+        made.staying and absence.may_pass()
+    ):
         await _conclude(work, hosts, made)
 
 
@@ -98,7 +124,8 @@ def _moving(seen: Fleet, hosts: tuple[str, ...]) -> bool:
 
 def _retrying(trials: Mapping[str, Trial]) -> bool:
     return any(
-        0 < trial.failures < moving.FAILURES_MOST and trial.retry_s > time.time() for trial in trials.values()
+        0 < trial.failures < moving.FAILURES_MOST and moving.waits(trial, time.time())
+        for trial in trials.values()
     )
 
 

@@ -29,18 +29,61 @@ HOW: Final[Mapping[TaskKind, Callable[[Work], Awaitable[None]]]] = {
 }
 GATHER_S: Final = 10.0
 """After a change of leader agents connect again within this time; only then an absent one is really absent."""
+LONELY_S: Final = 20.0
+"""A leader that no host reaches for so long lets another one lead; longer each time that did not help."""
+LONELY_MOST_S: Final = 300.0
+ASIDE_S: Final = 2.0
+AGAIN_S: Final = 0.1
 
 
 async def lead(controller: Controller) -> None:
     """For as long as the controller lives: waits to lead, and leads."""
+    lonely = Loneliness(controller)
     while True:
         await controller.candidate.reign(
-            lambda tenure: _reign(controller, tenure), controller.links.highest_seen
+            lambda tenure: _reign(controller, tenure, lonely), controller.links.highest_seen
         )
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(lonely.rest_s())
 
 
-async def _reign(controller: Controller, tenure: Tenure) -> None:
+class Loneliness:
+    """How long no host has reached the leader: the network to it may be broken where that to the store is not."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._patience_s = LONELY_S
+        self._since_s = 0.0
+        self._gave_up = False
+
+    def begins(self) -> None:
+        """A new tenure."""
+        self._since_s = asyncio.get_running_loop().time()
+
+    def look(self) -> bool:
+        """True while the fleet has hosts, and none is connected. Raises Refused when that has lasted too long."""
+        hosts = any(not host.revoked for host in self._controller.mirror.hosts.values())
+        if not hosts or self._controller.links.linked():
+            self.begins()
+            self._patience_s = LONELY_S
+            return False
+        lasted_s = asyncio.get_running_loop().time() - self._since_s
+        if lasted_s < self._patience_s:
+            return True
+        self._patience_s, self._gave_up = min(LONELY_MOST_S, 2 * self._patience_s), True
+        raise Refused(
+            what="this controller lets another one lead",
+            why=f"no host of the fleet has reached it for {lasted_s:.0f} s",
+            todo="Look at the network between hosts and controllers.",
+            kind=Kind.UNREACHABLE,
+        )
+
+    def rest_s(self) -> float:
+        """Before it stands again: long enough for another to win where it was lonely."""
+        rest_s, self._gave_up = ASIDE_S if self._gave_up else AGAIN_S, False
+        return rest_s
+
+
+async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> None:
     log.info("leads", name=tenure.name, epoch=tenure.epoch)
     mirror, links = controller.mirror, controller.links
     running: dict[str, asyncio.Task[None]] = {}
@@ -54,11 +97,14 @@ async def _reign(controller: Controller, tenure: Tenure) -> None:
         reports = Reports(controller.store, mirror, tenure, introduce)
         await reports.all_away()
         links.open(reports, partial(certificates.renew, controller))
+        lonely.begins()
         await _gather(controller)
         running["balancer"] = asyncio.create_task(balancer.keep(controller, tenure))
         while not links.outranked.is_set():
+            alone = lonely.look()
             for number, kept in list(mirror.tasks.items().items()):
-                if not kept.value.ended and (number not in running or running[number].done()):
+                idle = number not in running or running[number].done()
+                if not kept.value.ended and idle and not alone:
                     running[number] = asyncio.create_task(_carry_out(Work(controller, tenure, number)))
             await links.enforce()
             await mirror.change(LOOK_S)

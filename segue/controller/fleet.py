@@ -121,6 +121,7 @@ def seen(
             _guest(
                 _wished(mirror, shown.spec, but(names, (not_to or {}).get(name, ()))),
                 shown, moving.get(name), told[shown.spec.uuid], writes.get(name, 0.0),
+                away=shown.host not in there,
             )
             for name, shown in guests.items()
         ),
@@ -224,10 +225,20 @@ def _wished(mirror: Mirror, spec: Guest, only: tuple[str, ...]) -> FleetGuest:
 
 
 def _guest(
-    wished: FleetGuest, shown: Shown, moving: Migration | None, load: GuestLoad | None, dirty: float
+    wished: FleetGuest,
+    shown: Shown,
+    moving: Migration | None,
+    load: GuestLoad | None,
+    dirty: float,
+    *,
+    away: bool,
 ) -> FleetGuest:
     spec = shown.spec
-    stands = shown.state != "running" and moving is None
+    why = wished.pinned
+    if moving is None and away:
+        why = f"the agent of {shown.host} is not connected"
+    elif moving is None and shown.state != "running":
+        why = f"it is {shown.state}; only a running guest can be moved live"
     memory = 0 if shown.state == "stopped" else spec.memory_bytes
     use = load.use if load and load.use.span_s else None
     return replace(
@@ -235,7 +246,7 @@ def _guest(
         needs=Amounts(memory, spec.vcpus, load.local_bytes if load else 0),
         host=shown.host,
         moving_to=moving.target if moving else "",
-        pinned=f"it is {shown.state}; only a running guest can be moved live" if stands else wished.pinned,
+        pinned=why,
         load=_weight(use.now, spec.vcpus) if use else Load(),
         load_before=_weight(use.before, spec.vcpus) if use else None,
         held_bytes=min(load.held_bytes, spec.memory_bytes) if load and load.held_bytes else None,

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from segue.adapters.http import access
 from segue.adapters.http.access import Caller
@@ -21,6 +23,7 @@ from segue.model.rights import RANKS, Verb
 from segue.model.roster import Token
 from segue.policy import rights
 from segue.wire import tokens
+from segue.wire.frames import BEHIND
 
 log = structlog.get_logger()
 NOBODY = Caller("nobody", "unknown")
@@ -138,6 +141,25 @@ def address(request: Request) -> str:
 
 def _what(request: Request) -> str:
     return f"{request.method} {request.url.path}"
+
+
+class Candour:
+    """Says in every answer how old it is, where this controller does not see the store any more."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                behind_s = scope["app"].state.controller.mirror.behind_s()
+                if behind_s:
+                    MutableHeaders(scope=message)[BEHIND] = f"{behind_s:.0f}"
+            await send(message)
+
+        await self._app(scope, receive, told)
 
 
 def refused(why: str) -> Refused:

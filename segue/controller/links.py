@@ -41,6 +41,10 @@ BEGIN_S: Final = 600.0
 """Before a migration begins, both hosts may have to read whole files."""
 
 
+class HostAway(Refused):
+    """The agent was not asked, or its answer did not come: what it was asked for may have been begun."""
+
+
 class Connection:
     """One agent, connected."""
 
@@ -295,8 +299,8 @@ class Links:
         await connection.send(words)
 
 
-def _away(host: str, why: str) -> Refused:
-    return Refused(
+def _away(host: str, why: str) -> HostAway:
+    return HostAway(
         what=f"{host} cannot be asked",
         why=why,
         todo=f"Look whether the agent runs on {host}; it connects again by itself.",

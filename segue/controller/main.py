@@ -44,6 +44,7 @@ from segue.controller.app import Controller
 from segue.controller.bars import Bars
 from segue.controller.books import Books
 from segue.controller.folder import Folder
+from segue.controller.gate import Candour
 from segue.controller.limits import Limits
 from segue.controller.links import Links
 from segue.controller.loads import Loads
@@ -126,6 +127,7 @@ def application(controller: Controller) -> FastAPI:
         app.include_router(part.router)
     api_doc.describe(app)
     app.add_middleware(SmallBodies, most_bytes=BODY_BYTES)
+    app.add_middleware(Candour)
     app.add_exception_handler(SegueError, show_error)
     app.add_exception_handler(HTTPException, show_http)
     app.add_exception_handler(RequestValidationError, show_bad_input)

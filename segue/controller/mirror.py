@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -18,7 +19,7 @@ from segue.model.fleet import Rule
 from segue.model.leadership import HOLDER, Leader
 from segue.model.migration import Migration
 from segue.model.roster import AuditLine, DomainRecord, GuestRecord, HostRecord, HostReport, Token
-from segue.model.store import Entry, Event
+from segue.model.store import Compacted, Entry, Event
 from segue.model.task import Task
 from segue.model.trust import SignedBarred
 from segue.wire.frames import Shown
@@ -106,6 +107,7 @@ class Mirror:
             self.balance_orders, self.balance_state, self.bookings,
         )  # fmt: skip
         self.revision = 0
+        self._lost_s: float | None = None
         self._changed = asyncio.Condition()
 
     async def change(self, within_s: float) -> None:
@@ -114,16 +116,23 @@ class Mirror:
             async with asyncio.timeout(within_s), self._changed:
                 await self._changed.wait()
 
+    def behind_s(self) -> float:
+        """How old what is known may be: 0 while the store is seen."""
+        return 0.0 if self._lost_s is None else max(1.0, time.monotonic() - self._lost_s)
+
     async def follow(self) -> None:
         """For as long as the controller lives."""
         while True:
             try:
                 await self._read_all()
+                self._lost_s = None
                 async with contextlib.aclosing(self._store.watch("", self.revision)) as batches:
                     async for batch in batches:
                         await self._take(batch.events, batch.revision)
             except SegueError as error:  # away, or compacted: what is known stays shown meanwhile
                 log.warning("the store is read anew", why=str(error))
+                if not isinstance(error, Compacted):
+                    self._lost_s = self._lost_s or time.monotonic()
                 await asyncio.sleep(AGAIN_S)
 
     async def reached(self, revision: int) -> None:
@@ -147,6 +156,7 @@ class Mirror:
             revision = page.revision
         for table in self._tables:
             table.clear()
+        self.revision = 0  # An empty store in the place of one that was lost begins anew.
         events = tuple(Event(entry.key, entry.revision, entry) for entry in found)
         await self._take(events, revision)
 

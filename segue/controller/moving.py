@@ -14,6 +14,8 @@ from typing import Final
 import structlog
 
 from segue.controller import fleet
+from segue.controller.links import HostAway
+from segue.controller.mirror import Mirror
 from segue.controller.work import LOOK_S, Work, went_well, why
 from segue.errors import SegueError
 from segue.model.fleet import Fleet, FleetGuest
@@ -83,7 +85,7 @@ def adjusted(seen: Fleet, trials: Mapping[str, Trial]) -> Fleet:
             return replace(guest, moving_to=trial.target)
         if trial.failures >= FAILURES_MOST:
             return replace(guest, pinned=f"{trial.failures} moves of it failed, the last one: {trial.why}")
-        return replace(guest, pinned=f"tried again soon: {trial.why}") if trial.retry_s > now_s else guest
+        return replace(guest, pinned=f"tried again soon: {trial.why}") if waits(trial, now_s) else guest
 
     return replace(seen, guests=tuple(as_planned(guest) for guest in seen.guests))
 
@@ -105,6 +107,11 @@ def admitted(moves: Iterable[Move], seen: Fleet, orders: Orders) -> tuple[Job, .
     return timetable.admit([job(move.guest, move.source, move.target) for move in moves], running, roads)
 
 
+def waits(trial: Trial, now_s: float) -> bool:
+    """A pause that is longer than any was noted by a clock that was wrong, then or now."""
+    return 0 < trial.retry_s - now_s <= RETRY_S * FAILURES_MOST
+
+
 async def _settle(work: Work, beginning: set[str]) -> None:
     """What became of the moves that were begun."""
     task, mirror = work.task, work.controller.mirror
@@ -113,9 +120,9 @@ async def _settle(work: Work, beginning: set[str]) -> None:
         trials[trial.guest] = trial
         if not trial.target or trial.guest in beginning:
             continue
-        number = trial.migration or getattr(work.begun_since(trial.guest, task.created_s), "id", "")
+        number = trial.migration or work.begun_beside(trial.guest, trial.known)
         kept = mirror.migrations.get(number) if number else None
-        if not number:
+        if not number and _is_heard(mirror, trial.guest):
             trials[trial.guest] = replace(
                 trial, target=""
             )  # It was meant to be begun by a leader that is gone.
@@ -124,7 +131,7 @@ async def _settle(work: Work, beginning: set[str]) -> None:
             del trials[trial.guest]
         elif kept is not None and kept.value.ended:
             trials[trial.guest] = _failed(trial, why(kept.value), now_s)
-        else:
+        elif number:
             trials[trial.guest] = replace(trial, migration=number)
     settled = tuple(trials.values())
     if settled != task.trials or tuple(moved) != task.moved:
@@ -132,6 +139,12 @@ async def _settle(work: Work, beginning: set[str]) -> None:
         await work.save(
             lambda now: replace(now, trials=_merged(now.trials, task.trials, trials), moved=tuple(moved))
         )
+
+
+def _is_heard(mirror: Mirror, guest: str) -> bool:
+    """True where the guest's host says itself what it has begun."""
+    owner = fleet.owners(mirror).get(guest)
+    return owner is None or owner.host in fleet.linked(mirror)
 
 
 def _merged(
@@ -148,7 +161,8 @@ def _merged(
 
 
 async def _intend(work: Work, guest: str, target: str) -> None:
-    await _try(work, guest, lambda trial: replace(trial, target=target, migration=""))
+    known = work.migrations_of(guest)
+    await _try(work, guest, lambda trial: replace(trial, target=target, migration="", known=known))
 
 
 async def _begin(work: Work, guest: str, target: str) -> None:
@@ -158,6 +172,10 @@ async def _begin(work: Work, guest: str, target: str) -> None:
         number = await work.begin_move(
             guest, target, dict(task.wish["limits"]), force=bool(task.wish["force"])
         )
+    except HostAway as error:
+        # Its fault is not the target's: the intention stays until the source is heard again.
+        log.info("a move waits for its source", task=task.kind, guest=guest, why=error.why)
+        return
     except SegueError as error:
         reason, now_s = f"{error.what}: {error.why}", time.time()
         log.info("a move was refused", task=task.kind, guest=guest, target=target, why=error.why)

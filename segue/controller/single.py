@@ -137,12 +137,13 @@ async def move(work: Work) -> None:
 
 async def _begin(work: Work, name: str) -> None:
     task = work.task
-    known = work.begun_since(name, task.created_s) if task.host else None
-    if known is not None:  # A leader before us began it.
-        await work.note(migration=known.id)
+    begun = work.begun_beside(name, task.known) if task.host else ""
+    if begun:  # A leader before us began it.
+        await work.note(migration=begun)
         return
     target = str(task.wish.get("to", "")) or task.host or choose_target(work, name, {}).host
-    await work.save(lambda now: replace(now, host=target, state=_running(now.state)))
+    known = work.migrations_of(name)
+    await work.save(lambda now: replace(now, host=target, known=known, state=_running(now.state)))
     limits: dict[str, Any] = dict(task.wish.get("limits", {}))
     number = await work.begin_move(name, target, limits, force=bool(task.wish.get("force")))
     await work.note(migration=number)

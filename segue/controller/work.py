@@ -76,14 +76,13 @@ class Work:
             if error.kind is not Kind.CONFLICT:
                 raise
 
-    def begun_since(self, guest: str, since_s: float) -> Migration | None:
-        """The newest migration of that guest that was begun then: a leader before us may not have noted it."""
-        found = [
-            m
-            for m in self.controller.mirror.migrations.values()
-            if m.guest == guest and m.started_s >= since_s
-        ]
-        return max(found, key=lambda migration: migration.started_s, default=None)
+    def migrations_of(self, guest: str) -> tuple[str, ...]:
+        """The ids of all that are known."""
+        return tuple(m.id for m in self.controller.mirror.migrations.values() if m.guest == guest)
+
+    def begun_beside(self, guest: str, known: tuple[str, ...]) -> str:
+        """The id of a migration of that guest that is none of those: a leader before us may not have noted it."""
+        return next((number for number in self.migrations_of(guest) if number not in known), "")
 
 
 def why(migration: Migration) -> str:

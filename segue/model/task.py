@@ -71,6 +71,9 @@ class Trial:
     """Hosts that refused it, or to which it could not be moved."""
     why: str = ""
     retry_s: float = 0.0
+    """Wall clock of the leader that wrote it; another one's may differ."""
+    known: tuple[str, ...] = ()
+    """Its migrations before this one was begun: a leader that finds another one knows what was begun, by no clock."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ class Task:
     host: str = ""
     """Where it is carried out."""
     migration: str = ""
+    known: tuple[str, ...] = ()
+    """As in a trial."""
     trials: tuple[Trial, ...] = ()
     moved: tuple[str, ...] = ()
     staying: Mapping[str, str] = field(default_factory=dict)

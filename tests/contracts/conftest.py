@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.contracts import etcd_program
+from segue.lab import etcd_program, places
 from tests.contracts.cluster import Cluster, enclave
 from tests.contracts.rigs import EtcdRig, Rig, SqliteRig
 
@@ -20,7 +20,7 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Shared by all tests here; who breaks something calls `whole` before and after."""
     if os.geteuid() != 0:
         pytest.skip("members need network namespaces, and those need root")
-    program = etcd_program.ensure()
+    program = etcd_program.ensure(places.cache(), print) / "etcd"
     with enclave():
         cluster = Cluster(program, tmp_path_factory.mktemp("etcd"))
         try:

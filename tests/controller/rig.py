@@ -35,19 +35,30 @@ def free_port() -> int:
 class Process:
     """One controller."""
 
-    def __init__(self, path: Path, store: str, name: str, more: Sequence[str] = ()) -> None:
-        self.port = free_port()
+    def __init__(
+        self, path: Path, store: str, name: str, more: Sequence[str], environ: dict[str, str], port: int
+    ) -> None:
+        self.port = port or free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         argv = [sys.executable, "-m", "segue", "controller", "run", "--dir", str(path), "--store", store]
         argv += ["--address", "127.0.0.1", "--port", str(self.port), "--name", name, *more]
         self._log = (path.parent / f"{name}.log").open("ab")
-        self._process = subprocess.Popen(argv, stdout=self._log, stderr=self._log, env=os.environ)
+        self._process = subprocess.Popen(
+            argv, stdout=self._log, stderr=self._log, env={**os.environ, **environ}
+        )
 
     def kill(self) -> None:
         """Without a word, as a crash would."""
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         self._log.close()
+
+    def freeze(self) -> None:
+        """It does nothing any more; its connections stay."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """In good order."""
@@ -72,8 +83,8 @@ class Rig:
         self.controllers: list[Process] = []
         self.planned_urls: tuple[str, ...] = ()
 
-    def start(self, name: str = "c1", more: Sequence[str] = ()) -> Process:
-        made = Process(self.folder.path, self.store, name, more)
+    def start(self, name: str = "c1", more: Sequence[str] = (), *, port: int = 0, **environ: str) -> Process:
+        made = Process(self.folder.path, self.store, name, more, environ, port)
         self.controllers.append(made)
         return made
 
