@@ -54,7 +54,9 @@ async def host(request: Request) -> HostFacts:
 async def examine(request: Request) -> doctor.Examined:
     """What this host lacks; what is tried for that is taken away again."""
     agent = agent_of(request)
-    return await doctor.examine(agent.services, agent.guests)
+    found = await doctor.examine(agent.services, agent.guests)
+    agent.services.figures.examined(found)
+    return found
 
 
 @router.get("/disks/kept")

@@ -21,15 +21,16 @@ from pyroute2 import AsyncIPRoute
 
 from segue import __version__
 from segue.adapters import peer, system
-from segue.adapters.http import access
+from segue.adapters.http import access, metrics_page
 from segue.adapters.http.problems import show_bad_input, show_bug, show_error
+from segue.adapters.metrics import Meter
 from segue.adapters.net.enclave import Enclave
 from segue.adapters.net.links import Links
 from segue.adapters.net.overlay import Overlays
 from segue.adapters.net.steering import Steering
 from segue.adapters.qemu import capabilities
 from segue.adapters.store.journal import Journal
-from segue.agent import api_peer, api_user, kept, link
+from segue.agent import api_metrics, api_peer, api_user, kept, link
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
 from segue.agent.boards import Boards
@@ -37,6 +38,7 @@ from segue.agent.channels import Protection
 from segue.agent.config import Config
 from segue.agent.daemons import Daemons
 from segue.agent.failpoints import Failpoints
+from segue.agent.figures import Figures
 from segue.agent.flows import Flows
 from segue.agent.guests import Guests
 from segue.agent.here import ThisHost
@@ -49,6 +51,7 @@ from segue.agent.notices import Notices
 from segue.agent.pulling import Pulling
 from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
+from segue.model import metrics
 
 log = structlog.get_logger()
 
@@ -85,6 +88,7 @@ async def serve(config: Config) -> None:
             daemons=daemons,
             intake=Intake(config, journal, protection, daemons),
             pulling=Pulling(config, journal),
+            figures=Figures(Meter(metrics.AGENT)),
         )
         for name, url in journal.neighbours().items():
             if name not in services.peers:
@@ -93,6 +97,7 @@ async def serve(config: Config) -> None:
         await services.networks.make()
         guests = Guests(services)
         agent = Agent(services, guests, Migrations(services, guests))
+        services.figures.meter.shows(lambda: services.figures.look(agent))
         await guests.take_up()
         agent.migrations.take_up()
         # What is there now stays: without this a collection would look through all of it, 50 ms, in some blackout.
@@ -119,6 +124,7 @@ def application(agent: Agent) -> FastAPI:
     app.include_router(api_user.open_router)
     app.include_router(api_user.router)
     app.include_router(api_peer.router)
+    app.include_router(api_metrics.router)
     app.add_exception_handler(SegueError, show_error)
     app.add_exception_handler(RequestValidationError, show_bad_input)
     app.add_exception_handler(Exception, show_bug)
@@ -153,15 +159,18 @@ async def _serve(config: Config, agent: Agent) -> None:
         **common,
     )
     local = uvicorn.Config(app, http=access.LocalHttp, **common)
-    servers = [_Server(fleet), _Server(local)]
-    _stop_on_signals(servers)
+    servers = [(_Server(fleet), None), (_Server(local), [_local_socket(config.socket)])]
+    if config.metrics_address:
+        alone = metrics_page.alone(api_metrics.shown, {"agent": agent}, common)
+        servers.append((_Server(alone), [metrics_page.listener(config.metrics_address)]))
+    _stop_on_signals([server for server, _ in servers])
     tasks = [
         asyncio.create_task(agent.guests.keep()),
         asyncio.create_task(kept.sweep(agent.services.journal.disks)),
     ]
     if config.controllers:
         tasks.append(asyncio.create_task(link.keep(_way(config), ThisHost(agent))))
-    await asyncio.gather(servers[0].serve(), servers[1].serve(sockets=[_local_socket(config.socket)]))
+    await asyncio.gather(*(server.serve(sockets=sockets) for server, sockets in servers))
     for task in tasks:
         task.cancel()
 

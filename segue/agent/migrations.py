@@ -35,7 +35,7 @@ from segue.model.handoff import Copy, Phase
 from segue.model.host import HostFacts
 from segue.model.ladder import Shape
 from segue.model.lifecycle import Event, Stage
-from segue.model.migration import Forecast, Limits, Migration
+from segue.model.migration import Forecast, Limits, Migration, seen_s
 from segue.model.observation import Observation
 from segue.model.storage import DiskCopy
 from segue.policy import compatibility, shape, wishes
@@ -81,6 +81,7 @@ class Migrations:
         settling = migration.stage is Stage.POST_BLACKOUT
         record = MigrationRecord(self._services.journal, self._services.notices, migration)
         record.advance(Event.SETTLED if settling else Event.GUEST_ENDED)
+        self._services.figures.ended(record.now)
 
     async def foresee(self, keeper: Keeper, to: str, limits: Limits) -> Forecast:
         """All checks and the forecast; nothing is changed. Raises Refused with every reason."""
@@ -179,12 +180,17 @@ class Migrations:
         kept = self._services.journal.migrations()
         return [self._records[m.id].now if m.id in self._records else m for m in kept]
 
+    def under_way(self) -> list[Migration]:
+        """Those that have not ended, as they stand."""
+        return [record.now for record in self._records.values()]
+
     def observe(self, migration: Migration, observation: Observation) -> Migration:
         """Keeps what a client saw of it."""
         record = self._records.get(migration.id) or MigrationRecord(
             self._services.journal, self._services.notices, migration
         )
         record.observe(observation)
+        self._services.figures.observed(observation, seen_s(record.now, observation))
         return record.now
 
     def _launch(self, keeper: Keeper, migration: Migration) -> None:
@@ -219,6 +225,7 @@ class Migrations:
         number = run.record.now.id
         try:
             await migrate.carry_out(runner, run)
+            self._services.figures.ended(run.record.now)
             await self._services.protection.withdraw(run.guest, keeper.resident.machine)
         finally:
             await self._services.share.leave(number)

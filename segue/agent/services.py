@@ -17,6 +17,7 @@ from segue.agent.channels import Protection
 from segue.agent.config import Config
 from segue.agent.daemons import Daemons
 from segue.agent.failpoints import Failpoints
+from segue.agent.figures import Figures
 from segue.agent.flows import Flows
 from segue.agent.intake import Intake
 from segue.agent.link_share import LinkShare
@@ -50,6 +51,7 @@ class Services:
     daemons: Daemons
     intake: Intake
     pulling: Pulling
+    figures: Figures
 
     def meet(self, name: str, url: str) -> None:
         """From now on this host can be asked, and guests can move there."""

@@ -60,6 +60,10 @@ def run(
     address: Annotated[str, typer.Option(help="Where it listens.")] = "0.0.0.0",
     port: Annotated[int, typer.Option(help="Of the API and of the agents' connections.")] = PORT,
     name: Annotated[str, typer.Option(help="Its name among the controllers; empty: the machine's.")] = "",
+    metrics: Annotated[
+        str,
+        typer.Option(help="ADDRESS:PORT for Prometheus without TLS; else it reads the API's port."),
+    ] = "",
 ) -> None:
     """Run a controller: it leads the fleet, or waits to. It ends without touching a guest.
 
@@ -67,9 +71,19 @@ def run(
     """
     import asyncio
 
+    from segue.adapters.http import metrics_page
     from segue.cli import logs
     from segue.controller.folder import Folder
     from segue.controller.main import Settings, serve
+    from segue.errors import Kind, Refused
 
+    if why := metrics_page.wrong(metrics):
+        raise Refused(
+            what="the controller cannot start",
+            why=f"--metrics: {why}",
+            todo="Write it as 127.0.0.1:9745.",
+            kind=Kind.USAGE,
+        )
     logs.configure()
-    asyncio.run(serve(Settings(Folder(dir), store, address, port, name or platform.node())))
+    settings = Settings(Folder(dir), store, address, port, name or platform.node(), metrics_address=metrics)
+    asyncio.run(serve(settings))

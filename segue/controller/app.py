@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from starlette.requests import HTTPConnection
 
+from segue.adapters.metrics import Meter
 from segue.adapters.pki import Authority
 from segue.controller.books import Books
 from segue.controller.links import Links
@@ -26,6 +27,7 @@ class Controller:
     candidate: Candidate
     authority: Authority
     ca_pem: bytes
+    meter: Meter
 
 
 def controller_of(connection: HTTPConnection) -> Controller:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -36,6 +37,7 @@ class Connection:
     def __init__(self, socket: WebSocket, host: str) -> None:
         self.host = host
         self._socket = socket
+        self.heard_s = time.monotonic()
         self._numbers = itertools.count(1)
         self._asked: dict[int, asyncio.Future[link.Answer]] = {}
 
@@ -46,7 +48,9 @@ class Connection:
     async def receive(self) -> link.FromAgent:
         """The next frame. Raises TimeoutError after a silence, Refused for what is no frame."""
         async with asyncio.timeout(link.SILENCE_S):
-            return link.from_agent(await self._socket.receive_text())
+            text = await self._socket.receive_text()
+        self.heard_s = time.monotonic()
+        return link.from_agent(text)
 
     async def ask(self, epoch: int, method: str, path: str, body: object, within_s: float) -> link.Answer:
         """Sends a command, and waits for what becomes of it."""
@@ -103,6 +107,11 @@ class Links:
     def linked(self) -> set[str]:
         """Hosts that are connected here."""
         return set(self._connections)
+
+    def silences_s(self) -> dict[str, float]:
+        """For how long nothing has come from each that is connected here."""
+        now_s = time.monotonic()
+        return {host: now_s - connection.heard_s for host, connection in self._connections.items()}
 
     async def call(
         self, host: str, method: str, path: str, body: object = None, *, within_s: float = COMMAND_S

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import structlog
 import uvicorn
@@ -17,18 +18,22 @@ from fastapi.exceptions import RequestValidationError
 
 from segue import __version__
 from segue.adapters.clock import BootClock
-from segue.adapters.http import access
+from segue.adapters.http import access, metrics_page
 from segue.adapters.http.problems import show_bad_input, show_bug, show_error
+from segue.adapters.metrics import Meter
 from segue.adapters.store import url
-from segue.controller import api, api_admin, executor, stores
+from segue.controller import api, api_admin, api_metrics, executor, stores
 from segue.controller.app import Controller
 from segue.controller.books import Books
+from segue.controller.figures import View
 from segue.controller.folder import Folder
 from segue.controller.gate import SmallBodies
 from segue.controller.links import Links
+from segue.controller.metered import MeteredStore
 from segue.controller.mirror import Mirror
 from segue.engine.leadership import TTL_S, Candidate
 from segue.errors import SegueError
+from segue.model import metrics
 from segue.wire.link import FRAME_BYTES
 
 log = structlog.get_logger()
@@ -44,11 +49,16 @@ class Settings:
     port: int
     name: str
     ttl_s: float = TTL_S
+    metrics_address: str = ""
+    """ADDRESS:PORT where the page for Prometheus is offered without TLS to whoever comes; empty: nowhere."""
 
 
 async def serve(settings: Settings) -> None:
     """Runs until told to stop; guests, migrations and agents go on without it."""
-    async with stores.opened(url.parse(settings.store)) as store:
+    place, meter = url.parse(settings.store), Meter(metrics.CONTROLLER)
+    backend = "sqlite" if isinstance(place, url.SqlitePlace) else "etcd"
+    async with stores.opened(place) as opened:
+        store = MeteredStore(opened, meter, backend)
         mirror = Mirror(store)
         candidate = Candidate(store, BootClock(), settings.name, settings.ttl_s)
         controller = Controller(
@@ -60,7 +70,9 @@ async def serve(settings: Settings) -> None:
             candidate=candidate,
             authority=settings.folder.authority(),
             ca_pem=settings.folder.ca.read_bytes(),
+            meter=meter,
         )
+        meter.shows(View(controller, settings.folder).look)
         following = asyncio.create_task(mirror.follow())
         leading = asyncio.create_task(executor.lead(controller))
         try:
@@ -78,11 +90,20 @@ def application(controller: Controller) -> FastAPI:
     app.state.controller = controller
     app.include_router(api.router)
     app.include_router(api_admin.router)
+    app.include_router(api_metrics.router)
     app.add_middleware(SmallBodies)
     app.add_exception_handler(SegueError, show_error)
     app.add_exception_handler(RequestValidationError, show_bad_input)
     app.add_exception_handler(Exception, show_bug)
     return app
+
+
+QUIET: Final[dict[str, Any]] = {
+    "log_config": None,
+    "access_log": False,
+    "lifespan": "off",
+    "timeout_graceful_shutdown": 1,
+}
 
 
 class _Server(uvicorn.Server):
@@ -95,10 +116,7 @@ class _Server(uvicorn.Server):
 
 async def _serve(settings: Settings, controller: Controller, leading: asyncio.Task[None]) -> None:
     options: dict[str, Any] = {
-        "log_config": None,
-        "access_log": False,
-        "lifespan": "off",
-        "timeout_graceful_shutdown": 1,
+        **QUIET,
         "ws_max_size": FRAME_BYTES,
         "ws_ping_interval": None,
     }
@@ -117,10 +135,20 @@ async def _serve(settings: Settings, controller: Controller, leading: asyncio.Ta
         )
     )
 
+    servers = [(server, None), *_metrics(settings, controller)]
+
     def stop() -> None:
-        server.should_exit = True
+        for each, _ in servers:
+            each.should_exit = True
         leading.cancel()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
-    await server.serve()
+    await asyncio.gather(*(each.serve(sockets=sockets) for each, sockets in servers))
+
+
+def _metrics(settings: Settings, controller: Controller) -> list[tuple[_Server, list[socket.socket]]]:
+    if not settings.metrics_address:
+        return []
+    alone = metrics_page.alone(api_metrics.shown, {"controller": controller}, QUIET)
+    return [(_Server(alone), [metrics_page.listener(settings.metrics_address)])]
