@@ -15,6 +15,7 @@ from segue.adapters.qemu import postcopy
 from segue.adapters.qemu.channels import multifd_parameters
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.monitor import Event, QemuGone, QemuRefused, stamp_s
+from segue.adapters.qemu.speed import Speed
 from segue.errors import Aborted
 from segue.model.ladder import Shape
 from segue.model.migration import Limits, Progress
@@ -34,8 +35,6 @@ AT_GATE_BYTES = 1 << 40
 WINDOW_S = 0.1
 """QEMU's BUFFER_DELAY: a copy that has sent all that it may sleeps until such a window is over."""
 SENT_LOOK_S = 0.001
-SPEED_S = 0.05
-"""A speed seen over less is that of a socket's buffer."""
 FEW_BYTES = 1 << 20
 """So little is sent together with what was written since, in about 2 ms."""
 REST_S = 0.002
@@ -85,7 +84,7 @@ class MemoryCopy:
         self._asking = False
         self._wakes_s = 0.0
         self._found_bytes = 0
-        self._link_bytes_per_s = 0.0
+        self._speed = Speed()
         self._flowing = False
         self._marks: deque[tuple[str, float]] = deque(maxlen=MARKS)
         machine.monitor.on_event(self._note)
@@ -171,7 +170,7 @@ class MemoryCopy:
                 yield sample
             await self._round()
             yield await self.sample()
-            while self._flowing and self._takes_s(self._found_bytes) > CALM_S:
+            while self._flowing and self._speed.takes_s(self._found_bytes) > CALM_S:
                 async for sample in self._flow(within_s):
                     yield sample
             await self.ease()
@@ -198,52 +197,45 @@ class MemoryCopy:
 
         Raises Aborted, TimeoutError.
         """
-        if self._flowing and self._dirty_bytes_per_s >= self._link_bytes_per_s:
+        if self._flowing and self._dirty_bytes_per_s >= self._speed.bytes_per_s:
             return  # It grows while it is sent.
         async with asyncio.timeout(within_s):
             few = self._found_bytes <= FEW_BYTES and not self._flowing
             until_s = self._wakes_s - (AHEAD_S if few else 0.0)
             while (left_s := until_s - time.monotonic()) > 0:
                 await self._pause(left_s)
-            few_bytes = max(FEW_BYTES, int(self._link_bytes_per_s * REST_S))
+            few_bytes = max(FEW_BYTES, int(self._speed.bytes_per_s * REST_S))
             while not few and (await self._query()).remaining_bytes > few_bytes:
                 await self._pause(SENT_LOOK_S)
 
     async def _drained(self, within_s: float) -> AsyncIterator[Progress]:
         """Until all that is known to be dirty has been sent; meanwhile a sample every `within_s`."""
         shown_s = time.monotonic()
-        begun_s, sent = max(shown_s, self._wakes_s), (await self._query()).transferred_bytes
-        while (known := await self._query()).remaining_bytes > 0 or known.total_bytes == 0:
-            if (spent_s := time.monotonic() - begun_s) >= SPEED_S:
-                self._link_bytes_per_s = (known.transferred_bytes - sent) / spent_s
+        known = await self._query()
+        self._speed.begin(known.transferred_bytes, self._wakes_s)
+        while known.remaining_bytes > 0 or known.total_bytes == 0:
+            self._speed.see(known.transferred_bytes)
             if time.monotonic() - shown_s >= within_s:
                 shown_s = time.monotonic()
                 yield await self.sample()
             await self._pause(LOOK_S)
+            known = await self._query()
 
     async def _flow(self, within_s: float) -> AsyncIterator[Progress]:
         """A guest that writes much: the next look comes when all is sent, without a pause; a sample then."""
         before, last_s = self._rounds, self._synced_s
-        begun_s, sent = max(time.monotonic(), self._wakes_s), (await self._query()).transferred_bytes
-        while self._rounds <= before:
-            try:
-                await self._pause(within_s, lambda: self._rounds > before)
-            except TimeoutError:
-                yield await self.sample()
-        spent_s = time.monotonic() - begun_s
-        known = self._learn(last_s, await self._query())
-        if spent_s >= SPEED_S:
-            self._link_bytes_per_s = (known.transferred_bytes - sent) / spent_s
+        self._speed.begin((await self._query()).transferred_bytes, self._wakes_s)
+        while not await self._pause(within_s, lambda: self._rounds > before):
+            yield await self.sample()
+        known = await self._query()
+        self._learn(last_s, known)
+        self._speed.see(known.transferred_bytes)
         yield await self.sample()
 
-    def _learn(self, last_s: float, known: Progress) -> Progress:
+    def _learn(self, last_s: float, known: Progress) -> None:
         """What a look found that came after one at `last_s`."""
         self._found_bytes = known.remaining_bytes
         self._dirty_bytes_per_s = self._found_bytes / max(self._synced_s - last_s, 1e-3)
-        return known
-
-    def _takes_s(self, count: int) -> float:
-        return count / max(self._link_bytes_per_s, 1e6)
 
     async def _round(self) -> None:
         """Has QEMU read the dirty bitmap, and learns how much the guest had written since the last time."""
@@ -252,7 +244,7 @@ class MemoryCopy:
         self._wakes_s = self._synced_s + WINDOW_S
         self._learn(last_s, await self._query())
         self._asking = False
-        self._flowing = self._takes_s(self._found_bytes) > BUSY_S
+        self._flowing = self._speed.takes_s(self._found_bytes) > BUSY_S
         if self._flowing:
             await self._machine.monitor.execute("migrate-set-parameters", max_bandwidth=self._bandwidth)
         else:
@@ -263,17 +255,15 @@ class MemoryCopy:
         await self._machine.monitor.execute("migrate-set-parameters", **parameters)
         await self._machine.monitor.until(lambda: self._rounds > before or self._ended, within_s=ROUND_S)
 
-    async def _pause(self, seconds: float, met: Callable[[], bool] = bool) -> None:
-        """Waits until `met`, or that long and then raises TimeoutError if there was anything to wait for. Raises
-        Aborted or QemuGone for a copy that has ended."""
+    async def _pause(self, seconds: float, met: Callable[[], bool] = lambda: False) -> bool:
+        """Waits until `met`, or that long: was it met? Raises Aborted or QemuGone for a copy that has ended."""
         try:
             await self._machine.monitor.until(lambda: self._ended or met(), within_s=seconds)
         except TimeoutError:
-            if met is bool:
-                return
-            raise
+            return False
         if self._ended:
             raise await self._ended_early()
+        return True
 
     @property
     def _ended(self) -> bool:
@@ -297,7 +287,7 @@ class MemoryCopy:
             total_bytes=int(ram.get("total", 0)),
             remaining_bytes=int(ram.get("remaining", 0)),
             transferred_bytes=int(ram.get("transferred", 0)),
-            link_bytes_per_s=self._link_bytes_per_s,
+            link_bytes_per_s=self._speed.bytes_per_s,
             slowdown=info.get("cpu-throttle-percentage", 0) / 100,
             elapsed_s=time.monotonic() - self._started_s,
         )
