@@ -13,6 +13,7 @@ from segue.adapters.http import access
 from segue.adapters.store.disks import KeptDisk
 from segue.agent import console, disks, doctor, images
 from segue.agent.app import Agent, agent_of
+from segue.model import trace
 from segue.model.host import HostFacts
 from segue.model.migration import Forecast, Migration
 from segue.model.observation import Observation
@@ -160,7 +161,10 @@ async def migrate(request: Request, name: str, wish: MigrateGuest) -> Migration:
     """Starts a migration; follow it by its id."""
     agent = agent_of(request)
     keeper = agent.guests.by_name(name)
-    return await agent.migrations.begin(keeper, wish.to, wish.limits, force=wish.force)
+    traceparent = request.headers.get(trace.HEADER, "")
+    return await agent.migrations.begin(
+        keeper, wish.to, wish.limits, force=wish.force, traceparent=traceparent
+    )
 
 
 @router.get("/migrations")

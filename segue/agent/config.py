@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from segue.adapters import spans
 from segue.adapters.http import metrics_page
 from segue.errors import Kind, Refused
 from segue.policy import identity
@@ -80,6 +81,8 @@ class Config:
     """Only for rehearsals in the lab: see agent/failpoints.py."""
     metrics_address: str = ""
     """ADDRESS:PORT where the page for Prometheus is offered without TLS to whoever comes; empty: nowhere."""
+    traces_url: str = ""
+    """Where spans of ended migrations are sent (OTLP over HTTP); empty: nowhere."""
     controllers: tuple[str, ...] = ()
     """URLs of the fleet's controllers; empty: this host is in no fleet."""
     labels: dict[str, str] = field(default_factory=dict)
@@ -145,6 +148,8 @@ def _problems(config: Config) -> Iterator[str]:
             yield f"controllers: {url} is not https://HOST:PORT"
     if why := metrics_page.wrong(config.metrics_address):
         yield f"metrics_address: {why}"
+    if why := spans.wrong(config.traces_url):
+        yield f"traces_url: {why}"
     numbers = [network.vni for network in config.networks.values() if network.vni]
     if len(numbers) != len(set(numbers)):
         yield "two networks have the same `vni`"

@@ -86,6 +86,10 @@ class Figures:
         """What `segue doctor` found."""
         self._examined = time.time(), found
 
+    def spans(self, result: str, number: int) -> None:
+        """What became of so many spans; called from another thread."""
+        self.meter.count("segue_trace_spans_total", result, by=number)
+
     # Looked at
 
     def look(self, agent: Agent) -> Iterator[Sample]:

@@ -29,6 +29,7 @@ from segue.adapters.net.links import Links
 from segue.adapters.net.overlay import Overlays
 from segue.adapters.net.steering import Steering
 from segue.adapters.qemu import capabilities
+from segue.adapters.spans import Sender
 from segue.adapters.store.journal import Journal
 from segue.agent import api_metrics, api_peer, api_user, kept, link
 from segue.agent.aftercare import Caretaker
@@ -50,6 +51,7 @@ from segue.agent.networks import Networks
 from segue.agent.notices import Notices
 from segue.agent.pulling import Pulling
 from segue.agent.services import Services
+from segue.agent.traces import Traces
 from segue.errors import Kind, Refused, SegueError
 from segue.model import metrics
 
@@ -68,6 +70,7 @@ async def serve(config: Config) -> None:
         boards = Boards(journal)
         protection = Protection(config)
         daemons = Daemons(config, protection)
+        figures = Figures(Meter(metrics.AGENT))
         services = Services(
             config=config,
             journal=journal,
@@ -88,7 +91,8 @@ async def serve(config: Config) -> None:
             daemons=daemons,
             intake=Intake(config, journal, protection, daemons),
             pulling=Pulling(config, journal),
-            figures=Figures(Meter(metrics.AGENT)),
+            figures=figures,
+            traces=Traces(journal, _sender(config, figures)),
         )
         for name, url in journal.neighbours().items():
             if name not in services.peers:
@@ -107,6 +111,10 @@ async def serve(config: Config) -> None:
         await _serve(config, agent)
     journal.close()
     lock.close()
+
+
+def _sender(config: Config, figures: Figures) -> Sender | None:
+    return Sender(config.traces_url, "segue-agent", config.name, figures.spans) if config.traces_url else None
 
 
 def _close_to_guests(config: Config) -> None:
@@ -167,6 +175,7 @@ async def _serve(config: Config, agent: Agent) -> None:
     tasks = [
         asyncio.create_task(agent.guests.keep()),
         asyncio.create_task(kept.sweep(agent.services.journal.disks)),
+        asyncio.create_task(agent.services.traces.keep(agent)),
     ]
     if config.controllers:
         tasks.append(asyncio.create_task(link.keep(_way(config), ThisHost(agent))))

@@ -82,6 +82,7 @@ class Migrations:
         record = MigrationRecord(self._services.journal, self._services.notices, migration)
         record.advance(Event.SETTLED if settling else Event.GUEST_ENDED)
         self._services.figures.ended(record.now)
+        self._services.traces.ended(record.now)
 
     async def foresee(self, keeper: Keeper, to: str, limits: Limits) -> Forecast:
         """All checks and the forecast; nothing is changed. Raises Refused with every reason."""
@@ -119,8 +120,13 @@ class Migrations:
         )
         return Agreed(version, plan.copies)
 
-    async def begin(self, keeper: Keeper, to: str, limits: Limits, *, force: bool = False) -> Migration:
-        """Checks, forecasts and starts; returns at once with the record. `force`: against the forecast."""
+    async def begin(
+        self, keeper: Keeper, to: str, limits: Limits, *, force: bool = False, traceparent: str = ""
+    ) -> Migration:
+        """Checks, forecasts and starts; returns at once with the record. `force`: against the forecast.
+
+        traceparent: of whoever asks for it.
+        """
         guest = self._movable(keeper, to)
         compatibility.refuse(guest, to, wishes.wrong(limits))
         if guest.uuid in self._starting:
@@ -142,6 +148,7 @@ class Migrations:
                 wire=agreed.version,
                 copies=agreed.copies,
                 shape=_shape(foreseen, limits, agreed.version),
+                trace=self._services.traces.begin(traceparent),
             )
             self._services.journal.put_migration(migration)
             self._launch(keeper, migration)
@@ -226,6 +233,7 @@ class Migrations:
         try:
             await migrate.carry_out(runner, run)
             self._services.figures.ended(run.record.now)
+            self._services.traces.ended(run.record.now)
             await self._services.protection.withdraw(run.guest, keeper.resident.machine)
         finally:
             await self._services.share.leave(number)

@@ -25,6 +25,7 @@ from segue.agent.metadata import Metadata
 from segue.agent.networks import Networks
 from segue.agent.notices import Notices
 from segue.agent.pulling import Pulling
+from segue.agent.traces import Traces
 from segue.errors import Kind, Refused
 
 
@@ -52,6 +53,7 @@ class Services:
     intake: Intake
     pulling: Pulling
     figures: Figures
+    traces: Traces
 
     def meet(self, name: str, url: str) -> None:
         """From now on this host can be asked, and guests can move there."""

@@ -64,6 +64,9 @@ def run(
         str,
         typer.Option(help="ADDRESS:PORT for Prometheus without TLS; else it reads the API's port."),
     ] = "",
+    traces: Annotated[
+        str, typer.Option(help="URL of an OpenTelemetry collector: http://192.0.2.9:4318/v1/traces.")
+    ] = "",
 ) -> None:
     """Run a controller: it leads the fleet, or waits to. It ends without touching a guest.
 
@@ -71,19 +74,22 @@ def run(
     """
     import asyncio
 
+    from segue.adapters import spans
     from segue.adapters.http import metrics_page
     from segue.cli import logs
     from segue.controller.folder import Folder
     from segue.controller.main import Settings, serve
     from segue.errors import Kind, Refused
 
-    if why := metrics_page.wrong(metrics):
-        raise Refused(
-            what="the controller cannot start",
-            why=f"--metrics: {why}",
-            todo="Write it as 127.0.0.1:9745.",
-            kind=Kind.USAGE,
-        )
+    for option, why in (("metrics", metrics_page.wrong(metrics)), ("traces", spans.wrong(traces))):
+        if why:
+            raise Refused(
+                what="the controller cannot start",
+                why=f"--{option}: {why}",
+                todo="Mend the option, or leave it out.",
+                kind=Kind.USAGE,
+            )
     logs.configure()
-    settings = Settings(Folder(dir), store, address, port, name or platform.node(), metrics_address=metrics)
+    name = name or platform.node()
+    settings = Settings(Folder(dir), store, address, port, name, metrics_address=metrics, traces_url=traces)
     asyncio.run(serve(settings))

@@ -11,6 +11,7 @@ from segue.adapters.pki import Authority
 from segue.controller.books import Books
 from segue.controller.links import Links
 from segue.controller.mirror import Mirror
+from segue.controller.traces import Traces
 from segue.engine.leadership import Candidate
 from segue.engine.store import Store
 
@@ -28,6 +29,7 @@ class Controller:
     authority: Authority
     ca_pem: bytes
     meter: Meter
+    traces: Traces
 
 
 def controller_of(connection: HTTPConnection) -> Controller:

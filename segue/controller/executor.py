@@ -48,7 +48,7 @@ async def _reign(controller: Controller, tenure: Tenure) -> None:
         async def introduce() -> None:
             await links.introduce({report.name: report.url for report in mirror.reports.values()})
 
-        reports = Reports(controller.store, mirror, tenure, introduce)
+        reports = Reports(controller.store, mirror, tenure, introduce, controller.traces.ended)
         await reports.all_away()
         links.open(reports)
         await _gather(controller)

@@ -52,7 +52,9 @@ class Connection:
         self.heard_s = time.monotonic()
         return link.from_agent(text)
 
-    async def ask(self, epoch: int, method: str, path: str, body: object, within_s: float) -> link.Answer:
+    async def ask(
+        self, epoch: int, method: str, path: str, body: object, within_s: float, traceparent: str = ""
+    ) -> link.Answer:
         """Sends a command, and waits for what becomes of it."""
         number = next(self._numbers)
         answer: asyncio.Future[link.Answer] = asyncio.get_running_loop().create_future()
@@ -60,7 +62,7 @@ class Connection:
         text = "" if body is None else msgspec.json.encode(body).decode()
         try:
             async with asyncio.timeout(within_s):
-                await self.send(link.Command(number, epoch, method, path, text))
+                await self.send(link.Command(number, epoch, method, path, text, traceparent))
                 return await answer
         finally:
             self._asked.pop(number, None)
@@ -114,14 +116,21 @@ class Links:
         return {host: now_s - connection.heard_s for host, connection in self._connections.items()}
 
     async def call(
-        self, host: str, method: str, path: str, body: object = None, *, within_s: float = COMMAND_S
+        self,
+        host: str,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        within_s: float = COMMAND_S,
+        traceparent: str = "",
     ) -> Any:
         """What the agent's API answers to this. Raises its error, or Refused where it cannot be asked."""
         connection = self._connections.get(host)
         if connection is None:
             raise _away(host, "its agent is not connected")
         try:
-            answer = await connection.ask(self._demand().epoch, method, path, body, within_s)
+            answer = await connection.ask(self._demand().epoch, method, path, body, within_s, traceparent)
         except (ConnectionError, TimeoutError, RuntimeError, WebSocketDisconnect) as error:
             raise _away(host, str(error) or f"no answer within {within_s:g} s") from error
         if answer.status >= 400:

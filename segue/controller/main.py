@@ -21,6 +21,7 @@ from segue.adapters.clock import BootClock
 from segue.adapters.http import access, metrics_page
 from segue.adapters.http.problems import show_bad_input, show_bug, show_error
 from segue.adapters.metrics import Meter
+from segue.adapters.spans import Sender
 from segue.adapters.store import url
 from segue.controller import api, api_admin, api_metrics, executor, stores
 from segue.controller.app import Controller
@@ -31,6 +32,7 @@ from segue.controller.gate import SmallBodies
 from segue.controller.links import Links
 from segue.controller.metered import MeteredStore
 from segue.controller.mirror import Mirror
+from segue.controller.traces import Traces
 from segue.engine.leadership import TTL_S, Candidate
 from segue.errors import SegueError
 from segue.model import metrics
@@ -51,6 +53,8 @@ class Settings:
     ttl_s: float = TTL_S
     metrics_address: str = ""
     """ADDRESS:PORT where the page for Prometheus is offered without TLS to whoever comes; empty: nowhere."""
+    traces_url: str = ""
+    """Where spans of ended migrations are sent (OTLP over HTTP); empty: nowhere."""
 
 
 async def serve(settings: Settings) -> None:
@@ -71,6 +75,7 @@ async def serve(settings: Settings) -> None:
             authority=settings.folder.authority(),
             ca_pem=settings.folder.ca.read_bytes(),
             meter=meter,
+            traces=Traces(_sender(settings, meter)),
         )
         meter.shows(View(controller, settings.folder).look)
         following = asyncio.create_task(mirror.follow())
@@ -82,6 +87,17 @@ async def serve(settings: Settings) -> None:
             for task in (leading, following):
                 task.cancel()
             await asyncio.wait({leading, following})
+
+
+def _sender(settings: Settings, meter: Meter) -> Sender | None:
+    def booked(result: str, number: int) -> None:
+        meter.count("segue_trace_spans_total", result, by=number)
+
+    return (
+        Sender(settings.traces_url, "segue-controller", settings.name, booked)
+        if settings.traces_url
+        else None
+    )
 
 
 def application(controller: Controller) -> FastAPI:

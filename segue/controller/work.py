@@ -54,7 +54,12 @@ class Work:
         source = fleet.guest(self.controller.mirror, guest).host
         wish = {"to": target, "limits": limits, "force": force}
         made = await self.controller.links.call(
-            source, "POST", f"/v1/guests/{guest}/migrations", wish, within_s=BEGIN_S
+            source,
+            "POST",
+            f"/v1/guests/{guest}/migrations",
+            wish,
+            within_s=BEGIN_S,
+            traceparent=self.controller.traces.begin(self.task),
         )
         return str(made["id"])
 

@@ -11,6 +11,7 @@ from segue.model.landing import Landing
 from segue.model.lifecycle import ENDS, Event, Stage, advance
 from segue.model.observation import Observation
 from segue.model.storage import DiskCopy, DiskProgress
+from segue.model.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,8 @@ class Migration:
     observations: tuple[Observation, ...] = ()
     wire: int = 1
     """The version that the two agents agreed on before it began: see wire/offer.py."""
+    trace: Trace = field(default_factory=Trace)
+    """Its span, below that of whoever asked for it."""
 
     @property
     def ended(self) -> bool:
