@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from segue.adapters import system
+from segue.adapters import logs, system
 from segue.adapters.peer import PeerClient, expired_on
 from segue.adapters.qemu import queues
 from segue.adapters.store.journal import Marks
@@ -70,7 +70,13 @@ class Migrations:
             if migration.ended:
                 continue
             keeper = self._guests.keeper_of(migration)
-            log.info("migration taken up", id=migration.id, stage=migration.stage, here=keeper is not None)
+            log.info(
+                "migration taken up",
+                migration=migration.id,
+                guest=migration.guest,
+                stage=migration.stage,
+                here=keeper is not None,
+            )
             if keeper is not None:
                 self._launch(keeper, migration)
             else:
@@ -230,6 +236,7 @@ class Migrations:
 
     async def _carry_out(self, keeper: Keeper, runner: Runner[Run], run: Run) -> None:
         number = run.record.now.id
+        keys = self._name_in_logs(keeper, run.record.now)
         try:
             await migrate.carry_out(runner, run)
             self._services.figures.ended(run.record.now)
@@ -241,7 +248,16 @@ class Migrations:
             self._runners.pop(number, None)
             self._records.pop(number, None)
             keeper.announce()
+            logs.forget(keys)
         self._services.journal.prune()
+
+    def _name_in_logs(self, keeper: Keeper, migration: Migration) -> tuple[str, ...]:
+        """All that is written in this migration's task bears its id, all about its guest, too."""
+        words = {"guest": migration.guest, "migration": migration.id, "trace": migration.trace.id}
+        structlog.contextvars.bind_contextvars(**words)
+        keys = (migration.id, migration.guest, keeper.uuid)
+        logs.note(keys, **words, source=migration.source, target=migration.target)
+        return keys
 
     def _movable(self, keeper: Keeper, to: str) -> Guest:
         guest = keeper.guest_here()

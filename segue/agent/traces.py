@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from segue.adapters import logs
 from segue.adapters.spans import Sender
 from segue.adapters.store.journal import Journal
 from segue.model.handoff import Phase
@@ -38,6 +39,8 @@ class Traces:
         self._sender = sender
         self._arriving = {arriving.migration: arriving for arriving in journal.traces.all()}
         self._told: asyncio.Queue[tuple[Trace, Sequence[Span]]] = asyncio.Queue(WAITING_MOST)
+        for arriving in self._arriving.values():
+            _name_in_logs(arriving)
 
     def begin(self, header: str) -> Trace:
         """A migration that begins here, below whoever asked for it."""
@@ -45,20 +48,18 @@ class Traces:
 
     def ended(self, migration: Migration) -> None:
         """A migration from here is over; its marks are still in the journal."""
-        if self._sender is not None and migration.trace.id:
-            told = spans.of_source(migration, self._journal.timed_marks(migration.id))
-            self._tell(migration.trace, told)
+        if self._sender is not None:
+            self._tell(migration.trace, spans.of_source(migration, self._journal.timed_marks(migration.id)))
 
     def taking_in(self, placement: Placement) -> None:
         """A guest begins to come in; asked again, nothing new."""
-        if self._sender is None or placement.migration in self._arriving:
+        if placement.migration in self._arriving or len(self._arriving) >= WAITING_MOST:
             return
         trace = below(placement.traceparent, "", secrets.token_hex(8))
-        if trace.id and len(self._arriving) < WAITING_MOST:
-            guest = placement.guest
-            self._put(
-                Arriving(trace, guest.name, guest.uuid, placement.migration, placement.source, time.time())
-            )
+        guest, migration = placement.guest, placement.migration
+        arriving = Arriving(trace, guest.name, guest.uuid, migration, placement.source, time.time())
+        self._put(arriving)
+        _name_in_logs(arriving)
 
     def taken_in(self, placement: Placement) -> None:
         """There is room for it."""
@@ -79,9 +80,12 @@ class Traces:
     def _conclude(self, arriving: Arriving, fault: str = "") -> None:
         del self._arriving[arriving.migration]
         self._journal.traces.drop(arriving.migration)
+        logs.forget((arriving.migration, arriving.guest, arriving.uuid))
         self._tell(arriving.trace, spans.of_target(arriving, time.time(), fault))
 
     def _tell(self, trace: Trace, told: Sequence[Span]) -> None:
+        if self._sender is None or not trace.id:
+            return
         if self._told.full():
             self._told.get_nowait()
         self._told.put_nowait((trace, told))
@@ -90,9 +94,9 @@ class Traces:
         """For as long as the agent lives."""
         from segue.agent import figures
 
-        while self._sender is not None:
+        while True:
             self._look_after(agent.guests)
-            while not self._told.empty():
+            while self._sender is not None and not self._told.empty():
                 await figures.calm(agent)
                 self._sender.send(*self._told.get_nowait())
             await asyncio.sleep(LOOK_S)
@@ -107,6 +111,13 @@ class Traces:
                 self._conclude(arriving, "" if moved_on else DROPPED)
             elif token.phase is Phase.OWNER and (more := _with_marks(arriving, keeper)) != arriving:
                 self._put(more)
+
+
+def _name_in_logs(arriving: Arriving) -> None:
+    """Lines about it bear the migration and the trace until it is here, or dropped."""
+    keys = (arriving.migration, arriving.guest, arriving.uuid)
+    words = {"guest": arriving.guest, "migration": arriving.migration, "trace": arriving.trace.id}
+    logs.note(keys, **words, source=arriving.source)
 
 
 def _with_marks(arriving: Arriving, keeper: Keeper) -> Arriving:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from segue.cli import output
+from segue.cli.logs import LogForm, Logs, configure
 
 app = typer.Typer(help="The fleet's controller: init, run.", no_args_is_help=True, add_completion=False)
 Dir = Annotated[Path, typer.Option(help="Its folder.")]
@@ -67,6 +68,7 @@ def run(
     traces: Annotated[
         str, typer.Option(help="URL of an OpenTelemetry collector: http://192.0.2.9:4318/v1/traces.")
     ] = "",
+    logs: Logs = LogForm.LOGFMT,
 ) -> None:
     """Run a controller: it leads the fleet, or waits to. It ends without touching a guest.
 
@@ -76,7 +78,6 @@ def run(
 
     from segue.adapters import spans
     from segue.adapters.http import metrics_page
-    from segue.cli import logs
     from segue.controller.folder import Folder
     from segue.controller.main import Settings, serve
     from segue.errors import Kind, Refused
@@ -89,7 +90,7 @@ def run(
                 todo="Mend the option, or leave it out.",
                 kind=Kind.USAGE,
             )
-    logs.configure()
     name = name or platform.node()
+    configure(logs, controller=name)
     settings = Settings(Folder(dir), store, address, port, name, metrics_address=metrics, traces_url=traces)
     asyncio.run(serve(settings))

@@ -81,6 +81,7 @@ async def _gather(controller: Controller) -> None:
 
 
 async def _carry_out(work: Work) -> None:
+    structlog.contextvars.bind_contextvars(task=work.id)
     try:
         await HOW[work.task.kind](work)
     except (NotLeading, Fenced, Away, OutcomeUnknown) as error:
