@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from segue.adapters import logs
 from segue.adapters.spans import Sender
 from segue.adapters.store.journal import Journal
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from segue.agent.guests import Guests
     from segue.agent.keeper import Keeper
 
+log = structlog.get_logger()
 LOOK_S: Final = 1.0
 WAITING_MOST: Final = 1000
 DROPPED: Final = "the copy that came in was dropped: the migration was taken back"
@@ -60,6 +63,7 @@ class Traces:
         arriving = Arriving(trace, guest.name, guest.uuid, migration, placement.source, time.time())
         self._put(arriving)
         _name_in_logs(arriving)
+        log.info("a guest comes in", guest=arriving.uuid)
 
     def taken_in(self, placement: Placement) -> None:
         """There is room for it."""
@@ -80,6 +84,7 @@ class Traces:
     def _conclude(self, arriving: Arriving, fault: str = "") -> None:
         del self._arriving[arriving.migration]
         self._journal.traces.drop(arriving.migration)
+        log.info("a guest's copy was dropped" if fault else "a guest has come", guest=arriving.uuid)
         logs.forget((arriving.migration, arriving.guest, arriving.uuid))
         self._tell(arriving.trace, spans.of_target(arriving, time.time(), fault))
 
