@@ -12,9 +12,11 @@ from typing import Any, Final
 import pytest
 from typer.main import get_command
 
-from segue.agent import api_user, config
+from segue.agent import api_metrics, api_user, config
 from segue.cli import fleet_file, follow, main, migrate
 from segue.controller import api, api_admin
+from segue.controller import api_metrics as controller_metrics
+from segue.model import metrics
 
 ROOT: Final = Path(__file__).parent.parent
 PAGES: Final = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -166,7 +168,7 @@ def test_every_exit_code_is_in_its_page() -> None:
 
 def test_every_endpoint_is_in_its_page() -> None:
     page = (REFERENCE / "api.md").read_text()
-    for route in (*api_user.open_router.routes, *api_user.router.routes):
+    for route in (*api_user.open_router.routes, *api_user.router.routes, *api_metrics.router.routes):
         path = getattr(route, "path")  # noqa: B009 - the base class of routes has none
         assert f"`{path}`" in page, path
         for method in getattr(route, "methods", None) or ():
@@ -175,10 +177,16 @@ def test_every_endpoint_is_in_its_page() -> None:
 
 def test_every_endpoint_of_the_controller_is_in_its_page() -> None:
     page = (REFERENCE / "controller-api.md").read_text()
-    for route in (*api.router.routes, *api_admin.router.routes):
+    for route in (*api.router.routes, *api_admin.router.routes, *controller_metrics.router.routes):
         path = getattr(route, "path")  # noqa: B009 - the base class of routes has none
         for method in getattr(route, "methods", None) or {"websocket"}:
             assert f"| {method} | `{path}`" in page, f"{method} {path}"
+
+
+def test_every_figure_is_in_its_page() -> None:
+    page = (REFERENCE / "metrics.md").read_text()
+    for title, table in (("## Agents", metrics.AGENT), ("## Controllers", metrics.CONTROLLER)):
+        assert metrics.page(table) in page.split(title)[1].split("\n## ")[0]
 
 
 def test_every_key_of_a_fleet_file_is_in_its_page() -> None:

@@ -94,9 +94,7 @@ async def serve(config: Config) -> None:
             figures=figures,
             traces=Traces(journal, _sender(config, figures)),
         )
-        for name, url in journal.neighbours().items():
-            if name not in services.peers:
-                services.meet(name, url)
+        _meet_neighbours(services)
         await services.metadata.open()
         await services.networks.make()
         guests = Guests(services)
@@ -111,6 +109,12 @@ async def serve(config: Config) -> None:
         await _serve(config, agent)
     journal.close()
     lock.close()
+
+
+def _meet_neighbours(services: Services) -> None:
+    for name, url in services.journal.neighbours().items():
+        if name not in services.peers:
+            services.meet(name, url)
 
 
 def _sender(config: Config, figures: Figures) -> Sender | None:

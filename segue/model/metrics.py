@@ -172,3 +172,12 @@ CONTROLLER: Final = (
     ),
     _gauge("segue_store_revision", "How far this controller's watch of the store has come."),
 )  # fmt: skip
+
+
+def page(table: tuple[Metric, ...]) -> str:
+    """The table in Markdown, for docs/reference/metrics.md."""
+    lines = ["| name | sort | labels | what it is |", "|---|---|---|---|"]
+    for metric in table:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        lines.append(f"| `{metric.name}` | {metric.sort} | {labels} | {metric.help} |")
+    return "\n".join(lines)
