@@ -61,9 +61,7 @@ log = structlog.get_logger()
 async def serve(config: Config) -> None:
     """Runs until told to stop; guests and migrations stay as they are. Raises Refused when it cannot start."""
     lock = _lock(config)
-    config.run_dir.mkdir(parents=True, exist_ok=True)
-    config.disks_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
-    _close_to_guests(config)
+    _make_folders(config)
     journal = Journal(config.state_dir / "journal.db", system.boot_id())
     async with AsyncIPRoute() as netlink, _session(config) as session:
         links = Links(netlink)
@@ -121,8 +119,10 @@ def _sender(config: Config, figures: Figures) -> Sender | None:
     return Sender(config.traces_url, "segue-agent", config.name, figures.spans) if config.traces_url else None
 
 
-def _close_to_guests(config: Config) -> None:
+def _make_folders(config: Config) -> None:
     """The journal is root's alone; guests' users only pass through its folder, to disks that lie below it."""
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    config.disks_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     config.state_dir.chmod(0o711)
     Path(config.state_dir / "journal.db").touch(0o600)
     for path in config.state_dir.glob("journal.db*"):
