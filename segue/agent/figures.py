@@ -127,9 +127,9 @@ PROBES: Final = frozenset({"udp", "tcp", "http", "redis", "postgres"})
 
 
 async def calm(agent: Agent) -> None:
-    """Returns when no guest of ours is in its blackout, or after a while: a page costs milliseconds."""
+    """Returns when no guest that leaves or comes is in its blackout, or after a while: a page costs milliseconds."""
     until_s = time.monotonic() + CALM_S
-    while any(m.stage is Stage.BLACKOUT for m in agent.migrations.under_way()):
+    while any(m.stage is Stage.BLACKOUT for m in agent.migrations.under_way()) or agent.guests.await_grant():
         if time.monotonic() > until_s:
             return
         await asyncio.sleep(LOOK_S)
