@@ -41,6 +41,10 @@ class Meter:
         """From now on the gauges are asked of this, too."""
         self._gauges.looks.append(look)
 
+    def expect(self, name: str, *labels: str) -> None:
+        """The series is there from the beginning: one that comes with its first event hides that from `increase`."""
+        (self._counters.get(name) or self._histograms[name]).labels(*labels)
+
     def count(self, name: str, *labels: str, by: float = 1.0) -> None:
         """Adds to a counter of the table."""
         counter = self._counters[name]

@@ -21,6 +21,7 @@ Batch = tuple[Trace, Sequence[Span]]
 Booked = Callable[[str, int], None]
 """(result, number of spans)."""
 
+RESULTS: Final = ("sent", "failed", "dropped")
 WAITING_MOST: Final = 256
 TRY_S: Final = 10.0
 """With the exporter's own repetitions."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from segue import __version__
+from segue.adapters import spans
 from segue.adapters.certificates import Expiries
 from segue.adapters.metrics import Meter
 from segue.engine.saga import CANCELLED
@@ -31,6 +32,15 @@ CALM_S: Final = 2.0
 """Prometheus gives up after 10 s as it comes; a guest in doubt stands for longer than it could wait."""
 LOOK_S: Final = 0.02
 DOWN: Final = (RunState.PAUSED, RunState.CRASHED)
+PROBES: Final = frozenset({"udp", "tcp", "http", "redis"})
+RESULTS: Final = (
+    (Stage.DONE, ""),
+    (Stage.LOST, "guest_ended"),
+    (Stage.ABORTED, "cancelled"),
+    (Stage.ABORTED, Stage.PREPARATION),
+    (Stage.ABORTED, Stage.BLACKOUT),
+)
+"""How a migration can end, and why."""
 
 
 class Figures:
@@ -40,8 +50,8 @@ class Figures:
         self.meter = meter
         self._examined: tuple[float, Examined] | None = None
         self._expiries = Expiries()
-        for result, reason in _results():
-            meter.count("segue_migrations_total", KIND, result, reason, by=0)
+        for name, labels in _expected():
+            meter.expect(name, *labels)
 
     # Booked
 
@@ -123,9 +133,6 @@ class Figures:
             yield Sample("segue_doctor_findings", levels[level], (level.value,))
 
 
-PROBES: Final = frozenset({"udp", "tcp", "http", "redis", "postgres"})
-
-
 async def calm(agent: Agent) -> None:
     """Returns when no guest that leaves or comes is in its blackout, or after a while: a page costs milliseconds."""
     until_s = time.monotonic() + CALM_S
@@ -135,11 +142,17 @@ async def calm(agent: Agent) -> None:
         await asyncio.sleep(LOOK_S)
 
 
-def _results() -> Iterable[tuple[str, str]]:
-    """Every series from the beginning: a counter that appears with its first event hides it from `increase`."""
-    yield Stage.DONE, ""
-    yield Stage.LOST, "guest_ended"
-    yield from ((Stage.ABORTED, why) for why in ("cancelled", Stage.PREPARATION, Stage.BLACKOUT))
+def _expected() -> Iterator[tuple[str, tuple[str, ...]]]:
+    for result, reason in RESULTS:
+        yield "segue_migrations_total", (KIND, result, reason)
+    for phase in (Stage.PREPARATION, Stage.BLACKOUT, Stage.POST_BLACKOUT, "total"):
+        yield "segue_migration_duration_seconds", (phase,)
+    for channel in ("memory", "disk"):
+        yield "segue_migration_bytes_total", (channel, "out")
+    for figure in ("total", "blackout"):
+        yield "segue_migration_forecast_ratio", (figure,)
+    for sent in spans.RESULTS:
+        yield "segue_trace_spans_total", (sent,)
 
 
 def _reason(migration: Migration) -> str:

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 
 from segue import __version__
+from segue.adapters import spans
 from segue.adapters.clock import BootClock
 from segue.adapters.http import access, metrics_page
 from segue.adapters.http.problems import show_bad_input, show_bug, show_error
@@ -90,6 +91,9 @@ async def serve(settings: Settings) -> None:
 
 
 def _sender(settings: Settings, meter: Meter) -> Sender | None:
+    for result in spans.RESULTS:
+        meter.expect("segue_trace_spans_total", result)
+
     def booked(result: str, number: int) -> None:
         meter.count("segue_trace_spans_total", result, by=number)
 

@@ -12,7 +12,7 @@ from segue.adapters.pki import Pair
 from segue.model.metrics import CONTROLLER
 from tests.controller.rig import Rig, free_port
 
-RARE = {"segue_store_errors_total", "segue_trace_spans_total"}
+RARE = {"segue_store_errors_total"}
 """Without a sample until something of the kind has happened."""
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

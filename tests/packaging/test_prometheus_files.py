@@ -30,7 +30,7 @@ TARGET: Final = {"instance", "job", "host"}
 """Labels that Prometheus itself gives to everything it reads; `host` as the how-to has it."""
 VALUES: Final = {
     "result": {"done", "aborted", "lost", "sent", "failed", "dropped"},
-    "reason": {reason for _, reason in agent_figures._results()},
+    "reason": {reason for _, reason in agent_figures.RESULTS},
     "state": {*RunState, *TaskState, "up", "away", "removed", "cordoned"},
     "error": {*ERRORS.values(), "other"},
     "level": set(Level),
