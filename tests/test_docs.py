@@ -13,19 +13,11 @@ import pytest
 from typer.main import get_command
 
 from segue.agent import api_load as agent_load
-from segue.agent import api_user, config
+from segue.agent import api_metrics, api_user, config
 from segue.cli import fleet_file, follow, main, migrate
-from segue.controller import (
-    api,
-    api_admin,
-    api_balance,
-    api_guests,
-    api_hosts,
-    api_load,
-    api_placing,
-    api_tasks,
-    balance,
-)
+from segue.controller import api_balance, balance
+from segue.controller.main import PARTS
+from segue.model import metrics
 
 ROOT: Final = Path(__file__).parent.parent
 PAGES: Final = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -177,7 +169,8 @@ def test_every_exit_code_is_in_its_page() -> None:
 
 def test_every_endpoint_is_in_its_page() -> None:
     page = (REFERENCE / "api.md").read_text()
-    for route in (*api_user.open_router.routes, *api_user.router.routes, *agent_load.router.routes):
+    parts = (api_user.open_router, api_user.router, agent_load.router, api_metrics.router)
+    for route in (route for part in parts for route in part.routes):
         path = getattr(route, "path")  # noqa: B009 - the base class of routes has none
         assert f"`{path}`" in page, path
         for method in getattr(route, "methods", None) or ():
@@ -186,8 +179,7 @@ def test_every_endpoint_is_in_its_page() -> None:
 
 def test_every_endpoint_of_the_controller_is_in_its_page() -> None:
     page = (REFERENCE / "controller-api.md").read_text()
-    parts = (api, api_hosts, api_guests, api_tasks, api_admin, api_balance, api_load, api_placing)
-    for route in (route for part in parts for route in part.router.routes):
+    for route in (route for part in PARTS for route in part.router.routes):
         path = getattr(route, "path")  # noqa: B009 - the base class of routes has none
         for method in getattr(route, "methods", None) or {"websocket"}:
             assert f"| {method} | `{path}`" in page, f"{method} {path}"
@@ -198,6 +190,12 @@ def test_every_key_of_the_balancer_is_in_its_page() -> None:
     keys = [field.name for field in fields(api_balance.ChangeOrders)]
     assert not [key for key in keys if f"`{key}`" not in page]
     assert f"`{balance.FORGONE}`" in page
+
+
+def test_every_figure_is_in_its_page() -> None:
+    page = (REFERENCE / "metrics.md").read_text()
+    for title, table in (("## Agents", metrics.AGENT), ("## Controllers", metrics.CONTROLLER)):
+        assert metrics.page(table) in page.split(title)[1].split("\n## ")[0]
 
 
 def test_every_key_of_a_fleet_file_is_in_its_page() -> None:

@@ -90,6 +90,11 @@ class Guests:
                 await keeper.tell(PeerEpoch(claim.owned, peer.name))
                 return
 
+    def await_grant(self) -> bool:
+        """True while a guest stands whose whole copy is here, and waits for the word that lets it run."""
+        keepers = self._keepers.values()
+        return any(k.token.phase is Phase.INCOMING and k.copy() is Copy.COMPLETE for k in keepers)
+
     def by_uuid(self, uuid: str) -> Keeper:
         """The keeper of that guest; for one that is not here, a keeper of its tombstone."""
         return self._keepers.setdefault(uuid, Keeper(self._services, uuid, None))

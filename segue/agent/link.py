@@ -20,6 +20,7 @@ import structlog
 
 from segue.agent.renewal import Renewal
 from segue.errors import SegueError
+from segue.model import trace
 from segue.model.host import HostFacts
 from segue.model.load import HostLoad
 from segue.model.migration import Migration
@@ -251,7 +252,7 @@ class _Link:
                     command.method,
                     f"http://agent{command.path}",
                     data=command.body or None,
-                    headers={"content-type": "application/json"},
+                    headers=_headers(command),
                 ) as answer,
             ):
                 return link.Answer(command.number, answer.status, await answer.text())
@@ -319,6 +320,11 @@ class _Told:
                 self._migrations[migration.id] = migration, now_s
                 told.append(migration)
         return told
+
+
+def _headers(command: link.Command) -> dict[str, str]:
+    headers = {"content-type": "application/json"}
+    return {**headers, trace.HEADER: command.traceparent} if command.traceparent else headers
 
 
 def _no(command: link.Command, why: str) -> link.Answer:

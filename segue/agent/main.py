@@ -21,9 +21,10 @@ from pyroute2 import AsyncIPRoute
 
 from segue import __version__
 from segue.adapters import peer, system
-from segue.adapters.http import access
+from segue.adapters.http import access, metrics_page
 from segue.adapters.http.bodies import SmallBodies
 from segue.adapters.http.problems import show_bad_input, show_bug, show_error
+from segue.adapters.metrics import Meter
 from segue.adapters.net.enclave import Enclave
 from segue.adapters.net.links import Links
 from segue.adapters.net.overlay import Overlays
@@ -31,8 +32,9 @@ from segue.adapters.net.steering import Steering
 from segue.adapters.own_tls import OwnTls
 from segue.adapters.pki import Pair
 from segue.adapters.qemu import capabilities
+from segue.adapters.spans import Sender
 from segue.adapters.store.journal import Journal
-from segue.agent import api_load, api_peer, api_user, kept, link
+from segue.agent import api_load, api_metrics, api_peer, api_user, kept, link
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
 from segue.agent.boards import Boards
@@ -40,6 +42,7 @@ from segue.agent.channels import Protection
 from segue.agent.config import Config
 from segue.agent.daemons import Daemons
 from segue.agent.failpoints import Failpoints
+from segue.agent.figures import Figures
 from segue.agent.flows import Flows
 from segue.agent.guests import Guests
 from segue.agent.here import ThisHost
@@ -53,8 +56,10 @@ from segue.agent.notices import Notices
 from segue.agent.pulling import Pulling
 from segue.agent.renewal import Renewal
 from segue.agent.services import Services
+from segue.agent.traces import Traces
 from segue.agent.trust import Trust
 from segue.errors import Kind, Refused, SegueError
+from segue.model import metrics
 
 log = structlog.get_logger()
 
@@ -62,9 +67,7 @@ log = structlog.get_logger()
 async def serve(config: Config) -> None:
     """Runs until told to stop; guests and migrations stay as they are. Raises Refused when it cannot start."""
     lock = _lock(config)
-    config.run_dir.mkdir(parents=True, exist_ok=True)
-    config.disks_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
-    _close_to_guests(config)
+    _make_folders(config)
     journal = Journal(config.state_dir / "journal.db", system.boot_id())
     own = _own(config, trust := Trust(journal, config.tls.ca))
     async with AsyncIPRoute() as netlink, peer.session(own.client()) as session:
@@ -72,6 +75,7 @@ async def serve(config: Config) -> None:
         boards = Boards(journal)
         protection = Protection(config)
         daemons = Daemons(config, protection)
+        figures = Figures(Meter(metrics.AGENT))
         services = Services(
             config=config,
             journal=journal,
@@ -94,12 +98,15 @@ async def serve(config: Config) -> None:
             pulling=Pulling(config, journal),
             own=own,
             trust=trust,
+            figures=figures,
+            traces=Traces(journal, _sender(config, figures)),
         )
         services.meet_all({**journal.neighbours(), **config.peers})
         await services.metadata.open()
         await services.networks.make()
         guests = Guests(services)
         agent = Agent(services, guests, Migrations(services, guests), Loads(config, guests))
+        services.figures.meter.shows(lambda: services.figures.look(agent))
         await guests.take_up()
         agent.migrations.take_up()
         # What is there now stays: without this a collection would look through all of it, 50 ms, in some blackout.
@@ -111,8 +118,20 @@ async def serve(config: Config) -> None:
     lock.close()
 
 
-def _close_to_guests(config: Config) -> None:
+def _meet_neighbours(services: Services) -> None:
+    for name, url in services.journal.neighbours().items():
+        if name not in services.peers:
+            services.meet(name, url)
+
+
+def _sender(config: Config, figures: Figures) -> Sender | None:
+    return Sender(config.traces_url, "segue-agent", config.name, figures.spans) if config.traces_url else None
+
+
+def _make_folders(config: Config) -> None:
     """The journal is root's alone; guests' users only pass through its folder, to disks that lie below it."""
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    config.disks_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     config.state_dir.chmod(0o711)
     Path(config.state_dir / "journal.db").touch(0o600)
     for path in config.state_dir.glob("journal.db*"):
@@ -128,6 +147,7 @@ def application(agent: Agent) -> FastAPI:
     app.include_router(api_user.router)
     app.include_router(api_load.router)
     app.include_router(api_peer.router)
+    app.include_router(api_metrics.router)
     app.add_middleware(SmallBodies, most_bytes=api_peer.BODY_BYTES_MAX)
     app.add_exception_handler(SegueError, show_error)
     app.add_exception_handler(RequestValidationError, show_bad_input)
@@ -166,16 +186,20 @@ async def _serve(config: Config, agent: Agent) -> None:
     assert fleet.ssl is not None
     agent.services.own.adopt(fleet.ssl)
     local = uvicorn.Config(app, http=access.LocalHttp, **common)
-    servers = [_Server(fleet), _Server(local)]
-    _stop_on_signals(servers)
+    servers = [(_Server(fleet), None), (_Server(local), [_local_socket(config.socket)])]
+    if config.metrics_address:
+        alone = metrics_page.alone(api_metrics.shown, {"agent": agent}, common)
+        servers.append((_Server(alone), [metrics_page.listener(config.metrics_address)]))
+    _stop_on_signals([server for server, _ in servers])
     tasks = [
         asyncio.create_task(agent.guests.keep()),
         asyncio.create_task(kept.sweep(agent.services.journal.disks)),
         asyncio.create_task(agent.loads.keep()),
+        asyncio.create_task(agent.services.traces.keep(agent)),
     ]
     if config.controllers:
         tasks.append(asyncio.create_task(link.keep(_way(config, agent), ThisHost(agent))))
-    await asyncio.gather(servers[0].serve(), servers[1].serve(sockets=[_local_socket(config.socket)]))
+    await asyncio.gather(*(server.serve(sockets=sockets) for server, sockets in servers))
     for task in tasks:
         task.cancel()
 

@@ -18,6 +18,7 @@ from segue.agent.channels import Protection
 from segue.agent.config import Config
 from segue.agent.daemons import Daemons
 from segue.agent.failpoints import Failpoints
+from segue.agent.figures import Figures
 from segue.agent.flows import Flows
 from segue.agent.intake import Intake
 from segue.agent.link_share import LinkShare
@@ -25,6 +26,7 @@ from segue.agent.metadata import Metadata
 from segue.agent.networks import Networks
 from segue.agent.notices import Notices
 from segue.agent.pulling import Pulling
+from segue.agent.traces import Traces
 from segue.agent.trust import Trust
 from segue.errors import Kind, Refused
 
@@ -54,6 +56,8 @@ class Services:
     pulling: Pulling
     own: OwnTls
     trust: Trust
+    figures: Figures
+    traces: Traces
 
     def meet(self, name: str, url: str) -> None:
         """From now on this host can be asked, and guests can move there."""

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from segue.cli import output, values
+from segue.cli.logs import LogForm, Logs, configure
 
 app = typer.Typer(help="The fleet's controller: init, run.", no_args_is_help=True, add_completion=False)
 Dir = Annotated[Path, typer.Option(help="Its folder.")]
@@ -83,6 +84,14 @@ def run(
         Path | None,
         typer.Option(help="Where every line of the audit is appended, as JSON, for the long run."),
     ] = None,
+    metrics: Annotated[
+        str,
+        typer.Option(help="ADDRESS:PORT for Prometheus without TLS; else it reads the API's port."),
+    ] = "",
+    traces: Annotated[
+        str, typer.Option(help="URL of an OpenTelemetry collector: http://192.0.2.9:4318/v1/traces.")
+    ] = "",
+    logs: Logs = LogForm.LOGFMT,
 ) -> None:
     """Run a controller: it leads the fleet, or waits to. It ends without touching a guest.
 
@@ -90,27 +99,39 @@ def run(
     """
     import asyncio
 
-    from segue.cli import logs
+    from segue.adapters import spans
+    from segue.adapters.http import metrics_page
     from segue.controller.folder import Folder
     from segue.controller.main import Settings, serve
-    from segue.errors import Kind, Refused
 
-    logs.configure()
     certificate_s = values.duration_s(certificate_ttl)
     if not SHORTEST_S <= certificate_s <= LONGEST_S:
-        raise Refused(
-            what="the controller does not start",
-            why=f"certificates cannot hold for {certificate_ttl}: between 10 s and 1000 days",
-            todo="Choose another --certificate-ttl.",
-            kind=Kind.USAGE,
+        raise _wrong(
+            f"certificates cannot hold for {certificate_ttl}: between 10 s and 1000 days", "certificate-ttl"
         )
+    for option, why in (("metrics", metrics_page.wrong(metrics)), ("traces", spans.wrong(traces))):
+        if why:
+            raise _wrong(why, option)
+    name = name or platform.node()
+    configure(logs, controller=name)
     settings = Settings(
         Folder(dir),
         store,
         address,
         port,
-        name or platform.node(),
+        name,
         certificate_s=certificate_s,
         audit_file=audit_file,
+        metrics_address=metrics,
+        traces_url=traces,
     )
     asyncio.run(serve(settings))
+
+
+def _wrong(why: str, option: str) -> Refused:
+    return Refused(
+        what="the controller cannot start",
+        why=f"--{option}: {why}",
+        todo="Mend the option, or leave it out.",
+        kind=Kind.USAGE,
+    )

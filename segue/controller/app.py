@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from starlette.requests import HTTPConnection
 
+from segue.adapters.metrics import Meter
 from segue.adapters.own_tls import OwnTls
 from segue.adapters.pki import Authority
 from segue.controller.bars import Bars
@@ -14,6 +15,7 @@ from segue.controller.limits import Limits
 from segue.controller.links import Links
 from segue.controller.loads import Loads
 from segue.controller.mirror import Mirror
+from segue.controller.traces import Traces
 from segue.engine.leadership import Candidate
 from segue.engine.store import Store
 
@@ -36,6 +38,8 @@ class Controller:
     limits: Limits
     certificate_s: float
     """How long the certificates of hosts and of controllers hold."""
+    meter: Meter
+    traces: Traces
 
 
 def controller_of(connection: HTTPConnection) -> Controller:

@@ -31,7 +31,7 @@ from segue.model.balance import (
     Temper,
 )
 from segue.model.fleet import Fleet
-from segue.model.migration import Limits
+from segue.model.migration import Limits, Migration
 from segue.model.plan import BalancePlan, Move, Outlook
 from segue.model.store import Conflict
 from segue.model.task import Task, TaskKind, TaskState

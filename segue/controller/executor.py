@@ -94,7 +94,7 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
         async def introduce() -> None:
             await links.introduce({report.name: report.url for report in mirror.reports.values()})
 
-        reports = Reports(controller.store, mirror, tenure, introduce)
+        reports = Reports(controller.store, mirror, tenure, introduce, controller.traces.ended)
         await reports.all_away()
         links.open(reports, partial(certificates.renew, controller))
         lonely.begins()
@@ -131,6 +131,7 @@ async def _gather(controller: Controller) -> None:
 
 
 async def _carry_out(work: Work) -> None:
+    structlog.contextvars.bind_contextvars(task=work.id)
     try:
         await HOW[work.task.kind](work)
     except (NotLeading, Fenced, Away, OutcomeUnknown) as error:

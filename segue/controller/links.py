@@ -53,6 +53,7 @@ class Connection:
         self.caller = caller
         self.address = socket.client.host if socket.client else ""
         self._socket = socket
+        self.heard_s = time.monotonic()
         self._numbers = itertools.count(1)
         self._asked: dict[int, asyncio.Future[link.Answer]] = {}
         self.renewing = False
@@ -68,12 +69,15 @@ class Connection:
         """The next frame. Raises TimeoutError after a silence, Refused for what is no frame, or one too many."""
         async with asyncio.timeout(link.SILENCE_S):
             raw = await self._socket.receive_text()
-        self._frames, may = bucket.take(self._frames, FRAMES, time.monotonic())
+        self.heard_s = time.monotonic()
+        self._frames, may = bucket.take(self._frames, FRAMES, self.heard_s)
         if not may:
             raise _refused(self.host, "it sends more than any agent does", Kind.USAGE)
         return link.from_agent(raw)
 
-    async def ask(self, epoch: int, method: str, path: str, body: object, within_s: float) -> link.Answer:
+    async def ask(
+        self, epoch: int, method: str, path: str, body: object, within_s: float, traceparent: str = ""
+    ) -> link.Answer:
         """Sends a command, and waits for what becomes of it."""
         number = next(self._numbers)
         answer: asyncio.Future[link.Answer] = asyncio.get_running_loop().create_future()
@@ -81,7 +85,7 @@ class Connection:
         text = "" if body is None else msgspec.json.encode(body).decode()
         try:
             async with asyncio.timeout(within_s):
-                await self.send(link.Command(number, epoch, method, path, text))
+                await self.send(link.Command(number, epoch, method, path, text, traceparent))
                 return await answer
         finally:
             self._asked.pop(number, None)
@@ -138,15 +142,27 @@ class Links:
         """Hosts that are connected here."""
         return set(self._connections)
 
+    def silences_s(self) -> dict[str, float]:
+        """For how long nothing has come from each that is connected here."""
+        now_s = time.monotonic()
+        return {host: now_s - connection.heard_s for host, connection in self._connections.items()}
+
     async def call(
-        self, host: str, method: str, path: str, body: object = None, *, within_s: float = COMMAND_S
+        self,
+        host: str,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        within_s: float = COMMAND_S,
+        traceparent: str = "",
     ) -> Any:
         """What the agent's API answers to this. Raises its error, or Refused where it cannot be asked."""
         connection = self._connections.get(host)
         if connection is None:
             raise _away(host, "its agent is not connected")
         try:
-            answer = await connection.ask(self._demand().epoch, method, path, body, within_s)
+            answer = await connection.ask(self._demand().epoch, method, path, body, within_s, traceparent)
         except (ConnectionError, TimeoutError, RuntimeError, WebSocketDisconnect) as error:
             raise _away(host, str(error) or f"no answer within {within_s:g} s") from error
         if answer.status >= 400:

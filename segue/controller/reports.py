@@ -35,12 +35,19 @@ class Reports:
     """One tenure's writer. The reports of one host come one after another, those of several side by side."""
 
     def __init__(
-        self, store: Store, mirror: Mirror, tenure: Tenure, introduce: Callable[[], Awaitable[None]]
+        self,
+        store: Store,
+        mirror: Mirror,
+        tenure: Tenure,
+        introduce: Callable[[], Awaitable[None]],
+        ended: Callable[[Migration], None],
     ) -> None:
+        """introduce: called after a new host has come; ended: for each migration that was seen to end."""
         self._store = store
         self._mirror = mirror
         self._fence = tenure.fence
         self._introduce = introduce
+        self._ended = ended
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def hello(self, caller: Caller, hello: link.Hello) -> None:
@@ -107,6 +114,9 @@ class Reports:
         changes: list[Change] = []
         table = self._mirror.migrations
         for migration in told:
+            kept = table.get(migration.id)
+            if migration.ended and kept is not None and not kept.value.ended:
+                self._ended(migration)
             changes += _put(table, migration.id, replace(migration, observations=()))
         ended = [m for m in table.values() if m.source == host and m.ended]
         ended.sort(key=lambda migration: -migration.started_s)

@@ -8,17 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import structlog
+
 from segue.controller import fleet
 from segue.controller.app import Controller
 from segue.controller.links import BEGIN_S
 from segue.controller.mirror import Table
 from segue.errors import Kind, Refused, SegueError
+from segue.model import trace
 from segue.model.leadership import Tenure
 from segue.model.lifecycle import Stage
 from segue.model.migration import Failure, Migration
 from segue.model.store import Conflict
 from segue.model.task import Task, TaskState
 
+log = structlog.get_logger()
 LOOK_S: Final = 1.0
 
 
@@ -61,10 +65,19 @@ class Work:
         """The id of the migration. Raises what the source's agent says against it."""
         source = fleet.guest(self.controller.mirror, guest).host
         wish = {"to": target, "limits": limits, "force": force}
+        traceparent = self.controller.traces.begin(self.task)
         made = await self.controller.links.call(
-            source, "POST", f"/v1/guests/{guest}/migrations", wish, within_s=BEGIN_S
+            source,
+            "POST",
+            f"/v1/guests/{guest}/migrations",
+            wish,
+            within_s=BEGIN_S,
+            traceparent=traceparent,
         )
-        return str(made["id"])
+        number = str(made["id"])
+        words = {"source": source, "target": target, "trace": trace.parse(traceparent).id}
+        log.info("a migration was begun", guest=guest, migration=number, **words)
+        return number
 
     async def take_back(self, migration: Migration) -> None:
         """Cancels it; too late is no error: it ends by itself."""

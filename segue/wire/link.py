@@ -98,6 +98,8 @@ class Command(Struct, tag="command", frozen=True):
     method: str
     path: str
     body: str = ""
+    traceparent: str = ""
+    """The span on behalf of which it is asked for: W3C Trace Context."""
 
 
 FromAgent = Hello | Changes | Answer | Renew

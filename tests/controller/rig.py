@@ -83,7 +83,7 @@ class Rig:
         self.controllers: list[Process] = []
         self.planned_urls: tuple[str, ...] = ()
 
-    def start(self, name: str = "c1", more: Sequence[str] = (), *, port: int = 0, **environ: str) -> Process:
+    def start(self, name: str = "c1", *more: str, port: int = 0, **environ: str) -> Process:
         made = Process(self.folder.path, self.store, name, more, environ, port)
         self.controllers.append(made)
         return made

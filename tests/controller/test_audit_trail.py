@@ -96,7 +96,7 @@ async def test_every_line_is_in_the_file_once(kept: tuple[Store, Mirror, Fence],
 
 async def test_a_controller_writes_its_file_and_lists_since(rig: Rig) -> None:
     path = rig.path / "audit.jsonl"
-    rig.start(more=["--audit-file", str(path)])
+    rig.start("c1", "--audit-file", str(path))
     await rig.until("somebody leads", lambda: rig.caller().call("GET", "/status")["leader"])
     await rig.call("POST", "/tokens", {})
     await rig.until("its end is there", lambda: len(rig.caller().call("GET", "/audit")["items"]) == 2)

@@ -56,7 +56,7 @@ async def renewing(
 
 
 async def test_a_host_outlives_its_certificate_without_a_break(rig: Rig) -> None:
-    rig.start(more=["--certificate-ttl", f"{TTL_S}s"])
+    rig.start("c1", "--certificate-ttl", f"{TTL_S}s")
     host, rig.world.move_s = await renewing(rig, "host1"), TTL_S * 1.2
     await rig.host("host2")
     assert host.own is not None
@@ -143,7 +143,7 @@ async def test_a_renewal_that_fails_is_said_long_before_the_end_and_tried_again(
 async def test_the_controller_renews_its_own(rig: Rig) -> None:
     names = ["segue-controller", "localhost"]
     short(rig, rig.folder.pair, "segue://fleet/controller/c1", names)
-    rig.start(more=["--certificate-ttl", f"{TTL_S}s"])
+    rig.start("c1", "--certificate-ttl", f"{TTL_S}s")
     context = OwnTls(rig.folder.ca, rig.folder.admin).client()
     host = await rig.host("host1")
     await rig.up(1)

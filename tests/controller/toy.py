@@ -18,6 +18,7 @@ import msgspec
 from segue.adapters.own_tls import OwnTls
 from segue.agent import link
 from segue.agent.trust import Trust
+from segue.model import trace
 from segue.model.guest import Guest
 from segue.model.host import HostFacts
 from segue.model.lifecycle import Stage
@@ -184,7 +185,10 @@ class ToyHost:
             return _refusal("a migration of it is under way")
         if name in self.world.hosts[wish["to"]].refuses:
             return _refusal("it does not see its disk")
-        migration = Migration(str(uuid.uuid4()), name, self.name, wish["to"], Limits(), time.time())
+        begun_by = trace.below(request.headers.get(trace.HEADER, ""), uuid.uuid4().hex, uuid.uuid4().hex[:16])
+        migration = Migration(
+            str(uuid.uuid4()), name, self.name, wish["to"], Limits(), time.time(), trace=begun_by
+        )
         self._migrations[migration.id] = migration
         self.world.begun.append((name, self.name, wish["to"]))
         self._changed.set()

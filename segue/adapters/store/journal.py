@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import TypeVar
 import msgspec
 
 from segue.adapters.store.disks import DiskNotes
+from segue.adapters.store.traces import TraceNotes
 from segue.errors import Refused
 from segue.model.guest import Guest
 from segue.model.handoff import Phase, Token
 from segue.model.migration import Migration
 from segue.model.notice import Board
 from segue.model.roster import Decided
+from segue.model.trace import Mark
 from segue.model.trust import SignedBarred
 
 T = TypeVar("T")
@@ -29,7 +32,7 @@ create table if not exists token (guest text primary key, value blob not null) s
 create table if not exists migration (id text primary key, started real not null, ended integer not null,
                                       value blob not null) strict;
 create table if not exists mark (n integer primary key, migration text not null, mark text not null,
-                                 step text not null) strict;
+                                 step text not null, at real not null default 0) strict;
 create table if not exists notice (guest text primary key, value blob not null) strict;
 create table if not exists peer (name text primary key, instance text not null) strict;
 create table if not exists neighbour (name text primary key, url text not null) strict;
@@ -50,6 +53,7 @@ class Journal:
             self._db.execute("pragma journal_mode=wal")
             self._db.execute("pragma synchronous=full")
             self._db.executescript(SCHEMA)
+            self._widen()
         except sqlite3.Error as error:
             raise Refused(
                 what="the agent cannot start",
@@ -57,7 +61,13 @@ class Journal:
                 todo="Free space or mend the file system; a damaged journal must be restored from a backup.",
             ) from error
         self.disks = DiskNotes(self._db)
+        self.traces = TraceNotes(self._db)
         self.instance = self._meta("instance", str(uuid.uuid4()))
+
+    def _widen(self) -> None:
+        """A journal of an older agent has no times beside its marks."""
+        if "at" not in [row[1] for row in self._db.execute("pragma table_info(mark)")]:
+            self._db.execute("alter table mark add column at real not null default 0")
 
     def close(self) -> None:
         """Closes the file."""
@@ -196,12 +206,18 @@ class Journal:
 
     def mark(self, migration: str, mark: str, step: str) -> None:
         """Notes what the saga is about to do or has done."""
-        self._db.execute("insert into mark (migration, mark, step) values (?, ?, ?)", (migration, mark, step))
+        row = (migration, mark, step, time.time())
+        self._db.execute("insert into mark (migration, mark, step, at) values (?, ?, ?, ?)", row)
 
     def marks(self, migration: str) -> list[tuple[str, str]]:
         """(mark, step) in the order written."""
         query = "select mark, step from mark where migration = ? order by n"
         return [(mark, step) for mark, step in self._db.execute(query, (migration,))]
+
+    def timed_marks(self, migration: str) -> list[Mark]:
+        """The same, each with its time; only to be shown."""
+        query = "select mark, step, at from mark where migration = ? order by n"
+        return [Mark(mark, step, at_s) for mark, step, at_s in self._db.execute(query, (migration,))]
 
     # What guests are told
 
