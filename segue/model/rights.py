@@ -15,7 +15,8 @@ class Verb(StrEnum):
     """What can be asked of a controller."""
 
     LOOK = "look"
-    FOLLOW = "follow"
+    SURVEY = "survey"
+    """To see what is not about single guests and hosts, such as the stream of events."""
     PLAN = "plan"
     CREATE = "create"
     MOVE = "move"
@@ -23,7 +24,8 @@ class Verb(StrEnum):
     CORDON = "cordon"
     DRAIN = "drain"
     STEER = "steer"
-    LABEL = "label"
+    GOVERN = "govern"
+    """To decide what planners and scopes go by, such as labels."""
     REVOKE = "revoke"
     TOKENS = "tokens"
     AUDIT = "audit"
@@ -39,7 +41,7 @@ class Right:
 
 RIGHTS: Final[Mapping[Verb, Right]] = {
     Verb.LOOK: Right("viewer"),
-    Verb.FOLLOW: Right("viewer", whole=True),
+    Verb.SURVEY: Right("viewer", whole=True),
     Verb.PLAN: Right("viewer"),
     Verb.CREATE: Right("operator"),
     Verb.MOVE: Right("operator"),
@@ -47,7 +49,7 @@ RIGHTS: Final[Mapping[Verb, Right]] = {
     Verb.CORDON: Right("operator"),
     Verb.DRAIN: Right("operator"),
     Verb.STEER: Right("operator"),
-    Verb.LABEL: Right("operator", whole=True),  # else whoever has a scope would choose what is in it
+    Verb.GOVERN: Right("operator", whole=True),  # else whoever has a scope would choose what is in it
     Verb.REVOKE: Right("admin", whole=True),
     Verb.TOKENS: Right("admin", whole=True),
     Verb.AUDIT: Right("admin", whole=True),
