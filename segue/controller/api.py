@@ -21,7 +21,7 @@ from segue.model.trust import Certificate
 from segue.policy import renewal
 
 log = structlog.get_logger()
-Follower = Annotated[Caller, Depends(gate.looks(Verb.SURVEY))]
+Follower = Annotated[Caller, Depends(gate.looks(Verb.FOLLOW))]
 router = APIRouter(prefix="/v1", responses=api_doc.PROBLEMS)
 REVISION_MOST = (1 << 63) - 1
 CA_LEFT = 1.5

@@ -25,7 +25,7 @@ Planner = Annotated[Caller, Depends(gate.looks(Verb.PLAN))]
 Creates = Annotated[Asked, Depends(gate.asks(Verb.CREATE))]
 Moves = Annotated[Asked, Depends(gate.asks(Verb.MOVE))]
 Powers = Annotated[Asked, Depends(gate.asks(Verb.POWER))]
-Labels = Annotated[Asked, Depends(gate.asks(Verb.GOVERN))]
+Labels = Annotated[Asked, Depends(gate.asks(Verb.LABEL))]
 router = APIRouter(prefix="/v1", responses=api_doc.PROBLEMS)
 
 

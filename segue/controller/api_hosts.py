@@ -85,7 +85,7 @@ async def change_host(
     if wish.revoked is not None:
         gate.demand_more(asked, Verb.REVOKE)
     if wish.labels is not None:
-        gate.demand_more(asked, Verb.GOVERN)
+        gate.demand_more(asked, Verb.LABEL)
     controller = controller_of(request)
     scoped.demand_hosts(controller, asked.by, [name])
     fields = {key: value for key, value in asdict(wish).items() if value is not None}

@@ -15,8 +15,7 @@ class Verb(StrEnum):
     """What can be asked of a controller."""
 
     LOOK = "look"
-    SURVEY = "survey"
-    """To see what is not about single guests and hosts, such as the stream of events."""
+    FOLLOW = "follow"
     PLAN = "plan"
     CREATE = "create"
     MOVE = "move"
@@ -24,8 +23,7 @@ class Verb(StrEnum):
     CORDON = "cordon"
     DRAIN = "drain"
     STEER = "steer"
-    GOVERN = "govern"
-    """To decide what planners and scopes go by, such as labels."""
+    LABEL = "label"
     REVOKE = "revoke"
     TOKENS = "tokens"
     AUDIT = "audit"
@@ -41,7 +39,7 @@ class Right:
 
 RIGHTS: Final[Mapping[Verb, Right]] = {
     Verb.LOOK: Right("viewer"),
-    Verb.SURVEY: Right("viewer", whole=True),
+    Verb.FOLLOW: Right("viewer", whole=True),
     Verb.PLAN: Right("viewer"),
     Verb.CREATE: Right("operator"),
     Verb.MOVE: Right("operator"),
@@ -49,7 +47,7 @@ RIGHTS: Final[Mapping[Verb, Right]] = {
     Verb.CORDON: Right("operator"),
     Verb.DRAIN: Right("operator"),
     Verb.STEER: Right("operator"),
-    Verb.GOVERN: Right("operator", whole=True),  # else whoever has a scope would choose what is in it
+    Verb.LABEL: Right("operator", whole=True),  # else whoever has a scope would choose what is in it
     Verb.REVOKE: Right("admin", whole=True),
     Verb.TOKENS: Right("admin", whole=True),
     Verb.AUDIT: Right("admin", whole=True),

@@ -12,8 +12,6 @@ from segue.model.guest import Disk, Guest, Nic
 from segue.model.handoff import Phase, Token
 from segue.model.lifecycle import Event
 from segue.model.migration import Limits, Migration, Outcome, after
-from segue.model.roster import Decided
-from segue.model.trust import SignedBarred
 
 GUEST = Guest(
     "web1",
@@ -107,15 +105,3 @@ def test_a_damaged_journal_is_refused_and_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="journal"):
         again(tmp_path)
     assert (tmp_path / "journal.db").read_bytes().startswith(b"this is no database")
-
-
-def test_what_a_controller_decided_is_kept(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.db", "boot")
-    assert journal.decided() is None
-    assert journal.barred() is None
-    decided, signed = Decided(True, {"rack": "r1"}), SignedBarred("{}", "c2ln")
-    journal.put_decided(decided)
-    journal.put_barred(signed)
-    journal.close()
-    again = Journal(tmp_path / "journal.db", "another boot")
-    assert (again.decided(), again.barred()) == (decided, signed)

@@ -44,7 +44,8 @@ def serial(pair: Pair) -> str:
 async def renewing(
     rig: Rig, name: str, valid_s: float = TTL_S, age_s: float = 0.0, ca: Path | None = None
 ) -> ToyHost:
-    """A host that keeps its certificate young as an agent does."""
+    """A host that keeps its certificate young as an agent does; made when the controller serves, not to age before."""
+    await rig.until("somebody leads", lambda: rig.caller().call("GET", "/status")["leader"])
     pair = Pair(rig.path / f"host-{name}.pem", rig.path / f"host-{name}.key")
     short(rig, pair, f"segue://fleet/host/{name}", [name], valid_s, age_s)
     host = ToyHost(rig.world, rig.path, name)
@@ -55,14 +56,8 @@ async def renewing(
     return host
 
 
-async def start(rig: Rig, *more: str) -> None:
-    """Until it serves: certificates that are made now shall not grow old while it starts."""
-    rig.start(more=more)
-    await rig.until("somebody leads", lambda: rig.caller().call("GET", "/status")["leader"])
-
-
 async def test_a_host_outlives_its_certificate_without_a_break(rig: Rig) -> None:
-    await start(rig, "--certificate-ttl", f"{TTL_S}s")
+    rig.start(more=["--certificate-ttl", f"{TTL_S}s"])
     host, rig.world.move_s = await renewing(rig, "host1"), TTL_S * 1.2
     await rig.host("host2")
     assert host.own is not None
@@ -103,7 +98,7 @@ async def handshake(rig: Rig, context: ssl.SSLContext) -> str:
 
 
 async def test_after_a_restart_the_new_one_counts_and_the_one_before_is_over(rig: Rig) -> None:
-    await start(rig)
+    rig.start()
     host = await renewing(rig, "host1", 20.0)
     assert host.own is not None
     await rig.up(1)
@@ -126,7 +121,7 @@ async def test_after_a_restart_the_new_one_counts_and_the_one_before_is_over(rig
 
 async def test_a_renewal_that_fails_is_said_long_before_the_end_and_tried_again(rig: Rig) -> None:
     """The new key cannot be written: something lies where it is to go."""
-    await start(rig)
+    rig.start()
     host = await renewing(rig, "host1", 60.0, age_s=38.0)
     assert host.own is not None
     fresh = pki_files.fresh(host.own.pair).key
@@ -173,7 +168,7 @@ async def test_a_ca_lasts_longer_and_nobody_loses_his_certificate(rig: Rig) -> N
     await asyncio.sleep(1.1)  # A certificate's times are whole seconds.
     made = folder.renew_ca(rig.folder)
     assert made.certificate.not_valid_after_utc.timestamp() > pki.span(older)[1]
-    await start(rig)
+    rig.start()
     host = await renewing(rig, "host1", 12.0, ca=host_ca)
     await rig.up(1)
     await rig.until("the host has it", lambda: host_ca.read_bytes() == rig.folder.ca.read_bytes())
