@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Depends, Query, Request, WebSocket
 from fastapi.responses import StreamingResponse
 
@@ -14,10 +15,12 @@ from segue.adapters.http.access import Caller
 from segue.controller import api_doc, events, fleet, gate, scoped
 from segue.controller.api_common import Viewer
 from segue.controller.app import Controller, controller_of
+from segue.errors import SegueError
 from segue.model.rights import Verb
 from segue.model.trust import Certificate
 from segue.policy import renewal
 
+log = structlog.get_logger()
 Follower = Annotated[Caller, Depends(gate.looks(Verb.FOLLOW))]
 router = APIRouter(prefix="/v1", responses=api_doc.PROBLEMS)
 REVISION_MOST = (1 << 63) - 1
@@ -84,9 +87,13 @@ async def follow(
 @router.websocket("/link")
 async def link(socket: WebSocket) -> None:
     """The connection that an agent keeps."""
-    found = gate.caller(socket)
-    if found.role != "host":
-        raise gate.refused("this is for the agents of hosts")
+    try:
+        found = gate.caller(socket)
+        if found.role != "host":
+            raise gate.refused("this is for the agents of hosts")
+    except SegueError as error:
+        log.warning("link refused", address=gate.address(socket), why=error.why)
+        raise
     await controller_of(socket).links.serve(socket, found)
 
 

@@ -16,7 +16,7 @@ from segue.controller.app import controller_of
 from segue.controller.gate import Asked
 from segue.errors import Refused
 from segue.model.rights import Verb
-from segue.model.roster import NAME, AuditLine, Token
+from segue.model.roster import AuditLine, Token
 from segue.model.trust import Bar
 
 SeesTokens = Annotated[Caller, Depends(gate.looks(Verb.TOKENS))]
@@ -24,6 +24,8 @@ Auditor = Annotated[Caller, Depends(gate.looks(Verb.AUDIT))]
 Tokens = Annotated[Asked, Depends(gate.asks(Verb.TOKENS))]
 SeesBars = Annotated[Caller, Depends(gate.looks(Verb.REVOKE))]
 Bars = Annotated[Asked, Depends(gate.asks(Verb.REVOKE))]
+PERSON: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+"""As certificates may have it; ours have what NAME takes, those from elsewhere more."""
 SERIAL: Final = re.compile(r"[0-9A-F]{1,40}")
 router = APIRouter(prefix="/v1", responses=api_doc.PROBLEMS)
 
@@ -116,7 +118,7 @@ async def join(request: Request, wish: joining.Join) -> joining.Joined:
 def _who(text: str) -> str:
     """Raises Refused for what names nobody."""
     role, sign, name = text.partition(":")
-    if sign and role in ROLES and NAME.fullmatch(name):
+    if sign and role in ROLES and PERSON.fullmatch(name):
         return text
     if not sign and SERIAL.fullmatch(text.upper()):
         return text.upper()

@@ -134,7 +134,7 @@ async def _note_refusal(request: Request, found: Caller, error: SegueError) -> N
         log.warning("a refusal is not in the audit", why=str(problem))
 
 
-def address(request: Request) -> str:
+def address(request: HTTPConnection) -> str:
     """Where the call comes from, for people."""
     return request.client.host if request.client else "the local socket"
 

@@ -23,7 +23,7 @@ from segue.controller import folder
 from tests.controller.rig import Rig
 from tests.controller.toy import ToyHost
 
-TTL_S = 12
+TTL_S = 16
 
 
 def short(
@@ -44,7 +44,8 @@ def serial(pair: Pair) -> str:
 async def renewing(
     rig: Rig, name: str, valid_s: float = TTL_S, age_s: float = 0.0, ca: Path | None = None
 ) -> ToyHost:
-    """A host that keeps its certificate young as an agent does."""
+    """A host that keeps its certificate young as an agent does; made when the controller serves, not to age before."""
+    await rig.until("somebody leads", lambda: rig.caller().call("GET", "/status")["leader"])
     pair = Pair(rig.path / f"host-{name}.pem", rig.path / f"host-{name}.key")
     short(rig, pair, f"segue://fleet/host/{name}", [name], valid_s, age_s)
     host = ToyHost(rig.world, rig.path, name)
