@@ -10,6 +10,7 @@ import typer
 
 from segue.cli import output, values
 from segue.cli.logs import LogForm, Logs, configure
+from segue.errors import Kind, Refused
 
 app = typer.Typer(help="The fleet's controller: init, run.", no_args_is_help=True, add_completion=False)
 Dir = Annotated[Path, typer.Option(help="Its folder.")]

@@ -10,11 +10,12 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from segue.adapters.http import metrics_page
 from segue.adapters.http.access import Caller
-from segue.controller import fleet, gate
+from segue.controller import api_doc, fleet, gate
 from segue.controller.app import controller_of
+from segue.model.rights import Verb
 
-Viewer = Annotated[Caller, Depends(gate.only("viewer"))]
-router = APIRouter()
+Surveyor = Annotated[Caller, Depends(gate.looks(Verb.SURVEY))]
+router = APIRouter(responses=api_doc.PROBLEMS)
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,13 @@ class Target:
 
 
 @router.get(metrics_page.PATH)
-async def metrics(request: Request, _: Viewer) -> Response:
+async def metrics(request: Request, _: Surveyor) -> Response:
     """All figures of this controller, as text for Prometheus."""
     return await shown(request)
 
 
 @router.get("/v1/metrics/targets")
-async def targets(request: Request, _: Viewer) -> list[Target]:
+async def targets(request: Request, _: Surveyor) -> list[Target]:
     """The fleet's agents as Prometheus' `http_sd_configs` reads them; a host's labels as `__meta_segue_label_...`."""
     mirror = controller_of(request).mirror
     hosts = [report for report in mirror.reports.values() if not fleet.is_revoked(mirror, report.name)]
