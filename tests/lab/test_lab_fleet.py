@@ -93,9 +93,7 @@ def test_a_controller_needs_no_rights_and_four_files(lab: Lab) -> None:
         process = lab.popen("controller2", ["sh", "-c", run], stdout=log, stderr=log)
     try:
         wait_until(lambda: listens(lab, 7449), "it serves as nobody")
-        rights = lab.exec(
-            "controller2", ["sh", "-c", "grep -h CapEff /proc/$(pgrep -f 'name bare' | tail -1)/status"]
-        )
+        rights = lab.exec("controller2", ["sh", "-c", "grep -h CapEff /proc/$(pgrep -f 'name bare$')/status"])
         assert int(rights.stdout.split()[1], 16) == 0, rights.stdout
     finally:
         process.terminate()
