@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 ARGS ?=
+SIDE_BY_SIDE := -n 2 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check bench bench-planner faults lab clean
@@ -31,14 +32,14 @@ demo: $(READY) ## Two hosts, a guest under client traffic, moved there and back 
 	@$(SUDO) $(BIN)/python -m demo $(ARGS)
 
 test: $(READY) ## All tests, those in the lab too (needs root)
-	$(SUDO) $(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(SUDO) $(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
 
 check: $(READY) ## Style, types, layers, sizes and the tests that need no lab
 	$(BIN)/ruff check -q .
 	$(BIN)/ruff format -q --check .
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports --no-logo > /dev/null || $(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest -m "not lab and not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not lab and not slow" $(SIDE_BY_SIDE) $(ARGS)
 
 bench: $(READY) ## Compare with libvirt and plain QEMU, same guests, same load: out/bench/ (ARGS=--help)
 	@$(SUDO) $(BIN)/python -m bench.engine $(ARGS)
