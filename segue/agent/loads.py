@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -18,7 +18,6 @@ from segue.adapters import counters, system
 from segue.adapters.counters import Counters, Traffic
 from segue.adapters.net.steering import tap_name
 from segue.agent.config import Config
-from segue.agent.guests import Guests
 from segue.model.guest import Guest
 from segue.model.load import GuestLoad, HostLoad, Meter, Smoothed
 from segue.policy import smoothing
@@ -29,6 +28,14 @@ FOLDERS_S: Final = 30.0
 """Folders and held memory change slowly, and cost more."""
 HUNG_S: Final = 3 * FOLDERS_S
 """A storage that has not answered for so long is not seen."""
+
+
+class Residents(Protocol):
+    """Who runs here."""
+
+    def running(self) -> list[tuple[Guest, int]]:
+        """Guests, each with its QEMU's process."""
+        ...
 
 
 @dataclass
@@ -55,7 +62,7 @@ class _Folders:
 class Loads:
     """The host's load as it was sampled last."""
 
-    def __init__(self, config: Config, guests: Guests, counters_: Counters | None = None) -> None:
+    def __init__(self, config: Config, guests: Residents, counters_: Counters | None = None) -> None:
         self._config = config
         self._guests = guests
         self._counters = counters_ or Counters()

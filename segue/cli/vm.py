@@ -21,6 +21,9 @@ Disks = Annotated[
     list[str] | None,
     typer.Option(help="One more disk, as size=1GiB,format=qcow2,storage=local. May be given several times."),
 ]
+Labels = Annotated[
+    list[str] | None, typer.Option(help="With a controller: a label for rules, as app=web. Again for more.")
+]
 Address = Annotated[str, typer.Option(help="The guest's address with prefix, such as 10.77.100.1/16.")]
 app.command("label")(vm_wishes.label)
 app.command("wish")(vm_wishes.wish)
@@ -43,9 +46,7 @@ def create(
     ] = "shared",
     disk: Disks = None,
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start it at once.")] = True,
-    label: Annotated[
-        list[str] | None, typer.Option(help="With a controller: a label, as team=web. Again for more.")
-    ] = None,
+    label: Labels = None,
     form: Output = Format.TABLE,
 ) -> None:
     """Create a guest, and start it.

@@ -14,7 +14,7 @@ from segue.controller.app import controller_of
 from segue.controller.gate import Asked
 from segue.model.fleet import HOST_DOMAIN, Rule, Spread
 from segue.model.rights import Verb
-from segue.model.roster import DomainRecord, GuestRecord
+from segue.model.roster import DomainRecord, GuestWishes
 
 Surveyor = Annotated[Caller, Depends(gate.looks(Verb.SURVEY))]
 Operator = Annotated[Asked, Depends(gate.asks(Verb.LABEL))]
@@ -51,13 +51,13 @@ class SetDomain:
 
 
 @router.get("/wishes")
-async def wishes(request: Request, _: Surveyor, limit: Limit = 100, after: str = "") -> Page[GuestRecord]:
+async def wishes(request: Request, _: Surveyor, limit: Limit = 100, after: str = "") -> Page[GuestWishes]:
     """What was decided of guests, by their names."""
     return api_common.page(((r.name, r) for r in controller_of(request).mirror.wishes.values()), limit, after)
 
 
 @router.patch("/guests/{name}/wishes")
-async def change_guest(request: Request, name: str, wish: placing.ChangeGuest, _: Operator) -> GuestRecord:
+async def change_guest(request: Request, name: str, wish: placing.ChangeGuest, _: Operator) -> GuestWishes:
     """Labels, wanted and preferred hosts, tolerated taints, importance; the guest need not be there yet."""
     return await placing.change_guest(controller_of(request), name, wish)
 

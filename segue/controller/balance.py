@@ -64,7 +64,7 @@ class Seen:
 async def look(controller: Controller, orders: BalanceOrders) -> Seen:
     """Plans by what is known now; in a thread, because a large fleet takes seconds."""
     controller.loads.demand()
-    seen, silent = told(controller)
+    seen, silent = await told(controller)
     now_s, remembered = time.time(), remember(controller.mirror)
     basis = _orders(controller.mirror, orders).basis
     slots = Slots(per_source=orders.parallel, per_target=orders.parallel)
@@ -135,18 +135,16 @@ async def carry_out(work: Work) -> None:
 
 async def _next(work: Work, moves: tuple[PlannedMove, ...], beginning: moving.Beginning) -> None:
     await _book(work, moves)
+    seen, _ = await told(work.controller)
     task, mirror, busy = work.task, work.controller.mirror, moving.busy(work, beginning)
     if task.state is TaskState.CANCELLING:
         await moving.stop(work, busy)
         return
     if task.state is TaskState.PAUSED:
         return
-    orders = decided(mirror)
-    seen, _ = told(work.controller)
+    orders, off = decided(mirror), _failed(task)
     seen = moving.adjusted(seen, {trial.guest: trial for trial in task.trials})
-    off = _failed(task)
-    done = {*task.moved, *task.staying, *off, *busy}
-    left = [move for move in moves if move.guest not in done]
+    left = [move for move in moves if move.guest not in {*task.moved, *task.staying, *off, *busy}]
     if left and (reason := _forgone(mirror, task)):
         off |= {move.guest: reason for move in left}
         left = []
@@ -155,9 +153,8 @@ async def _next(work: Work, moves: tuple[PlannedMove, ...], beginning: moving.Be
     off |= found.off
     if off:
         await work.save(lambda now: replace(now, staying={**now.staying, **off}))
-    await moving.begin(
-        work, moving.admitted(_as_moves(found.ready), seen, _orders(mirror, orders)), beginning
-    )
+    admitted = moving.admitted(_as_moves(found.ready), seen, _orders(mirror, orders))
+    await moving.begin(work, admitted, beginning)
     if not busy and all(move.guest in off for move in left):
         await _conclude(work, seen, orders)
 
@@ -214,9 +211,9 @@ def _made(work: Work, move: PlannedMove) -> Migration | None:
     return max(done, key=lambda m: m.ended_s, default=None)
 
 
-def told(controller: Controller) -> tuple[Fleet, tuple[str, ...]]:
+async def told(controller: Controller) -> tuple[Fleet, tuple[str, ...]]:
     """(the fleet, hosts that told no load). Those take nothing in here: nobody knows what they carry."""
-    seen = fleet.seen(controller.mirror, loads=controller.loads)
+    seen = await fleet.looked(controller.mirror, controller.loads)
     silent = {
         host.name for host in seen.hosts if not host.cordoned and controller.loads.host(host.name) is None
     }

@@ -106,7 +106,7 @@ async def _realise(controller: Controller, tenure: Tenure, orders: BalanceOrders
     }
     if not due:
         return
-    seen, _ = balance.told(controller)
+    seen, _ = await balance.told(controller)
     asked = tuple(Booking(b.guest, b.source, b.target, b.planned) for b in due.values())
     found = temper.realise(Temper(bookings=asked), seen, orders.settings).bookings
     for name, booking in zip(due, found, strict=True):

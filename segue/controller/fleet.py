@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from segue.model.fleet import (
 from segue.model.guest import Guest
 from segue.model.load import GuestLoad, HostLoad, Use
 from segue.model.migration import Migration
-from segue.model.roster import GuestRecord, HostRecord, HostReport
+from segue.model.roster import GuestWishes, HostRecord, HostReport
 from segue.policy import soundness
 from segue.wire.frames import Shown
 
@@ -130,6 +131,11 @@ def seen(
     return soundness.inherit(made)
 
 
+async def looked(mirror: Mirror, loads: Loads) -> Fleet:
+    """The same in a thread: of a large fleet it takes seconds, and the leader must prolong its lease meanwhile."""
+    return await asyncio.to_thread(seen, mirror.frozen(), None, loads.frozen())
+
+
 def ordered(
     mirror: Mirror,
 ) -> tuple[tuple[Rule, ...], tuple[Uplink, ...], tuple[Domain, ...], tuple[str, ...]]:
@@ -207,7 +213,7 @@ def _host(mirror: Mirror, report: HostReport, here: _Here, there: Collection[str
 def _wished(mirror: Mirror, spec: Guest, only: tuple[str, ...]) -> FleetGuest:
     """As it was described and as people want it; nowhere, and idle."""
     kept = mirror.wishes.get(spec.name)
-    record = kept.value if kept else GuestRecord(spec.name)
+    record = kept.value if kept else GuestWishes(spec.name)
     return FleetGuest(
         name=spec.name,
         needs=Amounts(spec.memory_bytes, spec.vcpus),

@@ -5,6 +5,7 @@ It must never be written to the store: a fleet of thousands of hosts tells it ev
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,6 +65,12 @@ class Loads:
                 self._guests[guest.uuid] = _Told(host, guest, now_s)
         if len(self._guests) > 2 * sum(len(load.guests) for load, _ in self._hosts.values()) + 1000:
             self._forget(now_s)
+
+    def frozen(self) -> Loads:
+        """As it is now, for a thread that looks at it for longer."""
+        made = copy.copy(self)
+        made._hosts, made._guests = dict(self._hosts), dict(self._guests)
+        return made
 
     def drop(self, host: str) -> None:
         """Its connection ended. Of its guests what is known stays for a while: they may be on their way."""

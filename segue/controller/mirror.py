@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from segue.model.balance import BalanceOrders, BalanceState, BookedMove
 from segue.model.fleet import Rule
 from segue.model.leadership import HOLDER, Leader
 from segue.model.migration import Migration
-from segue.model.roster import AuditLine, DomainRecord, GuestRecord, HostRecord, HostReport, Token
+from segue.model.roster import AuditLine, DomainRecord, GuestWishes, HostRecord, HostReport, Token
 from segue.model.store import Compacted, Entry, Event
 from segue.model.task import Task
 from segue.model.trust import SignedBarred
@@ -63,6 +64,12 @@ class Table(Generic[T]):
         """All values, by name."""
         return (self._kept[name].value for name in sorted(self._kept))
 
+    def frozen(self) -> Table[T]:
+        """As it is now, for a thread that looks at it for longer."""
+        made = copy.copy(self)
+        made._kept = dict(self._kept)
+        return made
+
     def clear(self) -> None:
         """Before the store is read anew."""
         self._kept.clear()
@@ -94,7 +101,7 @@ class Mirror:
         self.audit = Table("audit/", AuditLine)
         self.trust = Table("trust/", SignedBarred)
         self.leader = Table(HOLDER, Leader)
-        self.wishes = Table("wishes/", GuestRecord)
+        self.wishes = Table("wishes/", GuestWishes)
         self.rules = Table("rules/", Rule)
         self.domains = Table("domains/", DomainRecord)
         self.balance_orders = Table("balance/orders", BalanceOrders)
@@ -109,6 +116,14 @@ class Mirror:
         self.revision = 0
         self._lost_s: float | None = None
         self._changed = asyncio.Condition()
+
+    def frozen(self) -> Mirror:
+        """As it is now, for a thread that looks at it for longer; nobody follows the store with it."""
+        made = copy.copy(self)
+        for name, table in vars(self).items():
+            if isinstance(table, Table):
+                setattr(made, name, table.frozen())
+        return made
 
     async def change(self, within_s: float) -> None:
         """Returns after the next batch, or when that much time is over."""

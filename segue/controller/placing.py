@@ -16,7 +16,7 @@ from segue.controller.app import Controller
 from segue.errors import Kind, Refused
 from segue.model.fleet import Domain, Fleet, Rule, Spread, Taint, Uplink
 from segue.model.plan import Fault, Weight
-from segue.model.roster import DomainRecord, GuestRecord, HostRecord
+from segue.model.roster import DomainRecord, GuestWishes, HostRecord
 from segue.policy import soundness
 
 T = TypeVar("T")
@@ -63,17 +63,17 @@ def changed_host(known: HostRecord, fields: Mapping[str, Any]) -> HostRecord:
     return replace(known, **made)
 
 
-async def change_guest(controller: Controller, name: str, wish: ChangeGuest) -> GuestRecord:
+async def change_guest(controller: Controller, name: str, wish: ChangeGuest) -> GuestWishes:
     """The first wish of a guest makes its record. Raises Refused."""
     table = controller.mirror.wishes
     demand_words(name)
-    changed_guest(GuestRecord(name), wish)  # What is refused leaves no empty record.
+    changed_guest(GuestWishes(name), wish)  # What is refused leaves no empty record.
     if table.get(name) is None:
-        await controller.books.add(table, name, GuestRecord(name))
+        await controller.books.add(table, name, GuestWishes(name))
     return await controller.books.change(table, name, lambda known: changed_guest(known, wish))
 
 
-def changed_guest(known: GuestRecord, wish: ChangeGuest) -> GuestRecord:
+def changed_guest(known: GuestWishes, wish: ChangeGuest) -> GuestWishes:
     """Raises Refused."""
     labels = merged(known.labels, wish.labels)
     demand_words(*labels.values())
@@ -104,7 +104,7 @@ async def add_rule(controller: Controller, rule: Rule) -> tuple[str, ...]:
         raise _odd("at_most is at least 1, and only for guests that are to be apart")
     if not 0 < rule.weight <= 100:
         raise _odd("the weight of a soft rule is more than 0, and at most 100")
-    seen = fleet.seen(controller.mirror, loads=controller.loads)
+    seen = await fleet.looked(controller.mirror, controller.loads)
     others = tuple(known for known in seen.rules if known.name != rule.name)
     found = await _new_faults(seen, replace(seen, rules=(*others, rule)))
     await controller.books.add(controller.mirror.rules, rule.name, rule)
@@ -116,7 +116,7 @@ async def set_domain(controller: Controller, record: DomainRecord) -> tuple[str,
     demand_words(record.label, record.value, *record.within, *record.within.values())
     if record.uplink_bytes_per_s < 0:
         raise _odd("an uplink is not slower than nothing")
-    seen, own = fleet.seen(controller.mirror, loads=controller.loads), (record.label, record.value)
+    seen, own = await fleet.looked(controller.mirror, controller.loads), (record.label, record.value)
     without = replace(
         seen,
         domains=tuple(d for d in seen.domains if (d.label, d.value) != own),

@@ -14,7 +14,7 @@ from segue.model.fleet import HOST_DOMAIN, FleetGuest
 from segue.model.guest import Guest, Nic
 from segue.model.migration import Failure
 from segue.model.plan import Choice, NoHost
-from segue.model.roster import GuestRecord
+from segue.model.roster import GuestWishes
 from segue.model.task import TaskKind, TaskState
 from segue.policy import placement, reasons
 from segue.wire.frames import CreateGuest
@@ -72,7 +72,7 @@ async def _decide_labels(work: Work, name: str) -> None:
     books, table = work.controller.books, work.controller.mirror.wishes
     worn = dict(work.task.wish.get("labels", {}))
     if table.get(name) is None:
-        await books.add(table, name, GuestRecord(name, worn))
+        await books.add(table, name, GuestWishes(name, worn))
     else:
         await books.change(table, name, lambda known: replace(known, labels=worn), fence=work.tenure.fence)
 

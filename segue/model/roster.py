@@ -62,7 +62,7 @@ class HostRecord:
 
 
 @dataclass(frozen=True)
-class GuestRecord:
+class GuestWishes:
     """What was decided of a guest, by its name: under `wishes/NAME`. It is there before the guest is, and after it."""
 
     name: str
