@@ -6,14 +6,14 @@ import pytest
 
 MOVES = "moves"
 """Guests that move under traffic: they run last, one after another, when nothing else uses the processors."""
-ALONE = ("test_migrate_", "test_fleet_", "test_faults_", "test_guest_images")
+ALONE = ("test_migrate_", "test_fleet_", "test_faults_", "test_guest_")
 
 
 def group_of(item: pytest.Item) -> str:
     """Tests of one group share a process, and with it a lab or a cluster; empty: anywhere."""
     if item.get_closest_marker("lab") is None:
         return ""
-    if item.path.name.startswith(ALONE):
+    if item.path.name.startswith(ALONE) or "stage" in getattr(item, "fixturenames", ()):
         return MOVES
     return item.path.parent.name if item.path.parent.name != "lab" else item.path.stem
 
