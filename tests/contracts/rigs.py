@@ -6,9 +6,12 @@ import asyncio
 from pathlib import Path
 from typing import Protocol
 
+from segue.adapters.metrics import Meter
 from segue.adapters.store.etcd.store import EtcdStore
 from segue.adapters.store.sqlite.store import SqliteStore
+from segue.controller.metered import MeteredStore
 from segue.engine.store import Store
+from segue.model.metrics import CONTROLLER
 from segue.model.store import Entry, Page
 from tests.contracts.cluster import Cluster
 
@@ -43,6 +46,14 @@ class SqliteRig:
         store = SqliteStore(self.path)
         await store.compact(revision)
         await store.close()
+
+
+class MeteredRig(SqliteRig):
+    """One file, measured while it is used, as a controller uses it."""
+
+    def open(self) -> Store:
+        made: Store = MeteredStore(super().open(), Meter(CONTROLLER), "sqlite")
+        return made
 
 
 class EtcdRig:
