@@ -101,9 +101,7 @@ async def serve(config: Config) -> None:
             figures=figures,
             traces=Traces(journal, _sender(config, figures)),
         )
-        services.meet_all({**journal.neighbours(), **config.peers})
-        await services.metadata.open()
-        await services.networks.make()
+        await _open(services)
         guests = Guests(services)
         agent = Agent(services, guests, Migrations(services, guests), Loads(config, guests))
         services.figures.meter.shows(lambda: services.figures.look(agent))
@@ -118,10 +116,11 @@ async def serve(config: Config) -> None:
     lock.close()
 
 
-def _meet_neighbours(services: Services) -> None:
-    for name, url in services.journal.neighbours().items():
-        if name not in services.peers:
-            services.meet(name, url)
+async def _open(services: Services) -> None:
+    """What the guests find here, and the agents that it may meet."""
+    services.meet_all({**services.journal.neighbours(), **services.config.peers})
+    await services.metadata.open()
+    await services.networks.make()
 
 
 def _sender(config: Config, figures: Figures) -> Sender | None:

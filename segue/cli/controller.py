@@ -100,19 +100,10 @@ def run(
     """
     import asyncio
 
-    from segue.adapters import spans
-    from segue.adapters.http import metrics_page
     from segue.controller.folder import Folder
     from segue.controller.main import Settings, serve
 
-    certificate_s = values.duration_s(certificate_ttl)
-    if not SHORTEST_S <= certificate_s <= LONGEST_S:
-        raise _wrong(
-            f"certificates cannot hold for {certificate_ttl}: between 10 s and 1000 days", "certificate-ttl"
-        )
-    for option, why in (("metrics", metrics_page.wrong(metrics)), ("traces", spans.wrong(traces))):
-        if why:
-            raise _wrong(why, option)
+    certificate_s = _demand_sense(certificate_ttl, metrics, traces)
     name = name or platform.node()
     configure(logs, controller=name)
     settings = Settings(
@@ -136,3 +127,17 @@ def _wrong(why: str, option: str) -> Refused:
         todo="Mend the option, or leave it out.",
         kind=Kind.USAGE,
     )
+
+
+def _demand_sense(certificate_ttl: str, metrics: str, traces: str) -> float:
+    """How long certificates hold, in seconds. Raises Refused."""
+    from segue.adapters import spans
+    from segue.adapters.http import metrics_page
+
+    certificate_s = values.duration_s(certificate_ttl)
+    if not SHORTEST_S <= certificate_s <= LONGEST_S:
+        raise _wrong("certificates hold between 10 s and 1000 days", "certificate-ttl")
+    for option, why in (("metrics", metrics_page.wrong(metrics)), ("traces", spans.wrong(traces))):
+        if why:
+            raise _wrong(why, option)
+    return certificate_s

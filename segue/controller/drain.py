@@ -14,7 +14,7 @@ from typing import Final
 from segue.controller import fleet, moving
 from segue.controller.loads import Loads
 from segue.controller.mirror import Mirror
-from segue.controller.work import Work
+from segue.controller.work import Work, went_well
 from segue.model.fleet import Fleet
 from segue.model.migration import Limits
 from segue.model.plan import Plan
@@ -26,6 +26,9 @@ from segue.policy.timetable import Slots
 
 AWAY_S: Final = 60.0
 """So long a host that is away is waited for before a drain ends without what it could take or give."""
+
+ARRIVES_S: Final = 30.0
+"""By then both hosts of a move have told of it; a guest that nobody shows after that was deleted."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,9 @@ async def _next(work: Work, hosts: tuple[str, ...], beginning: moving.Beginning,
     await _report(work, made)
     if admitted:
         await moving.begin(work, admitted, beginning)
-    elif not (busy or made.moves or _moving(seen, hosts) or _retrying(trials)) and not (
-        made.staying and absence.may_pass()
-    ):
+    elif not (
+        busy or made.moves or _moving(seen, hosts) or _retrying(trials) or _arriving(work, hosts)
+    ) and not (made.staying and absence.may_pass()):
         await _conclude(work, hosts, made)
 
 
@@ -120,6 +123,15 @@ async def _conclude(work: Work, hosts: tuple[str, ...], made: Plan) -> None:
 def _moving(seen: Fleet, hosts: tuple[str, ...]) -> bool:
     """Away from them, or to one of them, begun before it was cordoned: that guest has to leave it again."""
     return any(guest.moving_to and {guest.host, guest.moving_to} & set(hosts) for guest in seen.guests)
+
+
+def _arriving(work: Work, hosts: tuple[str, ...]) -> bool:
+    """Gone to one of them by its source's word, and not shown by that host yet."""
+    known, now_s = fleet.owners(work.controller.mirror), time.time()
+    return any(
+        m.target in hosts and m.guest not in known and went_well(m) and abs(now_s - m.ended_s) < ARRIVES_S
+        for m in work.controller.mirror.migrations.values()
+    )
 
 
 def _retrying(trials: Mapping[str, Trial]) -> bool:

@@ -74,7 +74,12 @@ async def _decide_labels(work: Work, name: str) -> None:
     if table.get(name) is None:
         await books.add(table, name, GuestWishes(name, worn))
     else:
-        await books.change(table, name, lambda known: replace(known, labels=worn), fence=work.tenure.fence)
+        await books.change(
+            table,
+            name,
+            lambda known: replace(known, labels={**known.labels, **worn}),
+            fence=work.tenure.fence,
+        )
 
 
 def choose_new(work: Work, wish: CreateGuest, refused: dict[str, str]) -> Choice:

@@ -29,7 +29,7 @@ async def fleet(rig: Rig) -> Rig:
     await rig.up(2)
     await rig.until("guests are known", lambda: rig.caller().call("GET", "/status")["guests"] == 3)
     for name, team in (("web1", "web"), ("web2", "web"), ("db1", "db")):
-        await rig.call("PATCH", f"/guests/{name}", {"labels": {"team": team}})
+        await rig.call("PATCH", f"/guests/{name}/wishes", {"labels": {"team": team}})
     return rig
 
 
@@ -69,7 +69,7 @@ async def test_role_by_verb_by_scope(fleet: Rig) -> None:
         ("POST", "/drains/plan", ("hosts", "host1")): "yes none yes none yes",
         ("PATCH", "/hosts/host2", ("cordoned", False)): "auth auth yes yes yes",
         ("PATCH", "/hosts/host1", ("cordoned", False)): "auth auth yes none yes",
-        ("PATCH", "/guests/web1", ("labels", "web")): "auth auth yes auth yes",
+        ("PATCH", "/guests/web1/wishes", ("labels", "web")): "auth auth yes auth yes",
         ("PATCH", "/hosts/host2", ("labels", "web")): "auth auth yes auth yes",
         ("POST", "/guests/db1/stop", None): "auth auth yes none yes",
         ("POST", "/guests/db1/migrations", ("to", "nowhere")): "auth auth yes none yes",
