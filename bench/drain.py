@@ -207,7 +207,7 @@ def main() -> int:
     """Measures, writes the report, prints its verdicts."""
     parser = argparse.ArgumentParser(prog="python -m bench.drain", description=__doc__)
     parser.add_argument("--guests", type=int, default=6)
-    parser.add_argument("--memory-mib", type=int, default=512)
+    parser.add_argument("--memory-mib", type=int, default=640)
     parser.add_argument("--working-set-mib", type=int, default=384)
     parser.add_argument("--link", default="1gbit")
     parser.add_argument("--parallel", type=int, default=2)
