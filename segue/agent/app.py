@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection
 from segue.agent.guests import Guests
 from segue.agent.migrations import Migrations
 from segue.agent.services import Services
+from segue.engine.watch import Watch
 
 
 @dataclass
@@ -18,6 +19,7 @@ class Agent:
     services: Services
     guests: Guests
     migrations: Migrations
+    health: Watch
 
 
 def agent_of(connection: HTTPConnection) -> Agent:

@@ -29,7 +29,7 @@ from segue.adapters.net.overlay import Overlays
 from segue.adapters.net.steering import Steering
 from segue.adapters.qemu import capabilities
 from segue.adapters.store.journal import Journal
-from segue.agent import api_peer, api_user, kept, link
+from segue.agent import api_health, api_peer, api_user, health, kept, link
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
 from segue.agent.boards import Boards
@@ -92,7 +92,7 @@ async def serve(config: Config) -> None:
         await services.metadata.open()
         await services.networks.make()
         guests = Guests(services)
-        agent = Agent(services, guests, Migrations(services, guests))
+        agent = _agent(services, guests)
         await guests.take_up()
         agent.migrations.take_up()
         # What is there now stays: without this a collection would look through all of it, 50 ms, in some blackout.
@@ -102,6 +102,12 @@ async def serve(config: Config) -> None:
         await _serve(config, agent)
     journal.close()
     lock.close()
+
+
+def _agent(services: Services, guests: Guests) -> Agent:
+    migrations = Migrations(services, guests)
+    watch = health.build(services.config, guests, migrations, services.notices)
+    return Agent(services, guests, migrations, watch)
 
 
 def _close_to_guests(config: Config) -> None:
@@ -118,6 +124,7 @@ def application(agent: Agent) -> FastAPI:
     app.state.agent = agent
     app.include_router(api_user.open_router)
     app.include_router(api_user.router)
+    app.include_router(api_health.router)
     app.include_router(api_peer.router)
     app.add_exception_handler(SegueError, show_error)
     app.add_exception_handler(RequestValidationError, show_bad_input)
@@ -158,6 +165,7 @@ async def _serve(config: Config, agent: Agent) -> None:
     tasks = [
         asyncio.create_task(agent.guests.keep()),
         asyncio.create_task(kept.sweep(agent.services.journal.disks)),
+        asyncio.create_task(agent.health.run()),
     ]
     if config.controllers:
         tasks.append(asyncio.create_task(link.keep(_way(config), ThisHost(agent))))

@@ -179,6 +179,10 @@ class Migrations:
         kept = self._services.journal.migrations()
         return [self._records[m.id].now if m.id in self._records else m for m in kept]
 
+    def standing(self) -> bool:
+        """True while a guest that leaves this host stands still."""
+        return any(record.now.stage is Stage.BLACKOUT for record in self._records.values())
+
     def observe(self, migration: Migration, observation: Observation) -> Migration:
         """Keeps what a client saw of it."""
         record = self._records.get(migration.id) or MigrationRecord(

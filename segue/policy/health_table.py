@@ -176,3 +176,18 @@ def _rules(table: str) -> Iterator[Rule]:
 
 
 BUILT_IN: Final[tuple[Rule, ...]] = tuple(_rules(TABLE))
+
+
+def printed() -> str:
+    """The table as the docs have it."""
+    rows = ["| rule | part | signal | span | suspect | failing | dead |", "|---|---|---|---|---|---|---|"]
+    for section in TABLE.split("\n[")[1:]:
+        kind, *lines = section.strip().splitlines()
+        for line in lines:
+            how, name, signal, *limits, _ = line.partition("|")[0].split()
+            what, _, per = how.rstrip("<").partition("/")
+            measured = f"{what} of `{signal}`" + (f" for each of `{per}`" if per else "")
+            less = "below " if how.endswith("<") else ""
+            shown = [limits[0], *("" if limit == "-" else less + limit for limit in limits[1:])]
+            rows.append(f"| {name} | {kind.rstrip(']')} | {measured} | {' | '.join(shown)} |")
+    return "\n".join(rows)
