@@ -58,7 +58,6 @@ def health(
         before, seen = seen, agent.call("GET", "/health")
         if _state(before) != _state(seen):
             _show(seen, form, every=every)
-            sys.stdout.flush()
     if seen["level"] in {Level.FAILING, Level.DEAD}:
         raise typer.Exit(FAILED)
 
@@ -75,6 +74,7 @@ def _show(seen: dict[str, Any], form: Format, *, every: bool) -> None:
     counts = {level: sum(part["level"] == level for part in seen["parts"]) for level in Level}
     told = ", ".join(f"{count} {level.value}" for level, count in counts.items() if count)
     blind = f"; {len(seen['blind'])} sources cannot be seen" if seen["blind"] else ""
+    sys.stdout.flush()  # Whoever reads along waits for just this change.
     output.say(f"{seen['host']} is {seen['level']}: {told or 'no part was seen yet'}{blind}")
 
 

@@ -109,6 +109,7 @@ class Watch:
         self._hanging: dict[str, asyncio.Future[Sample]] = {}
         self._judging = asyncio.Lock()
         """What a person says must not be overwritten by a verdict that was begun before."""
+        self._unjudged = False
         self._saved_s = clock.steady_s()
         self.now = self._judged()
 
@@ -127,10 +128,12 @@ class Watch:
             if self._may_look(probe, now_s):
                 await self._look(probe)
                 looked = True
-        if looked:
+        self._unjudged |= looked
+        if self._unjudged and self._ears.traffic() is not Traffic.BLACKOUT:
             before = self.now
             async with self._judging:
                 self._kept, self.now = await asyncio.to_thread(self._judge)
+                self._unjudged = False
             if _levels(before) != _levels(self.now):
                 self._ears.changed(self.now)
                 await self._save()
