@@ -15,6 +15,7 @@ from typer.main import get_command
 from segue.agent import api_health, api_user, config, health_config
 from segue.cli import fleet_file, follow, main, migrate
 from segue.controller import api, api_admin
+from segue.controller import api_health as fleet_health
 from segue.model.health import Rule
 from segue.policy import health_table
 
@@ -179,7 +180,7 @@ def test_every_endpoint_is_in_its_page() -> None:
 
 def test_every_endpoint_of_the_controller_is_in_its_page() -> None:
     page = (REFERENCE / "controller-api.md").read_text()
-    for route in (*api.router.routes, *api_admin.router.routes):
+    for route in (*api.router.routes, *api_admin.router.routes, *fleet_health.router.routes):
         path = getattr(route, "path")  # noqa: B009 - the base class of routes has none
         for method in getattr(route, "methods", None) or {"websocket"}:
             assert f"| {method} | `{path}`" in page, f"{method} {path}"

@@ -8,7 +8,9 @@ from fastapi import APIRouter, Depends, Request
 
 from segue.adapters.http import access
 from segue.agent.app import agent_of
+from segue.model.answer import Report
 from segue.model.health import Health
+from segue.policy import answer
 
 
 def _operator(request: Request) -> None:
@@ -29,6 +31,12 @@ class Rectified:
 async def health(request: Request) -> Health:
     """The last verdicts; nothing is looked at for the question."""
     return agent_of(request).health.shown()
+
+
+@router.get("/health/report")
+async def report(request: Request) -> Report:
+    """The same in one line, as a controller asks for it every few seconds."""
+    return answer.report(agent_of(request).health.now)
 
 
 @router.post("/health/rectified")

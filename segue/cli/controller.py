@@ -60,6 +60,12 @@ def run(
     address: Annotated[str, typer.Option(help="Where it listens.")] = "0.0.0.0",
     port: Annotated[int, typer.Option(help="Of the API and of the agents' connections.")] = PORT,
     name: Annotated[str, typer.Option(help="Its name among the controllers; empty: the machine's.")] = "",
+    evacuate_failing: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Hosts with failing hardware that it empties at once by itself; 0: people do."
+        ),
+    ] = 0,
 ) -> None:
     """Run a controller: it leads the fleet, or waits to. It ends without touching a guest.
 
@@ -72,4 +78,7 @@ def run(
     from segue.controller.main import Settings, serve
 
     logs.configure()
-    asyncio.run(serve(Settings(Folder(dir), store, address, port, name or platform.node())))
+    settings = Settings(
+        Folder(dir), store, address, port, name or platform.node(), evacuate_failing=evacuate_failing
+    )
+    asyncio.run(serve(settings))

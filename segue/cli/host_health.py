@@ -10,6 +10,7 @@ import typer
 
 from segue.cli import fleet, output
 from segue.cli.output import Format, Output
+from segue.errors import Kind, Refused
 from segue.model.health import Level
 
 FAILED: Final = 4
@@ -18,7 +19,9 @@ COLUMNS = ("LEVEL", "PART", "SINCE", "WHY", "SEEN IN")
 
 
 def health(
-    host: Annotated[str, typer.Argument(help="The host.")],
+    host: Annotated[
+        str, typer.Argument(help="The host; empty: all hosts of the fleet, by its controller.")
+    ] = "",
     every: Annotated[
         bool, typer.Option("--all", help="In the table, show healthy parts and what cannot be seen, too.")
     ] = False,
@@ -45,8 +48,13 @@ def health(
 
         segue host health host1 --rectified memory/DIMM_A1
 
-    Exit code: 0 the host is healthy or suspect, 4 it is failing.
+        segue host health
+
+    Exit code: 0 the host is healthy or suspect, 4 it is failing; without HOST: 4 where any is.
     """
+    if not host:
+        _fleet(form, every=every, more=watch or bool(rectified))
+        return
     agent = fleet.load().host(host)
     if rectified:
         agent.call("POST", "/health/rectified", {"part": rectified})
@@ -59,6 +67,36 @@ def health(
         if _state(before) != _state(seen):
             _show(seen, form, every=every)
     if seen["level"] in {Level.FAILING, Level.DEAD}:
+        raise typer.Exit(FAILED)
+
+
+def _fleet(form: Format, *, every: bool, more: bool) -> None:
+    """What all hosts said, and what is done about it."""
+    if more:
+        raise Refused(
+            what="nothing was asked",
+            why="--watch and --rectified are for one host",
+            todo="Name the host.",
+            kind=Kind.USAGE,
+        )
+    seen = fleet.load().demand_controller().call("GET", "/health")
+    answer = seen["answer"]
+    done = {one["host"]: "to be emptied" for one in answer["evacuations"]}
+    done |= {one["host"]: f"waits: {one['why']}. {one['todo']}" for one in answer["held"]}
+    told = sorted(seen["reports"], key=lambda one: (-Level(one["level"]).rank, one["host"]))
+    rows = [
+        (one["level"], one["host"], _clock(one["since_s"]), one["text"], done.get(one["host"], ""))
+        for one in told
+        if every or one["level"] != Level.HEALTHY
+    ]
+    output.show(seen, form, rows, ("LEVEL", "HOST", "SINCE", "WHY", "ANSWER"))
+    for storm in answer["storms"]:
+        output.say(f"a storm: {storm['text']}")
+    counts = {level: sum(one["level"] == level for one in told) for level in Level}
+    output.say(
+        ", ".join(f"{count} {level.value}" for level, count in counts.items() if count) or "no host has said"
+    )
+    if counts[Level.FAILING] or counts[Level.DEAD]:
         raise typer.Exit(FAILED)
 
 
@@ -92,4 +130,4 @@ def _rows(part: dict[str, Any], *, every: bool) -> list[tuple[str, ...]]:
 
 
 def _clock(at_s: float) -> str:
-    return time.strftime("%m-%d %H:%M:%S", time.localtime(at_s))
+    return time.strftime("%m-%d %H:%M:%S", time.localtime(at_s)) if at_s else ""

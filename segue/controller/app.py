@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 
@@ -12,6 +12,7 @@ from segue.controller.links import Links
 from segue.controller.mirror import Mirror
 from segue.engine.leadership import Candidate
 from segue.engine.store import Store
+from segue.model.answer import AnswerOrders
 
 
 @dataclass
@@ -26,6 +27,8 @@ class Controller:
     candidate: Candidate
     authority: Authority
     ca_pem: bytes
+    answers: AnswerOrders = field(default_factory=lambda: AnswerOrders(at_once=0))
+    """What it may do by itself about failing hosts; by default nothing."""
 
 
 def controller_of(connection: HTTPConnection) -> Controller:

@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from segue.controller import drain, single
+from segue.controller import drain, health, single
 from segue.controller.app import Controller
 from segue.controller.reports import Reports
 from segue.controller.work import LOOK_S, Work, failure_of
@@ -42,6 +42,7 @@ async def _reign(controller: Controller, tenure: Tenure) -> None:
     log.info("leads", name=tenure.name, epoch=tenure.epoch)
     mirror, links = controller.mirror, controller.links
     running: dict[str, asyncio.Task[None]] = {}
+    asking = asyncio.create_task(health.keep(controller, tenure))
     try:
         await mirror.reached(tenure.fence.revision)
 
@@ -60,10 +61,9 @@ async def _reign(controller: Controller, tenure: Tenure) -> None:
     except SegueError as error:
         log.warning("leads no more", why=str(error))
     finally:
-        for task in running.values():
+        for task in (asking, *running.values()):
             task.cancel()
-        if running:
-            await asyncio.wait(running.values())
+        await asyncio.wait((asking, *running.values()))
         await links.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from segue.controller.mirror import Mirror
@@ -12,6 +13,7 @@ from segue.model.fleet import HOST_DOMAIN, Amounts, Fleet, FleetGuest, FleetHost
 from segue.model.guest import Guest
 from segue.model.migration import Migration
 from segue.model.roster import HostReport
+from segue.policy import answer
 from segue.wire.frames import Shown
 
 RANK: Final = {"owner": 0, "offered": 0, "released": 1, "incoming": 2}
@@ -80,6 +82,8 @@ def seen(mirror: Mirror, not_to: Mapping[str, Collection[str]] | None = None) ->
         for report in mirror.reports.values()
         if not is_revoked(mirror, report.name)
     )
+    taints = answer.taints(mirror.health.values(), len(hosts))
+    hosts = tuple(replace(h, taints=(taints[h.name],)) if h.name in taints else h for h in hosts)
     names = [host.name for host in hosts]
     moving = under_way(mirror)
     return Fleet(

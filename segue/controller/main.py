@@ -20,7 +20,7 @@ from segue.adapters.clock import BootClock
 from segue.adapters.http import access
 from segue.adapters.http.problems import show_bad_input, show_bug, show_error
 from segue.adapters.store import url
-from segue.controller import api, api_admin, executor, stores
+from segue.controller import api, api_admin, api_health, executor, stores
 from segue.controller.app import Controller
 from segue.controller.books import Books
 from segue.controller.folder import Folder
@@ -29,6 +29,7 @@ from segue.controller.links import Links
 from segue.controller.mirror import Mirror
 from segue.engine.leadership import TTL_S, Candidate
 from segue.errors import SegueError
+from segue.model.answer import AnswerOrders
 from segue.wire.link import FRAME_BYTES
 
 log = structlog.get_logger()
@@ -44,6 +45,8 @@ class Settings:
     port: int
     name: str
     ttl_s: float = TTL_S
+    evacuate_failing: int = 0
+    """So many failing hosts are emptied at once by the controller itself."""
 
 
 async def serve(settings: Settings) -> None:
@@ -60,6 +63,7 @@ async def serve(settings: Settings) -> None:
             candidate=candidate,
             authority=settings.folder.authority(),
             ca_pem=settings.folder.ca.read_bytes(),
+            answers=AnswerOrders(at_once=settings.evacuate_failing),
         )
         following = asyncio.create_task(mirror.follow())
         leading = asyncio.create_task(executor.lead(controller))
@@ -78,6 +82,7 @@ def application(controller: Controller) -> FastAPI:
     app.state.controller = controller
     app.include_router(api.router)
     app.include_router(api_admin.router)
+    app.include_router(api_health.router)
     app.add_middleware(SmallBodies)
     app.add_exception_handler(SegueError, show_error)
     app.add_exception_handler(RequestValidationError, show_bad_input)

@@ -13,6 +13,7 @@ import structlog
 
 from segue.engine.store import Store
 from segue.errors import Kind, Refused, SegueError
+from segue.model.answer import Report
 from segue.model.leadership import HOLDER, Leader
 from segue.model.migration import Migration
 from segue.model.roster import AuditLine, HostRecord, HostReport, Token
@@ -84,13 +85,14 @@ class Mirror:
         self.hosts = Table("hosts/", HostRecord)
         self.reports = Table("reports/", HostReport)
         self.guests = Table("guests/", Shown)
+        self.health = Table("health/", Report)
         self.migrations = Table("migrations/", Migration)
         self.tasks = Table("tasks/", Task)
         self.tokens = Table("tokens/", Token)
         self.audit = Table("audit/", AuditLine)
         self.leader = Table(HOLDER, Leader)
         self._tables: tuple[Table[Any], ...] = (
-            self.hosts, self.reports, self.guests, self.migrations,
+            self.hosts, self.reports, self.guests, self.health, self.migrations,
             self.tasks, self.tokens, self.audit, self.leader,
         )  # fmt: skip
         self.revision = 0

@@ -75,8 +75,8 @@ class Evacuation:
     host: str
     why: str
     guests: tuple[str, ...]
-    storage_post_copy: tuple[str, ...] = ()
-    """Guests with a disk on the host, where a disk is what fails: they run elsewhere first, and pull it after them."""
+    storage_post_copy: bool = False
+    """A disk is what fails: guests with disks on the host run elsewhere first, and pull them after them."""
 
 
 @dataclass(frozen=True, slots=True)

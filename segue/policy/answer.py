@@ -6,7 +6,7 @@ rule, because emptying many healthy hosts costs more than the one failing host a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -35,8 +35,13 @@ def answer(
     evacuating: Collection[str],
     now_s: float,
     orders: AnswerOrders | None = None,
+    tried: Mapping[str, str] | None = None,
 ) -> Answer:
-    """What to do now. evacuating: hosts whose evacuation is under way; they count against the caps."""
+    """What to do now.
+
+    evacuating: hosts whose evacuation is under way; they count against the caps.
+    tried: hosts whose evacuation for this very trouble has ended, and what came of it: they take nobody's turn.
+    """
     orders = orders or AnswerOrders()
     fleet = soundness.inherit(fleet)
     known = {host.name for host in fleet.hosts}
@@ -47,8 +52,10 @@ def answer(
         if one.level.rank >= Level.FAILING.rank and now_s - one.at_s <= orders.stale_s
     }
     storms = tuple(_storms(fleet, failing, now_s, orders))
-    waiting = {name: one for name, one in failing.items() if name not in evacuating}
+    lived_in = {guest.host for guest in fleet.guests} - set(evacuating)
+    waiting = {name: one for name, one in failing.items() if name in lived_in}
     held = dict(_held(waiting, storms, orders))
+    held |= {name: _left(name, why) for name, why in (tried or {}).items() if name in waiting}
     ready = sorted(
         (one for name, one in waiting.items() if name not in held), key=lambda o: _urgency(fleet, o)
     )
@@ -56,7 +63,7 @@ def answer(
     chosen, later = ready[:room], ready[room:]
     held |= {one.host: _not_yet(one, orders, evacuating) for one in later}
     return Answer(
-        taints=_taints(told, len(fleet.hosts), orders),
+        taints=taints(told.values(), len(fleet.hosts), orders),
         alerts=tuple(f"{one.host} is {one.level}: {one.text}" for _, one in sorted(told.items())),
         evacuations=tuple(_evacuation(fleet, one) for one in chosen),
         held=tuple(held[name] for name in sorted(held)),
@@ -111,6 +118,11 @@ def _held(
         yield name, Held(name, f"a storm: {storm.text}", todo)
 
 
+def _left(host: str, why: str) -> Held:
+    todo = f"Look at the task, help the guests that are left, then `segue host drain {host}`."
+    return Held(host, f"its evacuation has ended and guests are left: {why}", todo)
+
+
 def _not_yet(one: Report, orders: AnswerOrders, evacuating: Collection[str]) -> Held:
     if orders.at_once == 0:
         return Held(one.host, "nothing is evacuated by itself (at_once is 0)", f"segue host drain {one.host}")
@@ -126,8 +138,10 @@ def _urgency(fleet: Fleet, one: Report) -> tuple[int, int, float, str]:
     return -one.level.rank, -most, one.since_s, one.host
 
 
-def _taints(told: Mapping[str, Report], hosts: int, orders: AnswerOrders) -> dict[str, Taint]:
+def taints(reports: Iterable[Report], hosts: int, orders: AnswerOrders | None = None) -> dict[str, Taint]:
     """Hard for each, so that nothing new goes there; where too many are suspect only soft, or nothing could start."""
+    orders = orders or AnswerOrders()
+    told = {one.host: one for one in reports if one.level is not Level.HEALTHY}
     many = len(told) >= orders.storm_hosts and len(told) > orders.storm_share * hosts
     return {
         name: Taint(TAINT, hard=one.level.rank >= Level.FAILING.rank or not many)
@@ -136,10 +150,8 @@ def _taints(told: Mapping[str, Report], hosts: int, orders: AnswerOrders) -> dic
 
 
 def _evacuation(fleet: Fleet, one: Report) -> Evacuation:
-    guests = _by_importance(fleet, one.host)
-    local = tuple(guest.name for guest in guests if guest.needs.disk_bytes)
-    names = tuple(guest.name for guest in guests)
-    return Evacuation(one.host, one.text, names, local if one.kind is Kind.DISK else ())
+    guests = tuple(guest.name for guest in _by_importance(fleet, one.host))
+    return Evacuation(one.host, one.text, guests, storage_post_copy=one.kind is Kind.DISK)
 
 
 def _by_importance(fleet: Fleet, host: str) -> list[FleetGuest]:

@@ -34,11 +34,11 @@ def free_port() -> int:
 class Process:
     """One controller."""
 
-    def __init__(self, path: Path, store: str, name: str) -> None:
+    def __init__(self, path: Path, store: str, name: str, more: tuple[str, ...] = ()) -> None:
         self.port = free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         argv = [sys.executable, "-m", "segue", "controller", "run", "--dir", str(path), "--store", store]
-        argv += ["--address", "127.0.0.1", "--port", str(self.port), "--name", name]
+        argv += ["--address", "127.0.0.1", "--port", str(self.port), "--name", name, *more]
         self._log = (path.parent / f"{name}.log").open("ab")
         self._process = subprocess.Popen(argv, stdout=self._log, stderr=self._log, env=os.environ)
 
@@ -71,8 +71,8 @@ class Rig:
         self.controllers: list[Process] = []
         self.planned_urls: tuple[str, ...] = ()
 
-    def start(self, name: str = "c1") -> Process:
-        made = Process(self.folder.path, self.store, name)
+    def start(self, name: str = "c1", *more: str) -> Process:
+        made = Process(self.folder.path, self.store, name, more)
         self.controllers.append(made)
         return made
 

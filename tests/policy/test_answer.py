@@ -63,7 +63,8 @@ def test_the_caps_hold_and_every_failing_host_is_accounted_for(
         if one.level is Level.FAILING and NOW_S - one.at_s <= 600 and one.host.startswith("h")
     }
     held = {one.host for one in found.held}
-    assert chosen | held == fresh - evacuating, "silence and old news empty nobody"
+    lived_in = {guest.host for guest in fleet.guests}
+    assert chosen | held == fresh & lived_in - evacuating, "silence, old news and empty hosts empty nobody"
     assert not chosen & held
     assert all(one.why and one.todo for one in found.held)
 
@@ -106,7 +107,6 @@ def test_the_important_leave_first(case: tuple[Fleet, tuple[Report, ...], set[st
     for one in policy.answer(fleet, reports, evacuating, NOW_S, orders).evacuations:
         ranks = [importance[guest] for guest in one.guests]
         assert ranks == sorted(ranks, reverse=True)
-        assert set(one.storage_post_copy) <= set(one.guests)
 
 
 def small(hosts: int, **labels: str) -> Fleet:
@@ -116,7 +116,9 @@ def small(hosts: int, **labels: str) -> Fleet:
         )
         for n in range(hosts)
     )
+    others = tuple(FleetGuest(f"g{n}", Amounts(1 << 30, 1), host=f"h{n}") for n in range(1, hosts))
     guests = (
+        *others,
         FleetGuest("web", Amounts(2 << 30, 1), host="h0", importance=1),
         FleetGuest("db", Amounts(4 << 30, 2, disk_bytes=10 << 30), host="h0", importance=9),
     )
@@ -135,13 +137,13 @@ def test_one_failing_host_is_emptied_the_important_first() -> None:
     found = policy.answer(small(20), failing("h0"), (), NOW_S)
     assert [one.host for one in found.evacuations] == ["h0"]
     assert found.evacuations[0].guests == ("db", "web")
-    assert found.evacuations[0].storage_post_copy == ()
+    assert not found.evacuations[0].storage_post_copy
     assert found.taints["h0"].hard
 
 
 def test_a_failing_disk_is_pulled_after_the_guest() -> None:
     found = policy.answer(small(20), failing("h0", rule="disk-verdict", kind=Kind.DISK), (), NOW_S)
-    assert found.evacuations[0].storage_post_copy == ("db",)
+    assert found.evacuations[0].storage_post_copy
 
 
 def test_one_sensor_on_three_hosts_is_a_storm_and_a_persons_word_ends_it() -> None:
@@ -194,3 +196,10 @@ def test_a_host_in_one_line() -> None:
     assert told.text == verdict.reasons[0].text
     well = health.of_host("host2", (), History(), Memory(), 5.0)
     assert policy.report(well) == Report("host2", Level.HEALTHY, 5.0)
+
+
+def test_what_could_not_leave_takes_nobodys_turn() -> None:
+    bad = [*failing("h0"), *failing("h1", rule="nic-down")]
+    found = policy.answer(small(100), bad, (), NOW_S, tried={"h0": "db is pinned"})
+    assert [one.host for one in found.evacuations] == ["h1"]
+    assert "db is pinned" in found.held[0].why
