@@ -132,7 +132,8 @@ def _verdict(part: Part, trips: Sequence[Trip], now_s: float) -> Verdict:
     now = [_reason(trip) for trip in trips if trip.on]
     level = max((trip.level for trip in trips if trip.on), key=_rank, default=Level.HEALTHY)
     if level is Level.DEAD and not _confirmed(trips):
-        level = Level.FAILING
+        alone = [trip.level for trip in trips if trip.on and trip.level is not Level.DEAD]
+        level = max(alone, key=_rank, default=Level.FAILING)
         now = [replace(reason, level=min(reason.level, level, key=_rank)) for reason in now]
     if level is Level.HEALTHY:
         now = [_remembered(trip, now_s) for trip in trips if trip.level.rank >= Level.FAILING.rank][:1]

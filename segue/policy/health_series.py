@@ -9,6 +9,8 @@ from typing import Final
 
 from segue.model.health import History, Measure, Point, Reading, Rule, Sample, Series
 
+BLINK_S: Final = 60.0
+"""A link or a sensor that is away for less is not worse than before."""
 POINTS_MOST: Final = 600
 """Of one series; beyond it every second of the older half goes. What rose in between stays counted."""
 STALE_LOOKS_S: Final = 7_200.0
@@ -121,10 +123,12 @@ def _steady(series: Series, span_s: float, now_s: float, *, below: bool) -> floa
 
 def _of_best(series: Series, span_s: float, now_s: float) -> float | None:
     """None for what was never there at all, such as the carrier of a port without a cable."""
-    values = [_at(series, now_s - span_s).value]
-    values += [point.value for point in series.points if point.at_s > now_s - span_s]
-    best = max(values)
-    return series.points[-1].value / best if best > 0 else None
+    best = _best_since(series, now_s - span_s)
+    return _best_since(series, now_s - BLINK_S) / best if best > 0 else None
+
+
+def _best_since(series: Series, begun_s: float) -> float:
+    return max(_at(series, begun_s).value, *(p.value for p in series.points if p.at_s > begun_s), 0.0)
 
 
 def _time_left(series: Series, span_s: float, now_s: float) -> float | None:

@@ -34,13 +34,13 @@ TABLE: Final = """
 [memory]
 rise        memory-corrected    corrected            24h 10    100    -    mcelog | corrected errors
 rise        memory-burst        corrected            1h  10    50     -    rasdaemon | corrected errors
-rise        memory-uncorrected  uncorrected          24h -     1      10   mcelog | uncorrected errors
+rise        memory-uncorrected  uncorrected          24h -     1      -    mcelog | uncorrected errors
 rise        memory-recorded     recorded_corrected   24h 10    100    -    mcelog | corrected errors on record
-rise        memory-recorded-bad recorded_uncorrected 24h -     1      10   mcelog | uncorrected errors on record
+rise        memory-recorded-bad recorded_uncorrected 24h -     1      -    mcelog | uncorrected errors on record
 rise        memory-poisoned     poisoned_bytes       24h 65536 104857600 -    dell | bytes of pages given up
-rise        memory-failure      memory_failures      24h -     1      10   mcelog | memory failures in the kernel's log
+rise        memory-failure      memory_failures      24h -     1      -    mcelog | memory failures in the kernel's log
 rise        memory-log          log_uncorrected      24h -     1      10   mcelog | uncorrected errors in the log
-absent      memory-gone         corrected            2m  -     2m     2m   ours | is gone
+absent      memory-gone         corrected            2m  2m    -      -    ours | is gone
 [cpu]
 rise        cpu-machine-check   machine_checks       24h -     1      -    ours | machine check exceptions
 rise        cpu-recorded        recorded_checks      24h 18    100    -    rasdaemon | machine checks on record
@@ -62,7 +62,7 @@ rise        disk-medium-errors  medium_errors        24h 1     5      -    backb
 rise        disk-device-errors  device_errors        1h  10    100    -    ours | requests that the device failed
 ratio/ios   disk-slow           busy_ms              10m 100   1000   -    fast20 | ms for each request
 steady      disk-degraded       missing_members      1m  1     -      -    mixin | members missing:
-absent      disk-gone           ios                  2m  -     2m     2m   ours | is gone
+absent      disk-gone           ios                  2m  2m    -      2m   ours | is gone
 [storage]
 steady<     storage-full        free_share           5m  0.05  0.005  -    mixin | free share
 left<       storage-filling     free_bytes           6h  4h    -      -    mixin | full
@@ -75,10 +75,10 @@ ratio/packets_in nic-crc             crc_errors           10m 1e-6  1e-3   -    
 ratio/packets nic-errors          errors               10m 1e-4  1e-2   -    corropt | errors for each packet
 ratio/packets nic-drops           drops                10m 1e-2  -      -    mixin | drops for each packet
 best<       nic-slow            speed_mbit           30d 0.99  -      -    ours | speed
-best<       nic-down            carrier              30d -     0.5    -    ours | carrier
+best<       nic-down            carrier              30d 0.5   -      -    ours | carrier
 best<       bond-half           members_up           30d 0.99  0.01   -    mixin | links up
 rise        nic-stuck           transmit_timeouts    24h 1     5      -    ours | transmit queues that got stuck
-absent      nic-gone            carrier              2m  -     2m     2m   ours | is gone
+absent      nic-gone            carrier              2m  2m    -      2m   ours | is gone
 [power]
 steady      power-alarm         alarm                1m  -     1      -    ipmi | alarm
 [fan]

@@ -34,7 +34,8 @@ class Nic:
                 except Unseen as unseen:
                     look.miss(unseen)
         for link in links:
-            if (link / "device").exists():
+            if (link / "device").exists() and not (link / "device" / "physfn").exists():
+                # A virtual function comes and goes with the guest that it is given to.
                 _card(look, link, Part(Kind.NIC, link.name, spares=bond_of.get(link.name, "")))
         return look.sample()
 

@@ -19,6 +19,8 @@ ATA: Final[Mapping[int, str]] = {
 }
 RAW_BITS: Final = 0xFFFF
 """Some drives put other counts into the upper bytes of attribute 188; the low word is the one that counts."""
+HEAT_BIT: Final = 0b10
+"""Of NVMe's critical warning: too hot now, which is no defect and judged by the temperature."""
 HOPELESS_BITS: Final = 0b11
 """smartctl's exit status: bad command line, device cannot be opened (or is asleep)."""
 
@@ -93,6 +95,8 @@ def _nvme(said: Mapping[str, Any]) -> dict[str, float]:
         "percentage_used": "used_percent",
     }
     found = {signal: log[key] for key, signal in wanted.items() if key in log}
+    if "critical_warning" in found:
+        found["critical_warning"] &= ~HEAT_BIT
     if log.get("available_spare_threshold"):
         found["spare_of_threshold"] = log["available_spare"] / log["available_spare_threshold"]
     return found

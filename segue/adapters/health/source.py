@@ -152,6 +152,15 @@ def whole_disk(name: str) -> str:
 
 
 def disks(roots: Roots) -> list[str]:
-    """Names of the real disks: those with a device behind them."""
+    """Names of the real disks: those with a device behind them that is not plugged in and out by hand."""
     found = folders(roots.sysfs / "block")
-    return [folder.name for folder in found if (folder / "device").exists()]
+    return [folder.name for folder in found if (folder / "device").exists() and not _portable(folder)]
+
+
+def _portable(disk: Path) -> bool:
+    """On USB, or with a medium that can be taken out."""
+    try:
+        removable = text(disk / "removable") == "1"
+    except Unseen:
+        removable = False
+    return removable or "/usb" in str((disk / "device").resolve())

@@ -188,6 +188,19 @@ def test_cpu(there: FakeRoots) -> None:
     }
 
 
+def test_what_is_plugged_in_and_out_is_no_part_of_the_host(there: FakeRoots) -> None:
+    put(there.sysfs / "block/sdb/removable", 1)
+    put(there.sysfs / "block/sdb/device/model", "stick")
+    put(there.sysfs / "devices/pci0000:00/usb1/1-2/host9/model", "a disk in a USB case")
+    (there.sysfs / "block/sdc").mkdir()
+    (there.sysfs / "block/sdc/device").symlink_to(there.sysfs / "devices/pci0000:00/usb1/1-2/host9")
+    put(there.sysfs / "class/net/eno1v0/device/physfn/vendor", "0x8086")
+    put(there.sysfs / "class/net/eno1v0/carrier", 1)
+    found = {**seen(kmsg.Kmsg(there.roots()).look()), **seen(nic.Nic(there.roots()).look())}
+    assert "disk/sda io_errors" in found
+    assert not [key for key in found if "sdb" in key or "sdc" in key or "eno1v0" in key]
+
+
 def test_block(there: FakeRoots) -> None:
     found = seen(block.Block(there.roots()).look())
     assert found["disk/sda ios"] == 3000
@@ -213,6 +226,15 @@ def test_smartctl(there: FakeRoots, said: dict[str, object], wanted: dict[str, f
     there.answer("sda", said)
     found = seen(smart.Smart(there.roots()).look())
     assert {signal: found[f"disk/sda {signal}"] for signal in wanted} == wanted
+
+
+def test_heat_alone_is_no_defect_of_an_nvme_disk(there: FakeRoots) -> None:
+    log = {**hosts.NVME["nvme_smart_health_information_log"], "critical_warning": 0b10}
+    there.answer("sda", {**hosts.NVME, "nvme_smart_health_information_log": log})
+    assert seen(smart.Smart(there.roots()).look())["disk/sda critical_warning"] == 0
+    log["critical_warning"] = 0b110
+    there.answer("sda", {**hosts.NVME, "nvme_smart_health_information_log": log})
+    assert seen(smart.Smart(there.roots()).look())["disk/sda critical_warning"] == 0b100
 
 
 def test_smartctl_that_cannot_open_a_disk_says_why(there: FakeRoots) -> None:
