@@ -27,9 +27,9 @@ def cases(draw: st.DrawFn) -> tuple[Fleet, tuple[Report, ...], set[str], AnswerO
     reports = tuple(
         Report(
             host=name,
-            level=draw(st.sampled_from([Level.HEALTHY, Level.HEALTHY, Level.SUSPECT, Level.FAILING])),
-            at_s=NOW_S - draw(st.sampled_from([1.0, 30.0, 5_000.0])),
-            since_s=NOW_S - draw(st.sampled_from([60.0, 90_000.0])),
+            level=draw(st.sampled_from([Level.FAILING, Level.FAILING, Level.SUSPECT, Level.HEALTHY])),
+            at_s=NOW_S - draw(st.sampled_from([1.0, 1.0, 30.0, 5_000.0])),
+            since_s=NOW_S - draw(st.sampled_from([60.0, 60.0, 90_000.0])),
             text=f"what is wrong with {name}",
             rule=draw(st.sampled_from(RULES)),
             kind=draw(st.sampled_from([Kind.MEMORY, Kind.DISK])),
