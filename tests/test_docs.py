@@ -12,12 +12,14 @@ from typing import Any, Final
 import pytest
 from typer.main import get_command
 
+from segue.agent import api_health, api_metrics, api_user, config, health_config
 from segue.agent import api_load as agent_load
-from segue.agent import api_metrics, api_user, config
 from segue.cli import fleet_file, follow, main, migrate
 from segue.controller import api_balance, balance
 from segue.controller.main import PARTS
 from segue.model import metrics
+from segue.model.health import Rule
+from segue.policy import health_table
 
 ROOT: Final = Path(__file__).parent.parent
 PAGES: Final = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -155,7 +157,9 @@ def test_every_command_has_an_example() -> None:
 def test_every_key_of_the_agent_is_in_its_page() -> None:
     page = (REFERENCE / "agent.md").read_text()
     keys = [
-        field.name for shape in (config.Config, config.Tls, config.NetworkConfig) for field in fields(shape)
+        field.name
+        for shape in (config.Config, config.Tls, config.NetworkConfig, health_config.HealthConfig, Rule)
+        for field in fields(shape)
     ]
     assert not [key for key in keys if f"`{key}`" not in page]
 
@@ -169,7 +173,9 @@ def test_every_exit_code_is_in_its_page() -> None:
 
 def test_every_endpoint_is_in_its_page() -> None:
     page = (REFERENCE / "api.md").read_text()
-    parts = (api_user.open_router, api_user.router, agent_load.router, api_metrics.router)
+    parts = (
+        api_user.open_router, api_user.router, api_health.router, agent_load.router, api_metrics.router,
+    )  # fmt: skip
     for route in (route for part in parts for route in part.routes):
         path = getattr(route, "path")  # noqa: B009 - the base class of routes has none
         assert f"`{path}`" in page, path
@@ -218,3 +224,9 @@ def test_the_fleet_of_the_how_to_can_be_planned_for(tmp_path: Path) -> None:
     fleet, faults = fleet_file.load(str(path))
     assert len(fleet.guests) == 5
     assert not [fault for fault in faults if "batch1" not in fault.what]
+
+
+def test_every_rule_of_health_is_in_its_page() -> None:
+    page = (REFERENCE / "health.md").read_text()
+    assert health_table.printed() in page
+    assert not [probe for probe in health_config.PROBES if f"| `{probe}` |" not in page]

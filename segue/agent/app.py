@@ -10,6 +10,7 @@ from segue.agent.guests import Guests
 from segue.agent.loads import Loads
 from segue.agent.migrations import Migrations
 from segue.agent.services import Services
+from segue.engine.watch import Watch
 
 
 @dataclass
@@ -20,6 +21,7 @@ class Agent:
     guests: Guests
     migrations: Migrations
     loads: Loads
+    health: Watch
 
 
 def agent_of(connection: HTTPConnection) -> Agent:

@@ -58,6 +58,11 @@ class Guests:
             ticking = {uuid: task for uuid, task in ticking.items() if not task.done()}
             await asyncio.sleep(TICK_S)
 
+    def moving(self) -> bool:
+        """True while a guest is on its way to this host or from it."""
+        still = {Phase.OWNER, Phase.ABSENT}
+        return any(k.in_saga or k.token.phase not in still for k in self._keepers.values())
+
     async def let_go(self, keeper: Keeper) -> None:
         """Nothing is left of a guest that is no longer expected here; whoever said so may bring it again at once."""
         if keeper.token.phase is Phase.ABSENT and keeper.guest is not None and not keeper.in_saga:

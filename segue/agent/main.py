@@ -34,7 +34,7 @@ from segue.adapters.pki import Pair
 from segue.adapters.qemu import capabilities
 from segue.adapters.spans import Sender
 from segue.adapters.store.journal import Journal
-from segue.agent import api_load, api_metrics, api_peer, api_user, kept, link
+from segue.agent import api_health, api_load, api_metrics, api_peer, api_user, health, kept, link
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
 from segue.agent.boards import Boards
@@ -103,7 +103,7 @@ async def serve(config: Config) -> None:
         )
         await _open(services)
         guests = Guests(services)
-        agent = Agent(services, guests, Migrations(services, guests), Loads(config, guests))
+        agent = _agent(services, guests)
         services.figures.meter.shows(lambda: services.figures.look(agent))
         await guests.take_up()
         agent.migrations.take_up()
@@ -114,6 +114,12 @@ async def serve(config: Config) -> None:
         await _serve(config, agent)
     journal.close()
     lock.close()
+
+
+def _agent(services: Services, guests: Guests) -> Agent:
+    migrations = Migrations(services, guests)
+    watch = health.build(services.config, guests, migrations, services.notices)
+    return Agent(services, guests, migrations, Loads(services.config, guests), watch)
 
 
 async def _open(services: Services) -> None:
@@ -145,6 +151,7 @@ def application(agent: Agent) -> FastAPI:
     app.include_router(api_user.open_router)
     app.include_router(api_user.router)
     app.include_router(api_load.router)
+    app.include_router(api_health.router)
     app.include_router(api_peer.router)
     app.include_router(api_metrics.router)
     app.add_middleware(SmallBodies, most_bytes=api_peer.BODY_BYTES_MAX)
@@ -195,6 +202,7 @@ async def _serve(config: Config, agent: Agent) -> None:
         asyncio.create_task(kept.sweep(agent.services.journal.disks)),
         asyncio.create_task(agent.loads.keep()),
         asyncio.create_task(agent.services.traces.keep(agent)),
+        asyncio.create_task(agent.health.run()),
     ]
     if config.controllers:
         tasks.append(asyncio.create_task(link.keep(_way(config, agent), ThisHost(agent))))

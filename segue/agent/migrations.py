@@ -197,6 +197,10 @@ class Migrations:
         """Those that have not ended, as they stand."""
         return [record.now for record in self._records.values()]
 
+    def standing(self) -> bool:
+        """True while a guest that leaves this host stands still."""
+        return any(record.now.stage is Stage.BLACKOUT for record in self._records.values())
+
     def observe(self, migration: Migration, observation: Observation) -> Migration:
         """Keeps what a client saw of it."""
         record = self._records.get(migration.id) or MigrationRecord(

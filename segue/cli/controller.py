@@ -93,6 +93,12 @@ def run(
         str, typer.Option(help="URL of an OpenTelemetry collector: http://192.0.2.9:4318/v1/traces.")
     ] = "",
     logs: Logs = LogForm.LOGFMT,
+    evacuate_failing: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Hosts with failing hardware that it empties at once by itself; 0: people do."
+        ),
+    ] = 0,
 ) -> None:
     """Run a controller: it leads the fleet, or waits to. It ends without touching a guest.
 
@@ -116,6 +122,7 @@ def run(
         audit_file=audit_file,
         metrics_address=metrics,
         traces_url=traces,
+        evacuate_failing=evacuate_failing,
     )
     asyncio.run(serve(settings))
 

@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.cli import draining, fleet, labels, output, values
+from segue.cli import draining, fleet, host_health, labels, output, values
 from segue.cli.output import Format, Output
 
 app = typer.Typer(
     help="Hosts: what they are and what they can do.", no_args_is_help=True, add_completion=False
 )
 Name = Annotated[str, typer.Argument(help="The host.")]
+app.command()(host_health.health)
 COLUMNS = ("NAME", "STATE", "CORDONED", "LABELS", "TAINTS", "MEMORY FREE", "GUESTS")
 
 

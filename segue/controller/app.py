@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 
@@ -18,6 +18,7 @@ from segue.controller.mirror import Mirror
 from segue.controller.traces import Traces
 from segue.engine.leadership import Candidate
 from segue.engine.store import Store
+from segue.model.answer import AnswerOrders
 
 
 @dataclass
@@ -40,6 +41,8 @@ class Controller:
     """How long the certificates of hosts and of controllers hold."""
     meter: Meter
     traces: Traces
+    answers: AnswerOrders = field(default_factory=lambda: AnswerOrders(at_once=0))
+    """What it may do by itself about failing hosts; by default nothing."""
 
 
 def controller_of(connection: HTTPConnection) -> Controller:

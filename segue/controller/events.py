@@ -17,6 +17,7 @@ SHOWN: Final = {
     "hosts/": "host",
     "reports/": "host.report",
     "guests/": "guest",
+    "health/": "host.health",
     "migrations/": "migration",
     "tasks/": "task",
     "balance/": "balance",

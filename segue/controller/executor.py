@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from segue.controller import audit_trail, balance, balancer, certificates, drain, single
+from segue.controller import audit_trail, balance, balancer, certificates, drain, health, single
 from segue.controller.app import Controller
 from segue.controller.reports import Reports
 from segue.controller.work import LOOK_S, Work, failure_of
@@ -87,7 +87,10 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
     log.info("leads", name=tenure.name, epoch=tenure.epoch)
     mirror, links = controller.mirror, controller.links
     running: dict[str, asyncio.Task[None]] = {}
-    pruning = asyncio.create_task(audit_trail.keep_pruned(controller.store, mirror, tenure.fence))
+    beside = (
+        asyncio.create_task(audit_trail.keep_pruned(controller.store, mirror, tenure.fence)),
+        asyncio.create_task(health.keep(controller, tenure)),
+    )
     try:
         await mirror.reached(tenure.fence.revision)
 
@@ -111,9 +114,9 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
     except SegueError as error:
         log.warning("leads no more", why=str(error))
     finally:
-        for task in (pruning, *running.values()):
+        for task in (*beside, *running.values()):
             task.cancel()
-        await asyncio.wait((pruning, *running.values()))
+        await asyncio.wait((*beside, *running.values()))
         await links.close()
 
 

@@ -26,7 +26,7 @@ from segue.model.guest import Guest
 from segue.model.load import GuestLoad, HostLoad, Use
 from segue.model.migration import Migration
 from segue.model.roster import GuestWishes, HostRecord, HostReport
-from segue.policy import soundness
+from segue.policy import answer, soundness
 from segue.wire.frames import Shown
 
 RANK: Final = {"owner": 0, "offered": 0, "released": 1, "incoming": 2}
@@ -114,6 +114,8 @@ def seen(
         _host(mirror, report, _Here(on[report.name], told, loads.host(report.name), storages), there)
         for report in known
     )
+    taints = answer.taints(mirror.health.values(), len(hosts))
+    hosts = tuple(replace(h, taints=(*h.taints, taints[h.name])) if h.name in taints else h for h in hosts)
     names = [host.name for host in hosts]
     moving, writes = under_way(mirror), _dirty_rates(mirror)
     made = Fleet(

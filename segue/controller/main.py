@@ -34,6 +34,7 @@ from segue.controller import (
     api_balance,
     api_doc,
     api_guests,
+    api_health,
     api_hosts,
     api_load,
     api_metrics,
@@ -60,12 +61,14 @@ from segue.engine.leadership import TTL_S, Candidate
 from segue.engine.store import Store
 from segue.errors import SegueError
 from segue.model import metrics
+from segue.model.answer import AnswerOrders
 from segue.wire.link import FRAME_BYTES
 
 log = structlog.get_logger()
 
 PARTS: Final = (
     api, api_hosts, api_guests, api_tasks, api_admin, api_balance, api_load, api_placing, api_metrics,
+    api_health,
 )  # fmt: skip
 BODY_BYTES: Final = 1 << 20
 
@@ -87,6 +90,8 @@ class Settings:
     """ADDRESS:PORT where the page for Prometheus is offered without TLS to whoever comes; empty: nowhere."""
     traces_url: str = ""
     """Where spans of ended migrations are sent (OTLP over HTTP); empty: nowhere."""
+    evacuate_failing: int = 0
+    """So many failing hosts are emptied at once by the controller itself."""
 
 
 async def serve(settings: Settings) -> None:
@@ -137,6 +142,7 @@ def _made(settings: Settings, store: Store, mirror: Mirror, candidate: Candidate
         certificate_s=settings.certificate_s,
         meter=meter,
         traces=Traces(_sender(settings, meter)),
+        answers=AnswerOrders(at_once=settings.evacuate_failing),
     )
 
 

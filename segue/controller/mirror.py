@@ -15,6 +15,7 @@ import structlog
 
 from segue.engine.store import Store
 from segue.errors import Kind, Refused, SegueError
+from segue.model.answer import Report
 from segue.model.balance import BalanceOrders, BalanceState, BookedMove
 from segue.model.fleet import Rule
 from segue.model.leadership import HOLDER, Leader
@@ -95,6 +96,7 @@ class Mirror:
         self.hosts = Table("hosts/", HostRecord)
         self.reports = Table("reports/", HostReport)
         self.guests = Table("guests/", Shown)
+        self.health = Table("health/", Report)
         self.migrations = Table("migrations/", Migration)
         self.tasks = Table("tasks/", Task)
         self.tokens = Table("tokens/", Token)
@@ -108,7 +110,7 @@ class Mirror:
         self.balance_state = Table("balance/state", BalanceState)
         self.bookings = Table("bookings/", BookedMove)
         self._tables: tuple[Table[Any], ...] = (
-            self.hosts, self.reports, self.guests, self.migrations,
+            self.hosts, self.reports, self.guests, self.health, self.migrations,
             self.tasks, self.tokens, self.audit, self.trust, self.leader,
             self.wishes, self.rules, self.domains,
             self.balance_orders, self.balance_state, self.bookings,

@@ -19,7 +19,9 @@ from segue.adapters.own_tls import OwnTls
 from segue.agent import link
 from segue.agent.trust import Trust
 from segue.model import trace
+from segue.model.answer import Report
 from segue.model.guest import Guest
+from segue.model.health import Kind, Level
 from segue.model.host import HostFacts
 from segue.model.lifecycle import Stage
 from segue.model.load import GuestLoad, HostLoad, Pressure, Smoothed, Use
@@ -66,6 +68,7 @@ class ToyHost:
         self.kept: Decided | None = None
         self.own: OwnTls | None = None
         self.load_told = 0
+        self.health = Report(name, Level.HEALTHY, 0.0)
         world.hosts[name] = self
 
     # What the link asks
@@ -136,6 +139,7 @@ class ToyHost:
 
     async def begin(self, way: link.Way) -> None:
         app = aiohttp.web.Application()
+        app.router.add_get("/v1/health/report", self._health)
         app.router.add_post("/v1/guests", self._create)
         app.router.add_post("/v1/guests/{name}/migrations", self._migrate)
         app.router.add_post("/v1/guests/{name}/stop", self._stop)
@@ -161,10 +165,20 @@ class ToyHost:
         self._guests[name] = Shown(name, self.name, state, "owner", 1, spec)
         self._changed.set()
 
+    def fails(
+        self, rule: str = "memory-burst", kind: Kind = Kind.MEMORY, level: Level = Level.FAILING
+    ) -> None:
+        """From now on its agent says so."""
+        text = f"what {rule} says of {self.name}"
+        self.health = Report(self.name, level, 0.0, time.time(), text, rule, kind)
+
     def names(self) -> list[str]:
         return sorted(self._guests)
 
     # Its API
+
+    async def _health(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
+        return _json(self.health)
 
     async def _create(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
         wish = await request.json()
