@@ -9,7 +9,7 @@ ARGS ?=
 SIDE_BY_SIDE := -n 2 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-planner bench-drain faults lab clean
+.PHONY: help setup demo test test-long check bench bench-planner bench-drain faults lab clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -33,6 +33,9 @@ demo: $(READY) ## Two hosts, a guest under client traffic, moved there and back 
 
 test: $(READY) ## All tests, those in the lab too (needs root)
 	$(SUDO) $(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
+
+test-long: $(READY) ## All tests, the long tail too: more than an hour
+	$(SUDO) $(BIN)/python -m pytest --timeout 900 $(SIDE_BY_SIDE) $(ARGS)
 
 check: $(READY) ## Style, types, layers, sizes and the tests that need no lab
 	$(BIN)/ruff check -q .

@@ -1,4 +1,4 @@
-"""Which tests may run side by side (`make test` uses two processes), and which need the machine for themselves."""
+"""Which tests may run side by side (`make test` uses two processes), and which need a process of their own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 MOVES = "moves"
-"""Guests that move under traffic: they run last, one after another, when nothing else uses the processors."""
+"""Guests that move under traffic: one process has them all, one after another, and nothing but them."""
 ALONE = ("test_migrate_", "test_fleet_", "test_faults_", "test_guest_", "test_doctor")
 TOGETHER = ("contracts",)
 """Folders whose tests share a cluster."""
@@ -35,11 +35,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Groups:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long and mostly waits begins first, what must not be disturbed comes last."""
+    """The group that takes longest begins first, and then whatever mostly waits."""
 
     def rank(item: pytest.Item) -> int:
         if group_of(item.path) == MOVES:
-            return 2
-        return 0 if item.get_closest_marker("lab") else 1
+            return 0
+        return 1 if item.get_closest_marker("lab") else 2
 
     items.sort(key=rank)

@@ -183,6 +183,7 @@ async def test_a_full_disk_stops_decisions_alone(on_small_disk: Rig) -> None:
 
 
 @pytest.mark.lab
+@pytest.mark.slow
 async def test_on_a_read_only_disk_it_says_so_and_goes_on_later(on_small_disk: Rig) -> None:
     rig, disk = on_small_disk, str(on_small_disk.path / "disk")
     first = rig.start("c1")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from segue.model.health import Kind, Level
 from tests.controller.rig import Rig
 
@@ -51,6 +53,7 @@ async def test_a_failing_host_is_emptied_once_and_takes_nothing_in(rig: Rig) -> 
     assert len(await asyncio.to_thread(drains, rig)) == 1
 
 
+@pytest.mark.slow
 async def test_a_guest_that_stays_takes_nobodys_turn(rig: Rig) -> None:
     rig.start("c1", "--evacuate-failing", "1")
     one, two = await rig.host("host1"), await rig.host("host2")
@@ -80,6 +83,7 @@ async def test_by_itself_a_controller_only_tells(rig: Rig) -> None:
     assert await asyncio.to_thread(drains, rig) == []
 
 
+@pytest.mark.slow
 async def test_a_storm_waits_for_a_person_and_another_leader_knows_the_same(rig: Rig) -> None:
     more = ("--evacuate-failing", "2")
     first, _ = rig.start("c1", *more), rig.start("c2", *more)

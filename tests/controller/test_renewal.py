@@ -97,6 +97,7 @@ async def handshake(rig: Rig, context: ssl.SSLContext) -> str:
     return await asyncio.to_thread(call)
 
 
+@pytest.mark.slow
 async def test_after_a_restart_the_new_one_counts_and_the_one_before_is_over(rig: Rig) -> None:
     rig.start()
     host = await renewing(rig, "host1", 20.0)

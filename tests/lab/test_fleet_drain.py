@@ -152,6 +152,7 @@ def test_a_host_is_drained_under_traffic_and_nothing_is_lost(fleet: Fleet) -> No
         demand_whole(account)
 
 
+@pytest.mark.slow
 def test_the_leader_is_killed_in_the_middle_and_another_one_ends_the_drain(fleet: Fleet) -> None:
     fleet.segue("host", "uncordon", "host1")
     watching = probes(fleet)

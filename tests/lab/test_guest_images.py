@@ -119,7 +119,7 @@ def start(name: str, scratch: Path) -> Running:
     return Running(image, ports, process, scratch)
 
 
-@pytest.fixture(scope="module", params=["micro", "debian"])
+@pytest.fixture(scope="module", params=["micro", pytest.param("debian", marks=pytest.mark.slow)])
 def guest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     if os.geteuid() != 0:
         pytest.skip("guest images need root")

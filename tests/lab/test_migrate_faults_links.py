@@ -118,7 +118,7 @@ def test_cut_while_memory_is_copied_for_good(scene: Scene) -> None:
         pytest.param("begun reserve target", marks=slow),
         pytest.param("begun join networks", marks=slow),
         pytest.param("begun copy memory", marks=slow),
-        pytest.param("begun hand off"),
+        pytest.param("begun hand off", marks=slow),
     ],
 )
 def test_cut_before_the_release_for_good(scene: Scene, place: str) -> None:
