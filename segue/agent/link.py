@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import ssl
-import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -18,7 +17,7 @@ from typing import Final, Protocol
 import aiohttp
 import structlog
 
-from segue.adapters import peer
+from segue.adapters import chance, clock, peer
 from segue.errors import SegueError
 from segue.model.host import HostFacts
 from segue.model.migration import Migration
@@ -72,6 +71,10 @@ class Here(Protocol):
         ...
 
 
+Opened = tuple[aiohttp.ClientWebSocketResponse, aiohttp.ClientSession]
+Dial = Callable[[str], AbstractAsyncContextManager[Opened]]
+
+
 @dataclass(frozen=True)
 class Way:
     """How the controllers are reached, and the socket of this agent's own API."""
@@ -81,6 +84,8 @@ class Way:
     own_socket: Path
     own_url: str
     labels: dict[str, str]
+    dial: Dial | None = None
+    """Another way to a controller and to this agent's own API, where there is no network."""
 
 
 class Refusal(Exception):
@@ -92,17 +97,17 @@ async def keep(way: Way, here: Here) -> None:
     pause_s, number = AGAIN_LEAST_S, 0
     while True:
         url = way.controllers[number % len(way.controllers)]
-        begun_s = time.monotonic()
+        begun_s = clock.steady_s()
         try:
             await _Link(way, here, url).run()
         except* (aiohttp.ClientError, OSError, TimeoutError, Refusal, SegueError) as errors:
             error = errors.exceptions[0]
             log.info("no connection to the controller", url=url, why=str(error) or type(error).__name__)
         number += 1
-        lasted = time.monotonic() - begun_s > AGAIN_MOST_S
+        lasted = clock.steady_s() - begun_s > AGAIN_MOST_S
         pause_s = AGAIN_LEAST_S if lasted else min(AGAIN_MOST_S, pause_s * 1.5)
         # All agents of a fleet lose their controller at the same instant: they must not come back at one.
-        await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+        await asyncio.sleep(pause_s * chance.between(0.5, 1.0))
 
 
 class _Link:
@@ -118,6 +123,17 @@ class _Link:
 
     async def run(self) -> None:
         """Until it ends."""
+        dial = self._way.dial or self._dial
+        async with dial(self._url) as (socket, api), asyncio.TaskGroup() as group:
+            await self._hello(socket)
+            reporting = group.create_task(self._report(socket))
+            try:
+                await self._obey(socket, api, group)
+            finally:
+                reporting.cancel()
+
+    @contextlib.asynccontextmanager
+    async def _dial(self, url: str) -> AsyncIterator[Opened]:
         own = aiohttp.UnixConnector(str(self._way.own_socket))
         async with (
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._way.tls())) as session,
@@ -125,18 +141,13 @@ class _Link:
         ):
             async with asyncio.timeout(CONNECT_S):
                 socket = await session.ws_connect(
-                    f"{self._url}/v1/link",
+                    f"{url}/v1/link",
                     server_hostname=CONTROLLER_NAME,
                     max_msg_size=link.FRAME_BYTES,
                     heartbeat=link.SILENCE_S,
                 )
-            async with socket, asyncio.TaskGroup() as group:
-                await self._hello(socket)
-                reporting = group.create_task(self._report(socket))
-                try:
-                    await self._obey(socket, api, group)
-                finally:
-                    reporting.cancel()
+            async with socket:
+                yield socket, api
 
     async def _hello(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         here = self._here
@@ -245,7 +256,7 @@ class _Told:
         return link.Changes(self._facts(here, bool(changed or gone)), changed, gone, self._moved(here))
 
     def _facts(self, here: Here, again: bool) -> HostFacts | None:
-        now_s = time.monotonic()
+        now_s = clock.steady_s()
         if not again and self._facts_s and now_s - self._facts_s < FACTS_S:
             return None
         self._facts_s = now_s
@@ -253,7 +264,7 @@ class _Told:
 
     def _moved(self, here: Here) -> list[Migration]:
         """Progress once a second, a new stage or step at once."""
-        now_s, told = time.monotonic(), []
+        now_s, told = clock.steady_s(), []
         ended = 0
         for migration in here.migrations():
             ended += migration.ended

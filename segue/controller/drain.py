@@ -6,13 +6,13 @@ It keeps nothing but the task in the store, so whoever leads next goes on. It mu
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import structlog
 
+from segue.adapters import clock
 from segue.controller import fleet
 from segue.controller.mirror import Mirror
 from segue.controller.work import LOOK_S, Work, went_well, why
@@ -99,7 +99,7 @@ async def _next(work: Work, hosts: tuple[str, ...], begin: dict[str, asyncio.Tas
 async def _settle(work: Work, beginning: set[str]) -> None:
     """What became of the moves that were begun."""
     task, mirror = work.task, work.controller.mirror
-    now_s, trials, moved = time.time(), dict[str, Trial](), list(task.moved)
+    now_s, trials, moved = clock.wall_s(), dict[str, Trial](), list(task.moved)
     for trial in task.trials:
         trials[trial.guest] = trial
         if not trial.target or trial.guest in beginning:
@@ -151,7 +151,7 @@ async def _begin(work: Work, guest: str, target: str) -> None:
             guest, target, dict(task.wish["limits"]), force=bool(task.wish["force"])
         )
     except SegueError as error:
-        reason, now_s = f"{error.what}: {error.why}", time.time()
+        reason, now_s = f"{error.what}: {error.why}", clock.wall_s()
         log.info("a move of a drain was refused", guest=guest, target=target, why=error.why)
         await _try(work, guest, lambda trial: _failed(trial, reason, now_s))
         return
@@ -187,7 +187,7 @@ async def _stop(work: Work, busy: set[str]) -> None:
 
 def _adjusted(seen: Fleet, trials: Mapping[str, Trial]) -> Fleet:
     """Guests that are being moved, wait after a failure, or failed too often, as planners take them."""
-    now_s = time.time()
+    now_s = clock.wall_s()
 
     def as_planned(guest: FleetGuest) -> FleetGuest:
         trial = trials.get(guest.name)
@@ -243,7 +243,7 @@ def _moving(seen: Fleet, hosts: tuple[str, ...]) -> bool:
 
 def _retrying(trials: Mapping[str, Trial]) -> bool:
     return any(
-        0 < trial.failures < FAILURES_MOST and trial.retry_s > time.time() for trial in trials.values()
+        0 < trial.failures < FAILURES_MOST and trial.retry_s > clock.wall_s() for trial in trials.values()
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from segue.adapters import clock
 from segue.adapters.http.access import Caller
 from segue.controller.mirror import Mirror, Table
 from segue.engine.store import Store
@@ -45,7 +45,7 @@ class Reports:
         host = caller.name
         self._demand_own(host, hello.facts.name, hello.guests, hello.migrations)
         is_new = self._mirror.reports.get(host) is None
-        report = HostReport(host, hello.url, hello.facts, hello.labels, linked=True, changed_s=time.time())
+        report = HostReport(host, hello.url, hello.facts, hello.labels, linked=True, changed_s=clock.wall_s())
         told = {f"{host}/{shown.spec.uuid}": shown for shown in hello.guests}
         async with self._turns[host]:
             changes = [*self._record(caller), *_put(self._mirror.reports, host, report)]
@@ -79,7 +79,7 @@ class Reports:
         """Its connection ended; what it said last stays known."""
         async with self._turns[host]:
             if report := self._mirror.reports.get(host):
-                away = replace(report.value, linked=False, changed_s=time.time())
+                away = replace(report.value, linked=False, changed_s=clock.wall_s())
                 await self._write(_put(self._mirror.reports, host, away))
 
     async def all_away(self) -> None:
@@ -92,7 +92,7 @@ class Reports:
         """A host that nobody knows, with a certificate of our CA: the store was lost, or it is older than that."""
         if self._mirror.hosts.get(caller.name) is not None:
             return []
-        return _put(self._mirror.hosts, caller.name, HostRecord(caller.name, time.time(), caller.serial))
+        return _put(self._mirror.hosts, caller.name, HostRecord(caller.name, clock.wall_s(), caller.serial))
 
     def _migrations(self, host: str, told: list[Migration]) -> list[Change]:
         changes: list[Change] = []

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from segue.adapters import chance
 from segue.adapters.store.disks import DiskNotes
 from segue.errors import Refused
 from segue.model.guest import Guest
@@ -55,7 +55,7 @@ class Journal:
                 todo="Free space or mend the file system; a damaged journal must be restored from a backup.",
             ) from error
         self.disks = DiskNotes(self._db)
-        self.instance = self._meta("instance", str(uuid.uuid4()))
+        self.instance = self._meta("instance", chance.new_id())
 
     def close(self) -> None:
         """Closes the file."""
