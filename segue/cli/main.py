@@ -27,6 +27,7 @@ SUB_APPS: Final = {
     "migration": "segue.cli.migration",
     "plan": "segue.cli.plan",
     "probe": "segue.cli.probe",
+    "rehearse": "segue.cli.rehearse",
     "status": "segue.cli.status",
     "store": "segue.cli.store",
     "task": "segue.cli.task",

@@ -87,6 +87,7 @@ async def _next(work: Work, hosts: tuple[str, ...], begin: dict[str, asyncio.Tas
     orders = _orders(int(task.wish["parallel"]))
     made = drain.plan(seen, hosts, orders)
     admitted = _admitted(made, seen, orders)
+    made = replace(made, staying=_reasons(made.staying, trials))
     await _report(work, made)
     if admitted:
         for job in admitted:
@@ -235,6 +236,16 @@ async def _conclude(work: Work, hosts: tuple[str, ...], made: Plan) -> None:
         await work.end(TaskState.PARTIAL, note, staying=dict(made.staying))
     else:
         await work.end(TaskState.DONE, f"{names}: empty; {moved} guests moved", staying={})
+
+
+def _reasons(staying: Mapping[str, str], trials: Mapping[str, Trial]) -> dict[str, str]:
+    """Why the planner leaves a guest out, and, where moves of it failed, what happened to the last one."""
+    told = dict(staying)
+    for guest in told.keys() & trials.keys():
+        trial = trials[guest]
+        if trial.why and trial.why not in told[guest]:
+            told[guest] = f"its last move failed: {trial.why}; now: {told[guest]}"
+    return told
 
 
 def _moving(seen: Fleet, hosts: tuple[str, ...]) -> bool:

@@ -40,7 +40,6 @@ from segue.model.host import HostFacts
 from segue.model.landing import Placement
 from segue.model.migration import Forecast, Limits, Migration
 from segue.policy import forecast, lessons
-from segue.sim import door
 from segue.sim.host import SimHost
 from segue.sim.ports import SimDisks, SimGuestHere, SimNetwork
 from segue.sim.qemu import START_S, SimLanding, SimMachine
@@ -63,10 +62,13 @@ class SimPeer(PeerClient):
         there, caller = self._host.world.hosts.get(self.name), Caller("host", self._host.name)
         if there is None:
             raise ConnectionError(f"{self.name} does not answer: no such host")
-        async with asyncio.timeout(within_s):
-            reply = await self._host.world.fabric.ask(
-                self._host.name, self.name, lambda: there.answer(caller, method, path, data)
-            )
+        try:
+            async with asyncio.timeout(within_s):
+                reply = await self._host.world.fabric.ask(
+                    self._host.name, self.name, lambda: there.answer(caller, method, path, data)
+                )
+        except TimeoutError as error:
+            raise TimeoutError(f"{self.name} did not answer within {within_s:g} s") from error
         if reply.status >= 400:
             raise problem.error_of(reply.body, self.name)
         return bytes(reply.body)

@@ -11,7 +11,6 @@ from segue.model.migration import Progress
 from segue.sim.qemu import Qemu
 from segue.sim.world import Load
 
-
 ROUND_LEAST_S: Final = 0.1
 """QEMU looks at its limits so often; a round is never shorter."""
 STEP_S: Final = 0.5

@@ -106,7 +106,7 @@ def _route(one: APIRoute) -> _Route:
     names = [name for name in inspect.signature(one.endpoint).parameters if name != "request"]
     needed = tuple(depends.dependency for depends in one.dependencies if depends.dependency is not None)
     return _Route(
-        frozenset(one.methods), one.path_regex, one.endpoint, needed, {n: hints[n] for n in names},
+        frozenset(one.methods or ()), one.path_regex, one.endpoint, needed, {n: hints[n] for n in names},
         one.status_code or 200,
     )  # fmt: skip
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from segue.sim.host import SimHost
+from segue.sim.fabric import OUTSIDE
+from segue.sim.host import SimHost, Trap
 from segue.sim.loop import Process
 from segue.sim.world import World
 
@@ -73,10 +74,13 @@ class Fault:
     other: str = ""
     for_s: float = 5.0
     amount: float = 0.0
+    step: str = ""
+    """It waits until the agent of `where` is there: a name of agent/failpoints.py."""
 
     def __str__(self) -> str:
         ends = f" {self.where}" if self.where else ""
         ends += f" - {self.other}" if self.other else ""
+        ends += f" at '{self.step}'" if self.step else ""
         return f"{self.kind}{ends} for {self.for_s:.1f} s"
 
 
@@ -131,16 +135,23 @@ class Strikes:
     def strike(self, fault: Fault) -> None:
         """Now."""
         self._world.say("world", f"FAULT {fault}")
+        if fault.step:
+            trap = Trap(fault.step, 1, lambda: self._begin(fault))
+            self._world.hosts[fault.where].traps.append(trap)
+        else:
+            self._begin(fault)
+
+    def _begin(self, fault: Fault) -> None:
         mend = self._acts[fault.kind](fault)
         self._open.append(mend)
-        self._world.loop.call_later(fault.for_s, self._mend, mend)
+        self._world.loop.call_later(fault.for_s, self._mend, mend, context=OUTSIDE.context)
 
     def mend_all(self) -> None:
         """From here on all is well."""
         for mend in list(self._open):
             self._mend(mend)
         for host in self._world.hosts.values():
-            host.doomed_at = 0
+            host.traps.clear()
             host.clock.off_s = 0.0
             host.give_power()
             host.start_agent()
@@ -160,10 +171,12 @@ class Strikes:
 
     def _kill_agent_at(self, fault: Fault) -> Callable[[], None]:
         host = self._host(fault)
-        host.doomed_at = 1 + int(fault.amount * PLACES_MOST)
+        trap = Trap("", 1 + int(fault.amount * PLACES_MOST), host.kill_agent)
+        host.traps.append(trap)
 
         def mend() -> None:
-            host.doomed_at = 0
+            if trap in host.traps:
+                host.traps.remove(trap)
             host.start_agent()
 
         return mend

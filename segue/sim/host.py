@@ -63,6 +63,15 @@ class SimJournal(Journal):
         self._boot = boot
 
 
+@dataclass
+class Trap:
+    """What happens when the agent has come to a place, or to so many places of any name, for the `left`th time."""
+
+    place: str
+    left: int
+    act: Callable[[], None]
+
+
 @dataclass(eq=False)
 class SimHost:
     """One machine. `devices`: taps, tunnels and hooks in its kernel, by name."""
@@ -86,8 +95,7 @@ class SimHost:
     begin_agent: Callable[[SimHost], None] = lambda host: None
     agent: Agent | None = None
     """Its program, once it serves; of a process that may have died since."""
-    doomed_at: int = 0
-    """The agent is killed at so manyth of the places that a rehearsal can name; 0: it is not."""
+    traps: list[Trap] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.clock = NodeClock(self.world.loop)
@@ -180,11 +188,14 @@ class SimHost:
 
     def hit(self, place: str) -> None:
         """The agent is at one of its named places: see agent/failpoints.py."""
-        if self.doomed_at:
-            self.doomed_at -= 1
-            if not self.doomed_at:
-                self.world.say(self.name, f"FAULT the agent is killed {place}")
-                self.kill_agent()
+        for trap in list(self.traps):
+            if trap.place and trap.place != place:
+                continue
+            trap.left -= 1
+            if trap.left <= 0:
+                self.traps.remove(trap)
+                self.world.say(self.name, f"is at: {place}")
+                trap.act()
 
     def _boot_id(self) -> str:
         return f"{self.name}-boot-{self.boots}"

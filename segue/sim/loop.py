@@ -72,7 +72,8 @@ class Process:
 
     def start(self, loop: VirtualLoop, work: Coroutine[Any, Any, T], name: str = "") -> asyncio.Task[T]:
         """A task of this process."""
-        return loop.create_task(work, name=name or self.name, context=self.context)
+        task: asyncio.Task[T] = loop.create_task(work, name=name or self.name, context=self.context)
+        return task
 
 
 _current: ContextVar[Process | None] = ContextVar("process", default=None)
@@ -118,7 +119,7 @@ class _Task(asyncio.Task[Any]):
         return self.number
 
 
-class VirtualLoop(asyncio.AbstractEventLoop):
+class VirtualLoop(asyncio.BaseEventLoop):
     """Begins at second 0."""
 
     def __init__(self) -> None:
@@ -126,7 +127,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._ready: deque[_Handle | _Timer] = deque()
         self._due: list[tuple[float, int, _Timer]] = []
         self._numbers = itertools.count()
-        self._running = False
+        self._running = self._over = False
         self.steps = 0
         self.tasks: list[_Task] = []
         """Kept: a task that is thrown away runs its `finally`, which a killed process never does."""
@@ -147,9 +148,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def is_closed(self) -> bool:
         """See asyncio."""
-        return False
+        return self._over
 
-    def call_soon(
+    def close(self) -> None:
+        """See asyncio."""
+        self.forget()
+
+    def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         """See asyncio."""
@@ -159,15 +164,15 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._ready.append(handle)
         return handle
 
-    call_soon_threadsafe = call_soon
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """See asyncio."""
         return self.call_at(self._now_s + max(0.0, delay), callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """See asyncio."""
@@ -196,7 +201,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self.tasks = [task for task in self.tasks if not task.done()]
         return made
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
         """At once: a thread would come back at another instant in every run."""
         future = self.create_future()
         try:
@@ -207,6 +214,15 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Of tasks whose error nobody asked for; who must not fail is watched by the checkers."""
+
+    def forget(self) -> None:
+        """All that was ever to be done; what is left of its tasks is thrown away without a word."""
+        for task in self.tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        self.tasks.clear()
+        self._ready.clear()
+        self._due.clear()
+        self._over = True
 
     # Running
 

@@ -15,7 +15,7 @@ from segue.model.integrity import Blocks, Digests
 from segue.model.ladder import Shape
 from segue.model.landing import Landing
 from segue.model.migration import Limits, Progress
-from segue.model.storage import DiskProgress, Layer
+from segue.model.storage import DiskProgress
 from segue.sim import loop as virtual
 from segue.sim.copying import Copying
 from segue.sim.qemu import Qemu, SimMachine
@@ -262,7 +262,7 @@ class SimDisks:
 
 def _broke(why: str) -> Aborted:
     return Aborted(
-        what="the memory was not copied", why=why, todo="Look at the link between the hosts and at the target."
+        what="the memory was not copied",
+        why=why,
+        todo="Look at the link between the hosts and at the target.",
     )
-
-

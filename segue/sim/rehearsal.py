@@ -6,18 +6,25 @@ import asyncio
 import gc
 import hashlib
 import json
+import re
 import sys
+import warnings
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import structlog
+
 from segue.adapters.http.access import LOCAL
+from segue.agent import plant, resident
 from segue.agent.app import Agent
 from segue.errors import SegueError
 from segue.model.migration import Migration
+from segue.model.task import Task
 from segue.sim import agent as programs
 from segue.sim import checkers as checking
 from segue.sim import host as machines
 from segue.sim.checkers import Checkers
+from segue.sim.controllers import ControlRoom
 from segue.sim.door import Reply
 from segue.sim.fabric import Fabric
 from segue.sim.faults import Strikes
@@ -28,7 +35,11 @@ from segue.sim.world import Load, World, Wrong
 
 BOOT_S: Final = 2.0
 LOOK_S: Final = 2.0
-TRIES: Final = 20
+STORY: Final = re.compile(
+    r" *[\d.]+  (?P<who>\S+) +"
+    r"(?P<what>(?:segue |FAULT |BROKEN|is at: |migration |leads |the drain |all |\S+ stays: ).*)"
+)
+NUMBERS: Final = re.compile(r"id=\S+ |name=\S+ ")
 
 
 @dataclass(frozen=True)
@@ -43,12 +54,17 @@ class Result:
     lines: tuple[str, ...]
     migrations: tuple[Migration, ...]
     blackouts_s: dict[str, float]
-    tasks: tuple[Any, ...] = ()
+    tasks: tuple[Task, ...] = ()
 
     @property
     def digest(self) -> str:
         """SHA-256 of the log."""
         return hashlib.sha256("\n".join(self.lines).encode()).hexdigest()
+
+    def story(self) -> list[str]:
+        """What people asked, what went wrong, how migrations went, who led: without times and numbers."""
+        kept = (STORY.fullmatch(line) for line in self.lines)
+        return [f"{found['who']}: {NUMBERS.sub('', found['what'])}" for found in kept if found]
 
 
 @dataclass
@@ -58,40 +74,40 @@ class Rehearsal:
     scenario: Scenario
     world: World = field(init=False)
     strikes: Strikes = field(init=False)
+    room: ControlRoom = field(init=False)
 
     def __post_init__(self) -> None:
         self.world = World(self.scenario.seed)
         self.world.fabric = Fabric(self.world)
         self.world.checkers = Checkers(self.world)
         self.strikes = Strikes(self.world)
+        self.room = ControlRoom(self.world, self.scenario.controllers)
+        self.room.may_fail(self.strikes)
         for number, plan in enumerate(self.scenario.hosts):
             address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
             made = SimHost(
-                self.world, plan.name, address, plan.memory_bytes, plan.cpus, plan.link_bytes_per_s, plan.labels
+                self.world,
+                plan.name,
+                address,
+                plan.memory_bytes,
+                plan.cpus,
+                plan.link_bytes_per_s,
+                plan.labels,
             )
             made.begin_agent = self._begin_agent
             self.world.hosts[plan.name] = self.world.fabric.nodes[plan.name] = made
 
     def play(self) -> Result:
         """From the beginning to the end."""
-        collects = gc.isenabled()
-        gc.disable()  # A collection runs what killed programs never would.
-        gc.freeze()
         try:
-            with self.world.heard():
-                self.world.loop.run(self._main())
+            self.world.loop.run(self._main())
         except Stuck as error:
             self.world.broken(checking.AGENT, str(error))
-        finally:
-            result = self._result()
-            self._forget()
-            gc.unfreeze()
-            if collects:
-                gc.enable()
-        return result
+        return self._result()
 
     async def _main(self) -> None:
         scenario, loop = self.scenario, self.world.loop
+        self.room.start_all()
         for host in self.world.hosts.values():
             self._introduce(host)
             host.start_agent()
@@ -104,8 +120,11 @@ class Rehearsal:
         await asyncio.sleep(scenario.calm_s - loop.time())
         self.world.say("world", "all faults are over")
         self.strikes.mend_all()
+        self.room.start_all()
         await self._until_quiet()
         self.world.checkers.at_end()
+        if self.scenario.controllers:
+            self.room.at_end()
 
     async def _until_quiet(self) -> None:
         until_s = self.world.loop.time() + self.scenario.settle_s
@@ -117,7 +136,8 @@ class Rehearsal:
 
     def unsettled(self) -> list[str]:
         """What is still under way."""
-        return self.world.checkers.unsettled()
+        more = self.room.unsettled() if self.scenario.controllers else []
+        return self.world.checkers.unsettled() + more
 
     # What people do
 
@@ -136,6 +156,8 @@ class Rehearsal:
 
     async def carry_out(self, wish: Wanted) -> None:
         """As an operator with a command line would: one try."""
+        if wish.drain:
+            return await self.room.drain(wish)
         where = self._owner(wish.guest)
         self.world.say("people", f"segue migrate {wish.guest} --to {wish.to} (on {where.name})")
         body = {"to": wish.to, "limits": wish.limits, "force": True}
@@ -145,6 +167,7 @@ class Rehearsal:
             number = json.loads(reply.body)["id"]
             self.world.say("people", f"segue migration cancel {wish.guest}")
             await self.ask(where, "POST", f"/v1/migrations/{number}/cancel")
+        return None
 
     async def ask(self, host: SimHost, method: str, path: str, body: Any = None) -> Reply:
         """A call on the host itself; its answer, whatever it is, goes into the log where it is an error."""
@@ -180,18 +203,22 @@ class Rehearsal:
     # What the world consists of
 
     def _introduce(self, host: SimHost) -> None:
+        """What controllers would tell it."""
         for other in self.world.hosts.values():
             if other is not host:
                 host.journal.put_neighbour(other.name, f"https://{other.address}:7443")
 
     def _begin_agent(self, host: SimHost) -> None:
         assert host.process is not None
-        task = host.process.start(self.world.loop, programs.serve(host, self._link), f"agent of {host.name}")
+        serving = programs.serve(host, lambda agent: self._link(agent, host))
+        task = host.process.start(self.world.loop, serving, f"agent of {host.name}")
         task.add_done_callback(lambda ended: self._ended(host.name, ended))
 
-    def _link(self, agent: Agent) -> asyncio.Task[None]:
+    def _link(self, agent: Agent, host: SimHost) -> asyncio.Task[None]:
         """Without controllers there is nobody to report to."""
-        return self.world.loop.create_task(asyncio.sleep(0))
+        if self.scenario.controllers:
+            return self.room.begin_link(agent, host)
+        return asyncio.create_task(asyncio.sleep(0))
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -200,6 +227,7 @@ class Rehearsal:
             self.world.broken(checking.AGENT, f"the agent of {name} ended: {words}")
 
     def _result(self) -> Result:
+        tasks = tuple(self.room.tasks())
         migrations = [m for host in self.world.hosts.values() for m in host.journal.migrations()]
         return Result(
             self.scenario.name,
@@ -210,22 +238,46 @@ class Rehearsal:
             tuple(self.world.lines),
             tuple(sorted(migrations, key=lambda m: (m.started_s, m.id))),
             dict(self.world.blackouts_s),
+            tasks,
         )
 
-    def _forget(self) -> None:
-        """Programs that were never ended are thrown away without a word."""
-        for task in self.world.loop.tasks:
-            task._log_destroy_pending = False
+    def forget(self) -> None:
+        """Programs that were never ended are thrown away, and nothing of this world stays."""
+        self.world.loop.forget()
+        for kept in (resident._tasks, plant._tellings):
+            kept.clear()
         for host in self.world.hosts.values():
             host.journal.close()
-        heard, sys.unraisablehook = sys.unraisablehook, lambda _: None
-        try:
-            self.world.loop.tasks.clear()
-            gc.collect()
-        finally:
-            sys.unraisablehook = heard
+        self.__dict__.clear()
 
 
 def play(scenario: Scenario) -> Result:
     """One scenario, from the beginning to the end."""
-    return Rehearsal(scenario).play()
+    collects, heard, logs = gc.isenabled(), sys.unraisablehook, structlog.get_config()
+    gc.disable()  # A collection runs what killed programs never would.
+    gc.freeze()
+    rehearsal = Rehearsal(scenario)
+    try:
+        structlog.configure(processors=[rehearsal.world.hear], cache_logger_on_first_use=False)
+        result = rehearsal.play()
+        structlog.configure(processors=[_drop])
+        sys.unraisablehook = _say_nothing
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rehearsal.forget()
+            gc.collect()
+        return result
+    finally:
+        structlog.configure(**logs)
+        sys.unraisablehook = heard
+        gc.unfreeze()
+        if collects:
+            gc.enable()
+
+
+def _say_nothing(_args: object) -> None:
+    """Of programs that are thrown away in the middle of a line."""
+
+
+def _drop(_logger: Any, _method: str, _event: Any) -> Any:
+    raise structlog.DropEvent

@@ -108,7 +108,9 @@ def _drawn_wishes(
 def of_fleet(fleet: Fleet, drain: tuple[str, ...], seed: str) -> Scenario:
     """A copy of a real fleet's state, and its maintenance of tonight; nothing goes wrong."""
     hosts = tuple(
-        HostPlan(host.name, host.memory_bytes, max(1, int(host.cpus)), host.link_bytes_per_s, dict(host.labels))
+        HostPlan(
+            host.name, host.memory_bytes, max(1, int(host.cpus)), host.link_bytes_per_s, dict(host.labels)
+        )
         for host in fleet.hosts
     )
     guests = tuple(
@@ -123,4 +125,6 @@ def of_fleet(fleet: Fleet, drain: tuple[str, ...], seed: str) -> Scenario:
         for guest in fleet.guests
         if guest.host
     )
-    return Scenario("fleet", seed, hosts, guests, (Wanted(5.0, drain=drain, parallel=4),), (), 1, 5.0, 86400.0)
+    return Scenario(
+        "fleet", seed, hosts, guests, (Wanted(5.0, drain=drain, parallel=4),), (), 1, 5.0, 86400.0
+    )

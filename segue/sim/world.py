@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-from collections.abc import Iterator, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,17 +108,8 @@ class World:
         self.contents += 1
         return self.contents
 
-    @contextlib.contextmanager
-    def heard(self) -> Iterator[None]:
-        """What our own programs log goes into this world's log."""
-        before = structlog.get_config()
-        structlog.configure(processors=[self._hear], cache_logger_on_first_use=False)
-        try:
-            yield
-        finally:
-            structlog.configure(**before)
-
-    def _hear(self, _logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+    def hear(self, _logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+        """For structlog: what our own programs log goes into this world's log."""
         process = virtual.current()
         facts = " ".join(f"{key}={event[key]}" for key in event if key not in LEFT_OUT)
         if (error := event.get("exc_info")) is not None:

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from tests.contracts import etcd_program
 from tests.contracts.cluster import Cluster, enclave
-from tests.contracts.rigs import EtcdRig, Rig, SqliteRig
+from tests.contracts.rigs import EtcdRig, MemoryRig, Rig, SqliteRig
 
 
 @pytest.fixture(scope="package")
@@ -30,12 +30,14 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             cluster.down()
 
 
-@pytest_asyncio.fixture(params=["sqlite", pytest.param("etcd", marks=pytest.mark.lab)])
+@pytest_asyncio.fixture(params=["sqlite", "memory", pytest.param("etcd", marks=pytest.mark.lab)])
 async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
     """An empty store; the test opens as many clients of it as it likes."""
     made: Rig
     if request.param == "sqlite":
         made = SqliteRig(tmp_path / "store.db")
+    elif request.param == "memory":
+        made = MemoryRig()
     else:
         made = EtcdRig(request.getfixturevalue("etcd"), f"segue/t{abs(hash(tmp_path))}")
     yield made

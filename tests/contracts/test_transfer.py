@@ -313,10 +313,13 @@ async def test_a_restore_that_was_killed_leaves_a_mark_and_can_be_done_again(tmp
     argv = [sys.executable, "-m", "segue", "store", "restore", str(file), "--store", url(target)]
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        async with asyncio.timeout(LIMIT_S), opened(target) as store:
-            async with contextlib.aclosing(store.watch("k/", 0)) as batches:
-                await anext(batch async for batch in batches if batch.events)
-                process.send_signal(signal.SIGKILL)
+        async with (
+            asyncio.timeout(LIMIT_S),
+            opened(target) as store,
+            contextlib.aclosing(store.watch("k/", 0)) as batches,
+        ):
+            await anext(batch async for batch in batches if batch.events)
+            process.send_signal(signal.SIGKILL)
     finally:
         process.kill()
         process.wait(LIMIT_S)

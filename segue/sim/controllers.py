@@ -1,0 +1,277 @@
+"""The real controllers of a rehearsal: mirror, candidate, links, executor; over a store whose ways can be bad."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import msgspec
+
+from segue.adapters import chance, clock
+from segue.agent import link
+from segue.agent.app import Agent
+from segue.agent.here import ThisHost
+from segue.agent.wiring import RealClock
+from segue.controller import executor
+from segue.controller.app import Controller
+from segue.controller.books import Books
+from segue.controller.links import Links
+from segue.controller.mirror import Mirror
+from segue.engine.leadership import Candidate
+from segue.errors import SegueError
+from segue.model.leadership import HOLDER, Leader
+from segue.model.migration import Limits
+from segue.model.store import Away
+from segue.model.task import Task, TaskKind, TaskState
+from segue.sim import checkers as checking
+from segue.sim import line
+from segue.sim.faults import Fault, FaultKind, Strikes, freeze
+from segue.sim.host import SimHost
+from segue.sim.loop import Life, Process
+from segue.sim.scenario import Wanted
+from segue.sim.store import MemoryStore, Shelf
+from segue.sim.world import NodeClock, World
+
+REACH_S: Final = 0.001
+AWAY_S: Final = 2.0
+"""So long a client of the store waits before it says that the store is away."""
+AGAIN_S: Final = 2.0
+TRIES: Final = 40
+
+
+class ReachedStore(MemoryStore):
+    """A client whose way to the store may be cut, slow, or lose answers."""
+
+    def __init__(self, shelf: Shelf, room: ControlRoom, name: str) -> None:
+        super().__init__(shelf)
+        self._room, self._name = room, name
+
+    async def _go(self) -> None:
+        await super()._go()
+        await self._travel()
+
+    async def _come_back(self) -> None:
+        if self._room.forgets and self._room.chance.random() < self._room.forgets:
+            await asyncio.sleep(AWAY_S)
+            raise _away("its answer was lost")
+        await self._travel()
+
+    async def _travel(self) -> None:
+        await asyncio.sleep(REACH_S)
+        if self._room.is_away:
+            await asyncio.sleep(AWAY_S)
+            if self._room.is_away:
+                raise _away("it does not answer")
+
+    async def _until(self, news: asyncio.Event) -> None:
+        if self._room.is_away:
+            await asyncio.sleep(AWAY_S)
+            raise _away("it does not answer")
+        await news.wait()
+
+
+@dataclass(eq=False)
+class SimController:
+    """One controller's machine. It has no state of its own: what it knows is in the store."""
+
+    name: str
+    ticks: NodeClock
+    powered: bool = True
+    process: Process | None = None
+    program: Controller | None = None
+
+
+class ControlRoom:
+    """All controllers, their store, and what people ask of them."""
+
+    def __init__(self, world: World, count: int) -> None:
+        self._world = world
+        self.shelf = Shelf(world.loop)
+        self.chance = world.stream("store")
+        self.is_away = False
+        self.forgets = 0.0
+        self.machines = {f"c{n + 1}": SimController(f"c{n + 1}", NodeClock(world.loop)) for n in range(count)}
+        self.asked: list[str] = []
+        """Ids of all tasks that were ever taken."""
+        world.fabric.nodes.update(self.machines)
+
+    def start(self, machine: SimController) -> None:
+        """As the system's service manager does."""
+        if machine.process is not None and machine.process.life is not Life.DEAD:
+            return
+        machine.process = self._world.process(machine.name, machine.ticks)
+        task = machine.process.start(self._world.loop, self._serve(machine), f"controller {machine.name}")
+        task.add_done_callback(lambda ended: self._ended(machine.name, ended))
+
+    def start_all(self) -> None:
+        """Those that are dead."""
+        for machine in self.machines.values():
+            self.start(machine)
+
+    async def _serve(self, machine: SimController) -> None:
+        """As controller/main.py, without its API over HTTP."""
+        store = ReachedStore(self.shelf, self, machine.name)
+        mirror = Mirror(store)
+        candidate = Candidate(store, RealClock(), machine.name)
+        machine.program = Controller(
+            name=machine.name,
+            store=store,
+            mirror=mirror,
+            books=Books(store, mirror),
+            links=Links(mirror, candidate.demand),
+            candidate=candidate,
+            authority=cast(Any, None),
+            ca_pem=b"",
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(mirror.follow())
+            group.create_task(executor.lead(machine.program))
+
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception) or error is None:
+            self._world.broken(checking.AGENT, f"the controller {name} ended: {error!r}")
+
+    # Agents
+
+    def begin_link(self, agent: Agent, host: SimHost) -> asyncio.Task[None]:
+        """The real link of an agent, to these controllers."""
+        way = link.Way(
+            controllers=tuple(self.machines),
+            tls=lambda: cast(Any, None),
+            own_socket=Path("/nowhere"),
+            own_url=f"https://{host.address}:7443",
+            labels=host.labels,
+            dial=lambda name: line.dialled(host, name, self._links_of(name)),
+        )
+        return asyncio.create_task(link.keep(way, ThisHost(agent)))
+
+    def _links_of(self, name: str) -> Callable[[], Links]:
+        def links() -> Links:
+            program = self.machines[name].program
+            if program is None:
+                raise ConnectionError("connection refused")
+            return program.links
+
+        return links
+
+    # People
+
+    async def drain(self, wish: Wanted) -> None:
+        """As `segue drain` has the API do it: one task, asked for until some controller has taken it."""
+        number = chance.new_id()
+        limits = msgspec.to_builtins(msgspec.convert(wish.limits, Limits))
+        body = {"hosts": list(wish.drain), "parallel": wish.parallel, "limits": limits, "force": True}
+        self._world.say("people", f"segue drain {' '.join(wish.drain)}")
+        for _ in range(TRIES):
+            if await self._took(number, body, wish.drain):
+                self.asked.append(number)
+                return
+            await asyncio.sleep(AGAIN_S)
+        self._world.say("people", "no controller takes the drain")
+
+    async def _took(self, number: str, body: dict[str, Any], hosts: tuple[str, ...]) -> bool:
+        for machine in self.machines.values():
+            program, process = machine.program, machine.process
+            if program is None or process is None or process.life is not Life.RUNNING:
+                continue
+            if any(program.mirror.hosts.get(host) is None for host in hosts):
+                continue
+            made = Task(number, TaskKind.DRAIN, "people", clock.wall_s(), body)
+            adding = process.start(
+                self._world.loop, program.books.add(program.mirror.tasks, number, made), "API"
+            )
+            done, _ = await asyncio.wait({adding}, timeout=AGAIN_S)
+            if done and adding.exception() is None:
+                return True
+        return self.shelf.entries.get(f"tasks/{number}") is not None
+
+    # What is so
+
+    def leader(self) -> SimController | None:
+        """By what the store says."""
+        held = self.shelf.entries.get(HOLDER)
+        return self.machines.get(msgspec.json.decode(held.value, type=Leader).name) if held else None
+
+    def tasks(self) -> list[Task]:
+        """As the store has them."""
+        found = [entry for key, entry in self.shelf.entries.items() if key.startswith("tasks/")]
+        tasks = [msgspec.json.decode(entry.value, type=Task) for entry in found]
+        return sorted(tasks, key=lambda task: (task.created_s, task.id))
+
+    def unsettled(self) -> list[str]:
+        """What is still under way."""
+        found = [f"task {task.kind} is {task.state}" for task in self.tasks() if not task.ended]
+        self.shelf.end_due()
+        if self.leader() is None:
+            found.append("nobody leads")
+        if len(self.shelf.leases) > 1:
+            found.append(f"{len(self.shelf.leases)} leases in the store")
+        return found
+
+    def at_end(self) -> None:
+        """Every drain has ended, with its reason where not all went; none was lost."""
+        tasks = {task.id: task for task in self.tasks()}
+        for number in self.asked:
+            if number not in tasks:
+                self._world.broken(checking.DRAIN, f"drain {number} was taken and is not known any more")
+        for why in self.unsettled():
+            self._world.broken(checking.DRAIN if "task" in why else checking.LEFT, why)
+        for task in tasks.values():
+            self._check(task)
+
+    def _check(self, task: Task) -> None:
+        hosts = ", ".join(task.wish["hosts"])
+        if task.state is TaskState.PARTIAL and not (task.staying and all(task.staying.values())):
+            self._world.broken(checking.DRAIN, f"the drain of {hosts} is partial and says no reason")
+        if task.state is TaskState.FAILED and task.failure is None:
+            self._world.broken(checking.DRAIN, f"the drain of {hosts} failed and says no reason")
+        if task.ended:
+            self._world.say("people", f"the drain of {hosts} is {task.state}: {task.note}")
+            for guest, why in sorted(task.staying.items()):
+                self._world.say("people", f"  {guest} stays: {why}")
+
+    # Faults
+
+    def may_fail(self, strikes: Strikes) -> None:
+        """Adds what can happen to controllers and their store."""
+        strikes.may(FaultKind.KILL_CONTROLLER, lambda fault: self._kill(self.machines.get(fault.where)))
+        strikes.may(FaultKind.KILL_LEADER, lambda fault: self._kill(self.leader()))
+        strikes.may(FaultKind.FREEZE_LEADER, self._freeze_leader)
+        strikes.may(FaultKind.STORE_AWAY, self._store_away)
+        strikes.may(FaultKind.STORE_FORGETS, self._store_forgets)
+
+    def _kill(self, machine: SimController | None) -> Callable[[], None]:
+        if machine is None or machine.process is None:
+            return lambda: None
+        self._world.say(machine.name, "FAULT the controller is killed")
+        machine.process.kill()
+        machine.program = None
+        return lambda: self.start(machine)
+
+    def _freeze_leader(self, fault: Fault) -> Callable[[], None]:
+        machine = self.leader()
+        return freeze(self._world, machine.process if machine else None)
+
+    def _store_away(self, fault: Fault) -> Callable[[], None]:
+        self.is_away = True
+
+        def mend() -> None:
+            self.is_away = False
+
+        return mend
+
+    def _store_forgets(self, fault: Fault) -> Callable[[], None]:
+        self.forgets = 0.3
+
+        def mend() -> None:
+            self.forgets = 0.0
+
+        return mend
+
+
+def _away(why: str) -> SegueError:
+    return Away(what="the store does not answer", why=why, todo="Wait until it is back.")
