@@ -11,6 +11,7 @@ import typer
 from segue.cli import fleet_file, output, story_file, values
 from segue.cli.output import Format, Output
 from segue.errors import Kind, Refused
+from segue.model.task import TaskKind
 from segue.policy import drain as draining
 from segue.sim import many, rehearsal, scenario
 from segue.sim.many import Verdict
@@ -94,6 +95,8 @@ def _show_result(result: Result, form: Format, *, log: bool) -> None:
     ]
     output.show(_plain(result), form, rows, ("GUEST", "MOVE", "ENDED", "TIME", "STOOD", "WHY"))
     for task in result.tasks:
+        if task.kind is not TaskKind.DRAIN:
+            continue
         output.say(f"drain of {', '.join(task.wish['hosts'])}: {task.state}, {task.note}")
         for guest, why in sorted(task.staying.items()):
             output.say(f"  {guest} stays: {why}")
@@ -123,10 +126,16 @@ def _plain(result: Result) -> dict[str, Any]:
             for migration in result.migrations
         ],
         "tasks": [
-            {"hosts": task.wish["hosts"], "state": task.state.value, "note": task.note, "staying": dict(task.staying)}
+            {
+                "kind": task.kind.value,
+                "wish": dict(task.wish),
+                "state": task.state.value,
+                "note": task.note,
+                "staying": dict(task.staying),
+            }
             for task in result.tasks
         ],
-    }  # fmt: skip
+    }
 
 
 def _show_seeds(found: list[Verdict], form: Format) -> None:

@@ -10,6 +10,7 @@ import structlog
 
 from segue.controller import drain, single
 from segue.controller.app import Controller
+from segue.controller.links import Links
 from segue.controller.reports import Reports
 from segue.controller.work import LOOK_S, Work, failure_of
 from segue.errors import Kind, Refused, SegueError
@@ -25,6 +26,7 @@ HOW: Final[Mapping[TaskKind, Callable[[Work], Awaitable[None]]]] = {
     TaskKind.POWER: single.power,
     TaskKind.DRAIN: drain.carry_out,
 }
+INTRODUCE_S: Final = 0.5
 GATHER_S: Final = 10.0
 """After a change of leader agents connect again within this time; only then an absent one is really absent."""
 
@@ -42,13 +44,11 @@ async def _reign(controller: Controller, tenure: Tenure) -> None:
     log.info("leads", name=tenure.name, epoch=tenure.epoch)
     mirror, links = controller.mirror, controller.links
     running: dict[str, asyncio.Task[None]] = {}
+    new: dict[str, str] = {}
+    introducing = asyncio.create_task(_introduce(links, new))
     try:
         await mirror.reached(tenure.fence.revision)
-
-        async def introduce() -> None:
-            await links.introduce({report.name: report.url for report in mirror.reports.values()})
-
-        reports = Reports(controller.store, mirror, tenure, introduce)
+        reports = Reports(controller.store, mirror, tenure, new)
         await reports.all_away()
         links.open(reports)
         await _gather(controller)
@@ -60,11 +60,20 @@ async def _reign(controller: Controller, tenure: Tenure) -> None:
     except SegueError as error:
         log.warning("leads no more", why=str(error))
     finally:
-        for task in running.values():
+        for task in (introducing, *running.values()):
             task.cancel()
-        if running:
-            await asyncio.wait(running.values())
+        await asyncio.wait({introducing, *running.values()})
         await links.close()
+
+
+async def _introduce(links: Links, new: dict[str, str]) -> None:
+    """Tells everybody who has come, all of them together: a fleet that connects at once would talk of nothing else."""
+    while True:
+        await asyncio.sleep(INTRODUCE_S)
+        if new:
+            told = dict(new)
+            new.clear()
+            await links.introduce(told)
 
 
 async def _gather(controller: Controller) -> None:

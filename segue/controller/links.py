@@ -41,7 +41,11 @@ class Connection:
 
     async def send(self, frame: link.FromController) -> None:
         """Sends it."""
-        await self._socket.send_text(link.encode(frame).decode())
+        await self.send_text(link.encode(frame).decode())
+
+    async def send_text(self, text: str) -> None:
+        """Sends a frame that was encoded for many."""
+        await self._socket.send_text(text)
 
     async def receive(self) -> link.FromAgent:
         """The next frame. Raises TimeoutError after a silence, Refused for what is no frame."""
@@ -192,17 +196,17 @@ class Links:
 
     def _peers(self, host: str) -> dict[str, str]:
         return {
-            report.name: report.url
-            for report in self._mirror.reports.values()
-            if report.name != host and not fleet.is_revoked(self._mirror, report.name)
+            name: report.value.url
+            for name, report in self._mirror.reports.items().items()
+            if name != host and not fleet.is_revoked(self._mirror, name)
         }
 
-    async def introduce(self, known: Mapping[str, str]) -> None:
-        """Tells everybody where all hosts are: after one that is new has come."""
+    async def introduce(self, new: Mapping[str, str]) -> None:
+        """Tells everybody where hosts are that have come. One frame for all: a host does not meet itself."""
+        text = link.encode(link.Welcome(self._demand().epoch, dict(new))).decode()
         for connection in list(self._connections.values()):
-            peers = {name: url for name, url in known.items() if name != connection.host}
             with contextlib.suppress(SegueError, RuntimeError, WebSocketDisconnect):
-                await connection.send(link.Welcome(self._demand().epoch, peers))
+                await connection.send_text(text)
 
 
 def _away(host: str, why: str) -> Refused:

@@ -42,6 +42,7 @@ class Table(Generic[T]):
         self.prefix = prefix
         self._decode: msgspec.json.Decoder[T] = msgspec.json.Decoder(shape)
         self._kept: dict[str, Kept[T]] = {}
+        self._under: dict[str, dict[str, None]] = {}
 
     def key(self, name: str) -> str:
         """The store's key."""
@@ -55,6 +56,10 @@ class Table(Generic[T]):
         """All of them, in no order."""
         return self._kept
 
+    def under(self, head: str) -> list[str]:
+        """Names of the form HEAD/REST: a host's own among those of a whole fleet, without a look at the others."""
+        return list(self._under.get(head, ()))
+
     def values(self) -> Iterator[T]:
         """All values, by name."""
         return (self._kept[name].value for name in sorted(self._kept))
@@ -62,18 +67,24 @@ class Table(Generic[T]):
     def clear(self) -> None:
         """Before the store is read anew."""
         self._kept.clear()
+        self._under.clear()
 
     def put(self, key: str, entry: Entry | None) -> None:
         """As the store has it. What cannot be read was written by another version: it is left out, and said."""
         name = key.removeprefix(self.prefix)
+        head, slash, _ = name.partition("/")
         if entry is None:
             self._kept.pop(name, None)
+            self._under.get(head, {}).pop(name, None)
             return
+        if slash:
+            self._under.setdefault(head, {})[name] = None
         try:
             self._kept[name] = Kept(entry, self._decode.decode(entry.value))
         except msgspec.MsgspecError as error:
             log.error("an entry of the store cannot be read", key=key, why=str(error))
             self._kept.pop(name, None)
+            self._under.get(head, {}).pop(name, None)
 
 
 class Mirror:

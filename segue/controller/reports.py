@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -31,13 +30,12 @@ HALF: Final = CHANGES // 2
 class Reports:
     """One tenure's writer. The reports of one host come one after another, those of several side by side."""
 
-    def __init__(
-        self, store: Store, mirror: Mirror, tenure: Tenure, introduce: Callable[[], Awaitable[None]]
-    ) -> None:
+    def __init__(self, store: Store, mirror: Mirror, tenure: Tenure, new: dict[str, str]) -> None:
+        """new: takes up the hosts that nobody knew, name -> URL."""
         self._store = store
         self._mirror = mirror
         self._fence = tenure.fence
-        self._introduce = introduce
+        self._new = new
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def hello(self, caller: Caller, hello: link.Hello) -> None:
@@ -51,13 +49,12 @@ class Reports:
             changes = [*self._record(caller), *_put(self._mirror.reports, host, report)]
             for name, shown in told.items():
                 changes += _put(self._mirror.guests, name, shown)
-            known = [name for name in self._mirror.guests.items() if name.startswith(f"{host}/")]
-            for name in known:
+            for name in self._mirror.guests.under(host):
                 changes += _drop(self._mirror.guests, name) if name not in told else []
             changes += self._migrations(host, hello.migrations)
             await self._write(changes)
         if is_new:
-            await self._introduce()
+            self._new[host] = hello.url
 
     async def changes(self, host: str, told: link.Changes) -> None:
         """What is different since its last frame."""
@@ -96,6 +93,8 @@ class Reports:
 
     def _migrations(self, host: str, told: list[Migration]) -> list[Change]:
         changes: list[Change] = []
+        if not told:
+            return changes
         table = self._mirror.migrations
         for migration in told:
             changes += _put(table, migration.id, replace(migration, observations=()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -25,7 +25,7 @@ from segue.errors import SegueError
 from segue.model.leadership import HOLDER, Leader
 from segue.model.migration import Limits
 from segue.model.store import Away
-from segue.model.task import Task, TaskKind, TaskState
+from segue.model.task import Task, TaskKind, TaskState, Wish, after
 from segue.sim import checkers as checking
 from segue.sim import line
 from segue.sim.faults import Fault, FaultKind, Strikes, freeze
@@ -139,6 +139,10 @@ class ControlRoom:
 
     def begin_link(self, agent: Agent, host: SimHost) -> asyncio.Task[None]:
         """The real link of an agent, to these controllers."""
+        return asyncio.create_task(self.keep_link(host, ThisHost(agent)))
+
+    async def keep_link(self, host: SimHost, here: link.Here) -> None:
+        """For as long as the agent lives."""
         way = link.Way(
             controllers=tuple(self.machines),
             tls=lambda: cast(Any, None),
@@ -147,7 +151,7 @@ class ControlRoom:
             labels=host.labels,
             dial=lambda name: line.dialled(host, name, self._links_of(name)),
         )
-        return asyncio.create_task(link.keep(way, ThisHost(agent)))
+        await link.keep(way, here)
 
     def _links_of(self, name: str) -> Callable[[], Links]:
         def links() -> Links:
@@ -160,34 +164,53 @@ class ControlRoom:
 
     # People
 
-    async def drain(self, wish: Wanted) -> None:
-        """As `segue drain` has the API do it: one task, asked for until some controller has taken it."""
+    async def carry_out(self, wish: Wanted) -> None:
+        """As the command line has the API do it: one task, asked for until some controller has taken it."""
         number = chance.new_id()
         limits = msgspec.to_builtins(msgspec.convert(wish.limits, Limits))
-        body = {"hosts": list(wish.drain), "parallel": wish.parallel, "limits": limits, "force": True}
-        self._world.say("people", f"segue drain {' '.join(wish.drain)}")
-        for _ in range(TRIES):
-            if await self._took(number, body, wish.drain):
-                self.asked.append(number)
-                return
-            await asyncio.sleep(AGAIN_S)
-        self._world.say("people", "no controller takes the drain")
+        body: dict[str, Any] = {"limits": limits, "force": True}
+        if wish.drain:
+            body |= {"hosts": list(wish.drain), "parallel": wish.parallel}
+        else:
+            body |= {"guest": wish.guest, "to": wish.to}
+        self._world.say("people", f"segue {_words(wish)}")
+        if not await self._until_taken(lambda program: self._add(program, number, wish, body)):
+            self._world.say("people", f"no controller takes: {_words(wish)}")
+            return
+        self.asked.append(number)
+        if wish.cancel_s:
+            await asyncio.sleep(wish.cancel_s)
+            self._world.say("people", f"segue task cancel ({_words(wish)})")
+            await self._until_taken(lambda program: self._cancel(program, number))
 
-    async def _took(self, number: str, body: dict[str, Any], hosts: tuple[str, ...]) -> bool:
-        for machine in self.machines.values():
-            program, process = machine.program, machine.process
-            if program is None or process is None or process.life is not Life.RUNNING:
-                continue
-            if any(program.mirror.hosts.get(host) is None for host in hosts):
-                continue
-            made = Task(number, TaskKind.DRAIN, "people", clock.wall_s(), body)
-            adding = process.start(
-                self._world.loop, program.books.add(program.mirror.tasks, number, made), "API"
-            )
-            done, _ = await asyncio.wait({adding}, timeout=AGAIN_S)
-            if done and adding.exception() is None:
-                return True
-        return self.shelf.entries.get(f"tasks/{number}") is not None
+    async def _until_taken(self, ask: Callable[[Controller], Coroutine[Any, Any, bool]]) -> bool:
+        for _ in range(TRIES):
+            for machine in self.machines.values():
+                program, process = machine.program, machine.process
+                if program is None or process is None or process.life is not Life.RUNNING:
+                    continue
+                asking = process.start(self._world.loop, ask(program), "API")
+                done, _ = await asyncio.wait({asking}, timeout=AGAIN_S)
+                if done and asking.exception() is None and asking.result():
+                    return True
+            await asyncio.sleep(AGAIN_S)
+        return False
+
+    async def _add(self, program: Controller, number: str, wish: Wanted, body: dict[str, Any]) -> bool:
+        """False: taken, but the caller was not told, or not taken at all."""
+        if any(program.mirror.hosts.get(host) is None for host in wish.drain):
+            return False
+        if program.mirror.tasks.get(number) is None:
+            kind = TaskKind.DRAIN if wish.drain else TaskKind.MOVE
+            made = Task(number, kind, "people", clock.wall_s(), body)
+            await program.books.add(program.mirror.tasks, number, made)
+        return True
+
+    async def _cancel(self, program: Controller, number: str) -> bool:
+        task = program.books.known(program.mirror.tasks, number).value
+        if not task.ended:
+            await program.books.change(program.mirror.tasks, number, lambda now: after(now, Wish.CANCEL))
+        return True
 
     # What is so
 
@@ -217,13 +240,15 @@ class ControlRoom:
         tasks = {task.id: task for task in self.tasks()}
         for number in self.asked:
             if number not in tasks:
-                self._world.broken(checking.DRAIN, f"drain {number} was taken and is not known any more")
+                self._world.broken(checking.DRAIN, f"task {number} was taken and is not known any more")
         for why in self.unsettled():
             self._world.broken(checking.DRAIN if "task" in why else checking.LEFT, why)
         for task in tasks.values():
             self._check(task)
 
     def _check(self, task: Task) -> None:
+        if task.kind is not TaskKind.DRAIN:
+            return
         hosts = ", ".join(task.wish["hosts"])
         if task.state is TaskState.PARTIAL and not (task.staying and all(task.staying.values())):
             self._world.broken(checking.DRAIN, f"the drain of {hosts} is partial and says no reason")
@@ -271,6 +296,10 @@ class ControlRoom:
             self.forgets = 0.0
 
         return mend
+
+
+def _words(wish: Wanted) -> str:
+    return f"drain {' '.join(wish.drain)}" if wish.drain else f"migrate {wish.guest} --to {wish.to}"
 
 
 def _away(why: str) -> SegueError:

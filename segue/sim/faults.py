@@ -60,6 +60,15 @@ WEIGHTS: Final[Mapping[FaultKind, int]] = {
     FaultKind.STORE_AWAY: 2,
     FaultKind.STORE_FORGETS: 2,
 }
+STEPS: Final = (
+    "begun reserve target", "after offered", "after incoming", "done copy memory", "begun hand off",
+    "before released", "after released", "hears grant", "before owner", "after owner", "hears confirm",
+    "done hand off", "undoing", "begun retire source", "before absent", "after absent",
+)  # fmt: skip
+"""Places where a fault shows most: see agent/failpoints.py."""
+AT_A_STEP: Final = frozenset(
+    {FaultKind.KILL_AGENT, FaultKind.CUT_POWER, FaultKind.FREEZE, FaultKind.CUT_LINK, FaultKind.CUT_ONE_WAY}
+)
 PLACES_MOST: Final = 30
 """Of the named places that an agent passes in a migration."""
 
@@ -95,6 +104,7 @@ def draw(
         ends = controllers if kind is FaultKind.KILL_CONTROLLER else hosts
         where = chance.choice(ends)
         other = chance.choice([one for one in [*hosts, *controllers] if one != where])
+        step = chance.choice(STEPS) if kind in AT_A_STEP and chance.random() < 0.5 else ""
         amount = chance.uniform(-3600.0, 3600.0) if kind is FaultKind.CLOCK else chance.random()
         found.append(
             Fault(
@@ -104,6 +114,7 @@ def draw(
                 other if kind in {FaultKind.CUT_LINK, FaultKind.CUT_ONE_WAY} else "",
                 chance.choice([0.3, 2.0, 6.0, 15.0, 30.0]),
                 amount,
+                step,
             )
         )
     return sorted(found, key=lambda fault: fault.at_s)

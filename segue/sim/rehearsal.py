@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import hashlib
 import json
 import re
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -156,8 +158,8 @@ class Rehearsal:
 
     async def carry_out(self, wish: Wanted) -> None:
         """As an operator with a command line would: one try."""
-        if wish.drain:
-            return await self.room.drain(wish)
+        if wish.drain or wish.by_task:
+            return await self.room.carry_out(wish)
         where = self._owner(wish.guest)
         self.world.say("people", f"segue migrate {wish.guest} --to {wish.to} (on {where.name})")
         body = {"to": wish.to, "limits": wish.limits, "force": True}
@@ -253,30 +255,41 @@ class Rehearsal:
 
 def play(scenario: Scenario) -> Result:
     """One scenario, from the beginning to the end."""
-    collects, heard, logs = gc.isenabled(), sys.unraisablehook, structlog.get_config()
+    collects = gc.isenabled()
     gc.disable()  # A collection runs what killed programs never would.
     gc.freeze()
     rehearsal = Rehearsal(scenario)
     try:
-        structlog.configure(processors=[rehearsal.world.hear], cache_logger_on_first_use=False)
-        result = rehearsal.play()
-        structlog.configure(processors=[_drop])
-        sys.unraisablehook = _say_nothing
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silence():
+            structlog.configure(processors=[rehearsal.world.hear])
+            result = rehearsal.play()
+            structlog.configure(processors=[_drop])
             rehearsal.forget()
             gc.collect()
         return result
     finally:
-        structlog.configure(**logs)
-        sys.unraisablehook = heard
         gc.unfreeze()
         if collects:
             gc.enable()
 
 
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Nothing is logged, and programs that are thrown away in the middle of a line say nothing of it."""
+    logs, heard = structlog.get_config(), sys.unraisablehook
+    structlog.configure(processors=[_drop], cache_logger_on_first_use=False)
+    sys.unraisablehook = _say_nothing
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        structlog.configure(**logs)
+        sys.unraisablehook = heard
+
+
 def _say_nothing(_args: object) -> None:
-    """Of programs that are thrown away in the middle of a line."""
+    """Of whatever it was."""
 
 
 def _drop(_logger: Any, _method: str, _event: Any) -> Any:

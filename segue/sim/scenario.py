@@ -47,6 +47,8 @@ class Wanted:
     cancel_s: float = 0.0
     """It is taken back so much later; 0: it is not."""
     parallel: int = 2
+    by_task: bool = False
+    """A controller is asked to move the guest, not its host."""
     limits: dict[str, float] = field(default_factory=lambda: {"deadline_s": 90.0})
 
 
@@ -84,7 +86,7 @@ def drawn(seed: int) -> Scenario:
     controllers = chance.choice([0, 1, 2, 2])
     wanted = _drawn_wishes(chance, names, guests, drains=controllers > 0)
     until_s = 45.0
-    struck = faults.draw(chance, names, [f"c{n + 1}" for n in range(controllers)], 5, until_s)
+    struck = faults.draw(chance, names, [f"c{n + 1}" for n in range(controllers)], 8, until_s)
     return Scenario(
         f"seed {seed}", str(seed), hosts, tuple(guests), tuple(wanted), tuple(struck), controllers, 60.0
     )
@@ -95,13 +97,14 @@ def _drawn_wishes(
 ) -> list[Wanted]:
     wanted = []
     for guest in guests:
-        if chance.random() < 0.7:
+        for _ in range(chance.choice([0, 1, 1, 2, 3])):
             cancel_s = chance.uniform(0.1, 8.0) if chance.random() < 0.15 else 0.0
-            wanted.append(
-                Wanted(chance.uniform(3.0, 20.0), guest.name, chance.choice(hosts), cancel_s=cancel_s)
-            )
+            at_s, to = chance.uniform(3.0, 40.0), chance.choice(hosts)
+            by_task = drains and chance.random() < 0.5
+            wanted.append(Wanted(at_s, guest.name, to, cancel_s=cancel_s, by_task=by_task))
     if drains and chance.random() < 0.8:
-        wanted.append(Wanted(chance.uniform(3.0, 15.0), drain=(chance.choice(hosts),)))
+        cancel_s = chance.uniform(1.0, 20.0) if chance.random() < 0.2 else 0.0
+        wanted.append(Wanted(chance.uniform(3.0, 15.0), drain=(chance.choice(hosts),), cancel_s=cancel_s))
     return sorted(wanted, key=lambda wish: wish.at_s)
 
 
