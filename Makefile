@@ -8,7 +8,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-planner faults lab clean
+.PHONY: help setup demo test check bench bench-planner bench-sim faults lab clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -38,7 +38,7 @@ check: $(READY) ## Style, types, layers, sizes and the tests that need no lab
 	$(BIN)/ruff format -q --check .
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports --no-logo > /dev/null || $(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest -m "not lab and not slow" $(ARGS)
+	SEGUE_SEEDS=$${SEGUE_SEEDS:-200} $(BIN)/python -m pytest -m "not lab and not slow" $(ARGS)
 
 bench: $(READY) ## Compare with libvirt and plain QEMU, same guests, same load: out/bench/ (ARGS=--help)
 	@$(SUDO) $(BIN)/python -m bench.engine $(ARGS)
@@ -47,6 +47,9 @@ bench-planner: $(READY) ## Compare the fleet's planners with Ganeti's hbal: out/
 	@command -v hbal >/dev/null || $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 	  apt-get install -y -qq --no-install-recommends ganeti-htools
 	@$(BIN)/python -m bench.planner $(ARGS)
+
+bench-sim: $(READY) ## 10,000 simulated hosts and 100,000 guests on one controller: out/bench/sim.json (ARGS=--help)
+	@$(BIN)/python -m bench.sim $(ARGS)
 
 faults: $(READY) ## Random faults in real migrations: out/faults.json (SEEDS=20); without SEEDS the slow test cases first
 ifndef SEEDS

@@ -263,7 +263,10 @@ def expired_on(certificate: str) -> str:
     """
     from cryptography import x509  # Large, and asked for only when something is wrong.
 
-    ends = x509.load_pem_x509_certificate(Path(certificate).read_bytes()).not_valid_after_utc
+    try:
+        ends = x509.load_pem_x509_certificate(Path(certificate).read_bytes()).not_valid_after_utc
+    except (OSError, ValueError):
+        return ""  # What cannot be read explains nothing, and must not hide why the other side is silent.
     return ends.strftime("%Y-%m-%d %H:%M UTC") if ends < datetime.now(UTC) else ""
 
 

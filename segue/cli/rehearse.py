@@ -11,6 +11,7 @@ import typer
 from segue.cli import fleet_file, output, story_file, values
 from segue.cli.output import Format, Output
 from segue.errors import Kind, Refused
+from segue.model.fleet import Fleet
 from segue.model.task import TaskKind
 from segue.policy import drain as draining
 from segue.sim import many, rehearsal, scenario
@@ -76,7 +77,28 @@ def _of_fleet(path: str, hosts: list[str], domains: list[str]) -> Result:
         raise _unclear(f"There is no host {', '.join(sorted(unknown))} in {path}.")
     if not emptied:
         raise _unclear("Name what is emptied: --drain host3, or --domain rack=r1.")
+    if unheard := _unheard(read):
+        output.say(f"A controller does not know of these yet, and neither does this: {', '.join(unheard)}.")
     return rehearsal.play(scenario.of_fleet(read, tuple(dict.fromkeys(emptied)), "fleet"))
+
+
+def _unheard(fleet: Fleet) -> list[str]:
+    """What the file says and the controller's own view of its fleet has no place for."""
+    guests, hosts = fleet.guests, fleet.hosts
+    found = {
+        "rules": bool(fleet.rules),
+        "taints": any(host.taints for host in hosts),
+        "cordoned hosts": any(host.cordoned for host in hosts),
+        "pinned guests": any(guest.pinned for guest in guests),
+        "wants and prefers": any(guest.wants or guest.prefers for guest in guests),
+        "networks, storages and CPU features": any(
+            guest.networks or guest.storages or guest.cpu_features for guest in guests
+        ),
+        "disks of a host's own": any(guest.needs.disk_bytes for guest in guests),
+        "guests that are nowhere": any(not guest.host for guest in guests),
+        "uplinks": bool(fleet.uplinks),
+    }
+    return [name for name, is_there in found.items() if is_there]
 
 
 def _show_result(result: Result, form: Format, *, log: bool) -> None:

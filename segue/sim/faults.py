@@ -21,6 +21,7 @@ class FaultKind(StrEnum):
     KILL_AGENT_AT = "kill agent at a step"
     KILL_QEMU = "kill qemu"
     CUT_POWER = "cut power"
+    LOSE_HOST = "lose host"
     FREEZE = "freeze agent"
     CUT_LINK = "cut link"
     CUT_ONE_WAY = "cut link one way"
@@ -48,6 +49,7 @@ WEIGHTS: Final[Mapping[FaultKind, int]] = {
     FaultKind.KILL_AGENT_AT: 8,
     FaultKind.KILL_QEMU: 2,
     FaultKind.CUT_POWER: 2,
+    FaultKind.LOSE_HOST: 2,
     FaultKind.FREEZE: 2,
     FaultKind.CUT_LINK: 4,
     FaultKind.CUT_ONE_WAY: 4,
@@ -67,7 +69,14 @@ STEPS: Final = (
 )  # fmt: skip
 """Places where a fault shows most: see agent/failpoints.py."""
 AT_A_STEP: Final = frozenset(
-    {FaultKind.KILL_AGENT, FaultKind.CUT_POWER, FaultKind.FREEZE, FaultKind.CUT_LINK, FaultKind.CUT_ONE_WAY}
+    {
+        FaultKind.KILL_AGENT,
+        FaultKind.CUT_POWER,
+        FaultKind.LOSE_HOST,
+        FaultKind.FREEZE,
+        FaultKind.CUT_LINK,
+        FaultKind.CUT_ONE_WAY,
+    }
 )
 PLACES_MOST: Final = 30
 """Of the named places that an agent passes in a migration."""

@@ -90,6 +90,9 @@ class SimHost:
     sending: list[Copying] = field(default_factory=list)
     receiving: list[Copying] = field(default_factory=list)
     devices: set[str] = field(default_factory=set)
+    kept_off: bool = False
+    """Somebody vouched that it has no power, and keeps it so until all who were told have acted on it."""
+    power_wanted: bool = False
     boots: int = 1
     numbers: int = 0
     begin_agent: Callable[[SimHost], None] = lambda host: None
@@ -179,8 +182,9 @@ class SimHost:
         qemu.end()
 
     def give_power(self) -> None:
-        """It boots, and its agent comes with it."""
-        if not self.powered:
+        """It boots, and its agent comes with it; not while it is kept off."""
+        self.power_wanted = self.kept_off
+        if not self.powered and not self.kept_off:
             self.powered = True
             self.boots += 1
             self.journal.rebooted(self._boot_id())

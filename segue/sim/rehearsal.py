@@ -10,7 +10,7 @@ import json
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from segue.adapters.http.access import LOCAL
 from segue.agent import plant, resident
 from segue.agent.app import Agent
 from segue.errors import SegueError
+from segue.model.handoff import Phase
 from segue.model.migration import Migration
 from segue.model.task import Task
 from segue.sim import agent as programs
@@ -28,15 +29,17 @@ from segue.sim import host as machines
 from segue.sim.checkers import Checkers
 from segue.sim.controllers import ControlRoom
 from segue.sim.door import Reply
-from segue.sim.fabric import Fabric
-from segue.sim.faults import Strikes
+from segue.sim.fabric import OUTSIDE, Fabric
+from segue.sim.faults import Fault, FaultKind, Strikes
 from segue.sim.host import SimHost
-from segue.sim.loop import Life, Stuck
+from segue.sim.loop import Killed, Life, Stuck
 from segue.sim.scenario import Scenario, Wanted
 from segue.sim.world import Load, World, Wrong
 
 BOOT_S: Final = 2.0
 LOOK_S: Final = 2.0
+FENCE_S: Final = 8.0
+IN_DOUBT: Final = frozenset({Phase.RELEASED, Phase.INCOMING})
 STORY: Final = re.compile(
     r" *[\d.]+  (?P<who>\S+) +"
     r"(?P<what>(?:segue |FAULT |BROKEN|is at: |migration |leads |the drain |all |\S+ stays: ).*)"
@@ -85,6 +88,7 @@ class Rehearsal:
         self.strikes = Strikes(self.world)
         self.room = ControlRoom(self.world, self.scenario.controllers)
         self.room.may_fail(self.strikes)
+        self.strikes.may(FaultKind.LOSE_HOST, self._lose)
         for number, plan in enumerate(self.scenario.hosts):
             address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
             made = SimHost(
@@ -181,7 +185,7 @@ class Rehearsal:
         try:
             async with asyncio.timeout(60.0):
                 reply = await asyncio.shield(task)
-        except (TimeoutError, ConnectionError) as error:
+        except (TimeoutError, ConnectionError, Killed) as error:
             self.world.say("people", f"{host.name} does not answer: {error}")
             return Reply(504, b"{}")
         if reply.status >= 400:
@@ -196,6 +200,29 @@ class Rehearsal:
             if uuid not in where.qemus and not self.unsettled():
                 self.world.say("people", f"segue vm start {name} (on {where.name})")
                 await self.ask(where, "POST", f"/v1/guests/{name}/start")
+
+    def _lose(self, fault: Fault) -> Callable[[], None]:
+        """Its power is gone, and somebody vouches for that to all whose guests are in doubt."""
+        lost = self.world.hosts[fault.where]
+        lost.cut_power()
+        lost.kept_off = True
+        self.world.loop.create_task(self._fence(lost), name="people", context=OUTSIDE.context)
+        return lost.give_power
+
+    async def _fence(self, lost: SimHost) -> None:
+        await asyncio.sleep(FENCE_S)
+        for host in self.world.hosts.values():
+            for uuid, token in checking.tokens(host).items():
+                if token.peer == lost.name and token.phase in IN_DOUBT and host.powered:
+                    name = self.world.names[uuid]
+                    self.world.say("people", f"segue vm recover {name} --fenced {lost.name} (on {host.name})")
+                    body = {"fenced": lost.name}
+                    reply = await self.ask(host, "POST", f"/v1/guests/{name}/recover", body)
+                    if reply.status < 400 and uuid not in host.qemus:
+                        self.world.killed.add(uuid)
+        lost.kept_off = False
+        if lost.power_wanted:
+            lost.give_power()
 
     def _owner(self, name: str) -> SimHost:
         uuid = next(uuid for uuid, known in self.world.names.items() if known == name)
