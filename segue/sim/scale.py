@@ -28,7 +28,7 @@ from segue.sim.world import NodeClock, World
 GIB: Final = 1 << 30
 CONNECT_S: Final = 60.0
 """Agents come within this time, as they do after a change of leader."""
-BEATS_S: Final = 20.0
+BEATS_S: Final = 10.0
 RACK: Final = 20
 DRAIN_S: Final = 3600.0
 LOOK_S: Final = 5.0
