@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from segue.cli import fleet_file, output, story_file, values
+from segue.cli import fleet as contexts
+from segue.cli import fleet_file, fleet_live, output, story_file, values
 from segue.cli.output import Format, Output
 from segue.errors import Kind, Refused
 from segue.model.fleet import Fleet
@@ -29,6 +30,9 @@ def rehearse(
     seeds: Annotated[int, typer.Option(help="So many seeds, from --seed on.", min=1)] = 1,
     jobs: Annotated[int, typer.Option(help="Processes for many seeds; 0: one for each processor.")] = 0,
     fleet: Annotated[str, typer.Option(help="A copy of a real fleet, as `segue plan` reads it.")] = "",
+    context: Annotated[
+        bool, typer.Option("--context", help="The fleet as its controller knows it now.")
+    ] = False,
     drain: Annotated[
         list[str] | None, typer.Option(help="With --fleet: this host is emptied. Again.")
     ] = None,
@@ -57,24 +61,26 @@ def rehearse(
         rows = [(name, story_file.tells(name)) for name in story_file.names()]
         output.show([{"name": name, "tells": tells} for name, tells in rows], form, rows, ("STORY", "TELLS"))
         return
-    if sum((bool(story), seed >= 0, bool(fleet))) != 1:
-        raise _unclear("Give a story, or --seed, or --fleet; `segue rehearse --list` shows the stories.")
+    if sum((bool(story), seed >= 0, bool(fleet), context)) != 1:
+        raise _unclear(
+            "Give a story, --seed, --fleet or --context; `segue rehearse --list` shows the stories."
+        )
     if seed >= 0 and seeds > 1:
         _show_seeds(list(many.verdicts(seed, seeds, jobs=jobs)), form)
-    elif fleet:
-        _show_result(_of_fleet(fleet, drain or [], domain or []), form, log=log)
+    elif fleet or context:
+        read = fleet_file.load(fleet)[0] if fleet else fleet_live.seen(contexts.load().demand_controller())
+        _show_result(_of_fleet(read, drain or [], domain or []), form, log=log)
     else:
         played = scenario.drawn(seed) if seed >= 0 else story_file.load(story)
         _show_result(rehearsal.play(played), form, log=log)
 
 
-def _of_fleet(path: str, hosts: list[str], domains: list[str]) -> Result:
-    read, _ = fleet_file.load(path)
+def _of_fleet(read: Fleet, hosts: list[str], domains: list[str]) -> Result:
     emptied = list(hosts)
     for each in domains:
         emptied += draining.hosts_of(read, *fleet_file.pair(each))
     if unknown := set(emptied) - {host.name for host in read.hosts}:
-        raise _unclear(f"There is no host {', '.join(sorted(unknown))} in {path}.")
+        raise _unclear(f"There is no host {', '.join(sorted(unknown))} in this fleet.")
     if not emptied:
         raise _unclear("Name what is emptied: --drain host3, or --domain rack=r1.")
     if unheard := _unheard(read):

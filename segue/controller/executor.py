@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -73,7 +74,8 @@ async def _introduce(links: Links, new: dict[str, str]) -> None:
         if new:
             told = dict(new)
             new.clear()
-            await links.introduce(told)
+            with contextlib.suppress(SegueError):  # Who does not lead any more has nothing to tell.
+                await links.introduce(told)
 
 
 async def _gather(controller: Controller) -> None:
