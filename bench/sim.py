@@ -31,7 +31,10 @@ def main() -> int:
     parser.add_argument("--hosts", type=int, default=10_000)
     parser.add_argument("--guests", type=int, default=100_000)
     options = parser.parse_args()
-    phases = scale.play(options.hosts, options.guests)
+    console = Console(stderr=True, highlight=False)
+    phases = scale.play(
+        options.hosts, options.guests, lambda phase: console.print(f"{phase.name}: {phase.machine_s:.0f} s")
+    )
     report = _report(options.hosts, options.guests, phases)
     PLACE.parent.mkdir(parents=True, exist_ok=True)
     PLACE.write_text(json.dumps(report, indent=2) + "\n")
