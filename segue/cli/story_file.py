@@ -166,9 +166,14 @@ def _guest(name: str, text: GuestText) -> GuestPlan:
 
 def _wanted(text: WantedText) -> Wanted:
     return Wanted(
-        text.at, text.move, text.to, tuple(text.drain), text.cancel_after, text.parallel,
-        {"deadline_s": text.deadline},
-    )  # fmt: skip
+        at_s=text.at,
+        guest=text.move,
+        to=text.to,
+        drain=tuple(text.drain),
+        cancel_s=text.cancel_after,
+        parallel=text.parallel,
+        limits={"deadline_s": text.deadline},
+    )
 
 
 def _size(text: Size) -> int:
