@@ -53,12 +53,7 @@ class ThisHost:
         services = self._agent.services
         for name, url in peers.items():
             parts = urlsplit(url)
-            if (
-                name == services.config.name
-                or name in services.peers
-                or not NAME.fullmatch(name)
-                or parts.scheme != "https"
-            ):
+            if name in services.peers or not NAME.fullmatch(name) or parts.scheme != "https":
                 continue
             log.info("a new peer", name=name, url=url)
             services.journal.put_neighbour(name, url)

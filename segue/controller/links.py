@@ -202,11 +202,15 @@ class Links:
         }
 
     async def introduce(self, new: Mapping[str, str]) -> None:
-        """Tells everybody where hosts are that have come. One frame for all: a host does not meet itself."""
-        text = link.encode(link.Welcome(self._demand().epoch, dict(new))).decode()
+        """Tells everybody where hosts are that have come: one frame for all, but for those that are in it."""
+        epoch = self._demand().epoch
+        text = link.encode(link.Welcome(epoch, dict(new))).decode()
         for connection in list(self._connections.values()):
             with contextlib.suppress(SegueError, RuntimeError, WebSocketDisconnect):
-                await connection.send_text(text)
+                if connection.host not in new:
+                    await connection.send_text(text)
+                elif others := {name: url for name, url in new.items() if name != connection.host}:
+                    await connection.send(link.Welcome(epoch, others))
 
 
 def _away(host: str, why: str) -> Refused:
