@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from segue.adapters import chance, clock
+from segue.adapters import clock
 from segue.agent import link
 from segue.agent.app import Agent
 from segue.agent.here import ThisHost
@@ -91,6 +92,7 @@ class ControlRoom:
         self._world = world
         self.shelf = Shelf(world.loop)
         self.chance = world.stream("store")
+        self._numbers = itertools.count(1)
         self.is_away = False
         self.forgets = 0.0
         self.machines = {f"c{n + 1}": SimController(f"c{n + 1}", NodeClock(world.loop)) for n in range(count)}
@@ -166,7 +168,7 @@ class ControlRoom:
 
     async def carry_out(self, wish: Wanted) -> None:
         """As the command line has the API do it: one task, asked for until some controller has taken it."""
-        number = chance.new_id()
+        number = f"00000000-0000-4000-9000-{next(self._numbers):012d}"
         limits = msgspec.to_builtins(msgspec.convert(wish.limits, Limits))
         body: dict[str, Any] = {"limits": limits, "force": True}
         if wish.drain:
