@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 ARGS ?=
+SIDE_BY_SIDE := -n 2 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-planner bench-sim faults lab clean
+.PHONY: help setup demo test check bench bench-planner bench-drain bench-sim faults lab clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -31,14 +32,14 @@ demo: $(READY) ## Two hosts, a guest under client traffic, moved there and back 
 	@$(SUDO) $(BIN)/python -m demo $(ARGS)
 
 test: $(READY) ## All tests, those in the lab too (needs root)
-	$(SUDO) $(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(SUDO) $(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
 
 check: $(READY) ## Style, types, layers, sizes and the tests that need no lab
 	$(BIN)/ruff check -q .
 	$(BIN)/ruff format -q --check .
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports --no-logo > /dev/null || $(BIN)/lint-imports --no-logo
-	SEGUE_SEEDS=$${SEGUE_SEEDS:-200} $(BIN)/python -m pytest -m "not lab and not slow" $(ARGS)
+	SEGUE_SEEDS=$${SEGUE_SEEDS:-200} $(BIN)/python -m pytest -m "not lab and not slow" $(SIDE_BY_SIDE) $(ARGS)
 
 bench: $(READY) ## Compare with libvirt and plain QEMU, same guests, same load: out/bench/ (ARGS=--help)
 	@$(SUDO) $(BIN)/python -m bench.engine $(ARGS)
@@ -50,6 +51,9 @@ bench-planner: $(READY) ## Compare the fleet's planners with Ganeti's hbal: out/
 
 bench-sim: $(READY) ## 10,000 simulated hosts and 100,000 guests on one controller: out/bench/sim.json (ARGS=--help)
 	@$(BIN)/python -m bench.sim $(ARGS)
+
+bench-drain: $(READY) ## A drain beside what its link allows, in the lab: out/bench/drain.json (ARGS=--help)
+	@$(SUDO) $(BIN)/python -m bench.drain $(ARGS)
 
 faults: $(READY) ## Random faults in real migrations: out/faults.json (SEEDS=20); without SEEDS the slow test cases first
 ifndef SEEDS

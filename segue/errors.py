@@ -15,6 +15,7 @@ class Kind(StrEnum):
     AUTH = "auth"
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
+    BUSY = "busy"
 
 
 class SegueError(Exception):

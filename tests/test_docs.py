@@ -12,9 +12,14 @@ from typing import Any, Final
 import pytest
 from typer.main import get_command
 
-from segue.agent import api_user, config
+from segue.agent import api_health, api_metrics, api_user, config, health_config
+from segue.agent import api_load as agent_load
 from segue.cli import fleet_file, follow, main, migrate
-from segue.controller import api, api_admin
+from segue.controller import api_balance, balance
+from segue.controller.main import PARTS
+from segue.model import metrics
+from segue.model.health import Rule
+from segue.policy import health_table
 
 ROOT: Final = Path(__file__).parent.parent
 PAGES: Final = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -152,7 +157,9 @@ def test_every_command_has_an_example() -> None:
 def test_every_key_of_the_agent_is_in_its_page() -> None:
     page = (REFERENCE / "agent.md").read_text()
     keys = [
-        field.name for shape in (config.Config, config.Tls, config.NetworkConfig) for field in fields(shape)
+        field.name
+        for shape in (config.Config, config.Tls, config.NetworkConfig, health_config.HealthConfig, Rule)
+        for field in fields(shape)
     ]
     assert not [key for key in keys if f"`{key}`" not in page]
 
@@ -166,7 +173,10 @@ def test_every_exit_code_is_in_its_page() -> None:
 
 def test_every_endpoint_is_in_its_page() -> None:
     page = (REFERENCE / "api.md").read_text()
-    for route in (*api_user.open_router.routes, *api_user.router.routes):
+    parts = (
+        api_user.open_router, api_user.router, api_health.router, agent_load.router, api_metrics.router,
+    )  # fmt: skip
+    for route in (route for part in parts for route in part.routes):
         path = getattr(route, "path")  # noqa: B009 - the base class of routes has none
         assert f"`{path}`" in page, path
         for method in getattr(route, "methods", None) or ():
@@ -175,10 +185,23 @@ def test_every_endpoint_is_in_its_page() -> None:
 
 def test_every_endpoint_of_the_controller_is_in_its_page() -> None:
     page = (REFERENCE / "controller-api.md").read_text()
-    for route in (*api.router.routes, *api_admin.router.routes):
+    for route in (route for part in PARTS for route in part.router.routes):
         path = getattr(route, "path")  # noqa: B009 - the base class of routes has none
         for method in getattr(route, "methods", None) or {"websocket"}:
             assert f"| {method} | `{path}`" in page, f"{method} {path}"
+
+
+def test_every_key_of_the_balancer_is_in_its_page() -> None:
+    page = (REFERENCE / "balance.md").read_text()
+    keys = [field.name for field in fields(api_balance.ChangeOrders)]
+    assert not [key for key in keys if f"`{key}`" not in page]
+    assert f"`{balance.FORGONE}`" in page
+
+
+def test_every_figure_is_in_its_page() -> None:
+    page = (REFERENCE / "metrics.md").read_text()
+    for title, table in (("## Agents", metrics.AGENT), ("## Controllers", metrics.CONTROLLER)):
+        assert metrics.page(table) in page.split(title)[1].split("\n## ")[0]
 
 
 def test_every_key_of_a_fleet_file_is_in_its_page() -> None:
@@ -201,3 +224,9 @@ def test_the_fleet_of_the_how_to_can_be_planned_for(tmp_path: Path) -> None:
     fleet, faults = fleet_file.load(str(path))
     assert len(fleet.guests) == 5
     assert not [fault for fault in faults if "batch1" not in fault.what]
+
+
+def test_every_rule_of_health_is_in_its_page() -> None:
+    page = (REFERENCE / "health.md").read_text()
+    assert health_table.printed() in page
+    assert not [probe for probe in health_config.PROBES if f"| `{probe}` |" not in page]

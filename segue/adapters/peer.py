@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -48,8 +49,12 @@ SPEED_PROBE_BYTES = 8 << 20
 class PeerClient:
     """One other agent. Errors: SegueError (its word), ConnectionError or TimeoutError (no word)."""
 
-    def __init__(self, session: aiohttp.ClientSession, name: str, url: str) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, name: str, url: str, demand: Callable[[str], None]
+    ) -> None:
+        """demand: raises Refused for a host that is barred, over a connection that stands already, too."""
         self._session = session
+        self._demand = demand
         self.name = name
         self._url = url.rstrip("/")
 
@@ -202,6 +207,7 @@ class PeerClient:
             pause_s = min(2 * pause_s, AGAIN_MOST_S)
 
     async def _call(self, method: str, path: str, body: object = None, *, within_s: float = CALL_S) -> bytes:
+        self._demand(self.name)
         data = body if isinstance(body, bytes) or body is None else msgspec.json.encode(body)
         try:
             async with (
@@ -268,11 +274,3 @@ def expired_on(certificate: str) -> str:
     except (OSError, ValueError):
         return ""  # What cannot be read explains nothing, and must not hide why the other side is silent.
     return ends.strftime("%Y-%m-%d %H:%M UTC") if ends < datetime.now(UTC) else ""
-
-
-def client_context(ca: str, cert: str, key: str) -> ssl.SSLContext:
-    """TLS of an agent that calls another: the fleet's CA alone is trusted."""
-    context = ssl.create_default_context(cafile=ca)
-    context.load_cert_chain(cert, key)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    return context

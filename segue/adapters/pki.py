@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import datetime as dt
 import ipaddress
 import os
@@ -11,11 +13,15 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 VALID: Final = dt.timedelta(days=365)
+VALID_MOST: Final = dt.timedelta(days=1000)
+"""No certificate is made for longer, but the CA's."""
+CA_VALID: Final = dt.timedelta(days=3650)
 # Clocks of hosts may differ a little from the one that signs.
 EARLY: Final = dt.timedelta(hours=1)
 
@@ -61,11 +67,15 @@ def ensure_authority(folder: Path, common_name: str = "segue CA") -> Authority:
     return authority
 
 
-def new_authority(common_name: str = "segue CA") -> Authority:
-    """A CA that nobody trusts yet; tests use one to play a stranger."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def new_authority(
+    common_name: str = "segue CA",
+    valid: dt.timedelta = CA_VALID,
+    key: ec.EllipticCurvePrivateKey | None = None,
+) -> Authority:
+    """A CA that nobody trusts yet. With the key and name of an older one it takes its place: what that signed holds."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
     name = _name(common_name)
-    builder = _builder(name, name, key.public_key(), dt.datetime.now(dt.UTC) - EARLY, VALID)
+    builder = _builder(name, name, key.public_key(), dt.datetime.now(dt.UTC) - EARLY, valid)
     usage = x509.KeyUsage(
         digital_signature=False, key_cert_sign=True, crl_sign=True, content_commitment=False,
         key_encipherment=False, data_encipherment=False, key_agreement=False,
@@ -122,6 +132,20 @@ def certificate_for(
     return builder.sign(authority.key, hashes.SHA256())
 
 
+def subject_of(certificate: x509.Certificate) -> Subject:
+    """Whom a certificate of ours names, for the next one."""
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    return Subject(
+        str(common[0].value) if common else "",
+        names.get_values_for_type(x509.UniformResourceIdentifier)[0],
+        tuple(str(address) for address in names.get_values_for_type(x509.IPAddress)),
+        tuple(names.get_values_for_type(x509.DNSName)),
+        server=ExtendedKeyUsageOID.SERVER_AUTH in purposes,
+    )
+
+
 def new_request(key_path: Path, name: str) -> str:
     """A new key in that file, and a request for a certificate of it; what is certified is the signer's choice."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -139,6 +163,39 @@ def key_of_request(text: str) -> ec.EllipticCurvePublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.key_size < 256:
         raise ValueError("its key is not an elliptic curve's of 256 bits or more")
     return key
+
+
+def early(valid: dt.timedelta) -> dt.timedelta:
+    """How long before now a certificate begins: a short one would else be old when it is made."""
+    return min(EARLY, valid / 20)
+
+
+def span(pem: bytes) -> tuple[float, float]:
+    """(begins, ends) of a certificate, in seconds since 1970."""
+    found = x509.load_pem_x509_certificate(pem)
+    return found.not_valid_before_utc.timestamp(), found.not_valid_after_utc.timestamp()
+
+
+def sign(authority: Authority, raw: bytes) -> str:
+    """The CA's word for it."""
+    return base64.b64encode(authority.key.sign(raw, ec.ECDSA(hashes.SHA256()))).decode()
+
+
+def is_signed(ca_pem: bytes, raw: bytes, signature: str) -> bool:
+    """True where the CA itself has signed it."""
+    key = x509.load_pem_x509_certificate(ca_pem).public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    try:
+        key.verify(base64.b64decode(signature, validate=True), raw, ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, binascii.Error):
+        return False
+    return True
+
+
+def same_key(one_pem: bytes, other_pem: bytes) -> bool:
+    """True for two certificates of one key: the second may take the first one's place."""
+    keys = [x509.load_pem_x509_certificate(pem).public_key() for pem in (one_pem, other_pem)]
+    return keys[0] == keys[1]
 
 
 def fingerprint(pem: bytes) -> str:

@@ -38,7 +38,10 @@ async def incoming(request: Request, uuid: str) -> Response:
     placement = await _body(request, Placement)
     agent = agent_of(request)
     called_from = request.client.host if request.client else ""
-    return _json(await target.place(agent.services, agent.guests, placement, sender, called_from))
+    agent.services.traces.taking_in(placement)
+    landing = await target.place(agent.services, agent.guests, placement, sender, called_from)
+    agent.services.traces.taken_in(placement)
+    return _json(landing)
 
 
 @router.put("/storage/{uuid}")
@@ -47,6 +50,7 @@ async def storage_in(request: Request, uuid: str) -> Response:
     sender = access.only(request, "host").name
     placement = await _body(request, Placement)
     agent = agent_of(request)
+    agent.services.traces.taking_in(placement)
     return _json(await target.place_storage(agent.services, agent.guests, placement, sender))
 
 
@@ -111,7 +115,9 @@ async def settled(request: Request, uuid: str, migration: str) -> Response:
     """The caller forwards nothing more."""
     access.only(request, "host")
     agent = agent_of(request)
-    await target.settled(agent.services, agent.guests.by_uuid(uuid), migration)
+    keeper = agent.guests.by_uuid(uuid)
+    await target.settled(agent.services, keeper, migration)
+    agent.services.traces.settled(keeper, migration)
     return _json(None)
 
 

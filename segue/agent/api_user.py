@@ -13,6 +13,7 @@ from segue.adapters.http import access
 from segue.adapters.store.disks import KeptDisk
 from segue.agent import console, disks, doctor, images
 from segue.agent.app import Agent, agent_of
+from segue.model import trace
 from segue.model.host import HostFacts
 from segue.model.migration import Forecast, Migration
 from segue.model.observation import Observation
@@ -54,7 +55,9 @@ async def host(request: Request) -> HostFacts:
 async def examine(request: Request) -> doctor.Examined:
     """What this host lacks; what is tried for that is taken away again."""
     agent = agent_of(request)
-    return await doctor.examine(agent.services, agent.guests)
+    found = await doctor.examine(agent.services, agent.guests)
+    agent.services.figures.examined(found)
+    return found
 
 
 @router.get("/disks/kept")
@@ -158,7 +161,10 @@ async def migrate(request: Request, name: str, wish: MigrateGuest) -> Migration:
     """Starts a migration; follow it by its id."""
     agent = agent_of(request)
     keeper = agent.guests.by_name(name)
-    return await agent.migrations.begin(keeper, wish.to, wish.limits, force=wish.force)
+    traceparent = request.headers.get(trace.HEADER, "")
+    return await agent.migrations.begin(
+        keeper, wish.to, wish.limits, force=wish.force, traceparent=traceparent
+    )
 
 
 @router.get("/migrations")

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from starlette.requests import HTTPConnection
 
 from segue.agent.guests import Guests
+from segue.agent.loads import Loads
 from segue.agent.migrations import Migrations
 from segue.agent.services import Services
+from segue.engine.watch import Watch
 
 
 @dataclass
@@ -18,6 +20,8 @@ class Agent:
     services: Services
     guests: Guests
     migrations: Migrations
+    loads: Loads
+    health: Watch
 
 
 def agent_of(connection: HTTPConnection) -> Agent:

@@ -13,6 +13,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from segue.adapters import spans
+from segue.adapters.http import metrics_page
+from segue.agent import health_config
+from segue.agent.health_config import HealthConfig
 from segue.errors import Kind, Refused
 from segue.policy import identity
 
@@ -77,10 +81,15 @@ class Config:
     """How long the disks of a guest that moved away stay here."""
     failpoints: Path | None = None
     """Only for rehearsals in the lab: see agent/failpoints.py."""
+    metrics_address: str = ""
+    """ADDRESS:PORT where the page for Prometheus is offered without TLS to whoever comes; empty: nowhere."""
+    traces_url: str = ""
+    """Where spans of ended migrations are sent (OTLP over HTTP); empty: nowhere."""
     controllers: tuple[str, ...] = ()
     """URLs of the fleet's controllers; empty: this host is in no fleet."""
     labels: dict[str, str] = field(default_factory=dict)
     """Where it stands and what it hangs on, such as rack and feed: told to the controller."""
+    health: HealthConfig = field(default_factory=HealthConfig)
     peers: dict[str, str] = field(default_factory=dict)
     networks: dict[str, NetworkConfig] = field(default_factory=dict)
 
@@ -121,6 +130,7 @@ def _demand_known(path: Path, content: dict[str, Any]) -> None:
     for name, network in content.get("networks", {}).items():
         known = {field.name for field in fields(NetworkConfig)}
         unknown += sorted(f"networks.{name}.{key}" for key in network.keys() - known)
+    unknown += health_config.unknown_keys(content)
     if unknown:
         raise _refused(path, f"there is no key {', '.join(unknown)}")
 
@@ -140,6 +150,11 @@ def _problems(config: Config) -> Iterator[str]:
     for url in config.controllers:
         if urlsplit(url).scheme != "https" or not urlsplit(url).hostname:
             yield f"controllers: {url} is not https://HOST:PORT"
+    if why := metrics_page.wrong(config.metrics_address):
+        yield f"metrics_address: {why}"
+    if why := spans.wrong(config.traces_url):
+        yield f"traces_url: {why}"
+    yield from health_config.problems(config.health)
     numbers = [network.vni for network in config.networks.values() if network.vni]
     if len(numbers) != len(set(numbers)):
         yield "two networks have the same `vni`"

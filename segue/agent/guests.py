@@ -61,6 +61,11 @@ class Guests:
             ticking = {uuid: task for uuid, task in ticking.items() if not task.done()}
             await asyncio.sleep(TICK_S)
 
+    def moving(self) -> bool:
+        """True while a guest is on its way to this host or from it."""
+        still = {Phase.OWNER, Phase.ABSENT}
+        return any(k.in_saga or k.token.phase not in still for k in self._keepers.values())
+
     async def let_go(self, keeper: Keeper) -> None:
         """Nothing is left of a guest that is no longer expected here; whoever said so may bring it again at once."""
         if keeper.token.phase is Phase.ABSENT and keeper.guest is not None and not keeper.in_saga:
@@ -92,6 +97,11 @@ class Guests:
                 log.warning("the guest lives elsewhere now", guest=keeper.guest.name, host=peer.name)
                 await keeper.tell(PeerEpoch(claim.owned, peer.name))
                 return
+
+    def await_grant(self) -> bool:
+        """True while a guest stands whose whole copy is here, and waits for the word that lets it run."""
+        keepers = self._keepers.values()
+        return any(k.token.phase is Phase.INCOMING and k.copy() is Copy.COMPLETE for k in keepers)
 
     def by_uuid(self, uuid: str) -> Keeper:
         """The keeper of that guest; for one that is not here, a keeper of its tombstone."""
@@ -130,6 +140,11 @@ class Guests:
     def specs(self) -> list[Guest]:
         """Specifications of the guests that have something here."""
         return [shown.spec for shown in self.shown()]
+
+    def running(self) -> list[tuple[Guest, int]]:
+        """Guests whose QEMU runs here by right, with its process."""
+        found = [(k.guest, k.machine) for k in self._keepers.values() if k.token.phase is Phase.OWNER]
+        return [(guest, machine.pid) for guest, machine in found if guest and machine and machine.running]
 
     def names(self) -> tuple[str, ...]:
         """Names that are taken on this host."""
@@ -251,6 +266,7 @@ class Guests:
             post_copy=services.capabilities.no_post_copy,
             channels=services.config.tls.channels,
             queue_entries=services.capabilities.queue_entries,
+            certificate=services.own.certificate(),
         )
 
 

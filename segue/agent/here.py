@@ -11,8 +11,10 @@ import structlog
 from segue.agent.app import Agent
 from segue.agent.notices import Notices
 from segue.model.host import HostFacts
+from segue.model.load import HostLoad
 from segue.model.migration import Migration
-from segue.model.roster import NAME
+from segue.model.roster import NAME, Decided
+from segue.model.trust import SignedBarred
 from segue.wire.frames import Shown
 
 log = structlog.get_logger()
@@ -40,6 +42,10 @@ class ThisHost:
         """Those that began here, newest first."""
         return self._agent.migrations.records()
 
+    def load(self) -> HostLoad | None:
+        """What the host and its guests use; None while it is not known."""
+        return self._agent.loads.report()
+
     def epoch(self) -> int:
         """The highest epoch of a leader that was ever obeyed."""
         return self._agent.services.journal.leader_epoch()
@@ -58,6 +64,22 @@ class ThisHost:
             log.info("a new peer", name=name, url=url)
             services.journal.put_neighbour(name, url)
             services.meet(name, url)
+
+    def barred(self) -> SignedBarred | None:
+        """The list that this host goes by."""
+        return self._agent.services.trust.signed
+
+    def bar(self, signed: SignedBarred) -> None:
+        """These are refused from now on."""
+        self._agent.services.trust.take(signed)
+
+    def decided(self) -> Decided | None:
+        """What was decided of this host."""
+        return self._agent.services.journal.decided()
+
+    def keep(self, decided: Decided) -> None:
+        """The same, from now on."""
+        self._agent.services.journal.put_decided(decided)
 
     async def change(self, within_s: float) -> None:
         """Returns when something may have changed, or that much time is over."""

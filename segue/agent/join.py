@@ -16,7 +16,7 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
-from segue.adapters import pki
+from segue.adapters import pki, pki_files
 from segue.errors import Kind, Refused
 from segue.model.roster import CONTROLLER_NAME, NAME
 from segue.wire import problem, tokens
@@ -49,13 +49,13 @@ def join(wish: Wish) -> str:
             "there is no agent.toml yet, and no address", "Give the address of this host with --address."
         )
     paths = _paths(wish.config, written)
-    fresh = paths["key"].with_name(f".{paths['key'].name}.joining")
+    pair = pki.Pair(paths["cert"], paths["key"])
+    fresh = pki_files.fresh(pair).key
     try:
         request = pki.new_request(fresh, name)
         answer = asyncio.run(_ask(wish.controllers, joining, name, request))
         pki.write_certificate(paths["ca"], answer["ca"].encode())
-        pki.write_certificate(paths["cert"], answer["certificate"].encode())
-        fresh.replace(paths["key"])
+        pki_files.put(pair, answer["certificate"].encode())
     finally:
         fresh.unlink(missing_ok=True)
     _write(wish, written, name, paths)

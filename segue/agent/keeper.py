@@ -63,6 +63,8 @@ class Keeper:
         self.confirmed_at_s = 0.0
         self._lock = asyncio.Lock()
         self._resumed_at_s = 0.0
+        self.resumed: tuple[tuple[str, float], ...] = ()
+        """How it came to run here, when it did last: what was done, by the wall clock."""
         self._marks: deque[tuple[str, float]] = deque(maxlen=8)
         """What became of the last word that was heard, by the wall clock."""
 
@@ -144,6 +146,8 @@ class Keeper:
         self.announce()
         for send in others:
             await self._send(send)
+        if self._resumed_at_s:
+            self.resumed = (*self._marks, ("resumed", self._resumed_at_s))
         words = tuple(pack(reply) for reply in replies)
         return Delivery(words, resumed_at_s=self._resumed_at_s, marks=tuple(self._marks))
 

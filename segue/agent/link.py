@@ -17,11 +17,15 @@ from typing import Final, Protocol
 import aiohttp
 import structlog
 
-from segue.adapters import chance, clock, peer
+from segue.adapters import chance, clock
+from segue.agent.renewal import Renewal
 from segue.errors import SegueError
+from segue.model import trace
 from segue.model.host import HostFacts
+from segue.model.load import HostLoad
 from segue.model.migration import Migration
-from segue.model.roster import CONTROLLER_NAME
+from segue.model.roster import CONTROLLER_NAME, Decided
+from segue.model.trust import SignedBarred
 from segue.policy import leadership
 from segue.wire import link
 from segue.wire.frames import Problem, Shown
@@ -34,6 +38,7 @@ AGAIN_MOST_S: Final = 5.0
 CALL_S: Final = 700.0
 COMMANDS_MOST: Final = 64
 FACTS_S: Final = 10.0
+LOAD_S: Final = 10.0
 PROGRESS_S: Final = 1.0
 ENDED_MOST: Final = 50
 """Ended migrations that are told at the beginning of a connection."""
@@ -54,6 +59,10 @@ class Here(Protocol):
         """Those that began here, newest first."""
         ...
 
+    def load(self) -> HostLoad | None:
+        """What the host and its guests use; None while it is not known."""
+        ...
+
     def epoch(self) -> int:
         """The highest epoch of a leader that was ever obeyed."""
         ...
@@ -64,6 +73,22 @@ class Here(Protocol):
 
     def meet(self, peers: dict[str, str]) -> None:
         """Where the other hosts are."""
+        ...
+
+    def barred(self) -> SignedBarred | None:
+        """The list of those whom this host refuses."""
+        ...
+
+    def bar(self, signed: SignedBarred) -> None:
+        """A newer list, if the CA has signed it."""
+        ...
+
+    def decided(self) -> Decided | None:
+        """What a controller said was decided of this host."""
+        ...
+
+    def keep(self, decided: Decided) -> None:
+        """Keeps that for a controller that has lost its store."""
         ...
 
     async def change(self, within_s: float) -> None:
@@ -86,6 +111,8 @@ class Way:
     labels: dict[str, str]
     dial: Dial | None = None
     """Another way to a controller and to this agent's own API, where there is no network."""
+    renewal: Renewal | None = None
+    """None: the certificate is somebody else's business."""
 
 
 class Refusal(Exception):
@@ -125,12 +152,16 @@ class _Link:
         """Until it ends."""
         dial = self._way.dial or self._dial
         async with dial(self._url) as (socket, api), asyncio.TaskGroup() as group:
-            await self._hello(socket)
-            reporting = group.create_task(self._report(socket))
+            renews = await self._hello(socket)
+            working = [group.create_task(self._report(socket))]
+            if renews and self._way.renewal:
+                renewing = self._way.renewal.run(lambda it: self._send(socket, it))
+                working.append(group.create_task(renewing))
             try:
                 await self._obey(socket, api, group)
             finally:
-                reporting.cancel()
+                for task in working:
+                    task.cancel()
 
     @contextlib.asynccontextmanager
     async def _dial(self, url: str) -> AsyncIterator[Opened]:
@@ -144,12 +175,13 @@ class _Link:
                     f"{url}/v1/link",
                     server_hostname=CONTROLLER_NAME,
                     max_msg_size=link.FRAME_BYTES,
-                    heartbeat=link.SILENCE_S,
+                    heartbeat=link.SILENCE_S * 2 / 3,  # and a third for the answer
                 )
             async with socket:
                 yield socket, api
 
-    async def _hello(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _hello(self, socket: aiohttp.ClientWebSocketResponse) -> bool:
+        """True where the controller renews certificates."""
         here = self._here
         changes = self._told.changes(here)
         assert changes.facts is not None
@@ -161,6 +193,8 @@ class _Link:
             self._way.labels,
             changes.guests,
             changes.migrations,
+            here.barred(),
+            here.decided(),
         )
         await self._send(socket, hello)
         frame = await self._receive(socket)
@@ -168,11 +202,16 @@ class _Link:
             raise Refusal("it did not answer with a welcome")
         self._welcomed(frame)
         log.info("connected to the controller", url=self._url, epoch=frame.epoch)
+        return frame.renews
 
     def _welcomed(self, frame: link.Welcome) -> None:
         if not self._heeds(frame.epoch):
             raise Refusal(f"its epoch {frame.epoch} is older than {self._here.epoch()}")
         self._here.meet(frame.peers)
+        if frame.barred is not None:
+            self._here.bar(frame.barred)
+        if frame.decided is not None and frame.decided != self._here.decided():
+            self._here.keep(frame.decided)
 
     def _heeds(self, epoch: int) -> bool:
         if not leadership.heeds(self._here.epoch(), epoch):
@@ -188,6 +227,9 @@ class _Link:
             frame = await self._receive(socket)
             if isinstance(frame, link.Welcome):
                 self._welcomed(frame)
+            elif isinstance(frame, link.Renewed):
+                if self._way.renewal is not None:
+                    self._way.renewal.answered(frame)
             else:
                 await self._slots.acquire()
                 group.create_task(self._carry_out(socket, api, frame))
@@ -221,7 +263,7 @@ class _Link:
                     command.method,
                     f"http://agent{command.path}",
                     data=command.body or None,
-                    headers={"content-type": "application/json"},
+                    headers=_headers(command),
                 ) as answer,
             ):
                 return link.Answer(command.number, answer.status, await answer.text())
@@ -231,8 +273,8 @@ class _Link:
     async def _report(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         """What changed, and at least a sign of life."""
         while True:
+            await self._send(socket, self._told.changes(self._here, load=True))
             await self._here.change(link.BEAT_S)
-            await self._send(socket, self._told.changes(self._here))
 
     async def _send(self, socket: aiohttp.ClientWebSocketResponse, frame: link.FromAgent) -> None:
         async with self._sending, asyncio.timeout(link.SILENCE_S):
@@ -244,16 +286,27 @@ class _Told:
 
     def __init__(self) -> None:
         self._facts_s = 0.0
+        self._load_s = 0.0
         self._guests: dict[str, Shown] = {}
         self._migrations: dict[str, tuple[Migration, float]] = {}
 
-    def changes(self, here: Here) -> link.Changes:
-        """From now on this is told."""
+    def changes(self, here: Here, *, load: bool = False) -> link.Changes:
+        """From now on this is told. load: the time may have come for that, too."""
         guests = {shown.spec.uuid: shown for shown in here.guests()}
         changed = [shown for uuid, shown in guests.items() if self._guests.get(uuid) != shown]
         gone = [uuid for uuid in self._guests if uuid not in guests]
         self._guests = guests
-        return link.Changes(self._facts(here, bool(changed or gone)), changed, gone, self._moved(here))
+        facts = self._facts(here, bool(changed or gone))
+        return link.Changes(facts, changed, gone, self._moved(here), self._load(here) if load else None)
+
+    def _load(self, here: Here) -> HostLoad | None:
+        """At once on a new connection: a leader that took over knows no load."""
+        now_s = clock.steady_s()
+        if self._load_s and now_s - self._load_s < LOAD_S:
+            return None
+        found = here.load()
+        self._load_s = now_s if found else 0.0
+        return found
 
     def _facts(self, here: Here, again: bool) -> HostFacts | None:
         now_s = clock.steady_s()
@@ -280,13 +333,13 @@ class _Told:
         return told
 
 
+def _headers(command: link.Command) -> dict[str, str]:
+    headers = {"content-type": "application/json"}
+    return {**headers, trace.HEADER: command.traceparent} if command.traceparent else headers
+
+
 def _no(command: link.Command, why: str) -> link.Answer:
     problem = Problem(
         409, "refused", "conflict", f"{command.method} {command.path} was not done", why, "Ask again."
     )
     return link.Answer(command.number, 409, link.encode(problem).decode())
-
-
-def tls(ca: Path, cert: Path, key: Path) -> ssl.SSLContext:
-    """As between agents."""
-    return peer.client_context(str(ca), str(cert), str(key))

@@ -21,15 +21,20 @@ from pyroute2 import AsyncIPRoute
 
 from segue import __version__
 from segue.adapters import peer, system
-from segue.adapters.http import access
+from segue.adapters.http import access, metrics_page
+from segue.adapters.http.bodies import SmallBodies
 from segue.adapters.http.problems import show_bad_input, show_bug, show_error
+from segue.adapters.metrics import Meter
 from segue.adapters.net.enclave import Enclave
 from segue.adapters.net.links import Links
 from segue.adapters.net.overlay import Overlays
 from segue.adapters.net.steering import Steering
+from segue.adapters.own_tls import OwnTls
+from segue.adapters.pki import Pair
 from segue.adapters.qemu import capabilities
+from segue.adapters.spans import Sender
 from segue.adapters.store.journal import Journal
-from segue.agent import api_peer, api_user, kept, link
+from segue.agent import api_health, api_load, api_metrics, api_peer, api_user, health, kept, link
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
 from segue.agent.boards import Boards
@@ -37,18 +42,24 @@ from segue.agent.channels import Protection
 from segue.agent.config import Config
 from segue.agent.daemons import Daemons
 from segue.agent.failpoints import Failpoints
+from segue.agent.figures import Figures
 from segue.agent.flows import Flows
 from segue.agent.guests import Guests
 from segue.agent.here import ThisHost
 from segue.agent.intake import Intake
 from segue.agent.link_share import LinkShare
+from segue.agent.loads import Loads
 from segue.agent.metadata import Metadata
 from segue.agent.migrations import Migrations
 from segue.agent.networks import Networks
 from segue.agent.notices import Notices
 from segue.agent.pulling import Pulling
+from segue.agent.renewal import Renewal
 from segue.agent.services import Services
+from segue.agent.traces import Traces
+from segue.agent.trust import Trust
 from segue.errors import Kind, Refused, SegueError
+from segue.model import metrics
 
 log = structlog.get_logger()
 
@@ -56,15 +67,15 @@ log = structlog.get_logger()
 async def serve(config: Config) -> None:
     """Runs until told to stop; guests and migrations stay as they are. Raises Refused when it cannot start."""
     lock = _lock(config)
-    config.run_dir.mkdir(parents=True, exist_ok=True)
-    config.disks_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
-    _close_to_guests(config)
+    _make_folders(config)
     journal = Journal(config.state_dir / "journal.db", system.boot_id())
-    async with AsyncIPRoute() as netlink, _session(config) as session:
+    own = _own(config, trust := Trust(journal, config.tls.ca))
+    async with AsyncIPRoute() as netlink, peer.session(own.client()) as session:
         links = Links(netlink)
         boards = Boards(journal)
         protection = Protection(config)
         daemons = Daemons(config, protection)
+        figures = Figures(Meter(metrics.AGENT))
         services = Services(
             config=config,
             journal=journal,
@@ -73,7 +84,7 @@ async def serve(config: Config) -> None:
             networks=Networks(config, Overlays(netlink, links)),
             flows=Flows(),
             session=session,
-            peers={name: peer.PeerClient(session, name, url) for name, url in config.peers.items()},
+            peers={},
             capabilities=await capabilities.ask(config.run_dir, config.qemu_user),
             notices=Notices(),
             failpoints=Failpoints(config.failpoints),
@@ -85,14 +96,15 @@ async def serve(config: Config) -> None:
             daemons=daemons,
             intake=Intake(config, journal, protection, daemons),
             pulling=Pulling(config, journal),
+            own=own,
+            trust=trust,
+            figures=figures,
+            traces=Traces(journal, _sender(config, figures)),
         )
-        for name, url in journal.neighbours().items():
-            if name not in services.peers:
-                services.meet(name, url)
-        await services.metadata.open()
-        await services.networks.make()
+        await _open(services)
         guests = Guests(services)
-        agent = Agent(services, guests, Migrations(services, guests))
+        agent = _agent(services, guests)
+        services.figures.meter.shows(lambda: services.figures.look(agent))
         await guests.take_up()
         agent.migrations.take_up()
         # What is there now stays: without this a collection would look through all of it, 50 ms, in some blackout.
@@ -104,8 +116,27 @@ async def serve(config: Config) -> None:
     lock.close()
 
 
-def _close_to_guests(config: Config) -> None:
+def _agent(services: Services, guests: Guests) -> Agent:
+    migrations = Migrations(services, guests)
+    watch = health.build(services.config, guests, migrations, services.notices)
+    return Agent(services, guests, migrations, Loads(services.config, guests), watch)
+
+
+async def _open(services: Services) -> None:
+    """What the guests find here, and the agents that it may meet."""
+    services.meet_all({**services.journal.neighbours(), **services.config.peers})
+    await services.metadata.open()
+    await services.networks.make()
+
+
+def _sender(config: Config, figures: Figures) -> Sender | None:
+    return Sender(config.traces_url, "segue-agent", config.name, figures.spans) if config.traces_url else None
+
+
+def _make_folders(config: Config) -> None:
     """The journal is root's alone; guests' users only pass through its folder, to disks that lie below it."""
+    config.run_dir.mkdir(parents=True, exist_ok=True)
+    config.disks_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     config.state_dir.chmod(0o711)
     Path(config.state_dir / "journal.db").touch(0o600)
     for path in config.state_dir.glob("journal.db*"):
@@ -116,9 +147,14 @@ def application(agent: Agent) -> FastAPI:
     """The API with its errors."""
     app = FastAPI(title="segue agent", version=__version__, docs_url=None, redoc_url=None)
     app.state.agent = agent
+    app.state.demand_not_barred = agent.services.trust.demand
     app.include_router(api_user.open_router)
     app.include_router(api_user.router)
+    app.include_router(api_load.router)
+    app.include_router(api_health.router)
     app.include_router(api_peer.router)
+    app.include_router(api_metrics.router)
+    app.add_middleware(SmallBodies, most_bytes=api_peer.BODY_BYTES_MAX)
     app.add_exception_handler(SegueError, show_error)
     app.add_exception_handler(RequestValidationError, show_bad_input)
     app.add_exception_handler(Exception, show_bug)
@@ -152,28 +188,39 @@ async def _serve(config: Config, agent: Agent) -> None:
         ssl_cert_reqs=ssl.CERT_REQUIRED,
         **common,
     )
+    fleet.load()
+    assert fleet.ssl is not None
+    agent.services.own.adopt(fleet.ssl)
     local = uvicorn.Config(app, http=access.LocalHttp, **common)
-    servers = [_Server(fleet), _Server(local)]
-    _stop_on_signals(servers)
+    servers = [(_Server(fleet), None), (_Server(local), [_local_socket(config.socket)])]
+    if config.metrics_address:
+        alone = metrics_page.alone(api_metrics.shown, {"agent": agent}, common)
+        servers.append((_Server(alone), [metrics_page.listener(config.metrics_address)]))
+    _stop_on_signals([server for server, _ in servers])
     tasks = [
         asyncio.create_task(agent.guests.keep()),
         asyncio.create_task(kept.sweep(agent.services.journal.disks)),
+        asyncio.create_task(agent.loads.keep()),
+        asyncio.create_task(agent.services.traces.keep(agent)),
+        asyncio.create_task(agent.health.run()),
     ]
     if config.controllers:
-        tasks.append(asyncio.create_task(link.keep(_way(config), ThisHost(agent))))
-    await asyncio.gather(servers[0].serve(), servers[1].serve(sockets=[_local_socket(config.socket)]))
+        tasks.append(asyncio.create_task(link.keep(_way(config, agent), ThisHost(agent))))
+    await asyncio.gather(*(server.serve(sockets=sockets) for server, sockets in servers))
     for task in tasks:
         task.cancel()
 
 
-def _way(config: Config) -> link.Way:
-    pem = config.tls
+def _way(config: Config, agent: Agent) -> link.Way:
+    own = agent.services.own
+    context = own.client()
     return link.Way(
         controllers=config.controllers,
-        tls=lambda: link.tls(pem.ca, pem.cert, pem.key),
+        tls=lambda: context,
         own_socket=config.socket,
         own_url=f"https://{config.address}:{config.port}",
         labels=config.labels,
+        renewal=Renewal(own, config.name),
     )
 
 
@@ -195,10 +242,11 @@ def _stop_on_signals(servers: list[_Server]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop)
 
 
-def _session(config: Config) -> Any:
+def _own(config: Config, trust: Trust) -> OwnTls:
     tls = config.tls
     try:
-        return peer.session(peer.client_context(str(tls.ca), str(tls.cert), str(tls.key)))
+        own = OwnTls(tls.ca, Pair(tls.cert, tls.key), trust.demand)
+        own.client()
     except (ssl.SSLError, OSError) as error:
         raise Refused(
             what="the agent cannot start",
@@ -206,6 +254,7 @@ def _session(config: Config) -> Any:
             todo=f"Look at {tls.cert} and {tls.key}: PEM files that belong together, from the fleet's CA.",
             kind=Kind.AUTH,
         ) from error
+    return own
 
 
 def _lock(config: Config) -> TextIO:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from segue.adapters import chance, clock, system
+from segue.adapters import chance, clock, logs, system
 from segue.adapters.peer import PeerClient, expired_on
 from segue.adapters.qemu import queues
 from segue.adapters.store.journal import Marks
@@ -33,7 +33,7 @@ from segue.model.handoff import Copy, Phase
 from segue.model.host import HostFacts
 from segue.model.ladder import Shape
 from segue.model.lifecycle import Event, Stage
-from segue.model.migration import Forecast, Limits, Migration
+from segue.model.migration import Forecast, Limits, Migration, seen_s
 from segue.model.observation import Observation
 from segue.model.storage import DiskCopy
 from segue.policy import compatibility, shape, wishes
@@ -68,7 +68,13 @@ class Migrations:
             if migration.ended:
                 continue
             keeper = self._guests.keeper_of(migration)
-            log.info("migration taken up", id=migration.id, stage=migration.stage, here=keeper is not None)
+            log.info(
+                "migration taken up",
+                migration=migration.id,
+                guest=migration.guest,
+                stage=migration.stage,
+                here=keeper is not None,
+            )
             if keeper is not None:
                 self._launch(keeper, migration)
             else:
@@ -79,6 +85,8 @@ class Migrations:
         settling = migration.stage is Stage.POST_BLACKOUT
         record = MigrationRecord(self._services.journal, self._services.notices, migration)
         record.advance(Event.SETTLED if settling else Event.GUEST_ENDED)
+        self._services.figures.ended(record.now)
+        self._services.traces.ended(record.now)
 
     async def foresee(self, keeper: Keeper, to: str, limits: Limits) -> Forecast:
         """All checks and the forecast; nothing is changed. Raises Refused with every reason."""
@@ -116,8 +124,13 @@ class Migrations:
         )
         return Agreed(version, plan.copies)
 
-    async def begin(self, keeper: Keeper, to: str, limits: Limits, *, force: bool = False) -> Migration:
-        """Checks, forecasts and starts; returns at once with the record. `force`: against the forecast."""
+    async def begin(
+        self, keeper: Keeper, to: str, limits: Limits, *, force: bool = False, traceparent: str = ""
+    ) -> Migration:
+        """Checks, forecasts and starts; returns at once with the record. `force`: against the forecast.
+
+        traceparent: of whoever asks for it.
+        """
         guest = self._movable(keeper, to)
         compatibility.refuse(guest, to, wishes.wrong(limits))
         if guest.uuid in self._starting:
@@ -139,6 +152,7 @@ class Migrations:
                 wire=agreed.version,
                 copies=agreed.copies,
                 shape=_shape(foreseen, limits, agreed.version),
+                trace=self._services.traces.begin(traceparent),
             )
             self._services.journal.put_migration(migration)
             self._launch(keeper, migration)
@@ -177,12 +191,21 @@ class Migrations:
         kept = self._services.journal.migrations()
         return [self._records[m.id].now if m.id in self._records else m for m in kept]
 
+    def under_way(self) -> list[Migration]:
+        """Those that have not ended, as they stand."""
+        return [record.now for record in self._records.values()]
+
+    def standing(self) -> bool:
+        """True while a guest that leaves this host stands still."""
+        return any(record.now.stage is Stage.BLACKOUT for record in self._records.values())
+
     def observe(self, migration: Migration, observation: Observation) -> Migration:
         """Keeps what a client saw of it."""
         record = self._records.get(migration.id) or MigrationRecord(
             self._services.journal, self._services.notices, migration
         )
         record.observe(observation)
+        self._services.figures.observed(observation, seen_s(record.now, observation))
         return record.now
 
     def _launch(self, keeper: Keeper, migration: Migration) -> None:
@@ -219,8 +242,11 @@ class Migrations:
 
     async def _carry_out(self, keeper: Keeper, runner: Runner[Run], run: Run) -> None:
         number = run.record.now.id
+        keys = self._name_in_logs(keeper, run.record.now)
         try:
             await migrate.carry_out(runner, run)
+            self._services.figures.ended(run.record.now)
+            self._services.traces.ended(run.record.now)
             await self._services.protection.withdraw(run.guest, keeper.resident.machine)
         finally:
             await self._services.share.leave(number)
@@ -228,7 +254,16 @@ class Migrations:
             self._runners.pop(number, None)
             self._records.pop(number, None)
             keeper.announce()
+            logs.forget(keys)
         self._services.journal.prune()
+
+    def _name_in_logs(self, keeper: Keeper, migration: Migration) -> tuple[str, ...]:
+        """All that is written in this migration's task bears its id, all about its guest, too."""
+        words = {"guest": migration.guest, "migration": migration.id, "trace": migration.trace.id}
+        structlog.contextvars.bind_contextvars(**words)
+        keys = (migration.id, migration.guest, keeper.uuid)
+        logs.note(keys, **words, source=migration.source, target=migration.target)
+        return keys
 
     def _movable(self, keeper: Keeper, to: str) -> Guest:
         guest = keeper.guest_here()

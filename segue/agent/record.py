@@ -40,7 +40,7 @@ class MigrationRecord:
         """See engine/ports.py."""
         self._forget_doubt()
         self._keep(after(self._now, event, clock.wall_s()))
-        log.info("migration", id=self._now.id, guest=self._now.guest, stage=self._now.stage)
+        log.info("migration", migration=self._now.id, guest=self._now.guest, stage=self._now.stage)
 
     def at_step(self, step: str) -> None:
         """See engine/ports.py."""

@@ -8,6 +8,7 @@ import aiohttp
 
 from segue.adapters.net.links import Links
 from segue.adapters.net.steering import Steering
+from segue.adapters.own_tls import OwnTls
 from segue.adapters.peer import PeerClient
 from segue.adapters.qemu.capabilities import Capabilities
 from segue.adapters.store.journal import Journal
@@ -17,6 +18,7 @@ from segue.agent.channels import Protection
 from segue.agent.config import Config
 from segue.agent.daemons import Daemons
 from segue.agent.failpoints import Failpoints
+from segue.agent.figures import Figures
 from segue.agent.flows import Flows
 from segue.agent.intake import Intake
 from segue.agent.link_share import LinkShare
@@ -24,6 +26,8 @@ from segue.agent.metadata import Metadata
 from segue.agent.networks import Networks
 from segue.agent.notices import Notices
 from segue.agent.pulling import Pulling
+from segue.agent.traces import Traces
+from segue.agent.trust import Trust
 from segue.errors import Kind, Refused
 
 
@@ -50,11 +54,20 @@ class Services:
     daemons: Daemons
     intake: Intake
     pulling: Pulling
+    own: OwnTls
+    trust: Trust
+    figures: Figures
+    traces: Traces
 
     def meet(self, name: str, url: str) -> None:
         """From now on this host can be asked, and guests can move there."""
         self.config.peers[name] = url
-        self.peers[name] = PeerClient(self.session, name, url)
+        self.peers[name] = PeerClient(self.session, name, url, self.trust.demand_name)
+
+    def meet_all(self, known: dict[str, str]) -> None:
+        """Name -> URL."""
+        for name, url in known.items():
+            self.meet(name, url)
 
     def peer(self, name: str) -> PeerClient:
         """The client of a peer. Raises Refused for a host that is not in the configuration."""

@@ -134,8 +134,7 @@ class SourceGuest:
 
     async def arm_post_copy(self) -> None:
         """See engine/ports.py."""
-        self._memory()
-        await self._pages().arm()
+        await self._memory().arm()
 
     def _pages(self) -> PageServer:
         machine = self._keeper.machine

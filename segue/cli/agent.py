@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from segue.cli import output
+from segue.cli.logs import LogForm, Logs, configure
 
 app = typer.Typer(add_completion=False, help="This host's agent: run it, or join a fleet.")
 CONFIG = Path("/etc/segue/agent.toml")
@@ -17,6 +18,7 @@ CONFIG = Path("/etc/segue/agent.toml")
 def agent(
     context: typer.Context,
     config: Annotated[Path, typer.Option(help="The agent's configuration.")] = CONFIG,
+    logs: Logs = LogForm.LOGFMT,
 ) -> None:
     """Run this host's agent: it owns the host's guests, and ends without touching them.
 
@@ -28,10 +30,10 @@ def agent(
 
     from segue.agent import config as settings
     from segue.agent.main import serve
-    from segue.cli import logs
 
-    logs.configure()
-    asyncio.run(serve(settings.load(config)))
+    read = settings.load(config)
+    configure(logs, host=read.name)
+    asyncio.run(serve(read))
 
 
 @app.command()

@@ -1,9 +1,10 @@
-"""Calls to the fleet's controllers: any of them answers, the first that does is asked. It decides nothing."""
+"""Calls to the fleet's controllers: any of them answers, the first that can is asked. It decides nothing."""
 
 from __future__ import annotations
 
 import ssl
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -11,9 +12,10 @@ from urllib.parse import quote
 
 import httpx2
 
-from segue.cli import answers
+from segue.cli import answers, nearest, output
 from segue.errors import Kind, Refused
 from segue.model.roster import CONTROLLER_NAME
+from segue.wire.frames import BEHIND
 
 CALL_S: Final = 30.0
 LOOK_S: Final = 0.5
@@ -27,25 +29,51 @@ class Controller:
     urls: tuple[str, ...]
     tls: dict[str, str] = field(default_factory=dict)
     token: str = ""
+    _order: list[str] = field(default_factory=list, compare=False)
+    """Whoever answered last comes first: another one may be a moment behind it."""
+    _warned: list[str] = field(default_factory=list, compare=False)
 
     def call(self, method: str, path: str, body: object = None) -> Any:
-        """The answer's JSON. Raises the error that the controller named, or that none can be reached."""
-        problems = []
-        for url in self.urls:
+        """The answer's JSON. Raises the error that the controller named, or that none can be reached.
+
+        A controller that does not see the store is left for another; what it knows is shown where none does.
+        """
+        if not self._order:
+            self._order.extend(nearest.first(self.urls))
+        # Whoever is asked second may be asked for what the first one did and could not say any more.
+        key = {"idempotency-key": str(uuid.uuid4())} if method == "POST" else {}
+        problems, old = [], None
+        for url in list(self._order):
             try:
-                with self._client(url) as client:
-                    name = {"sni_hostname": CONTROLLER_NAME}
-                    answer = client.request(method, path, json=body, extensions=name)
+                answer = self._ask(url, method, path, body, key)
+                if answer.status_code >= 400 or BEHIND not in answer.headers:
+                    return answers.read(answer, url)
+                old = old or answer
+                problems.append(f"{url}: it does not see the store")
             except httpx2.HTTPError as error:
                 problems.append(f"{url}: {error or type(error).__name__}")
-                continue
-            return answers.read(answer, url)
+            except Refused as error:
+                if error.kind is not Kind.UNREACHABLE:
+                    raise
+                problems.append(f"{url}: {error.what}: {error.why}")
+            self._order.append(self._order.pop(0))
+        if old is not None:
+            if not self._warned:
+                self._warned.append(old.headers[BEHIND])
+                output.say(f"No controller sees the store; this is what was known {self._warned[0]} s ago.")
+            return answers.read(old, "a controller")
+        self._order.clear()
         raise Refused(
             what="no controller answers",
             why="; ".join(problems) or "the context names none",
-            todo="Look whether a controller runs, and at [controller] and [tls] in the context file.",
+            todo="Look whether one runs and sees its store, and at [controller] and [tls] in the context file.",
             kind=Kind.UNREACHABLE,
         )
+
+    def _ask(self, url: str, method: str, path: str, body: object, key: dict[str, str]) -> httpx2.Response:
+        with self._client(url) as client:
+            name = {"sni_hostname": CONTROLLER_NAME}
+            return client.request(method, path, json=body, extensions=name, headers=key)
 
     def all(self, path: str) -> list[Any]:
         """All pages of a list."""

@@ -8,12 +8,15 @@ from typing import Annotated
 
 import typer
 
-from segue.cli import output
+from segue.cli import output, values
+from segue.cli.logs import LogForm, Logs, configure
+from segue.errors import Kind, Refused
 
 app = typer.Typer(help="The fleet's controller: init, run.", no_args_is_help=True, add_completion=False)
 Dir = Annotated[Path, typer.Option(help="Its folder.")]
 FOLDER = Path("/etc/segue/controller")
 PORT = 7440
+SHORTEST_S, LONGEST_S = 10.0, 1000 * 86400.0
 
 
 @app.command()
@@ -51,6 +54,21 @@ def init(
 
 
 @app.command()
+def renew_ca(dir: Dir = FOLDER) -> None:
+    """Make the fleet's CA last ten more years. Its key stays, so that nobody loses his certificate by it.
+
+    Then copy ca.pem to the other controllers and to people, and restart the controllers one after the other.
+    Agents get it with their next certificate. Tokens to join that were made before are worth nothing any more.
+
+    Example: segue controller renew-ca
+    """
+    from segue.controller import folder as files
+
+    made = files.renew_ca(files.Folder(dir))
+    output.say(f"{dir}/ca.pem holds until {made.certificate.not_valid_after_utc:%Y-%m-%d}.")
+
+
+@app.command()
 def run(
     dir: Dir = FOLDER,
     store: Annotated[
@@ -60,6 +78,27 @@ def run(
     address: Annotated[str, typer.Option(help="Where it listens.")] = "0.0.0.0",
     port: Annotated[int, typer.Option(help="Of the API and of the agents' connections.")] = PORT,
     name: Annotated[str, typer.Option(help="Its name among the controllers; empty: the machine's.")] = "",
+    certificate_ttl: Annotated[
+        str, typer.Option(help="How long a certificate holds. It is renewed after two thirds of that.")
+    ] = "8760h",
+    audit_file: Annotated[
+        Path | None,
+        typer.Option(help="Where every line of the audit is appended, as JSON, for the long run."),
+    ] = None,
+    metrics: Annotated[
+        str,
+        typer.Option(help="ADDRESS:PORT for Prometheus without TLS; else it reads the API's port."),
+    ] = "",
+    traces: Annotated[
+        str, typer.Option(help="URL of an OpenTelemetry collector: http://192.0.2.9:4318/v1/traces.")
+    ] = "",
+    logs: Logs = LogForm.LOGFMT,
+    evacuate_failing: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Hosts with failing hardware that it empties at once by itself; 0: people do."
+        ),
+    ] = 0,
 ) -> None:
     """Run a controller: it leads the fleet, or waits to. It ends without touching a guest.
 
@@ -67,9 +106,45 @@ def run(
     """
     import asyncio
 
-    from segue.cli import logs
     from segue.controller.folder import Folder
     from segue.controller.main import Settings, serve
 
-    logs.configure()
-    asyncio.run(serve(Settings(Folder(dir), store, address, port, name or platform.node())))
+    certificate_s = _demand_sense(certificate_ttl, metrics, traces)
+    name = name or platform.node()
+    configure(logs, controller=name)
+    settings = Settings(
+        Folder(dir),
+        store,
+        address,
+        port,
+        name,
+        certificate_s=certificate_s,
+        audit_file=audit_file,
+        metrics_address=metrics,
+        traces_url=traces,
+        evacuate_failing=evacuate_failing,
+    )
+    asyncio.run(serve(settings))
+
+
+def _wrong(why: str, option: str) -> Refused:
+    return Refused(
+        what="the controller cannot start",
+        why=f"--{option}: {why}",
+        todo="Mend the option, or leave it out.",
+        kind=Kind.USAGE,
+    )
+
+
+def _demand_sense(certificate_ttl: str, metrics: str, traces: str) -> float:
+    """How long certificates hold, in seconds. Raises Refused."""
+    from segue.adapters import spans
+    from segue.adapters.http import metrics_page
+
+    certificate_s = values.duration_s(certificate_ttl)
+    if not SHORTEST_S <= certificate_s <= LONGEST_S:
+        raise _wrong("certificates hold between 10 s and 1000 days", "certificate-ttl")
+    for option, why in (("metrics", metrics_page.wrong(metrics)), ("traces", spans.wrong(traces))):
+        if why:
+            raise _wrong(why, option)
+    return certificate_s

@@ -6,14 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.cli import draining, fleet, output, values
+from segue.cli import draining, fleet, host_health, labels, output, values
 from segue.cli.output import Format, Output
 
 app = typer.Typer(
     help="Hosts: what they are and what they can do.", no_args_is_help=True, add_completion=False
 )
 Name = Annotated[str, typer.Argument(help="The host.")]
-COLUMNS = ("NAME", "STATE", "CORDONED", "LABELS", "MEMORY FREE", "GUESTS")
+app.command()(host_health.health)
+COLUMNS = ("NAME", "STATE", "CORDONED", "LABELS", "TAINTS", "MEMORY FREE", "GUESTS")
 
 
 @app.command("list")
@@ -84,6 +85,50 @@ def uncordon(name: Name) -> None:
 
 
 @app.command()
+def label(name: Name, changes: labels.Changes) -> None:
+    """Give a host labels, such as its rack; they count more than those of its agent.
+
+    Example: segue host label host1 rack=r7 feed-
+    """
+    _change(name, {"labels": labels.labels(changes)})
+
+
+@app.command()
+def taint(
+    name: Name,
+    changes: Annotated[list[str], typer.Argument(help="As lab, or old:soft; lab- takes one away.")],
+) -> None:
+    """Keep guests away that do not tolerate it; a soft taint only where there is another host.
+
+    The balancer moves away those that are there and do not tolerate a hard one.
+
+    Example: segue host taint host1 lab old-
+    """
+    _change(name, {"taints": labels.taints(changes)})
+
+
+@app.command("set")
+def set_(
+    name: Name,
+    memory_overcommit: Annotated[
+        float | None, typer.Option(min=0.1, help="How many times its memory it may promise.")
+    ] = None,
+    cpu_overcommit: Annotated[
+        float | None, typer.Option(min=0.1, help="vCPUs that it may promise for each processor.")
+    ] = None,
+    link: Annotated[
+        str, typer.Option(help="What migrations may use of its link, as 10gbit; 0: what its agent says.")
+    ] = "",
+) -> None:
+    """Say how much a host may promise, and what of its link is for migrations.
+
+    Example: segue host set host1 --cpu-overcommit 6 --link 10gbit
+    """
+    limits: dict[str, Any] = {"memory_overcommit": memory_overcommit, "cpu_overcommit": cpu_overcommit}
+    _change(name, limits | ({"link_bytes_per_s": values.rate_bytes_per_s(link)} if link else {}))
+
+
+@app.command()
 def drain(
     name: Annotated[list[str], typer.Argument(help="The hosts.")],
     parallel: draining.Parallel = 4,
@@ -107,6 +152,18 @@ def drain(
 
 
 @app.command()
+def revoke(name: Name) -> None:
+    """Remove a host from the fleet: no controller and no agent listens to it any more. Empty it first.
+
+    It comes back by joining with a new token.
+
+    Example: segue host revoke host4
+    """
+    fleet.load().demand_controller().call("PATCH", f"/hosts/{name}", {"revoked": True})
+    output.say(f"{name} is removed: every agent that is connected refuses it.")
+
+
+@app.command()
 def forget(
     name: Annotated[str, typer.Argument(help="The host that was installed anew.")],
     on: Annotated[str, typer.Option(help="The host that shall forget it; empty: all others.")] = "",
@@ -121,7 +178,15 @@ def forget(
         output.say(f"{host.name} takes whoever answers as {name} next.")
 
 
+def _change(name: str, body: dict[str, Any]) -> None:
+    host = fleet.load().demand_controller().call("PATCH", f"/hosts/{name}", body)
+    output.show(host, Format.TABLE, [_row(host)], COLUMNS)
+
+
 def _row(host: dict[str, Any]) -> tuple[str, ...]:
-    labels = " ".join(f"{label}={value}" for label, value in sorted(host["labels"].items()))
+    worn = " ".join(f"{label}={value}" for label, value in sorted(host["labels"].items()))
     free = values.show_bytes(host["report"]["facts"]["memory_free_bytes"]) if host["report"] else ""
-    return host["name"], host["state"], "yes" if host["cordoned"] else "", labels, free, str(host["guests"])
+    taints = host["record"]["taints"] if host["record"] else ()
+    kept = [taint["name"] if taint["hard"] else f"{taint['name']}:soft" for taint in taints]
+    cordoned = "yes" if host["cordoned"] else ""
+    return host["name"], host["state"], cordoned, worn, " ".join(kept), free, str(host["guests"])

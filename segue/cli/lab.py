@@ -24,9 +24,9 @@ app = typer.Typer(
     add_completion=False,
 )
 Name = Annotated[str, typer.Option("--name", envvar="SEGUE_LAB_NAME", help="Which lab.")]
-Machine = Annotated[str, typer.Argument(metavar="HOST", help="host1, client1 and so on.")]
+Machine = Annotated[str, typer.Argument(metavar="HOST", help="host1, client1, controller1, etcd1 and so on.")]
 DEFAULT = "lab"
-COLUMNS = ("machine", "state", "address", "pid", "agent", "link", "cut by")
+COLUMNS = ("machine", "state", "address", "pid", "service", "link", "cut by")
 
 
 class Output(StrEnum):
@@ -42,6 +42,8 @@ def up(
     *,
     hosts: Annotated[int, typer.Option(min=1, help="How many hosts.")] = 3,
     clients: Annotated[int, typer.Option(min=0, help="How many clients.")] = 1,
+    controllers: Annotated[int, typer.Option(min=0, help="How many controllers; several need --etcd.")] = 0,
+    etcd: Annotated[int, typer.Option(min=0, help="How many etcd members hold their store: 1, 3 or 5.")] = 0,
     images: Annotated[str, typer.Option(help="Guest images to have ready, by comma.")] = "micro",
     renew: Annotated[
         bool, typer.Option(help="Restart machines that run an older segue, and lose guests.")
@@ -63,6 +65,8 @@ def up(
 
         segue lab up --hosts 2 --images micro,debian
 
+        segue lab up --hosts 4 --controllers 3 --etcd 3
+
         segue lab up --qemu host2=newest --agent host3=../segue-0.1
     """
     from segue.lab import variants
@@ -71,14 +75,19 @@ def up(
     with Console(stderr=True).status("looking at what is there") as status:
         lab = _lab(name, status)
         chosen_images = [each for each in images.split(",") if each]
-        lab.up(hosts, clients, chosen_images, renew=renew, variants=chosen_variants)
+        lab.up(
+            hosts,
+            clients,
+            chosen_images,
+            controllers=controllers,
+            etcd=etcd,
+            renew=renew,
+            variants=chosen_variants,
+        )
         if wait:
             status.update("waiting for the agents")
-            lab.wait_for_agents()
-    chosen = "" if name == DEFAULT else f" --name {name}"
-    _tell(f"The lab {name} is up. Try:")
-    for example in ("exec{} client1 -- ping -c 3 host1", "status{}", "cut{} host1--host2", "down{}"):
-        _tell(f"  segue lab {example.format(chosen)}")
+            lab.wait_for_services()
+    _tell_what_to_try(name, fleet=bool(controllers))
 
 
 @app.command()
@@ -195,6 +204,14 @@ def _lab(name: str, status: Status | None = None) -> Lab:
     from segue.lab.api import Lab
 
     return Lab(name) if status is None else Lab(name, on_progress=status.update)
+
+
+def _tell_what_to_try(name: str, *, fleet: bool) -> None:
+    chosen = "" if name == DEFAULT else f" --name {name}"
+    _tell(f"The lab {name} is up. Try:")
+    first = "exec{} client1 -- segue status" if fleet else "exec{} client1 -- ping -c 3 host1"
+    for example in (first, "status{}", "cut{} host1--host2", "down{}"):
+        _tell(f"  segue lab {example.format(chosen)}")
 
 
 def _tell(text: str) -> None:

@@ -17,8 +17,12 @@ from segue.errors import Kind, SegueError
 # Imported only when used: most of them would slow down every command by what they import.
 SUB_APPS: Final = {
     "agent": "segue.cli.agent",
+    "audit": "segue.cli.audit",
+    "balance": "segue.cli.balance",
+    "cert": "segue.cli.cert",
     "controller": "segue.cli.controller",
     "disk": "segue.cli.disk",
+    "domain": "segue.cli.domain",
     "doctor": "segue.cli.doctor",
     "drain": "segue.cli.drain",
     "host": "segue.cli.host",
@@ -28,10 +32,12 @@ SUB_APPS: Final = {
     "plan": "segue.cli.plan",
     "probe": "segue.cli.probe",
     "rehearse": "segue.cli.rehearse",
+    "rule": "segue.cli.rule",
     "status": "segue.cli.status",
     "store": "segue.cli.store",
     "task": "segue.cli.task",
     "token": "segue.cli.token",
+    "top": "segue.cli.top",
     "vm": "segue.cli.vm",
 }
 EXIT_CODES: Final = {
@@ -40,6 +46,7 @@ EXIT_CODES: Final = {
     Kind.POLICY: 4,
     Kind.CONFLICT: 4,
     Kind.TIMEOUT: 5,
+    Kind.BUSY: 5,
     Kind.AUTH: 6,
     Kind.UNREACHABLE: 8,
 }

@@ -36,14 +36,23 @@ def show(data: Any, form: Format, rows: Sequence[Sequence[str]] = (), columns: S
 
         sys.stdout.write(yaml.safe_dump(data, sort_keys=False))
     else:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(*row)
-        # Where nobody looks, a table is for a pager or grep: it is never folded to a terminal's width.
-        width = None if sys.stdout.isatty() else WIDE
-        Console(highlight=False, width=width).print(table)
+        show_table(table(rows, columns))
+
+
+def table(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> Table:
+    """As every table here looks."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def show_table(made: Table) -> None:
+    """Where nobody looks, a table is for a pager or grep: it is never folded to a terminal's width."""
+    width = None if sys.stdout.isatty() else WIDE
+    Console(highlight=False, width=width).print(made)
 
 
 def say(text: str) -> None:

@@ -23,4 +23,5 @@ def status(form: Output = Format.TABLE) -> None:
         ("guests", f"{seen['guests_running']} of {seen['guests']} running"),
         ("under way", f"{seen['migrations']} migrations, {seen['tasks']} tasks"),
     ]
+    rows += [("warning", line) for line in seen["warnings"]]
     output.show(seen, form, rows, ("FLEET", ""))

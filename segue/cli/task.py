@@ -52,7 +52,7 @@ def watch(number: Number) -> None:
 
 @app.command()
 def pause(number: Number) -> None:
-    """Let a drain begin nothing more; moves that are under way go on.
+    """Let a drain or a balancing begin nothing more; moves that are under way go on.
 
     Example: segue task pause 3f2a
     """
@@ -61,7 +61,7 @@ def pause(number: Number) -> None:
 
 @app.command()
 def resume(number: Number) -> None:
-    """Let a paused drain go on.
+    """Let a paused drain or balancing go on.
 
     Example: segue task resume 3f2a
     """
@@ -105,7 +105,7 @@ def follow(controller: Controller, number: str, form: Format = Format.TABLE) -> 
 
 def _line(task: dict[str, Any]) -> str:
     line = f"{task['kind']} {task['id'][:8]}: {task['state']}"
-    if task["kind"] == "drain" and not task["ended_s"]:
+    if task["kind"] in {"drain", "balance"} and not task["ended_s"]:
         moving = [f"{trial['guest']} to {trial['target']}" for trial in task["trials"] if trial["target"]]
         line += f", {len(task['moved'])} of {task['total']} moved"
         line += f", moving {', '.join(moving)}" if moving else ""

@@ -20,6 +20,10 @@ def create(
     role: Annotated[str, typer.Option(help="host, to join; viewer, operator or admin, to call.")] = "host",
     name: Annotated[str, typer.Option(help="Whose it is, for the audit; needed to call.")] = "",
     ttl: Annotated[str, typer.Option(help="How long it can be used.")] = "1h",
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="Label its owner is confined to, as team=web. Several: all must fit."),
+    ] = None,
     form: Output = Format.TABLE,
 ) -> None:
     """Make a token, and show it for the only time. One to join with can be used once.
@@ -29,8 +33,15 @@ def create(
         segue token create --host host4
 
         segue token create --role viewer --name grafana --ttl 720h
+
+        segue token create --role operator --name olga --scope team=web
     """
-    wish = {"role": role, "name": host if role == "host" else name, "ttl_s": values.duration_s(ttl)}
+    wish = {
+        "role": role,
+        "name": host if role == "host" else name,
+        "ttl_s": values.duration_s(ttl),
+        "scope": values.labels(scope or []),
+    }
     made = fleet.load().demand_controller().call("POST", "/tokens", wish)
     if form is Format.TABLE:
         typer.echo(made["token"])
@@ -50,12 +61,13 @@ def list_(form: Output = Format.TABLE) -> None:
             each["id"],
             each["role"],
             each["name"],
+            ",".join(f"{label}={value}" for label, value in sorted(each["scope"].items())),
             values.show_time(each["expires_s"]),
             "yes" if each["used_s"] else "",
         )
         for each in found
     ]
-    output.show(found, form, rows, ("ID", "ROLE", "NAME", "EXPIRES", "USED"))
+    output.show(found, form, rows, ("ID", "ROLE", "NAME", "SCOPE", "EXPIRES", "USED"))
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from typing import Any, Final
 
 from segue.errors import Kind, Refused
@@ -120,6 +121,17 @@ def choice(text: str, known: tuple[str, ...]) -> str:
     if text not in known:
         raise _wrong(text, f"one of {', '.join(known)}")
     return text
+
+
+def labels(texts: Iterable[str]) -> dict[str, str]:
+    """`["team=web", "tier=front"]`. Raises Refused."""
+    found = {}
+    for text in texts:
+        label, sign, value = text.partition("=")
+        if not (label and sign):
+            raise _wrong(text, "a label like team=web")
+        found[label] = value
+    return found
 
 
 def disk(text: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.cli import fleet, nics, output, task, values
+from segue.cli import fleet, nics, output, task, values, vm_wishes
 from segue.cli.output import Format, Output
 from segue.errors import Kind, Refused
 
@@ -21,7 +21,12 @@ Disks = Annotated[
     list[str] | None,
     typer.Option(help="One more disk, as size=1GiB,format=qcow2,storage=local. May be given several times."),
 ]
+Labels = Annotated[
+    list[str] | None, typer.Option(help="With a controller: a label for rules, as app=web. Again for more.")
+]
 Address = Annotated[str, typer.Option(help="The guest's address with prefix, such as 10.77.100.1/16.")]
+app.command("label")(vm_wishes.label)
+app.command("wish")(vm_wishes.wish)
 COLUMNS = ("NAME", "HOST", "STATE", "MEMORY", "VCPUS", "ADDRESS", "NOTE")
 
 
@@ -41,6 +46,7 @@ def create(
     ] = "shared",
     disk: Disks = None,
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start it at once.")] = True,
+    label: Labels = None,
     form: Output = Format.TABLE,
 ) -> None:
     """Create a guest, and start it.
@@ -67,10 +73,13 @@ def create(
         "storage": values.choice(storage, ("shared", "local")),
         "disks": [values.disk(text) for text in disk or ()],
     }
+    worn = values.labels(label or ())
     if not host:
-        _place(known, wish, form)
+        _place(known, {**wish, "labels": worn}, form)
         return
     _demand_free(known, name)
+    if worn:
+        vm_wishes.change(known, name, {"labels": worn})
     _show([known.host(host).call("POST", "/guests", wish)], form, one=True)
 
 

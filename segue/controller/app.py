@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
 
+from segue.adapters.metrics import Meter
+from segue.adapters.own_tls import OwnTls
 from segue.adapters.pki import Authority
+from segue.controller.bars import Bars
 from segue.controller.books import Books
+from segue.controller.limits import Limits
 from segue.controller.links import Links
+from segue.controller.loads import Loads
 from segue.controller.mirror import Mirror
+from segue.controller.traces import Traces
 from segue.engine.leadership import Candidate
 from segue.engine.store import Store
+from segue.model.answer import AnswerOrders
 
 
 @dataclass
@@ -23,9 +30,19 @@ class Controller:
     mirror: Mirror
     books: Books
     links: Links
+    loads: Loads
     candidate: Candidate
     authority: Authority
     ca_pem: bytes
+    own: OwnTls
+    bars: Bars
+    limits: Limits
+    certificate_s: float
+    """How long the certificates of hosts and of controllers hold."""
+    meter: Meter
+    traces: Traces
+    answers: AnswerOrders = field(default_factory=lambda: AnswerOrders(at_once=0))
+    """What it may do by itself about failing hosts; by default nothing."""
 
 
 def controller_of(connection: HTTPConnection) -> Controller:

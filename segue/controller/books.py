@@ -28,9 +28,9 @@ class Books:
         self._store = store
         self.mirror = mirror
 
-    async def add(self, table: Table[Any], name: str, value: object) -> None:
+    async def add(self, table: Table[Any], name: str, value: object, *, fence: Fence | None = None) -> None:
         """Raises Conflict where it is there already."""
-        await self._commit(nouns.create(table.key(name), msgspec.json.encode(value)))
+        await self._commit(nouns.create(table.key(name), msgspec.json.encode(value)), fence=fence)
 
     async def change(
         self,
@@ -66,21 +66,25 @@ class Books:
             kind=Kind.CONFLICT,
         )
 
-    async def remove(self, table: Table[Any], name: str) -> None:
+    async def remove(self, table: Table[Any], name: str, *, fence: Fence | None = None) -> None:
         """Raises Refused where it is not there."""
-        await self._commit(nouns.delete(self.known(table, name).entry))
+        await self._commit(nouns.delete(self.known(table, name).entry), fence=fence)
 
     def known(self, table: Table[T], name: str) -> Kept[T]:
         """Raises Refused where it is not there."""
         kept = table.get(name)
         if kept is None:
-            raise Refused(
-                what=f"there is no {table.prefix.rstrip('/').removesuffix('s')} {name[:80]}",
-                why="the fleet's store has none of that name",
-                todo="List them, and choose one.",
-                kind=Kind.NOT_FOUND,
-            )
+            raise self.none(table, name)
         return kept
+
+    def none(self, table: Table[Any], name: str) -> Refused:
+        """The same words for one that is not there and one that the caller may not see."""
+        return Refused(
+            what=f"there is no {table.prefix.rstrip('/').removesuffix('s')} {name[:80]}",
+            why="the fleet's store has none of that name",
+            todo="List them, and choose one.",
+            kind=Kind.NOT_FOUND,
+        )
 
     async def note(self, caller: Caller, from_: str, what: str, outcome: str, request: str) -> None:
         """One more line of the audit. Raises where it cannot be kept: then nothing may be done either."""

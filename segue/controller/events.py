@@ -17,8 +17,14 @@ SHOWN: Final = {
     "hosts/": "host",
     "reports/": "host.report",
     "guests/": "guest",
+    "health/": "host.health",
     "migrations/": "migration",
     "tasks/": "task",
+    "balance/": "balance",
+    "bookings/": "booking",
+    "rules/": "rule",
+    "wishes/": "wishes",
+    "domains/": "domain",
     "leader/holder": "leader",
 }
 KEEPALIVE_S: Final = 15.0

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final
 
 import structlog
 
-from segue.controller import drain, single
+from segue.controller import audit_trail, balance, balancer, certificates, drain, health, single
 from segue.controller.app import Controller
 from segue.controller.links import Links
 from segue.controller.reports import Reports
@@ -26,44 +27,97 @@ HOW: Final[Mapping[TaskKind, Callable[[Work], Awaitable[None]]]] = {
     TaskKind.MOVE: single.move,
     TaskKind.POWER: single.power,
     TaskKind.DRAIN: drain.carry_out,
+    TaskKind.BALANCE: balance.carry_out,
 }
 INTRODUCE_S: Final = 0.5
 GATHER_S: Final = 10.0
 """After a change of leader agents connect again within this time; only then an absent one is really absent."""
+LONELY_S: Final = 20.0
+"""A leader that no host reaches for so long lets another one lead; longer each time that did not help."""
+LONELY_MOST_S: Final = 300.0
+ASIDE_S: Final = 2.0
+AGAIN_S: Final = 0.1
 
 
 async def lead(controller: Controller) -> None:
     """For as long as the controller lives: waits to lead, and leads."""
+    lonely = Loneliness(controller)
     while True:
         await controller.candidate.reign(
-            lambda tenure: _reign(controller, tenure), controller.links.highest_seen
+            lambda tenure: _reign(controller, tenure, lonely), controller.links.highest_seen
         )
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(lonely.rest_s())
 
 
-async def _reign(controller: Controller, tenure: Tenure) -> None:
+class Loneliness:
+    """How long no host has reached the leader: the network to it may be broken where that to the store is not."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._patience_s = LONELY_S
+        self._since_s = 0.0
+        self._gave_up = False
+
+    def begins(self) -> None:
+        """A new tenure."""
+        self._since_s = asyncio.get_running_loop().time()
+
+    def look(self) -> bool:
+        """True while the fleet has hosts, and none is connected. Raises Refused when that has lasted too long."""
+        hosts = any(not host.revoked for host in self._controller.mirror.hosts.values())
+        if not hosts or self._controller.links.linked():
+            self.begins()
+            self._patience_s = LONELY_S
+            return False
+        lasted_s = asyncio.get_running_loop().time() - self._since_s
+        if lasted_s < self._patience_s:
+            return True
+        self._patience_s, self._gave_up = min(LONELY_MOST_S, 2 * self._patience_s), True
+        raise Refused(
+            what="this controller lets another one lead",
+            why=f"no host of the fleet has reached it for {lasted_s:.0f} s",
+            todo="Look at the network between hosts and controllers.",
+            kind=Kind.UNREACHABLE,
+        )
+
+    def rest_s(self) -> float:
+        """Before it stands again: long enough for another to win where it was lonely."""
+        rest_s, self._gave_up = ASIDE_S if self._gave_up else AGAIN_S, False
+        return rest_s
+
+
+async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> None:
     log.info("leads", name=tenure.name, epoch=tenure.epoch)
     mirror, links = controller.mirror, controller.links
     running: dict[str, asyncio.Task[None]] = {}
     new: dict[str, str] = {}
-    introducing = asyncio.create_task(_introduce(links, new))
+    beside = (
+        asyncio.create_task(_introduce(links, new)),
+        asyncio.create_task(audit_trail.keep_pruned(controller.store, mirror, tenure.fence)),
+        asyncio.create_task(health.keep(controller, tenure)),
+    )
     try:
         await mirror.reached(tenure.fence.revision)
-        reports = Reports(controller.store, mirror, tenure, new)
+        reports = Reports(controller.store, mirror, tenure, new, controller.traces.ended)
         await reports.all_away()
-        links.open(reports)
+        links.open(reports, partial(certificates.renew, controller))
+        lonely.begins()
         await _gather(controller)
+        running["balancer"] = asyncio.create_task(balancer.keep(controller, tenure))
         while not links.outranked.is_set():
+            alone = lonely.look()
             for number, kept in list(mirror.tasks.items().items()):
-                if not kept.value.ended and (number not in running or running[number].done()):
+                idle = number not in running or running[number].done()
+                if not kept.value.ended and idle and not alone:
                     running[number] = asyncio.create_task(_carry_out(Work(controller, tenure, number)))
+            await links.enforce()
             await mirror.change(LOOK_S)
     except SegueError as error:
         log.warning("leads no more", why=str(error))
     finally:
-        for task in (introducing, *running.values()):
+        for task in (*beside, *running.values()):
             task.cancel()
-        await asyncio.wait({introducing, *running.values()})
+        await asyncio.wait((*beside, *running.values()))
         await links.close()
 
 
@@ -92,6 +146,7 @@ async def _gather(controller: Controller) -> None:
 
 
 async def _carry_out(work: Work) -> None:
+    structlog.contextvars.bind_contextvars(task=work.id)
     try:
         await HOW[work.task.kind](work)
     except (NotLeading, Fenced, Away, OutcomeUnknown) as error:

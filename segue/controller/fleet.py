@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
+from segue.controller.loads import Loads
 from segue.controller.mirror import Mirror
 from segue.errors import Kind, Refused
-from segue.model.fleet import HOST_DOMAIN, Amounts, Fleet, FleetGuest, FleetHost
+from segue.model.fleet import (
+    HOST_DOMAIN,
+    Amounts,
+    Domain,
+    Fleet,
+    FleetGuest,
+    FleetHost,
+    Load,
+    Rule,
+    Uplink,
+)
 from segue.model.guest import Guest
+from segue.model.load import GuestLoad, HostLoad, Use
 from segue.model.migration import Migration
-from segue.model.roster import HostReport
+from segue.model.roster import GuestWishes, HostRecord, HostReport
+from segue.policy import answer, soundness
 from segue.wire.frames import Shown
 
 RANK: Final = {"owner": 0, "offered": 0, "released": 1, "incoming": 2}
+UNKNOWN_BYTES: Final = 1 << 62
+LINK_BYTES_PER_S: Final = 125_000_000
+"""Of a host that nobody said anything else of: 1 Gbit/s."""
 
 
 def owners(mirror: Mirror) -> dict[str, Shown]:
@@ -32,13 +50,24 @@ def guest(mirror: Mirror, name: str) -> Shown:
     """Raises Refused where no host reported it."""
     found = owners(mirror).get(name)
     if found is None:
-        raise Refused(
-            what=f"there is no guest {name}",
-            why="no host of the fleet reported it",
-            todo="`segue vm list` shows all guests.",
-            kind=Kind.NOT_FOUND,
-        )
+        raise no_guest(name)
     return found
+
+
+def no_guest(name: str) -> Refused:
+    """The same words for one that is not there and one that the caller may not see."""
+    return Refused(
+        what=f"there is no guest {name}",
+        why="no host of the fleet reported it",
+        todo="`segue vm list` shows all guests.",
+        kind=Kind.NOT_FOUND,
+    )
+
+
+def guest_labels(mirror: Mirror, name: str) -> dict[str, str]:
+    """As they were decided."""
+    record = mirror.wishes.get(name)
+    return dict(record.value.labels) if record else {}
 
 
 def under_way(mirror: Mirror) -> dict[str, Migration]:
@@ -68,37 +97,63 @@ def labels(mirror: Mirror, host: str) -> dict[str, str]:
     return told | (dict(record.value.labels) if record else {})
 
 
-def seen(mirror: Mirror, not_to: Mapping[str, Collection[str]] | None = None) -> Fleet:
+def seen(
+    mirror: Mirror, not_to: Mapping[str, Collection[str]] | None = None, loads: Loads | None = None
+) -> Fleet:
     """All hosts and guests. not_to: hosts that a guest must not be sent to, because they refused it."""
+    loads = loads or Loads()
     guests = owners(mirror)
-    promised: dict[str, int] = defaultdict(int)
-    for shown in guests.values():
-        promised[shown.host] += shown.spec.memory_bytes if shown.state != "stopped" else 0
     there = linked(mirror)
+    known = [report for report in mirror.reports.values() if not is_revoked(mirror, report.name)]
+    on: dict[str, list[Shown]] = defaultdict(list)
+    for shown in guests.values():
+        on[shown.host].append(shown)
+    told = {shown.spec.uuid: loads.guest(shown.spec.uuid) for shown in guests.values()}
+    storages = frozenset(name for load in told.values() if load for name in load.storages)
     hosts = tuple(
-        _host(mirror, report, promised[report.name], closed=report.name not in there)
-        for report in mirror.reports.values()
-        if not is_revoked(mirror, report.name)
+        _host(mirror, report, _Here(on[report.name], told, loads.host(report.name), storages), there)
+        for report in known
     )
+    taints = answer.taints(mirror.health.values(), len(hosts))
+    hosts = tuple(replace(h, taints=(*h.taints, taints[h.name])) if h.name in taints else h for h in hosts)
     names = [host.name for host in hosts]
-    moving = under_way(mirror)
-    return Fleet(
+    moving, writes = under_way(mirror), _dirty_rates(mirror)
+    made = Fleet(
         hosts,
         tuple(
-            _guest(shown, moving.get(name), but(names, (not_to or {}).get(name, ())))
+            _guest(
+                _wished(mirror, shown.spec, but(names, (not_to or {}).get(name, ()))),
+                shown, moving.get(name), told[shown.spec.uuid], writes.get(name, 0.0),
+                away=shown.host not in there,
+            )
             for name, shown in guests.items()
         ),
+        *ordered(mirror),
+    )  # fmt: skip
+    return soundness.inherit(made)
+
+
+async def looked(mirror: Mirror, loads: Loads) -> Fleet:
+    """The same in a thread: of a large fleet it takes seconds, and the leader must prolong its lease meanwhile."""
+    return await asyncio.to_thread(seen, mirror.frozen(), None, loads.frozen())
+
+
+def ordered(
+    mirror: Mirror,
+) -> tuple[tuple[Rule, ...], tuple[Uplink, ...], tuple[Domain, ...], tuple[str, ...]]:
+    """(rules, uplinks, domains, failure domains) as people decided them."""
+    domains = list(mirror.domains.values())
+    return (
+        tuple(mirror.rules.values()),
+        tuple(Uplink(d.label, d.value, d.uplink_bytes_per_s) for d in domains if d.uplink_bytes_per_s),
+        tuple(Domain(d.label, d.value, d.within) for d in domains),
+        tuple(sorted({d.label for d in domains})),
     )
 
 
-def new_guest(spec: Guest) -> FleetGuest:
+def new_guest(mirror: Mirror, spec: Guest) -> FleetGuest:
     """A guest that is nowhere yet."""
-    return FleetGuest(
-        name=spec.name,
-        needs=Amounts(spec.memory_bytes, spec.vcpus),
-        networks=_networks(spec),
-        cpu_model=spec.cpu_model,
-    )
+    return replace(_wished(mirror, spec, ()), machine="", accelerator="")
 
 
 def _rank(guest: Shown) -> tuple[int, int]:
@@ -110,37 +165,118 @@ def but(names: Iterable[str], not_to: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in not_to) or ("nowhere",) if not_to else ()
 
 
-def _host(mirror: Mirror, report: HostReport, promised_bytes: int, *, closed: bool) -> FleetHost:
-    facts, record = report.facts, mirror.hosts.get(report.name)
+@dataclass(frozen=True)
+class _Here:
+    """What is known of one host's guests and load."""
+
+    guests: list[Shown]
+    told: Mapping[str, GuestLoad | None]
+    load: HostLoad | None
+    storages: frozenset[str]
+    """All that any guest needs: a host that did not say what it sees is not refused for that."""
+
+    def promised_bytes(self) -> int:
+        """Memory of its guests that are not stopped."""
+        return sum(shown.spec.memory_bytes for shown in self.guests if shown.state != "stopped")
+
+    def local_bytes(self) -> int:
+        """Storage of its own, for guests; where it did not say, it is not what a move fails by here."""
+        if self.load is None:
+            return UNKNOWN_BYTES
+        loads = (self.told[shown.spec.uuid] for shown in self.guests)
+        return self.load.local_free_bytes + sum(load.local_bytes for load in loads if load)
+
+
+def _host(mirror: Mirror, report: HostReport, here: _Here, there: Collection[str]) -> FleetHost:
+    facts, kept = report.facts, mirror.hosts.get(report.name)
+    record = kept.value if kept else HostRecord(report.name)
+    link = record.link_bytes_per_s or (here.load.link_bytes_per_s if here.load else 0)
     bridges = {f"bridge:{name}" for name in facts.bridges}
     return FleetHost(
         name=report.name,
-        memory_bytes=facts.memory_free_bytes + promised_bytes,
+        memory_bytes=facts.memory_free_bytes + here.promised_bytes(),
         cpus=facts.cpus,
+        disk_bytes=here.local_bytes(),
+        network_bytes_per_s=link,
+        link_bytes_per_s=link or LINK_BYTES_PER_S,
+        memory_overcommit=record.memory_overcommit,
+        cpu_overcommit=record.cpu_overcommit,
         labels=labels(mirror, report.name),
-        cordoned=closed or (record is not None and record.value.cordoned),
+        taints=record.taints,
+        cordoned=report.name not in there or record.cordoned,
         accelerator=facts.accelerator,
         machines=frozenset(facts.machines),
         cpu_models=facts.cpu_models,
         networks=frozenset(facts.networks) | bridges,
+        storages=frozenset(here.load.storages) if here.load else here.storages,
     )
 
 
-def _guest(shown: Shown, moving: Migration | None, only: tuple[str, ...]) -> FleetGuest:
-    spec = shown.spec
-    stands = shown.state != "running" and moving is None
+def _wished(mirror: Mirror, spec: Guest, only: tuple[str, ...]) -> FleetGuest:
+    """As it was described and as people want it; nowhere, and idle."""
+    kept = mirror.wishes.get(spec.name)
+    record = kept.value if kept else GuestWishes(spec.name)
     return FleetGuest(
         name=spec.name,
-        needs=Amounts(0 if shown.state == "stopped" else spec.memory_bytes, spec.vcpus),
-        host=shown.host,
-        moving_to=moving.target if moving else "",
-        pinned=f"it is {shown.state}; only a running guest can be moved live" if stands else "",
-        wants={HOST_DOMAIN: only} if only else {},
+        needs=Amounts(spec.memory_bytes, spec.vcpus),
+        pinned=record.pinned,
+        importance=record.importance,
+        labels=record.labels,
+        wants={**record.wants, HOST_DOMAIN: only} if only else record.wants,
+        prefers=record.prefers,
+        tolerates=frozenset(record.tolerates),
         accelerator=spec.accelerator,
         machine=spec.machine,
         cpu_model=spec.cpu_model,
         networks=_networks(spec),
     )
+
+
+def _guest(
+    wished: FleetGuest,
+    shown: Shown,
+    moving: Migration | None,
+    load: GuestLoad | None,
+    dirty: float,
+    *,
+    away: bool,
+) -> FleetGuest:
+    spec = shown.spec
+    why = wished.pinned
+    if moving is None and away:
+        why = f"the agent of {shown.host} is not connected"
+    elif moving is None and shown.state != "running":
+        why = f"it is {shown.state}; only a running guest can be moved live"
+    memory = 0 if shown.state == "stopped" else spec.memory_bytes
+    use = load.use if load and load.use.span_s else None
+    return replace(
+        wished,
+        needs=Amounts(memory, spec.vcpus, load.local_bytes if load else 0),
+        host=shown.host,
+        moving_to=moving.target if moving else "",
+        pinned=why,
+        load=_weight(use.now, spec.vcpus) if use else Load(),
+        load_before=_weight(use.before, spec.vcpus) if use else None,
+        held_bytes=min(load.held_bytes, spec.memory_bytes) if load and load.held_bytes else None,
+        dirty_bytes_per_s=dirty,
+        storages=frozenset(load.storages) if load else frozenset(),
+    )
+
+
+def _weight(use: Use, vcpus: int) -> Load:
+    """What it would use where there are processors for it: a starved guest is not a small one."""
+    wanted = min(use.cpu_cores + use.waiting_cores, max(use.cpu_cores, float(vcpus)))
+    return Load(wanted, use.received_bytes_per_s + use.sent_bytes_per_s)
+
+
+def _dirty_rates(mirror: Mirror) -> dict[str, float]:
+    """What each guest's last forecast measured: to measure it all the time would slow guests down."""
+    newest: dict[str, Migration] = {}
+    for kept in mirror.migrations.items().values():
+        record, known = kept.value, newest.get(kept.value.guest)
+        if record.forecast and (known is None or known.started_s < record.started_s):
+            newest[record.guest] = record
+    return {name: m.forecast.dirty_bytes_per_s for name, m in newest.items() if m.forecast}
 
 
 def _networks(spec: Guest) -> frozenset[str]:

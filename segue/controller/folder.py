@@ -1,4 +1,4 @@
-"""The controller's folder: CA, its own certificate, the first admin's. Made once; nothing in it is ever overwritten."""
+"""The controller's folder: CA, its own certificate, the first admin's. Made once; certificates alone are renewed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from segue.adapters import pki
 from segue.adapters.pki import Authority, Pair
@@ -77,6 +78,15 @@ def init(folder: Folder, addresses: list[str], ca: tuple[Path, Path] | None) -> 
         server=True,
     )
     pki.issue(authority, folder.admin, common_name="admin", uri="segue://fleet/admin/admin")
+
+
+def renew_ca(folder: Folder) -> Authority:
+    """A CA certificate of the same key and name that begins now: what the one before has signed goes on to hold."""
+    older = folder.authority()
+    names = older.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    made = pki.new_authority(str(names[0].value), key=older.key)
+    pki.write_certificate(folder.ca, made.certificate.public_bytes(serialization.Encoding.PEM))
+    return made
 
 
 def _copy_ca(folder: Folder, certificate: Path, key: Path) -> None:

@@ -1,26 +1,31 @@
-"""Who may do what through the controller's API, and the line in the audit for each change that is asked for."""
+"""Who may do what through the controller's API, and the lines in the audit for what is asked for, done and refused."""
 
 from __future__ import annotations
 
 import hmac
-import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import structlog
+from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from segue.adapters import chance, clock
 from segue.adapters.http import access
 from segue.adapters.http.access import Caller
+from segue.controller import limits
 from segue.controller.app import Controller, controller_of
 from segue.errors import Kind, Refused, SegueError
+from segue.model.rights import RANKS, Verb
+from segue.model.roster import Token
+from segue.policy import rights
 from segue.wire import tokens
+from segue.wire.frames import BEHIND
 
 log = structlog.get_logger()
-BODY_BYTES: Final = 1 << 20
+NOBODY = Caller("nobody", "unknown")
 
 
 def caller(connection: HTTPConnection) -> Caller:
@@ -28,34 +33,34 @@ def caller(connection: HTTPConnection) -> Caller:
     header = connection.headers.get("authorization", "")
     if not header:
         found = access.caller(connection)
-        _demand_not_revoked(controller_of(connection), found)
+        if found.role == "host":
+            controller_of(connection).links.demand_welcome(found)
         return found
+    controller = controller_of(connection)
+    token = _token(controller, header)
+    bearer = Caller(token.role, token.name, scope=token.scope)
+    controller.bars.demand(bearer)
+    return bearer
+
+
+def _token(controller: Controller, header: str) -> Token:
     word, _, text = header.partition(" ")
     known = tokens.unpack_bearer(text) if word.lower() == "bearer" else None
-    kept = controller_of(connection).mirror.tokens.get(known[0]) if known else None
+    kept = controller.mirror.tokens.get(known[0]) if known else None
     if known is None or kept is None or not hmac.compare_digest(kept.value.digest, tokens.digest(known[1])):
         raise refused("the token is none of this fleet, or was taken back")
-    if kept.value.role not in access.RANKS:
+    if kept.value.role not in RANKS:
         raise refused("the token is for joining, not for calling")
-    if kept.value.expires_s < time.time():
+    if kept.value.expires_s < clock.wall_s():
         raise refused("the token's time is over")
-    return Caller(kept.value.role, kept.value.name)
+    return kept.value
 
 
-def _demand_not_revoked(controller: Controller, found: Caller) -> None:
-    if found.role == "host":
-        controller.links.demand_welcome(found)
-
-
-def only(*roles: str) -> Callable[[Request], Coroutine[Any, Any, Caller]]:
-    """A dependency: the caller, if it may. One that may not is named in the log."""
+def looks(verb: Verb) -> Callable[[Request], Coroutine[Any, Any, Caller]]:
+    """A dependency of everything that only reads: the caller, if it may."""
 
     async def demand(request: Request) -> Caller:
-        found = caller(request)
-        if not found.may(*roles):
-            log.warning("call refused", who=found.name, role=found.role, path=request.url.path)
-            raise refused(f"{found.name} is a {found.role}, this is for: {', '.join(roles)}")
-        return found
+        return await _demand(request, verb)
 
     return demand
 
@@ -68,14 +73,13 @@ class Asked:
     request: str
 
 
-def audited(*roles: str) -> Callable[[Request], AsyncIterator[Asked]]:
+def asks(verb: Verb) -> Callable[[Request], AsyncIterator[Asked]]:
     """A dependency of everything that changes something: one line when it is asked for, one for what came of it."""
 
     async def note(request: Request) -> AsyncIterator[Asked]:
-        found = await only(*roles)(request)
-        books, what = controller_of(request).books, f"{request.method} {request.url.path}"
-        from_ = request.client.host if request.client else "the local socket"
-        asked = Asked(found, str(uuid.uuid4()))
+        found = await _demand(request, verb)
+        books, what, from_ = controller_of(request).books, _what(request), address(request)
+        asked = Asked(found, chance.new_id())
         await books.note(found, from_, what, "asked", asked.request)
         try:
             yield asked
@@ -83,43 +87,78 @@ def audited(*roles: str) -> Callable[[Request], AsyncIterator[Asked]]:
             outcome = f"{error.consequence}: {error.what}: {error.why}"
             await books.note(found, from_, what, outcome, asked.request)
             raise
+        except Exception as error:
+            outcome = f"refused: it was not understood, or an error nobody foresaw ({type(error).__name__})"
+            await books.note(found, from_, what, outcome, asked.request)
+            raise
         await books.note(found, from_, what, "done", asked.request)
 
     return note
 
 
-class SmallBodies:
-    """No request is larger than any that makes sense; refused while it comes, not after it has filled the memory."""
+def demand_more(asked: Asked, verb: Verb) -> None:
+    """For a part of a change that not everybody may make who may make the rest."""
+    if why := rights.against(asked.by.role, asked.by.scope, verb):
+        raise refused(f"{asked.by.name}: {why}")
+
+
+async def _demand(request: Request, verb: Verb) -> Caller:
+    found = NOBODY
+    try:
+        found = caller(request)
+        if why := rights.against(found.role, found.scope, verb):
+            raise refused(f"{found.name}: {why}")
+    except SegueError as error:
+        await _note_refusal(request, found, error)
+        raise
+    return found
+
+
+async def _note_refusal(request: Request, found: Caller, error: SegueError) -> None:
+    """In log and audit, as long as not too many come: nobody may fill the store by being refused.
+
+    Raises Refused, which then takes the place of the refusal, where somebody unknown comes too often.
+    """
+    controller, from_ = controller_of(request), address(request)
+    is_known = found is not NOBODY
+    key, rate = (found.name, limits.REFUSALS) if is_known else (from_, limits.FAILURES)
+    if not controller.limits.allows("refusal", key, rate):
+        if not is_known:
+            raise limits.busy(f"{from_} was refused too often") from error
+        return
+    log.warning("call refused", who=found.name, role=found.role, address=from_, path=request.url.path)
+    try:
+        await controller.books.note(found, from_, _what(request), f"refused: {error.why}", "")
+    except SegueError as problem:
+        log.warning("a refusal is not in the audit", why=str(problem))
+
+
+def address(request: HTTPConnection) -> str:
+    """Where the call comes from, for people."""
+    return request.client.host if request.client else "the local socket"
+
+
+def _what(request: Request) -> str:
+    return f"{request.method} {request.url.path}"
+
+
+class Candour:
+    """Says in every answer how old it is, where this controller does not see the store any more."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        taken = 0
 
-        async def limited() -> Message:
-            nonlocal taken
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > BODY_BYTES:
-                log.warning("body refused", path=scope["path"], bytes=taken)
-                raise _too_large()
-            return message
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                behind_s = scope["app"].state.controller.mirror.behind_s()
+                if behind_s:
+                    MutableHeaders(scope=message)[BEHIND] = f"{behind_s:.0f}"
+            await send(message)
 
-        await self._app(scope, limited, send)
-
-
-def _too_large() -> Refused:
-    return Refused(
-        what="the request was not read",
-        why=f"its body has more than {BODY_BYTES} bytes",
-        todo="Send less.",
-        kind=Kind.USAGE,
-    )
+        await self._app(scope, receive, told)
 
 
 def refused(why: str) -> Refused:

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hmac
 import secrets
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
-from segue.adapters import pki
-from segue.adapters.http import access
-from segue.adapters.pki import Subject
+from segue.adapters import clock, pki
+from segue.controller import certificates
 from segue.controller.app import Controller
 from segue.controller.mirror import Kept
 from segue.errors import Kind, Refused
+from segue.model.rights import RANKS
 from segue.model.roster import CONTROLLER_NAME, NAME, HostRecord, Token
 from segue.model.store import Conflict
+from segue.model.trust import Bar
 from segue.wire import tokens
 
 log = structlog.get_logger()
 
 TTL_MOST_S: Final = 30 * 86400.0
-VALID: Final = dt.timedelta(days=365)
-"""Certificates do not renew themselves yet: a host joins again with a new token."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +34,8 @@ class NewToken:
     role: str = "host"
     name: str = ""
     ttl_s: float = 3600.0
+    scope: dict[str, str] = field(default_factory=dict)
+    """The labels of what its owner may see and touch; for viewers and operators."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,9 @@ async def create(controller: Controller, wish: NewToken, by: str) -> Made:
     """A new token; its secret is kept nowhere."""
     _demand_sense(wish)
     id_, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
-    kept = Token(id_, tokens.digest(secret), wish.role, wish.name, time.time() + wish.ttl_s, by=by)
+    kept = Token(
+        id_, tokens.digest(secret), wish.role, wish.name, clock.wall_s() + wish.ttl_s, by=by, scope=wish.scope
+    )
     await controller.books.add(controller.mirror.tokens, id_, kept)
     if wish.role != "host":
         return Made(tokens.pack_bearer(id_, secret), kept)
@@ -83,9 +84,7 @@ async def join(controller: Controller, wish: Join, from_: str) -> Joined:
         kept = _demand_valid(controller, wish)
         key = _key(wish)
         await _use(controller, kept)
-        subject = Subject(wish.name, f"segue://fleet/host/{wish.name}", (from_,), (wish.name,), server=True)
-        begins = dt.datetime.now(dt.UTC) - pki.EARLY
-        certificate = pki.certificate_for(controller.authority, key, subject, begins, VALID)
+        certificate = certificates.for_host(controller, wish.name, key, from_)
     except Refused as error:
         log.warning("join refused", host=wish.name[:80], address=from_, token=wish.id[:32], why=error.why)
         raise
@@ -104,7 +103,7 @@ def _demand_valid(controller: Controller, wish: Join) -> Kept[Token]:
         raise _no("there is no such token")
     if kept.value.used_s:
         raise _no("the token was used already")
-    if kept.value.expires_s < time.time():
+    if kept.value.expires_s < clock.wall_s():
         raise _no("the token's time is over")
     if not NAME.fullmatch(wish.name) or wish.name == CONTROLLER_NAME:
         raise _no(f"{wish.name[:80]!r} cannot be a host's name")
@@ -128,7 +127,7 @@ async def _use(controller: Controller, kept: Kept[Token]) -> None:
         await controller.books.change(
             controller.mirror.tokens,
             kept.value.id,
-            lambda token: replace(token, used_s=time.time()),
+            lambda token: replace(token, used_s=clock.wall_s()),
             revision=kept.entry.revision,
         )
     except Conflict as error:
@@ -136,23 +135,32 @@ async def _use(controller: Controller, kept: Kept[Token]) -> None:
 
 
 async def _enrol(controller: Controller, name: str, serial: str) -> None:
-    hosts = controller.mirror.hosts
-    if hosts.get(name) is None:
-        await controller.books.add(hosts, name, HostRecord(name, time.time(), serial))
-        return
-    await controller.books.change(
-        hosts, name, lambda known: replace(known, serial=serial, revoked=False, joined_s=time.time())
-    )
+    """A host that joins again was made anew, or its key is in other hands: what it had before is barred everywhere."""
+    hosts, now_s = controller.mirror.hosts, clock.wall_s()
+    if (kept := hosts.get(name)) is None:
+        await controller.books.add(hosts, name, HostRecord(name, now_s, serial))
+    else:
+        for older in filter(None, (kept.value.serial, *kept.value.renewed)):
+            bar = Bar(older, now_s, "token", f"{name} joined again", now_s + pki.VALID_MOST.total_seconds())
+            await controller.bars.bar(bar)
+        await controller.books.change(
+            hosts,
+            name,
+            lambda known: replace(known, serial=serial, renewed=(), revoked=False, joined_s=now_s),
+        )
+    await controller.bars.allow(f"host:{name}")
 
 
 def _demand_sense(wish: NewToken) -> None:
     why = ""
-    if wish.role != "host" and wish.role not in access.RANKS:
+    if wish.role != "host" and wish.role not in RANKS:
         why = f"there is no role {wish.role[:40]}: host, viewer, operator, admin"
     elif wish.name and not NAME.fullmatch(wish.name):
         why = f"{wish.name[:80]!r} cannot be a name"
     elif wish.role != "host" and not wish.name:
         why = "a token to call with needs a name, by which the audit knows it"
+    elif wish.scope and wish.role not in ("viewer", "operator"):
+        why = f"a token for {wish.role} has no scope"
     elif not 1.0 <= wish.ttl_s <= TTL_MOST_S:
         why = f"it must last between 1 s and {TTL_MOST_S / 86400:.0f} days"
     if why:

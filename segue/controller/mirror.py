@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -11,13 +12,18 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 import structlog
 
+from segue.adapters import clock
 from segue.engine.store import Store
 from segue.errors import Kind, Refused, SegueError
+from segue.model.answer import Report
+from segue.model.balance import BalanceOrders, BalanceState, BookedMove
+from segue.model.fleet import Rule
 from segue.model.leadership import HOLDER, Leader
 from segue.model.migration import Migration
-from segue.model.roster import AuditLine, HostRecord, HostReport, Token
-from segue.model.store import Entry, Event
+from segue.model.roster import AuditLine, DomainRecord, GuestWishes, HostRecord, HostReport, Token
+from segue.model.store import Compacted, Entry, Event
 from segue.model.task import Task
+from segue.model.trust import SignedBarred
 from segue.wire.frames import Shown
 
 log = structlog.get_logger()
@@ -64,6 +70,12 @@ class Table(Generic[T]):
         """All values, by name."""
         return (self._kept[name].value for name in sorted(self._kept))
 
+    def frozen(self) -> Table[T]:
+        """As it is now, for a thread that looks at it for longer."""
+        made = copy.copy(self)
+        made._kept = dict(self._kept)
+        return made
+
     def clear(self) -> None:
         """Before the store is read anew."""
         self._kept.clear()
@@ -95,17 +107,36 @@ class Mirror:
         self.hosts = Table("hosts/", HostRecord)
         self.reports = Table("reports/", HostReport)
         self.guests = Table("guests/", Shown)
+        self.health = Table("health/", Report)
         self.migrations = Table("migrations/", Migration)
         self.tasks = Table("tasks/", Task)
         self.tokens = Table("tokens/", Token)
         self.audit = Table("audit/", AuditLine)
+        self.trust = Table("trust/", SignedBarred)
         self.leader = Table(HOLDER, Leader)
+        self.wishes = Table("wishes/", GuestWishes)
+        self.rules = Table("rules/", Rule)
+        self.domains = Table("domains/", DomainRecord)
+        self.balance_orders = Table("balance/orders", BalanceOrders)
+        self.balance_state = Table("balance/state", BalanceState)
+        self.bookings = Table("bookings/", BookedMove)
         self._tables: tuple[Table[Any], ...] = (
-            self.hosts, self.reports, self.guests, self.migrations,
-            self.tasks, self.tokens, self.audit, self.leader,
+            self.hosts, self.reports, self.guests, self.health, self.migrations,
+            self.tasks, self.tokens, self.audit, self.trust, self.leader,
+            self.wishes, self.rules, self.domains,
+            self.balance_orders, self.balance_state, self.bookings,
         )  # fmt: skip
         self.revision = 0
+        self._lost_s: float | None = None
         self._changed = asyncio.Condition()
+
+    def frozen(self) -> Mirror:
+        """As it is now, for a thread that looks at it for longer; nobody follows the store with it."""
+        made = copy.copy(self)
+        for name, table in vars(self).items():
+            if isinstance(table, Table):
+                setattr(made, name, table.frozen())
+        return made
 
     async def change(self, within_s: float) -> None:
         """Returns after the next batch, or when that much time is over."""
@@ -113,16 +144,23 @@ class Mirror:
             async with asyncio.timeout(within_s), self._changed:
                 await self._changed.wait()
 
+    def behind_s(self) -> float:
+        """How old what is known may be: 0 while the store is seen."""
+        return 0.0 if self._lost_s is None else max(1.0, clock.steady_s() - self._lost_s)
+
     async def follow(self) -> None:
         """For as long as the controller lives."""
         while True:
             try:
                 await self._read_all()
+                self._lost_s = None
                 async with contextlib.aclosing(self._store.watch("", self.revision)) as batches:
                     async for batch in batches:
                         await self._take(batch.events, batch.revision)
             except SegueError as error:  # away, or compacted: what is known stays shown meanwhile
                 log.warning("the store is read anew", why=str(error))
+                if not isinstance(error, Compacted):
+                    self._lost_s = self._lost_s or clock.steady_s()
                 await asyncio.sleep(AGAIN_S)
 
     async def reached(self, revision: int) -> None:
@@ -146,6 +184,7 @@ class Mirror:
             revision = page.revision
         for table in self._tables:
             table.clear()
+        self.revision = 0  # An empty store in the place of one that was lost begins anew.
         events = tuple(Event(entry.key, entry.revision, entry) for entry in found)
         await self._take(events, revision)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,36 +18,50 @@ from segue.errors import Kind, Refused
 from segue.model import store as nouns
 from segue.model.leadership import Tenure
 from segue.model.migration import Migration
-from segue.model.roster import HostRecord, HostReport
+from segue.model.roster import Decided, HostRecord, HostReport
 from segue.model.store import CHANGES, Change
 from segue.wire import link
 from segue.wire.frames import Shown
 
 KEEP_MIGRATIONS: Final = 50
 """Ended ones that are kept for each host; the agent's journal has more."""
+GUESTS_MOST: Final = 5000
+MIGRATIONS_MOST: Final = 1000
+"""Of one host in one frame."""
 HALF: Final = CHANGES // 2
 
 
 class Reports:
     """One tenure's writer. The reports of one host come one after another, those of several side by side."""
 
-    def __init__(self, store: Store, mirror: Mirror, tenure: Tenure, new: dict[str, str]) -> None:
-        """new: takes up the hosts that nobody knew, name -> URL."""
+    def __init__(
+        self,
+        store: Store,
+        mirror: Mirror,
+        tenure: Tenure,
+        new: dict[str, str],
+        ended: Callable[[Migration], None],
+    ) -> None:
+        """new: takes up the hosts that nobody knew, name -> URL; ended: called for each migration that ended."""
         self._store = store
         self._mirror = mirror
         self._fence = tenure.fence
         self._new = new
+        self._ended = ended
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def hello(self, caller: Caller, hello: link.Hello) -> None:
         """Everything the host says of itself replaces everything that was known of it."""
         host = caller.name
-        self._demand_own(host, hello.facts.name, hello.guests, hello.migrations)
+        self._demand_own(host, {hello.facts.name}, hello.guests, hello.migrations)
         is_new = self._mirror.reports.get(host) is None
         report = HostReport(host, hello.url, hello.facts, hello.labels, linked=True, changed_s=clock.wall_s())
         told = {f"{host}/{shown.spec.uuid}": shown for shown in hello.guests}
         async with self._turns[host]:
-            changes = [*self._record(caller), *_put(self._mirror.reports, host, report)]
+            changes = [
+                *self._record(caller, hello.decided or Decided()),
+                *_put(self._mirror.reports, host, report),
+            ]
             for name, shown in told.items():
                 changes += _put(self._mirror.guests, name, shown)
             for name in self._mirror.guests.under(host):
@@ -58,8 +73,8 @@ class Reports:
 
     async def changes(self, host: str, told: link.Changes) -> None:
         """What is different since its last frame."""
-        name = told.facts.name if told.facts else host
-        self._demand_own(host, name, told.guests, told.migrations)
+        names = {named.name for named in (told.facts, told.load) if named}
+        self._demand_own(host, names, told.guests, told.migrations)
         async with self._turns[host]:
             changes: list[Change] = []
             report = self._mirror.reports.get(host)
@@ -85,11 +100,14 @@ class Reports:
             if kept.value.linked:
                 await self.gone(name)
 
-    def _record(self, caller: Caller) -> list[Change]:
-        """A host that nobody knows, with a certificate of our CA: the store was lost, or it is older than that."""
-        if self._mirror.hosts.get(caller.name) is not None:
-            return []
-        return _put(self._mirror.hosts, caller.name, HostRecord(caller.name, clock.wall_s(), caller.serial))
+    def _record(self, caller: Caller, told: Decided) -> list[Change]:
+        """Which certificate it shows. One that nobody knows has one of our CA: the store was lost, or is older."""
+        if (kept := self._mirror.hosts.get(caller.name)) is not None:
+            return _put(self._mirror.hosts, caller.name, kept.value.shown(caller.serial))
+        record = HostRecord(
+            caller.name, clock.wall_s(), caller.serial, cordoned=told.cordoned, labels=told.labels
+        )
+        return _put(self._mirror.hosts, caller.name, record)
 
     def _migrations(self, host: str, told: list[Migration]) -> list[Change]:
         changes: list[Change] = []
@@ -97,6 +115,9 @@ class Reports:
             return changes
         table = self._mirror.migrations
         for migration in told:
+            kept = table.get(migration.id)
+            if migration.ended and kept is not None and not kept.value.ended:
+                self._ended(migration)
             changes += _put(table, migration.id, replace(migration, observations=()))
         ended = [m for m in table.values() if m.source == host and m.ended]
         ended.sort(key=lambda migration: -migration.started_s)
@@ -105,9 +126,18 @@ class Reports:
             changes += _drop(table, migration.id) if migration.id not in new else []
         return changes
 
-    def _demand_own(self, host: str, name: str, guests: list[Shown], migrations: list[Migration]) -> None:
+    def _demand_own(
+        self, host: str, names: set[str], guests: list[Shown], migrations: list[Migration]
+    ) -> None:
         """A certificate speaks for its own host alone. Raises Refused."""
-        others = {name, *(shown.host for shown in guests), *(m.source for m in migrations)} - {host}
+        if len(guests) > GUESTS_MOST or len(migrations) > MIGRATIONS_MOST:
+            raise Refused(
+                what=f"a report of {host} is not taken",
+                why=f"it tells of {len(guests)} guests and {len(migrations)} migrations at once",
+                todo=f"Look at {host}: no host has so many.",
+                kind=Kind.AUTH,
+            )
+        others = {*names, *(shown.host for shown in guests), *(m.source for m in migrations)} - {host}
         keys = [*(shown.spec.uuid for shown in guests), *(m.id for m in migrations)]
         odd = [key for key in keys if "/" in key or not nouns.lawful_key(key)]
         if others or odd:

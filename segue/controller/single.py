@@ -14,7 +14,8 @@ from segue.model.fleet import HOST_DOMAIN, FleetGuest
 from segue.model.guest import Guest, Nic
 from segue.model.migration import Failure
 from segue.model.plan import Choice, NoHost
-from segue.model.task import TaskState
+from segue.model.roster import GuestWishes
+from segue.model.task import TaskKind, TaskState
 from segue.policy import placement, reasons
 from segue.wire.frames import CreateGuest
 
@@ -32,6 +33,8 @@ async def create(work: Work) -> None:
             todo="Choose another name.",
             kind=Kind.CONFLICT,
         )
+    if not known:
+        await _decide_labels(work, wish.name)
     refused: dict[str, str] = {}
     for _ in range(TRIES):
         host = work.task.host or choose_new(work, wish, refused).host
@@ -51,23 +54,51 @@ async def create(work: Work) -> None:
     await work.end(TaskState.DONE, f"{wish.name} is on {host}")
 
 
+async def _decide_labels(work: Work, name: str) -> None:
+    """Before the guest is there: else it would be, for a moment, in nobody's scope, or in that of an earlier one."""
+    tasks = work.controller.mirror.tasks.values()
+    earlier = [
+        task for task in tasks
+        if task.kind is TaskKind.CREATE and not task.ended and task.id != work.id
+        and task.wish.get("name") == name and (task.created_s, task.id) < (work.task.created_s, work.id)
+    ]  # fmt: skip
+    if earlier:
+        raise Refused(
+            what=f"cannot create {name}",
+            why=f"task {earlier[0].id[:8]} creates a guest of that name",
+            todo="Choose another name.",
+            kind=Kind.CONFLICT,
+        )
+    books, table = work.controller.books, work.controller.mirror.wishes
+    worn = dict(work.task.wish.get("labels", {}))
+    if table.get(name) is None:
+        await books.add(table, name, GuestWishes(name, worn))
+    else:
+        await books.change(
+            table,
+            name,
+            lambda known: replace(known, labels={**known.labels, **worn}),
+            fence=work.tenure.fence,
+        )
+
+
 def choose_new(work: Work, wish: CreateGuest, refused: dict[str, str]) -> Choice:
     """Raises Refused with the reason of every host."""
     cards = tuple(Nic(str(n), nic.mac, nic.bridge, network=nic.network) for n, nic in enumerate(wish.nics))
     spec = Guest(wish.name, "", wish.memory_bytes, wish.vcpus, wish.cpu_model, nics=cards)
-    guest = fleet.new_guest(spec)
+    guest = fleet.new_guest(work.controller.mirror, spec)
     return _choose(work, guest, {guest.name: refused})
 
 
 def choose_target(work: Work, name: str, not_to: dict[str, str]) -> Choice:
     """Raises Refused with the reason of every host."""
-    seen = fleet.seen(work.controller.mirror, {name: not_to})
+    seen = fleet.seen(work.controller.mirror, {name: not_to}, work.controller.loads)
     guest = next(guest for guest in seen.guests if guest.name == name)
     return _choose(work, guest, {name: not_to})
 
 
 def _choose(work: Work, guest: FleetGuest, not_to: dict[str, dict[str, str]]) -> Choice:
-    seen = fleet.seen(work.controller.mirror, not_to)
+    seen = fleet.seen(work.controller.mirror, not_to, work.controller.loads)
     if left := fleet.but((host.name for host in seen.hosts), not_to[guest.name]):
         guest = replace(guest, wants={**guest.wants, HOST_DOMAIN: left})
     found = placement.place(guest, seen)
@@ -111,12 +142,13 @@ async def move(work: Work) -> None:
 
 async def _begin(work: Work, name: str) -> None:
     task = work.task
-    known = work.begun_since(name, task.created_s) if task.host else None
-    if known is not None:  # A leader before us began it.
-        await work.note(migration=known.id)
+    begun = work.begun_beside(name, task.known) if task.host else ""
+    if begun:  # A leader before us began it.
+        await work.note(migration=begun)
         return
     target = str(task.wish.get("to", "")) or task.host or choose_target(work, name, {}).host
-    await work.save(lambda now: replace(now, host=target, state=_running(now.state)))
+    known = work.migrations_of(name)
+    await work.save(lambda now: replace(now, host=target, known=known, state=_running(now.state)))
     limits: dict[str, Any] = dict(task.wish.get("limits", {}))
     number = await work.begin_move(name, target, limits, force=bool(task.wish.get("force")))
     await work.note(migration=number)

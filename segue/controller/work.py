@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
+
+import structlog
 
 from segue.adapters import clock
 from segue.controller import fleet
 from segue.controller.app import Controller
 from segue.controller.links import BEGIN_S
+from segue.controller.mirror import Table
 from segue.errors import Kind, Refused, SegueError
+from segue.model import trace
 from segue.model.leadership import Tenure
 from segue.model.lifecycle import Stage
 from segue.model.migration import Failure, Migration
+from segue.model.store import Conflict
 from segue.model.task import Task, TaskState
 
+log = structlog.get_logger()
 LOOK_S: Final = 1.0
 
 
@@ -41,6 +48,11 @@ class Work:
 
         return await self.controller.books.change(tasks, self.id, unless_ended, fence=self.tenure.fence)
 
+    async def add(self, table: Table[Any], name: str, value: object) -> None:
+        """One more entry; it is no error where it is there already."""
+        with contextlib.suppress(Conflict):
+            await self.controller.books.add(table, name, value, fence=self.tenure.fence)
+
     async def note(self, **fields: Any) -> None:
         """Changes some of its fields."""
         await self.save(lambda task: replace(task, **fields))
@@ -53,10 +65,19 @@ class Work:
         """The id of the migration. Raises what the source's agent says against it."""
         source = fleet.guest(self.controller.mirror, guest).host
         wish = {"to": target, "limits": limits, "force": force}
+        traceparent = self.controller.traces.begin(self.task)
         made = await self.controller.links.call(
-            source, "POST", f"/v1/guests/{guest}/migrations", wish, within_s=BEGIN_S
+            source,
+            "POST",
+            f"/v1/guests/{guest}/migrations",
+            wish,
+            within_s=BEGIN_S,
+            traceparent=traceparent,
         )
-        return str(made["id"])
+        number = str(made["id"])
+        words = {"source": source, "target": target, "trace": trace.parse(traceparent).id}
+        log.info("a migration was begun", guest=guest, migration=number, **words)
+        return number
 
     async def take_back(self, migration: Migration) -> None:
         """Cancels it; too late is no error: it ends by itself."""
@@ -68,14 +89,13 @@ class Work:
             if error.kind is not Kind.CONFLICT:
                 raise
 
-    def begun_since(self, guest: str, since_s: float) -> Migration | None:
-        """The newest migration of that guest that was begun then: a leader before us may not have noted it."""
-        found = [
-            m
-            for m in self.controller.mirror.migrations.values()
-            if m.guest == guest and m.started_s >= since_s
-        ]
-        return max(found, key=lambda migration: migration.started_s, default=None)
+    def migrations_of(self, guest: str) -> tuple[str, ...]:
+        """The ids of all that are known."""
+        return tuple(m.id for m in self.controller.mirror.migrations.values() if m.guest == guest)
+
+    def begun_beside(self, guest: str, known: tuple[str, ...]) -> str:
+        """The id of a migration of that guest that is none of those: a leader before us may not have noted it."""
+        return next((number for number in self.migrations_of(guest) if number not in known), "")
 
 
 def why(migration: Migration) -> str:

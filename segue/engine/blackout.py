@@ -92,9 +92,6 @@ async def _stop_and_complete(run: Run) -> None:
 
 async def _best_moment(run: Run, chosen: Blocks | None) -> integrity.Comparison | None:
     """Returns when next to nothing is left that would have to be sent while the guest stands."""
-    if run.record.now.post_copy:
-        await run.network.tell()
-        return integrity.ask(run, chosen)
     try:
         wakes_in_s = await run.here.look()
         await run.clock.rest(max(0.0, wakes_in_s - TELL_S))

@@ -54,7 +54,7 @@ async def _do(run: Run, duty: Duty, seen: Serving) -> None:
         _show(run, seen)
         return await run.clock.rest(LOOK_S)
     if run.record.now.step != BROKEN:
-        log.warning("the path of a post-copy is broken", id=run.record.now.id, guest=run.guest.name)
+        log.warning("the path of a post-copy is broken", migration=run.record.now.id, guest=run.guest.name)
         run.record.at_step(BROKEN)
     if duty is Duty.LET_GO:
         await run.here.let_go()
@@ -81,7 +81,7 @@ async def _reconnected(run: Run) -> bool:
     try:
         address = await run.peer.reopen(run.guest.uuid, run.record.now.id)
     except (ConnectionError, TimeoutError, SegueError) as error:
-        log.info("the target does not listen again yet", id=run.record.now.id, error=str(error))
+        log.info("the target does not listen again yet", migration=run.record.now.id, error=str(error))
         return False
     if not await run.here.reconnect(address):
         return False

@@ -20,6 +20,7 @@ Act = Callable[[R], Awaitable[None]]
 RETRY_FIRST_S: Final = 0.2
 RETRY_MOST_S: Final = 5.0
 UNDO_TRIES: Final = 5
+CANCELLED: Final = "the migration was cancelled"
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ def _uncancel() -> None:
 
 def _cancelled() -> SegueError:
     return Aborted(
-        what="the migration was cancelled",
+        what=CANCELLED,
         why="somebody asked for it before the handoff",
         todo="Nothing: the guest runs on the source. Start it again when you like.",
     )

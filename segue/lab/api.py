@@ -15,7 +15,9 @@ from segue.lab import (
     bringup,
     cachefill,
     cgroups,
+    control,
     cuts,
+    etcd_program,
     furnish,
     machine,
     nodes,
@@ -60,23 +62,30 @@ class Lab:
         clients: int = 1,
         images: Sequence[str] = ("micro",),
         *,
+        controllers: int = 0,
+        etcd: int = 0,
         renew: bool = False,
         variants: Variants = ALL_ALIKE,
     ) -> None:
         """Make the lab, or add to it whatever is missing; nothing that runs is disturbed.
 
         `renew` switches machines that run another segue or QEMU than they should off and on again, and their guests
-        with them. `variants` adds to those that the lab has.
+        with them. `variants` adds to those that the lab has. `etcd` members hold the store of the `controllers`.
         """
         _require_root()
-        nodes.hosts(hosts), nodes.clients(clients)
+        nodes.hosts(hosts), nodes.clients(clients), nodes.controllers(controllers), nodes.etcd_members(etcd)
         self._images(images)
         with state.locked(self.places, create=True):
             top = self.places.top
             cachefill.require_space(top, FREE_BYTES, what=f"cannot make the lab {self.places.name}")
             old = state.load(self.places) or state.Wanted()
+            _demand_store(old, controllers, etcd)
+            if etcd or old.etcd:
+                etcd_program.ensure(places.cache(), self._say)
             wanted = replace(
                 old,
+                controllers=max(controllers, old.controllers),
+                etcd=max(etcd, old.etcd),
                 hosts=max(hosts, old.hosts),
                 clients=max(clients, old.clients),
                 off=(),
@@ -156,6 +165,17 @@ class Lab:
         silent = [wanted.node(name) for name in names if name not in wanted.off or hosts]
         deadline = time.monotonic() + limit_s
         while silent := [node for node in silent if not status.agent_answers(self.places, node)]:
+            if time.monotonic() > deadline:
+                raise _not_answering(silent, limit_s)
+            time.sleep(LOOK_AGAIN_S)
+
+    def wait_for_services(self, limit_s: float = ANSWER_LIMIT_S) -> None:
+        """Return when whatever serves on a machine that is on takes connections: agents, controllers, etcd."""
+        self.wait_for_agents(limit_s=limit_s)
+        wanted = state.need(self.places)
+        silent = [node for node in wanted.everybody if node.port and node.name not in wanted.off]
+        deadline = time.monotonic() + limit_s
+        while silent := [node for node in silent if not status.listens(self.places, node)]:
             if time.monotonic() > deadline:
                 raise _not_answering(silent, limit_s)
             time.sleep(LOOK_AGAIN_S)
@@ -257,12 +277,32 @@ def _not_fabric(node: Node) -> Node:
     )
 
 
+def _demand_store(old: state.Wanted, controllers: int, etcd: int) -> None:
+    """Raises Refused for controllers that could not share a store, and for a store that would have to change."""
+    why = ""
+    if not (etcd or old.etcd) and max(controllers, old.controllers) > 1:
+        why = "several controllers on machines of their own need etcd"
+    elif etcd and not max(controllers, old.controllers):
+        why = "etcd is the controllers' store, and there are none"
+    elif etcd and old.etcd not in {0, etcd}:
+        why = f"the lab's store has {old.etcd} etcd members"
+    elif etcd and old.controllers and not old.etcd:
+        why = "the lab's controller keeps its store in a file"
+    if why:
+        raise Refused(
+            what="cannot make these controllers",
+            why=why,
+            todo="Ask for --controllers 3 --etcd 3, or for --controllers 1; `segue lab down` before another store.",
+            kind=Kind.USAGE,
+        )
+
+
 def _not_answering(silent: Sequence[Node], limit_s: float) -> Refused:
-    first = silent[0].name
+    first, log = silent[0].name, control.service(silent[0]).removeprefix("segue-")
     return Refused(
-        what=f"the agent of {', '.join(node.name for node in silent)} does not answer",
+        what=f"{control.service(silent[0])} of {', '.join(node.name for node in silent)} does not answer",
         why=f"nobody took a connection within {limit_s:.0f} s",
-        todo=f"Read its log: `segue lab exec {first} -- tail /var/log/segue/agent/current`.",
+        todo=f"Read its log: `segue lab exec {first} -- tail /var/log/segue/{log}/current`.",
         kind=Kind.TIMEOUT,
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 from segue.errors import Kind, Refused
-from segue.lab import cuts, furnish, machine, nodes, state, wires
+from segue.lab import control, cuts, furnish, machine, nodes, state, wires
 from segue.lab.nodes import Node
 from segue.lab.places import Places
 from segue.lab.variants import Lower
@@ -98,5 +98,6 @@ def _tell_others(places: Places, everybody: Sequence[Node], fresh: set[Node]) ->
     """Machines that ran before learn the names of new ones; a restarted agent reads the file again."""
     for node in everybody:
         seen = None if node in fresh else machine.running(places, node)
-        if seen and furnish.furnish(places, node, everybody, Path(f"/proc/{seen.pid}/root")):
-            run(places, node, ["sv", "term", "/etc/service/segue-agent"])
+        changed = seen and furnish.furnish(places, node, everybody, Path(f"/proc/{seen.pid}/root"))
+        if changed and (service := control.service(node)):
+            run(places, node, ["sv", "term", f"/etc/service/{service}"])

@@ -13,6 +13,7 @@ from segue.lab.nodes import Role
 TABLE: Final = {"family": "bridge", "name": "segue_cuts"}
 CHAIN: Final = {"family": "bridge", "table": "segue_cuts", "name": "forward"}
 COMMAND: Final = ("nft", "-j", "-f", "-")
+ORDER: Final = (Role.HOST, Role.CONTROLLER, Role.ETCD, Role.CLIENT, Role.FABRIC)
 LIST: Final = ("nft", "-j", "list", "table", "bridge", "segue_cuts")
 
 
@@ -26,9 +27,7 @@ def parse(text: str) -> str:
             todo="Write `host1` or `host1--host2`.",
             kind=Kind.USAGE,
         )
-    found = sorted(
-        (nodes.parse(end) for end in ends), key=lambda node: (node.role is Role.CLIENT, node.number)
-    )
+    found = sorted((nodes.parse(end) for end in ends), key=lambda node: (ORDER.index(node.role), node.number))
     if nodes.FABRIC in found:
         raise Refused(
             what="cannot cut the fabric",

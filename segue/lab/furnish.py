@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from segue.lab import nodes
+from segue.lab import control, nodes
 from segue.lab.nodes import Node, Role
 from segue.lab.places import Places
 
@@ -31,7 +32,10 @@ def furnish(places: Places, node: Node, everybody: Sequence[Node], root: Path) -
     changed |= _write(etc / "segue" / "context.toml", _context(everybody))
     if node.role is Role.HOST:
         changed |= _write(etc / "segue" / "agent.toml", _agent(node, everybody))
-        _link(etc / "service" / "segue-agent", "/etc/sv/segue-agent")
+    for file in control.files(places, node, everybody):
+        changed |= _write(root / file.path.lstrip("/"), file.text, file.mode)
+    if service := control.service(node):
+        _link(etc / "service" / service, f"/etc/sv/{service}")
     return changed
 
 
@@ -52,6 +56,8 @@ def _furnish_pki(places: Places, node: Node, folder: Path) -> bool:
     wanted = {"ca.pem": places.pki / "ca.pem"}
     operator = pki.ensure_operator(authority, places.pki)
     wanted |= {"operator.pem": operator.certificate, "operator.key": operator.key}
+    admin = pki.ensure_admin(authority, places.pki)
+    wanted |= {"admin.pem": admin.certificate, "admin.key": admin.key}
     if node.role is Role.HOST:
         pair = pki.ensure_host(authority, places.pki, node.name, node.address)
         wanted |= {"host.pem": pair.certificate, "host.key": pair.key}
@@ -81,6 +87,7 @@ def _agent(node: Node, everybody: Sequence[Node]) -> str:
         'shared_dir = "/srv/segue/shared"',
         'socket = "/run/segue/agent.sock"',
         'failpoints = "/run/segue/failpoints"',
+        *([f"controllers = {json.dumps(found)}"] if (found := control.urls(everybody)) else []),
         "",
         "[networks.lan]",
         f'bridge = "{node.interface}"',
@@ -98,6 +105,9 @@ def _agent(node: Node, everybody: Sequence[Node]) -> str:
 
 
 def _context(everybody: Sequence[Node]) -> str:
+    """With controllers they are asked, and know the hosts; without, each host is."""
+    if found := control.urls(everybody):
+        return "\n".join(["[controller]", f"urls = {json.dumps(found)}", "", "[tls]", *_tls("admin")]) + "\n"
     urls = [f'{node.name} = "{_url(node)}"' for node in everybody if node.role is Role.HOST]
     return "\n".join(["[hosts]", *urls, "", "[tls]", *_tls("operator")]) + "\n"
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from segue.errors import Kind, Refused
-from segue.lab import boot, cgroups, furnish, layers, processes
+from segue.lab import boot, cgroups, etcd_program, furnish, layers, processes
 from segue.lab.nodes import Node, Role
 from segue.lab.places import Places, cache
 
@@ -139,6 +139,8 @@ def enter_environ(places: Places, node: Node) -> dict[str, str]:
 
 
 def _binds(places: Places, node: Node) -> list[list[str]]:
+    if node.role is Role.ETCD:
+        return [[str(etcd_program.folder(cache())), "/opt/etcd", "ro"]]
     if node.role is not Role.HOST:
         return []
     return [

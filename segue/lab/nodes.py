@@ -17,10 +17,16 @@ HOSTS_NETWORK: Final = "10.77.0.0/25"
 FABRIC_MTU: Final = 1600
 GUEST_MTU: Final = 1500
 AGENT_PORT: Final = 7443
+CONTROLLER_PORT: Final = 7440
+ETCD_PORT: Final = 2379
+ETCD_PEER_PORT: Final = 2380
 OVERLAY_VNI: Final = 77
 """Of the network `blue`, which segue makes on every host of the lab."""
 HOSTS_MAX: Final = 100
 CLIENTS_MAX: Final = 50
+CONTROLLERS_MAX: Final = 9
+ETCD_SIZES: Final = (0, 1, 3, 5)
+"""An even number of members survives no more losses than one less."""
 
 
 class Role(StrEnum):
@@ -28,6 +34,8 @@ class Role(StrEnum):
 
     HOST = "host"
     CLIENT = "client"
+    CONTROLLER = "controller"
+    ETCD = "etcd"
     FABRIC = "fabric"
 
 
@@ -45,19 +53,27 @@ class Node:
     @property
     def address(self) -> str:
         """Empty for the fabric, which is a cable and not a peer."""
-        first = {Role.HOST: 10, Role.CLIENT: 200}.get(self.role)
+        firsts = {Role.HOST: 10, Role.CONTROLLER: 130, Role.ETCD: 150, Role.CLIENT: 200}
+        first = firsts.get(self.role)
         return "" if first is None else f"10.77.0.{first + self.number}"
 
     @property
     def mac(self) -> str:
         """Fixed, so that a restarted machine is the same one to its neighbours."""
-        kind = {Role.FABRIC: 0, Role.HOST: 1, Role.CLIENT: 2}[self.role]
+        kinds = {Role.FABRIC: 0, Role.HOST: 1, Role.CLIENT: 2, Role.CONTROLLER: 3, Role.ETCD: 4}
+        kind = kinds[self.role]
         return f"02:73:67:00:{kind:02x}:{self.number:02x}"
 
     @property
     def interface(self) -> str:
         """The interface that carries the address."""
-        return "eth0" if self.role is Role.CLIENT else "br0"
+        return "br0" if self.role in {Role.HOST, Role.FABRIC} else "eth0"
+
+    @property
+    def port(self) -> int:
+        """Where its service listens; 0: it has none."""
+        ports = {Role.HOST: AGENT_PORT, Role.CONTROLLER: CONTROLLER_PORT, Role.ETCD: ETCD_PORT}
+        return ports.get(self.role, 0)
 
 
 FABRIC: Final = Node(Role.FABRIC, 0)
@@ -69,6 +85,22 @@ def hosts(count: int) -> list[Node]:
 
 def clients(count: int) -> list[Node]:
     return [Node(Role.CLIENT, number) for number in range(1, _within(count, CLIENTS_MAX, "clients") + 1)]
+
+
+def controllers(count: int) -> list[Node]:
+    numbers = range(1, _within(count, CONTROLLERS_MAX, "controllers") + 1)
+    return [Node(Role.CONTROLLER, number) for number in numbers]
+
+
+def etcd_members(count: int) -> list[Node]:
+    if count not in ETCD_SIZES:
+        raise Refused(
+            what=f"cannot make {count} etcd members",
+            why="a cluster has 1, 3 or 5: an even number survives no more losses than one less",
+            todo="Ask for 3.",
+            kind=Kind.USAGE,
+        )
+    return [Node(Role.ETCD, number) for number in range(1, count + 1)]
 
 
 def _within(count: int, most: int, what: str) -> int:
@@ -86,7 +118,7 @@ def parse(name: str) -> Node:
     """The machine of that name, whether or not the lab has it."""
     if name == FABRIC.name:
         return FABRIC
-    match = re.fullmatch(r"(host|client)([1-9]\d{0,2})", name)
+    match = re.fullmatch(r"(host|client|controller|etcd)([1-9]\d{0,2})", name)
     if match is None:
         raise unknown(name, ())
     return Node(Role(match[1]), int(match[2]))

@@ -23,6 +23,8 @@ class Wanted:
 
     hosts: int = 0
     clients: int = 0
+    controllers: int = 0
+    etcd: int = 0
     cuts: tuple[str, ...] = ()
     rates_bits_per_s: dict[str, int] = field(default_factory=dict)
     # Switched off by `kill`; `up` starts them again, as someone who presses every power button.
@@ -33,7 +35,8 @@ class Wanted:
 
     @property
     def everybody(self) -> list[Node]:
-        return [*nodes.hosts(self.hosts), *nodes.clients(self.clients)]
+        fleet = [*nodes.etcd_members(self.etcd), *nodes.controllers(self.controllers)]
+        return [*nodes.hosts(self.hosts), *nodes.clients(self.clients), *fleet]
 
     @property
     def variants(self) -> Variants:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 from segue.lab import bringup, cuts, machine, nodes, processes, state, variants
 from segue.lab.nodes import Node, Role
 from segue.lab.places import Places, cache
 
+LISTENING: Final = "0A"  # Linux: include/net/tcp_states.h
+
 
 @dataclass(frozen=True)
 class MachineStatus:
-    """One machine. `state` is running, off (by `kill`) or dead; `agent` is answering, silent or empty."""
+    """One machine. `state` is running, off (by `kill`) or dead.
+
+    `agent` is answering, silent or empty; on a controller and an etcd member it is that program.
+    """
 
     name: str
     role: str
@@ -86,12 +93,23 @@ def _machine(places: Places, wanted: state.Wanted, node: Node) -> MachineStatus:
         address=node.address,
         pid=seen.pid if seen else 0,
         processes=len(processes.inside(seen.pid)) if seen else 0,
-        agent=_agent(places, node) if seen and node.role is Role.HOST else "",
+        agent=_service(places, node) if seen and node.port else "",
         code=("current" if code in seen.layers else "older") if seen and node.address else "",
         cuts=cuts.touching(wanted.cuts, node.name),
         rate_bits_per_s=wanted.rates_bits_per_s.get(node.name),
     )
 
 
-def _agent(places: Places, node: Node) -> str:
-    return "answering" if agent_answers(places, node) else "silent"
+def listens(places: Places, node: Node) -> bool:
+    """Whether the machine's service takes connections, as its own kernel says."""
+    if node.role is Role.HOST:
+        return agent_answers(places, node)
+    seen = machine.running(places, node)
+    if seen is None:
+        return False
+    rows = Path(f"/proc/{seen.pid}/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    return any(row.split()[1].endswith(f":{node.port:04X}") and row.split()[3] == LISTENING for row in rows)
+
+
+def _service(places: Places, node: Node) -> str:
+    return "answering" if listens(places, node) else "silent"

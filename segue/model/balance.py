@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
 DAY_S: Final = 86_400.0
@@ -94,3 +95,87 @@ class Temper:
     acting: bool = False
     past: Mapping[str, tuple[PastMove, ...]] = field(default_factory=dict)
     bookings: tuple[Booking, ...] = ()
+
+
+class Mode(StrEnum):
+    """What the balancer does by itself."""
+
+    OFF = "off"
+    ADVISE = "advise"
+    AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceOrders:
+    """What people decided of the balancer: under `balance/orders`."""
+
+    mode: Mode = Mode.ADVISE
+    settings: BalanceSettings = field(default_factory=BalanceSettings)
+    parallel: int = 2
+    """Moves at once from each host, and to each host."""
+    blackout_s: float = 0.3
+    """The budget of each move."""
+    look_s: float = 60.0
+    """It looks so often, and"""
+    realise_after_s: float = 600.0
+    """at what a move brought so long after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedMove:
+    """One move of a plan that is to be carried out as it was shown."""
+
+    guest: str
+    source: str
+    target: str
+    wave: int
+    planned: float
+    """Its gain."""
+    cost: float
+    why: str
+
+    @property
+    def mends(self) -> bool:
+        """It puts right what must not be, whatever it gains."""
+        return self.why.startswith(MENDS)
+
+
+MENDS: Final = "mends: "
+"""How the reason of a move begins that need not gain anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class BookedMove:
+    """What one move of the balancer was to bring, what it cost, what it brought: under `bookings/`."""
+
+    task: str
+    guest: str
+    source: str
+    target: str
+    planned: float
+    cost: float
+    why: str
+    ended_s: float
+    blackout_s: float
+    total_s: float
+    realised: float | None = None
+    """None until it was looked at; for a guest that was elsewhere by then, for ever."""
+    looked_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceState:
+    """What the leader saw at its last look, and what the next one needs of it: under `balance/state`."""
+
+    looked_s: float = 0.0
+    found: int = 0
+    acting: bool = False
+    imbalance: float = 0.0
+    after: float = 0.0
+    """With the moves below."""
+    margin: float = 0.0
+    why: str = ""
+    """Why nothing is done, or not more."""
+    moves: tuple[PlannedMove, ...] = ()
+    staying: Mapping[str, str] = field(default_factory=dict)
+    """Guests that ought to move and cannot."""

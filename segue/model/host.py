@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from segue.model.network import NetworkFacts
+from segue.model.trust import Certificate
 
 
 @dataclass(frozen=True)
@@ -38,3 +39,5 @@ class HostFacts:
     networks: dict[str, NetworkFacts] = field(default_factory=dict)
     vlan_bridges: tuple[str, ...] = ()
     """Bridges that filter VLANs."""
+    certificate: Certificate | None = None
+    """Of its agent; None from one that does not say."""

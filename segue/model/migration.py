@@ -11,6 +11,7 @@ from segue.model.landing import Landing
 from segue.model.lifecycle import ENDS, Event, Stage, advance
 from segue.model.observation import Observation
 from segue.model.storage import DiskCopy, DiskProgress
+from segue.model.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,8 @@ class Migration:
     observations: tuple[Observation, ...] = ()
     wire: int = 1
     """The version that the two agents agreed on before it began: see wire/offer.py."""
+    trace: Trace = field(default_factory=Trace)
+    """Its span, below that of whoever asked for it."""
 
     @property
     def ended(self) -> bool:
@@ -176,14 +179,18 @@ SEEN_AFTER_S = 2.0
 """A client's outage may end this much later than the blackout: a cold guest, a neighbour that learns late."""
 
 
+def seen_s(migration: Migration, observation: Observation) -> float:
+    """The longest time without a reply that this client had around the blackout."""
+    outcome = migration.outcome
+    if not (outcome.stopped_at_s and outcome.resumed_at_s):
+        return observation.longest_gap_s
+    return observation.longest_gap_between(outcome.stopped_at_s, outcome.resumed_at_s + SEEN_AFTER_S)
+
+
 def observed(migration: Migration, observation: Observation) -> Migration:
     """The record with what one more client saw, and with the longest outage that any of them had."""
     outcome = migration.outcome
-    until_s = outcome.resumed_at_s + SEEN_AFTER_S
-    seen_s = observation.longest_gap_s
-    if outcome.stopped_at_s and outcome.resumed_at_s:
-        seen_s = observation.longest_gap_between(outcome.stopped_at_s, until_s)
-    outcome = replace(outcome, outage_s=max(outcome.outage_s, seen_s))
+    outcome = replace(outcome, outage_s=max(outcome.outage_s, seen_s(migration, observation)))
     return replace(migration, outcome=outcome, observations=(*migration.observations, observation))
 
 

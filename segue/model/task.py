@@ -18,6 +18,7 @@ class TaskKind(StrEnum):
     MOVE = "move"
     POWER = "power"
     DRAIN = "drain"
+    BALANCE = "balance"
 
 
 class TaskState(StrEnum):
@@ -54,13 +55,13 @@ NEXT: Final[Mapping[tuple[TaskState, Wish], TaskState]] = {
     (TaskState.PAUSED, Wish.CANCEL): TaskState.CANCELLING,
     (TaskState.CANCELLING, Wish.CANCEL): TaskState.CANCELLING,
 }
-PAUSABLE: Final = frozenset({TaskKind.DRAIN})
+PAUSABLE: Final = frozenset({TaskKind.DRAIN, TaskKind.BALANCE})
 """The others have one step; there is nothing between."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One guest in a drain: where it is sent, by which migration, and what was learnt."""
+    """One guest of a task that moves many: where it is sent, by which migration, and what was learnt."""
 
     guest: str
     target: str = ""
@@ -70,6 +71,9 @@ class Trial:
     """Hosts that refused it, or to which it could not be moved."""
     why: str = ""
     retry_s: float = 0.0
+    """Wall clock of the leader that wrote it; another one's may differ."""
+    known: tuple[str, ...] = ()
+    """Its migrations before this one was begun: a leader that finds another one knows what was begun, by no clock."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ class Task:
     host: str = ""
     """Where it is carried out."""
     migration: str = ""
+    known: tuple[str, ...] = ()
+    """As in a trial."""
     trials: tuple[Trial, ...] = ()
     moved: tuple[str, ...] = ()
     staying: Mapping[str, str] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from math import inf
 from typing import Final
 
-from segue.model.balance import BalanceSettings, Temper
+from segue.model.balance import MENDS, BalanceSettings, PlannedMove, Temper
 from segue.model.fleet import Fleet
 from segue.model.plan import BalancePlan, Move, Outlook, Plan, Wave
 from segue.policy import likes, mending, outlook, placement, temper, timetable
@@ -49,6 +49,15 @@ def plan(
     made = working.scheduled(Roads(fleet, slots or Slots()))
     why = calm or ("" if made.moves else "no move gains more than it costs")
     return BalancePlan(made, before, working.imbalance.score(), why), after_look
+
+
+def listed(plan_: Plan) -> tuple[PlannedMove, ...]:
+    """The moves as they are kept while they are carried out."""
+    return tuple(
+        PlannedMove(m.guest, m.source, m.target, number, m.gain, m.cost, m.why)
+        for number, wave in enumerate(plan_.waves)
+        for m in wave.moves
+    )
 
 
 class Balance:
@@ -165,7 +174,7 @@ class Balance:
             return None
         self.imbalance.shift(guest, target)
         self.board.move(guest, target)
-        reason = f"mends: {mends}" if mends else f"{here.name} then at {placement.filled(self.board, source)}"
+        reason = f"{MENDS}{mends}" if mends else f"{here.name} then at {placement.filled(self.board, source)}"
         why = f"{reason}; {there.name} then at {placement.filled(self.board, target)}"
         return Move(spec.name, here.name, there.name, self._outlook(guest, source, target), why, gain, cost)
 

@@ -32,9 +32,9 @@ def choose(foreseen: Forecast, limits: Limits, cpus: int) -> Shape:
 def may_throttle(foreseen: Forecast, limits: Limits) -> bool:
     """Whether the copy begins with auto-converge, which cannot be switched on later.
 
-    Not for a calm guest: auto-converge reads the bitmap by a timer of its own (QEMU 9.2 and newer), and where a copy
-    broke off after some 5 s that timer has outlived it and ended QEMU 10.0.13 with the guest (`Assertion ram_state
-    failed`; our lab, a link cut for 10 s, 4 of 6 times).
+    Not for a calm guest: auto-converge reads the bitmap by a timer of its own (QEMU 9.2 and newer). On a path that is
+    dead that timer waits for the copy, and with it all that QEMU's main loop does for the guest; under TCG it can also
+    outlive the copy (see adapters/qemu/leftover.py).
     """
     busy = foreseen.dirty_bytes_per_s >= THROTTLE_SHARE * foreseen.link_bytes_per_s
     return busy and Rung.THROTTLE in limits.ladder

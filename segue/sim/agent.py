@@ -10,6 +10,7 @@ from typing import Any, ClassVar, cast
 import msgspec
 
 from segue.adapters.http.access import Caller
+from segue.adapters.metrics import Meter
 from segue.adapters.peer import CALL_S, PeerClient
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.memory_landing import MemoryLanding
@@ -20,11 +21,13 @@ from segue.agent.boards import Boards, MigrationNotice
 from segue.agent.channels import Protection
 from segue.agent.config import Channels, Config, Tls
 from segue.agent.failpoints import Failpoints
+from segue.agent.figures import Figures as Booked
 from segue.agent.flows import Flows
 from segue.agent.guests import Guests
 from segue.agent.intake import Intake
 from segue.agent.keeper import Keeper
 from segue.agent.link_share import LinkShare
+from segue.agent.loads import Loads
 from segue.agent.migrations import Agreed, Migrations
 from segue.agent.notices import Notices
 from segue.agent.pulling import Pulling
@@ -32,12 +35,17 @@ from segue.agent.record import MigrationRecord
 from segue.agent.resident import Resident
 from segue.agent.services import Services
 from segue.agent.source import SourceCustody
+from segue.agent.traces import Traces
+from segue.agent.trust import Trust
 from segue.agent.wiring import RealClock
 from segue.engine.run import Run
+from segue.engine.watch import Ears, Kept, Traffic, Watch
 from segue.model.foresight import Figures
 from segue.model.guest import Guest
 from segue.model.host import HostFacts
 from segue.model.landing import Placement
+from segue.model.load import HostLoad
+from segue.model.metrics import AGENT
 from segue.model.migration import Forecast, Limits, Migration
 from segue.policy import forecast, lessons
 from segue.sim.host import SimHost
@@ -162,6 +170,29 @@ class _NoDisks(Intake):
         """Nothing came."""
 
 
+class _NoLoads(Loads):
+    """What this machine uses says nothing of a simulated host: nothing is measured, nothing is told."""
+
+    def __init__(self) -> None:
+        """No counters."""
+
+    def report(self) -> HostLoad | None:
+        """See Loads."""
+        return None
+
+
+class _NoShelf:
+    """Fits `Shelf` of engine/watch.py: nothing is kept."""
+
+    def load(self) -> tuple[Kept, str]:
+        """See Shelf."""
+        return Kept(), ""
+
+    def save(self, kept: Kept) -> str:
+        """See Shelf."""
+        return ""
+
+
 class _Places(Failpoints):
     def __init__(self, host: SimHost) -> None:
         self._host = host
@@ -251,15 +282,22 @@ async def serve(host: SimHost, reports: Callable[[Agent], asyncio.Task[None]]) -
     for name, url in host.journal.neighbours().items():
         services.meet(name, url)
     guests = SimGuests(services)
-    agent = Agent(services, guests, SimMigrations(services, guests))
+    agent = Agent(services, guests, SimMigrations(services, guests), _NoLoads(), _health(host))
     await guests.take_up()
     agent.migrations.take_up()
     host.agent = agent
-    linked = reports(agent)
+    beside = (reports(agent), asyncio.create_task(services.traces.keep(agent)))
     try:
         await guests.keep()
     finally:
-        linked.cancel()
+        for task in beside:
+            task.cancel()
+
+
+def _health(host: SimHost) -> Watch:
+    """The real watch, with nothing to look at, and not running."""
+    ears = Ears(lambda: Traffic.CALM, lambda seen: None, lambda late_s: None)
+    return Watch(host.name, f"{host.name}-boot", (), (), _NoShelf(), RealClock(), ears)
 
 
 def _services(host: SimHost) -> SimServices:
@@ -273,6 +311,8 @@ def _services(host: SimHost) -> SimServices:
         session=nothing, peers={}, capabilities=nothing, notices=Notices(), failpoints=_Places(host),
         protection=_Open(), share=LinkShare(0), boards=boards, care=Caretaker(boards), metadata=devices,
         daemons=nothing, intake=_NoDisks(), pulling=Pulling(config, host.journal),
+        own=nothing, trust=Trust(host.journal, NOWHERE), figures=Booked(Meter(AGENT)),
+        traces=Traces(host.journal, None),
     )  # fmt: skip
     made.host = host
     return made

@@ -12,18 +12,24 @@ from typing import Any, Final, cast
 import msgspec
 
 from segue.adapters import clock
+from segue.adapters.metrics import Meter
 from segue.agent import link
 from segue.agent.app import Agent
 from segue.agent.here import ThisHost
 from segue.agent.wiring import RealClock
 from segue.controller import executor
 from segue.controller.app import Controller
+from segue.controller.bars import Bars
 from segue.controller.books import Books
+from segue.controller.limits import Limits as CallLimits
 from segue.controller.links import Links
+from segue.controller.loads import Loads
 from segue.controller.mirror import Mirror
+from segue.controller.traces import Traces
 from segue.engine.leadership import Candidate
 from segue.errors import SegueError
 from segue.model.leadership import HOLDER, Leader
+from segue.model.metrics import CONTROLLER
 from segue.model.migration import Limits
 from segue.model.store import Away
 from segue.model.task import Task, TaskKind, TaskState, Wish, after
@@ -114,20 +120,18 @@ class ControlRoom:
             self.start(machine)
 
     async def _serve(self, machine: SimController) -> None:
-        """As controller/main.py, without its API over HTTP."""
+        """As controller/main.py, without its API over HTTP, its TLS, the renewal of certificates, and figures."""
         store = ReachedStore(self.shelf, self, machine.name)
         mirror = Mirror(store)
         candidate = Candidate(store, RealClock(), machine.name)
+        nothing, books, loads = cast(Any, None), Books(store, mirror), Loads()
+        bars = Bars(mirror, books, nothing, b"")
         machine.program = Controller(
-            name=machine.name,
-            store=store,
-            mirror=mirror,
-            books=Books(store, mirror),
-            links=Links(mirror, candidate.demand),
-            candidate=candidate,
-            authority=cast(Any, None),
-            ca_pem=b"",
-        )
+            name=machine.name, store=store, mirror=mirror, books=books,
+            links=Links(mirror, candidate.demand, bars, loads), loads=loads, candidate=candidate,
+            authority=nothing, ca_pem=b"", own=nothing, bars=bars, limits=CallLimits(),
+            certificate_s=0.0, meter=Meter(CONTROLLER), traces=Traces(None),
+        )  # fmt: skip
         async with asyncio.TaskGroup() as group:
             group.create_task(mirror.follow())
             group.create_task(executor.lead(machine.program))

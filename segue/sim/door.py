@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from segue.adapters.http import problems
 from segue.adapters.http.access import Caller
-from segue.agent import api_peer, api_user
+from segue.agent import api_health, api_peer, api_user
 from segue.agent.app import Agent
 from segue.errors import Kind, Refused, SegueError
 from segue.model.integrity import Blocks
@@ -97,7 +97,7 @@ def _reply(route: _Route, answer: Any) -> Reply:
 
 @cache
 def _routes() -> tuple[_Route, ...]:
-    routers = (api_peer.router, api_user.open_router, api_user.router)
+    routers = (api_peer.router, api_user.open_router, api_user.router, api_health.router)
     return tuple(_route(one) for router in routers for one in router.routes if isinstance(one, APIRoute))
 
 
@@ -116,7 +116,8 @@ def _request(agent: Agent, caller: Caller, method: str, path: str, body: bytes) 
         return {"type": "http.request", "body": body, "more_body": False}
 
     bare, _, query = path.partition("?")
-    app = SimpleNamespace(state=SimpleNamespace(agent=agent))
+    state = SimpleNamespace(agent=agent, demand_not_barred=agent.services.trust.demand)
+    app = SimpleNamespace(state=state)
     scope = {
         "type": "http", "method": method, "path": bare, "query_string": query.encode(), "headers": [],
         "app": app, "state": {"caller": caller}, "client": ("192.0.2.1", 0), "server": ("agent", 80),

@@ -13,11 +13,16 @@ import msgspec
 
 from segue.adapters import chance, clock
 from segue.adapters.http.access import Caller
+from segue.model.answer import Report
 from segue.model.fleet import Amounts, FleetGuest, FleetHost
 from segue.model.guest import Guest
+from segue.model.health import Level
 from segue.model.host import HostFacts
 from segue.model.lifecycle import Stage
+from segue.model.load import HostLoad
 from segue.model.migration import Limits, Migration
+from segue.model.roster import Decided
+from segue.model.trust import SignedBarred
 from segue.policy import outlook
 from segue.policy.outlook import Basis
 from segue.sim.door import Reply
@@ -44,6 +49,7 @@ class LightHost:
     moves: dict[str, Migration] = field(default_factory=dict)
     obeyed: int = 0
     beats: int = 0
+    heard: Decided | None = None
 
     def __post_init__(self) -> None:
         self._changed = asyncio.Event()
@@ -65,6 +71,25 @@ class LightHost:
     def migrations(self) -> list[Migration]:
         """See Here."""
         return list(self.moves.values())
+
+    def load(self) -> HostLoad | None:
+        """See Here; nothing is measured."""
+        return None
+
+    def barred(self) -> SignedBarred | None:
+        """See Here; nobody is barred."""
+        return None
+
+    def bar(self, signed: SignedBarred) -> None:
+        """See Here; the same."""
+
+    def decided(self) -> Decided | None:
+        """See Here."""
+        return self.heard
+
+    def keep(self, decided: Decided) -> None:
+        """See Here."""
+        self.heard = decided
 
     def epoch(self) -> int:
         """See Here."""
@@ -93,7 +118,9 @@ class LightHost:
         self._changed.set()
 
     async def answer(self, caller: Caller, method: str, path: str, body: bytes) -> Reply:
-        """The one call that a drain makes."""
+        """The one call that a drain makes, and the question how it is: always well."""
+        if path == "/v1/health/report":
+            return Reply(200, msgspec.json.encode(Report(self.name, Level.HEALTHY, clock.wall_s())))
         name = path.removeprefix("/v1/guests/").removesuffix("/migrations")
         target = self.others[json.loads(body)["to"]]
         made = Migration(chance.new_id(), name, self.name, target.name, Limits(), clock.wall_s())

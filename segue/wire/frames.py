@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from segue.model.guest import Guest
 from segue.model.migration import Limits
+
+BEHIND: Final = "segue-behind-s"
+"""Header of a controller's answer: so old is what it knows, as it does not see its store any more."""
 
 
 class Storage(StrEnum):

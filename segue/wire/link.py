@@ -12,7 +12,10 @@ from msgspec import Struct, field
 
 from segue.errors import Kind, Refused
 from segue.model.host import HostFacts
+from segue.model.load import HostLoad
 from segue.model.migration import Migration
+from segue.model.roster import Decided
+from segue.model.trust import SignedBarred
 from segue.wire.frames import Shown
 
 LINK_VERSION: Final = 1
@@ -35,6 +38,10 @@ class Hello(Struct, tag="hello", frozen=True):
     labels: dict[str, str]
     guests: list[Shown]
     migrations: list[Migration]
+    barred: SignedBarred | None = None
+    """The list that the host goes by; it tells a controller that has lost its store."""
+    decided: Decided | None = None
+    """What it was last told was decided of it; counts where the controller knows nothing of the host."""
 
 
 class Changes(Struct, tag="changes", frozen=True):
@@ -45,6 +52,8 @@ class Changes(Struct, tag="changes", frozen=True):
     gone: list[str] = field(default_factory=list)
     """Uuids of guests of which nothing is there any more."""
     migrations: list[Migration] = field(default_factory=list)
+    load: HostLoad | None = None
+    """Kept in memory alone; told every few seconds."""
 
 
 class Answer(Struct, tag="answer", frozen=True):
@@ -55,11 +64,30 @@ class Answer(Struct, tag="answer", frozen=True):
     body: str = ""
 
 
+class Renew(Struct, tag="renew", frozen=True):
+    """A request (PEM) of a new certificate for this host; only to a controller whose welcome says that it renews."""
+
+    request: str
+
+
 class Welcome(Struct, tag="welcome", frozen=True):
     """The controller leads under this epoch. peers: name -> URL of all other hosts' agents."""
 
     epoch: int
     peers: dict[str, str]
+    renews: bool = False
+    barred: SignedBarred | None = None
+    """Who is refused from now on, where the controller knows of anybody."""
+    decided: Decided | None = None
+    """To be kept by the agent."""
+
+
+class Renewed(Struct, tag="renewed", frozen=True):
+    """The new certificate (PEM) and the CA; or none, and why."""
+
+    certificate: str = ""
+    ca: str = ""
+    why: str = ""
 
 
 class Command(Struct, tag="command", frozen=True):
@@ -70,10 +98,12 @@ class Command(Struct, tag="command", frozen=True):
     method: str
     path: str
     body: str = ""
+    traceparent: str = ""
+    """The span on behalf of which it is asked for: W3C Trace Context."""
 
 
-FromAgent = Hello | Changes | Answer
-FromController = Welcome | Command
+FromAgent = Hello | Changes | Answer | Renew
+FromController = Welcome | Command | Renewed
 encode = msgspec.json.encode
 _from_agent: msgspec.json.Decoder[FromAgent] = msgspec.json.Decoder(FromAgent)
 _from_controller: msgspec.json.Decoder[FromController] = msgspec.json.Decoder(FromController)

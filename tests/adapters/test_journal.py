@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from segue.model.guest import Disk, Guest, Nic
 from segue.model.handoff import Phase, Token
 from segue.model.lifecycle import Event
 from segue.model.migration import Limits, Migration, Outcome, after
+from segue.model.trace import Arriving, Trace
 
 GUEST = Guest(
     "web1",
@@ -105,3 +109,26 @@ def test_a_damaged_journal_is_refused_and_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="journal"):
         again(tmp_path)
     assert (tmp_path / "journal.db").read_bytes().startswith(b"this is no database")
+
+
+def test_a_journal_of_an_older_agent_gets_room_for_times(tmp_path: Path) -> None:
+    old = sqlite3.connect(tmp_path / "journal.db")
+    old.execute("create table mark (n integer primary key, migration text, mark text, step text) strict")
+    old.execute("insert into mark (migration, mark, step) values ('m1', 'begun', 'copy memory')")
+    old.commit()
+    old.close()
+    begun_s = time.time()
+    Marks(again(tmp_path), "m1", lambda _: None).done("copy memory")
+    first, second = again(tmp_path).timed_marks("m1")
+    assert (first.step, first.at_s) == ("copy memory", 0.0)
+    assert (second.mark, begun_s <= second.at_s <= time.time()) == ("done", True)
+
+
+def test_guests_that_come_in_are_remembered_until_they_are_told(tmp_path: Path) -> None:
+    arriving = Arriving(Trace("a" * 32, "b" * 16, "c" * 16), "web1", "uuid-1", "m1", "host1", 100.0)
+    again(tmp_path).traces.put(arriving)
+    moved = replace(arriving, placed_s=101.0, marks=(("heard", 102.0), ("resumed", 102.01)))
+    again(tmp_path).traces.put(moved)
+    assert again(tmp_path).traces.all() == [moved]
+    again(tmp_path).traces.drop("m1")
+    assert again(tmp_path).traces.all() == []

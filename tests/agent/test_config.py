@@ -80,3 +80,43 @@ def test_a_network_that_cannot_be_meant(tmp_path: Path, network: str, why: str) 
     with pytest.raises(Refused) as refused:
         config.load(write(tmp_path, f"{GOOD}{network}\n"))
     assert why in refused.value.why
+
+
+RULE = """[[health.rules]]
+name = "memory-burst"
+kind = "memory"
+signal = "corrected"
+measure = "rise"
+says = "errors"
+span_s = 60
+suspect = 1
+"""
+
+
+def test_health(tmp_path: Path) -> None:
+    text = (
+        GOOD + '[health]\nsysfs = "/lab/sys"\nevery_s = 2\noff = ["smart"]\nwithout = ["nic-drops"]\n' + RULE
+    )
+    health = config.load(write(tmp_path, text)).health
+    assert (health.sysfs, health.proc, health.off) == (Path("/lab/sys"), Path("/proc"), ("smart",))
+    assert (health.rules[0].suspect, health.rules[0].failing, health.rules[0].release) == (1.0, None, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("table", "why"),
+    [
+        ('[health]\nsysf = "/x"', "health.sysf"),
+        ('[health]\noff = ["smrt"]', "no such probe"),
+        ("[health]\nevery_s = 0.1", "every_s"),
+        ('[health]\nwithout = ["nothing"]', "there is no such rule"),
+        (RULE + "limit = 3", "health.rules[memory-burst].limit"),
+        (RULE.replace("suspect = 1", ""), "it has no limit"),
+        (RULE.replace('"rise"', '"ratio"'), "`per` names the signal"),
+        (RULE.replace('"memory"', '"memori"'), "memori"),
+        (RULE + "failing = 0.5", "swap them"),
+    ],
+)
+def test_a_table_of_health_that_cannot_be_meant(tmp_path: Path, table: str, why: str) -> None:
+    with pytest.raises(Refused) as refused:
+        config.load(write(tmp_path, f"{GOOD}{table}\n"))
+    assert why in refused.value.why

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.contracts import etcd_program
+from segue.lab import etcd_program, places
 from tests.contracts.cluster import Cluster, enclave
-from tests.contracts.rigs import EtcdRig, MemoryRig, Rig, SqliteRig
+from tests.contracts.rigs import EtcdRig, MemoryRig, MeteredRig, Rig, SqliteRig
 
 
 @pytest.fixture(scope="package")
@@ -20,7 +20,7 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Shared by all tests here; who breaks something calls `whole` before and after."""
     if os.geteuid() != 0:
         pytest.skip("members need network namespaces, and those need root")
-    program = etcd_program.ensure()
+    program = etcd_program.ensure(places.cache(), print) / "etcd"
     with enclave():
         cluster = Cluster(program, tmp_path_factory.mktemp("etcd"))
         try:
@@ -30,7 +30,7 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             cluster.down()
 
 
-@pytest_asyncio.fixture(params=["sqlite", "memory", pytest.param("etcd", marks=pytest.mark.lab)])
+@pytest_asyncio.fixture(params=["sqlite", "memory", "metered", pytest.param("etcd", marks=pytest.mark.lab)])
 async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
     """An empty store; the test opens as many clients of it as it likes."""
     made: Rig
@@ -38,6 +38,8 @@ async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[R
         made = SqliteRig(tmp_path / "store.db")
     elif request.param == "memory":
         made = MemoryRig()
+    elif request.param == "metered":
+        made = MeteredRig(tmp_path / "store.db")
     else:
         made = EtcdRig(request.getfixturevalue("etcd"), f"segue/t{abs(hash(tmp_path))}")
     yield made

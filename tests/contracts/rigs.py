@@ -6,9 +6,12 @@ import asyncio
 from pathlib import Path
 from typing import Protocol
 
+from segue.adapters.metrics import Meter
 from segue.adapters.store.etcd.store import EtcdStore
 from segue.adapters.store.sqlite.store import SqliteStore
+from segue.controller.metered import MeteredStore
 from segue.engine.store import Store
+from segue.model.metrics import CONTROLLER
 from segue.model.store import Entry, Page
 from segue.sim.store import MemoryStore, Shelf
 from tests.contracts.cluster import Cluster
@@ -60,6 +63,14 @@ class MemoryRig:
 
     async def compact(self, revision: int) -> None:
         self.shelf.compact(revision)
+
+
+class MeteredRig(SqliteRig):
+    """One file, measured while it is used, as a controller uses it."""
+
+    def open(self) -> Store:
+        made: Store = MeteredStore(super().open(), Meter(CONTROLLER), "sqlite")
+        return made
 
 
 class EtcdRig:

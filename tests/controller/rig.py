@@ -9,11 +9,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from segue.adapters import pki
+from segue.adapters.own_tls import OwnTls
 from segue.adapters.pki import Pair
 from segue.agent import link
 from segue.cli.central import Controller
@@ -34,19 +35,30 @@ def free_port() -> int:
 class Process:
     """One controller."""
 
-    def __init__(self, path: Path, store: str, name: str) -> None:
-        self.port = free_port()
+    def __init__(
+        self, path: Path, store: str, name: str, more: Sequence[str], environ: dict[str, str], port: int
+    ) -> None:
+        self.port = port or free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         argv = [sys.executable, "-m", "segue", "controller", "run", "--dir", str(path), "--store", store]
-        argv += ["--address", "127.0.0.1", "--port", str(self.port), "--name", name]
+        argv += ["--address", "127.0.0.1", "--port", str(self.port), "--name", name, *more]
         self._log = (path.parent / f"{name}.log").open("ab")
-        self._process = subprocess.Popen(argv, stdout=self._log, stderr=self._log, env=os.environ)
+        self._process = subprocess.Popen(
+            argv, stdout=self._log, stderr=self._log, env={**os.environ, **environ}
+        )
 
     def kill(self) -> None:
         """Without a word, as a crash would."""
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         self._log.close()
+
+    def freeze(self) -> None:
+        """It does nothing any more; its connections stay."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """In good order."""
@@ -71,8 +83,8 @@ class Rig:
         self.controllers: list[Process] = []
         self.planned_urls: tuple[str, ...] = ()
 
-    def start(self, name: str = "c1") -> Process:
-        made = Process(self.folder.path, self.store, name)
+    def start(self, name: str = "c1", *more: str, port: int = 0, **environ: str) -> Process:
+        made = Process(self.folder.path, self.store, name, more, environ, port)
         self.controllers.append(made)
         return made
 
@@ -90,7 +102,9 @@ class Rig:
             return pair
         authority = self.folder.authority()
         uri = f"segue://fleet/{role}/{name}"
-        return pki.issue(authority, pair, common_name=name, uri=uri, dns_names=[name], server=server)
+        return pki.issue(
+            authority, pair, common_name=name, uri=uri, dns_names=[name], server=server or role == "host"
+        )
 
     async def host(self, name: str, labels: dict[str, str] | None = None) -> ToyHost:
         made = ToyHost(self.world, self.path, name, labels)
@@ -98,10 +112,10 @@ class Rig:
         return made
 
     def way(self, name: str, labels: dict[str, str]) -> link.Way:
-        pair = self.certificate("host", name)
+        context = OwnTls(self.folder.ca, self.certificate("host", name)).client()
         return link.Way(
             controllers=self.urls(),
-            tls=lambda: link.tls(self.folder.ca, pair.certificate, pair.key),
+            tls=lambda: context,
             own_socket=self.path / f"{name}.sock",
             own_url=f"https://{name}:7443",
             labels=labels,

@@ -122,7 +122,7 @@ async def test_events_resume_and_leave_nothing_out(rig: Rig) -> None:
         "a commit may come again, none is left out"
     )
     with client(rig) as calls:
-        assert calls.get("/events?since=999999").status_code == 409
+        assert calls.get("/events?since=999999").status_code == 410
 
 
 async def test_a_lost_store_is_filled_again_by_the_agents_and_their_epoch_is_not_undercut(rig: Rig) -> None:
@@ -130,6 +130,8 @@ async def test_a_lost_store_is_filled_again_by_the_agents_and_their_epoch_is_not
     host = await rig.host("host1", {"rack": "r1"})
     host.add("web1")
     await rig.until("it is known", lambda: rig.caller().call("GET", "/guests/web1"))
+    await rig.call("PATCH", "/hosts/host1", {"cordoned": True, "labels": {"owner": "ops"}})
+    await rig.until("the host keeps it", lambda: host.kept and host.kept.cordoned)
     host.obey(41)
     first.kill()
     for path in rig.path.glob("store.db*"):
@@ -145,8 +147,9 @@ async def test_a_lost_store_is_filled_again_by_the_agents_and_their_epoch_is_not
         return bool(seen["hosts_up"] == 1 and seen["guests"] == 1 and seen["epoch"] > 41)
 
     await rig.until("everything is known again", back)
-    labels = (await rig.call("GET", "/hosts/host1", caller=rig.caller(urls=again_urls)))["labels"]
-    assert labels == {"rack": "r1"}
+    found = await rig.call("GET", "/hosts/host1", caller=rig.caller(urls=again_urls))
+    assert found["labels"] == {"rack": "r1", "owner": "ops"}
+    assert found["cordoned"], "its agent carried it"
     assert host.epochs[-1] > 41
 
 

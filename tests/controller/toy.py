@@ -15,11 +15,19 @@ from typing import Any
 import aiohttp.web
 import msgspec
 
+from segue.adapters.own_tls import OwnTls
 from segue.agent import link
+from segue.agent.trust import Trust
+from segue.model import trace
+from segue.model.answer import Report
 from segue.model.guest import Guest
+from segue.model.health import Kind, Level
 from segue.model.host import HostFacts
 from segue.model.lifecycle import Stage
+from segue.model.load import GuestLoad, HostLoad, Pressure, Smoothed, Use
 from segue.model.migration import Failure, Limits, Migration
+from segue.model.roster import Decided
+from segue.model.trust import SignedBarred
 from segue.wire.frames import Problem, Shown
 
 GIB = 1 << 30
@@ -33,6 +41,8 @@ class World:
     move_s: float = 0.3
     begun: list[tuple[str, str, str]] = field(default_factory=list)
     """(guest, source, target) of every migration that was ever begun."""
+    cores: dict[str, float] = field(default_factory=dict)
+    """What each guest uses of a processor, wherever it is."""
     running_at_once: int = 0
     most_at_once: int = 0
 
@@ -54,6 +64,11 @@ class ToyHost:
         self._link: asyncio.Task[None] | None = None
         self.refuses: set[str] = set()
         self.lost = False
+        self.trust: Trust | None = None
+        self.kept: Decided | None = None
+        self.own: OwnTls | None = None
+        self.load_told = 0
+        self.health = Report(name, Level.HEALTHY, 0.0)
         world.hosts[name] = self
 
     # What the link asks
@@ -65,6 +80,7 @@ class ToyHost:
             accelerator="tcg", machines=("pc-q35-10.0",), cpu_models={"Nehalem": ()},
             memory_total_bytes=8 * GIB, memory_free_bytes=8 * GIB - promised, cpus=8, bridges=("br0",),
             guests=tuple(self._guests), kernel="6",
+            certificate=self.own.certificate() if self.own else None,
         )  # fmt: skip
 
     def guests(self) -> list[Shown]:
@@ -72,6 +88,22 @@ class ToyHost:
 
     def migrations(self) -> list[Migration]:
         return sorted(self._migrations.values(), key=lambda m: -m.started_s)
+
+    def load(self) -> HostLoad | None:
+        self.load_told += 1
+
+        def use(cores: float) -> Smoothed:
+            return Smoothed(Use(cores), Use(cores), 900.0)
+
+        guests = tuple(
+            GuestLoad(g.spec.uuid, g.name, use(self.world.cores.get(g.name, 0.0)), g.spec.memory_bytes // 2)
+            for g in self._guests.values()
+            if g.state == "running"
+        )
+        cores = sum(load.use.now.cpu_cores for load in guests)
+        return HostLoad(
+            self.name, 8, use(cores), 8 * GIB, 4 * GIB, Pressure(cpu=cores / 8), 125_000_000, guests=guests
+        )
 
     def epoch(self) -> int:
         return self._epoch
@@ -82,6 +114,19 @@ class ToyHost:
 
     def meet(self, peers: dict[str, str]) -> None:
         self.peers |= peers
+
+    def barred(self) -> SignedBarred | None:
+        return self.trust.signed if self.trust else None
+
+    def bar(self, signed: SignedBarred) -> None:
+        if self.trust:
+            self.trust.take(signed)
+
+    def decided(self) -> Decided | None:
+        return self.kept
+
+    def keep(self, decided: Decided) -> None:
+        self.kept = decided
 
     async def change(self, within_s: float) -> None:
         try:
@@ -94,6 +139,7 @@ class ToyHost:
 
     async def begin(self, way: link.Way) -> None:
         app = aiohttp.web.Application()
+        app.router.add_get("/v1/health/report", self._health)
         app.router.add_post("/v1/guests", self._create)
         app.router.add_post("/v1/guests/{name}/migrations", self._migrate)
         app.router.add_post("/v1/guests/{name}/stop", self._stop)
@@ -119,10 +165,20 @@ class ToyHost:
         self._guests[name] = Shown(name, self.name, state, "owner", 1, spec)
         self._changed.set()
 
+    def fails(
+        self, rule: str = "memory-burst", kind: Kind = Kind.MEMORY, level: Level = Level.FAILING
+    ) -> None:
+        """From now on its agent says so."""
+        text = f"what {rule} says of {self.name}"
+        self.health = Report(self.name, level, 0.0, time.time(), text, rule, kind)
+
     def names(self) -> list[str]:
         return sorted(self._guests)
 
     # Its API
+
+    async def _health(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
+        return _json(self.health)
 
     async def _create(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
         wish = await request.json()
@@ -143,7 +199,10 @@ class ToyHost:
             return _refusal("a migration of it is under way")
         if name in self.world.hosts[wish["to"]].refuses:
             return _refusal("it does not see its disk")
-        migration = Migration(str(uuid.uuid4()), name, self.name, wish["to"], Limits(), time.time())
+        begun_by = trace.below(request.headers.get(trace.HEADER, ""), uuid.uuid4().hex, uuid.uuid4().hex[:16])
+        migration = Migration(
+            str(uuid.uuid4()), name, self.name, wish["to"], Limits(), time.time(), trace=begun_by
+        )
         self._migrations[migration.id] = migration
         self.world.begun.append((name, self.name, wish["to"]))
         self._changed.set()

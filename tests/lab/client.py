@@ -27,12 +27,17 @@ def inside(lab: Lab, machine: str, make: Callable[[], socket.socket]) -> socket.
     """A socket made in the network of a machine: it stays there, whoever uses it."""
 
     def enter() -> socket.socket:
-        with Path(f"/proc/{lab.host_pids(machine)[0]}/ns/net").open() as network:
-            syscalls.setns(network.fileno(), syscalls.CLONE_NEWNET)
+        enter_network(lab, machine)
         return make()
 
     with ThreadPoolExecutor(max_workers=1) as pool:  # A thread of its own, which ends in that network.
         return pool.submit(enter).result()
+
+
+def enter_network(lab: Lab, machine: str) -> None:
+    """This thread, and those that it starts, are in the network of a machine from now on."""
+    with Path(f"/proc/{lab.host_pids(machine)[0]}/ns/net").open() as network:
+        syscalls.setns(network.fileno(), syscalls.CLONE_NEWNET)
 
 
 class Client:

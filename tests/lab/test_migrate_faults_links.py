@@ -11,6 +11,12 @@ from tests.lab.scene import GUEST, Scene
 pytestmark = pytest.mark.lab
 slow = pytest.mark.slow
 BANDWIDTH = 12 << 20
+NARROW = 3 << 20
+"""The guest writes more than a quarter of it: its copy may throttle it."""
+STUCK_S = 16.0
+"""QEMU's timer of the throttle fires every 5 s, and reads the bitmap when nobody did since it fired last."""
+OUTLIVED_S = 8.0
+NEVER_MET_S = 0.005
 
 
 def swallowed(scene: Scene) -> int:
@@ -62,6 +68,23 @@ def test_a_target_that_cannot_be_reached_is_refused(scene: Scene) -> None:
     assert refused.value.kind is Kind.UNREACHABLE
     scene.lab.mend()
     scene.demand_calm()
+
+
+@slow
+def test_a_guest_that_could_be_throttled_outlives_its_broken_copy(scene: Scene) -> None:
+    source, target = scene.route()
+    limits = {"bandwidth_bytes_per_s": NARROW, "stall_s": STUCK_S, "blackout_s": NEVER_MET_S}
+    move = scene.migrate(target, **limits)
+    while not move.record()["shape"]["throttle"]:  # The guest wrote little while it was measured.
+        move.cancel()
+        move.end("aborted")
+        move = scene.migrate(target, **limits)
+    move.until("looked at again", lambda record: record["progress"]["round"] > 2)
+    scene.lab.cut(f"{source}--{target}")
+    move.end("aborted")
+    lived_s = scene.client.uptime_s()
+    wait_until(lambda: scene.client.uptime_s() > lived_s + OUTLIVED_S, "the guest lives on")
+    demand_untouched(scene, move, lived_s)
 
 
 def test_cut_while_memory_is_copied_and_mended(scene: Scene) -> None:

@@ -41,10 +41,18 @@ NEIGHBOUR_MAC: Final = "02:73:67:09:09:09"
 class Probe:
     """`segue probe` on a machine of the lab, running when it is made; `within` are words before it."""
 
-    def __init__(self, lab: Lab, machine: str, *words: str, within: Sequence[str] = ()) -> None:
+    def __init__(
+        self, lab: Lab, machine: str, *words: str, within: Sequence[str] = (), wait: bool = True
+    ) -> None:
         argv = [*within, "segue", "probe", *words, "-o", "json"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         self._process = lab.popen(machine, argv, **pipes)
+        self._stopped = False
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Returns when the first reply came."""
         errors = self._process.stderr
         assert errors is not None
         said = [errors.readline()]
@@ -52,9 +60,15 @@ class Probe:
             said.append(errors.readline())
         assert said[-1].startswith("ready"), said
 
-    def account(self) -> dict[str, Any]:
-        """Ends it; what it saw."""
+    def stop(self) -> None:
+        """It sends no more, and waits for what is late."""
+        self._stopped = True
         self._process.send_signal(signal.SIGINT)
+
+    def account(self) -> dict[str, Any]:
+        """Ends it, where it was not stopped yet; what it saw."""
+        if not self._stopped:
+            self.stop()
         out, error = self._process.communicate(timeout=60.0)
         assert out, error
         seen: dict[str, Any] = json.loads(out)

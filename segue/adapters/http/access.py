@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -10,20 +11,24 @@ from starlette.requests import HTTPConnection
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from segue.errors import Kind, Refused
+from segue.model.rights import RANKS
+from segue.model.trust import Barred
 
 SCHEME: Final = "segue"
-RANKS: Final = {"viewer": 0, "operator": 1, "admin": 2}
-"""People. Each role may do what those below it may."""
 ROLES: Final = frozenset({*RANKS, "host", "controller"})
 
 
 @dataclass(frozen=True)
 class Caller:
-    """role and name as the certificate has them (segue://FLEET/ROLE/NAME). `serial`: of that certificate."""
+    """role and name as the certificate has them (segue://FLEET/ROLE/NAME). `serial`: of that certificate.
+
+    `scope`: the labels of what it may see and touch; empty: everything. Only tokens have one.
+    """
 
     role: str
     name: str
     serial: str = ""
+    scope: Mapping[str, str] = field(default_factory=dict)
 
     def may(self, *roles: str) -> bool:
         """True for one of these roles, and for a person of a higher one."""
@@ -53,9 +58,11 @@ class LocalHttp(HttpToolsProtocol):
 
 
 def caller(connection: HTTPConnection) -> Caller:
-    """Who called. Raises Refused for a certificate that names nobody."""
+    """Who called. Raises Refused for a certificate that names nobody, and for one who is barred."""
     found = getattr(connection.state, "caller", None)
     if isinstance(found, Caller):
+        if (demand := getattr(connection.app.state, "demand_not_barred", None)) is not None:
+            demand(found)
         return found
     raise Refused(
         what="the call is refused",
@@ -78,12 +85,28 @@ def only(connection: HTTPConnection, *roles: str) -> Caller:
     return found
 
 
+def barred(found: Caller, bars: Barred) -> None:
+    """Raises Refused for one who is barred."""
+    bar = bars.find(found.role, found.name, found.serial)
+    if bar is not None:
+        raise Refused(
+            what="the call is refused",
+            why=f"{found.name} ({found.role}) was barred from the fleet: {bar.why or 'no reason was given'}",
+            todo="Ask an admin of the fleet: `segue cert list` shows who is barred.",
+            kind=Kind.AUTH,
+        )
+
+
 def _of(transport: Any) -> Caller | None:
     tls = transport.get_extra_info("ssl_object")
-    certificate = (tls.getpeercert() or {}) if tls else {}
-    for kind, value in certificate.get("subjectAltName", ()):
+    return named(tls.getpeercert()) if tls else None
+
+
+def named(certificate: Mapping[str, Any] | None) -> Caller | None:
+    """Whom a certificate names, as Python's ssl shows it; None for one that names nobody of a fleet."""
+    for kind, value in (certificate or {}).get("subjectAltName", ()):
         parts = urlsplit(value)
         path = parts.path.strip("/").split("/")
         if kind == "URI" and parts.scheme == SCHEME and len(path) == 2 and path[0] in ROLES:
-            return Caller(path[0], path[1], f"{int(certificate['serialNumber'], 16):X}")
+            return Caller(path[0], path[1], f"{int((certificate or {})['serialNumber'], 16):X}")
     return None

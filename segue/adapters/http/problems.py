@@ -8,10 +8,12 @@ from typing import Final
 import msgspec
 import structlog
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from segue.errors import Kind, SegueError
+from segue.model.store import Compacted
 from segue.wire.frames import Problem
 
 log = structlog.get_logger()
@@ -24,15 +26,33 @@ STATUS: Final = {
     Kind.AUTH: HTTPStatus.FORBIDDEN,
     Kind.TIMEOUT: HTTPStatus.GATEWAY_TIMEOUT,
     Kind.UNREACHABLE: HTTPStatus.BAD_GATEWAY,
+    Kind.BUSY: HTTPStatus.TOO_MANY_REQUESTS,
 }
 
 
 async def show_error(_request: Request, error: Exception) -> Response:
     """RFC 9457, with the three sentences."""
     assert isinstance(error, SegueError)
-    status = STATUS[error.kind]
+    # What followed that revision is gone for ever, which is more than a conflict.
+    status = HTTPStatus.GONE if isinstance(error, Compacted) else STATUS[error.kind]
     problem = Problem(status, error.consequence, error.kind, error.what, error.why, error.todo)
     return Response(msgspec.json.encode(problem), status, media_type="application/problem+json")
+
+
+async def show_http(_request: Request, error: Exception) -> Response:
+    """No such path, no such method, and a body that cannot be read at all."""
+    assert isinstance(error, HTTPException)
+    kind = Kind.NOT_FOUND if error.status_code == HTTPStatus.NOT_FOUND else Kind.USAGE
+    problem = Problem(
+        status=error.status_code,
+        title="refused",
+        kind=kind,
+        what="the request was not understood",
+        why=str(error.detail),
+        todo="See /openapi.json for every path and its methods.",
+    )
+    content = msgspec.json.encode(problem)
+    return Response(content, error.status_code, error.headers, media_type="application/problem+json")
 
 
 async def show_bug(request: Request, error: Exception) -> Response:

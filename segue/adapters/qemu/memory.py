@@ -11,10 +11,10 @@ from typing import Any
 
 import structlog
 
-from segue.adapters.qemu import postcopy
-from segue.adapters.qemu.channels import multifd_parameters
+from segue.adapters.qemu import leftover, postcopy, settings
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.monitor import Event, QemuGone, QemuRefused, stamp_s
+from segue.adapters.qemu.speed import Speed
 from segue.errors import Aborted
 from segue.model.ladder import Shape
 from segue.model.migration import Limits, Progress
@@ -22,20 +22,11 @@ from segue.model.migration import Limits, Progress
 log = structlog.get_logger()
 
 ACTIVE = frozenset({"setup", "active", "pre-switchover", "device", "cancelling"})
-FREE_SPEED = 1 << 50
-"""QEMU's own default cap is 128 MiB/s; this is no cap."""
-SYNC_BELOW_BYTES = 1
-"""While a new round is wanted QEMU reads the dirty bitmap when nothing is left to send, and never before. Under TCG it
-must not: QEMU 10.0 that finds no page dirty but those still waiting to be sent forgets to watch for the next write to
-them (system/physmem.c, cpu_physical_memory_sync_dirty_bitmap counts new pages only), and what the guest writes there
-after they were sent is lost (our lab: 3 of 36 guests moved while they booted)."""
 AT_GATE_BYTES = 1 << 40
 """Of a guest that stands nothing can be missed; its disks' bitmaps count as something left, which must not matter."""
 WINDOW_S = 0.1
 """QEMU's BUFFER_DELAY: a copy that has sent all that it may sleeps until such a window is over."""
 SENT_LOOK_S = 0.001
-SPEED_S = 0.05
-"""A speed seen over less is that of a socket's buffer."""
 FEW_BYTES = 1 << 20
 """So little is sent together with what was written since, in about 2 ms."""
 REST_S = 0.002
@@ -48,11 +39,18 @@ BUSY_S = 0.05
 """For a guest that wrote more than is sent in this time, looks follow one another without a pause."""
 CALM_S = 0.005
 """Until they find no more than is sent in this time: then QEMU would do nothing but look."""
-LEAST_THROTTLE = 0.01
-"""QEMU's least; it throttles of its own accord, by as much as this, a guest that writes faster than it sends."""
 ROUND_S = 10.0
 """QEMU comes to a round within 100 ms, or after it has sent what it had begun with on a slow path."""
 LOOK_S = 0.01
+ORDINARY_BYTES = 1 << 20
+"""Before a post-copy: a rest no larger than this is sent the ordinary way, which is as fast and leaves no risk."""
+HEEDED_S = 0.25
+"""QEMU works out its threshold when a window is over; one worked out before would end the copy the ordinary way, with
+all that is left sent while the guest stands."""
+AHEAD_ARMED_S = 0.006
+"""When a window began is seen by the page sent then, some milliseconds late."""
+SETTLED_S = 0.055
+"""QEMU sends for up to 50 ms (MAX_WAIT) before it looks at its limits."""
 MARKS = 8
 """More than a blackout has."""
 
@@ -81,12 +79,12 @@ class MemoryCopy:
         self._rounds = 0
         self._started_s = self._synced_s = time.monotonic()
         self._dirty_bytes_per_s = 0.0
-        self._bandwidth = FREE_SPEED
+        self._bandwidth = settings.FREE_SPEED
         self._asking = False
         self._wakes_s = 0.0
         self._found_bytes = 0
-        self._link_bytes_per_s = 0.0
-        self._flowing = False
+        self._speed = Speed()
+        self._flowing = self._armed = False
         self._marks: deque[tuple[str, float]] = deque(maxlen=MARKS)
         machine.monitor.on_event(self._note)
 
@@ -114,36 +112,12 @@ class MemoryCopy:
         """
         if await self._refresh() in ACTIVE:
             return
-        self._bandwidth = limits.bandwidth_bytes_per_s or FREE_SPEED
+        self._bandwidth = limits.bandwidth_bytes_per_s or settings.FREE_SPEED
         execute = self._machine.monitor.execute
-        states = {
-            "events": True,
-            "return-path": True,
-            "switchover-ack": True,
-            "pause-before-switchover": gated,
-            "dirty-bitmaps": gated,
-            "auto-converge": shape.throttle and limits.slowdown_max >= LEAST_THROTTLE,
-            "multifd": bool(shape.channels),
-            **dict.fromkeys(postcopy.CAPABILITIES, shape.post_copy),
-        }
         await execute(
-            "migrate-set-capabilities",
-            capabilities=[{"capability": n, "state": on} for n, on in states.items()],
+            "migrate-set-capabilities", capabilities=settings.capabilities(limits, shape, gated=gated)
         )
-        await execute(
-            "migrate-set-parameters",
-            max_bandwidth=self._bandwidth,
-            max_postcopy_bandwidth=limits.bandwidth_bytes_per_s,
-            downtime_limit=0,
-            avail_switchover_bandwidth=SYNC_BELOW_BYTES * 1000,
-            tls_creds=tls_creds,
-            # We announce at the moment of our choice; QEMU's own rounds follow.
-            announce_initial=20,
-            announce_step=50,
-            announce_rounds=5,
-            **multifd_parameters(shape),
-            **_throttle_parameters(LEAST_THROTTLE, trigger_percent=100),
-        )
+        await execute("migrate-set-parameters", **settings.parameters(limits, shape, tls_creds))
         self._started_s = time.monotonic()
         host, _, port = address.rpartition(":")
         channel = {
@@ -154,13 +128,11 @@ class MemoryCopy:
 
     async def throttle(self, slowdown: float) -> None:
         """Slows the guest's processors down, within about 2 s. QEMU lets go of them when the copy ends."""
-        await self._machine.monitor.execute(
-            "migrate-set-parameters", **_throttle_parameters(slowdown, trigger_percent=1)
-        )
+        await self._machine.monitor.execute("migrate-set-parameters", **settings.throttle(slowdown))
 
     async def bandwidth(self, bytes_per_s: int) -> None:
         """Another cap for the copy, at once or with the round that is just asked for; 0 means none."""
-        self._bandwidth = bytes_per_s or FREE_SPEED
+        self._bandwidth = bytes_per_s or settings.FREE_SPEED
         if not self._asking:
             await self._machine.monitor.execute("migrate-set-parameters", max_bandwidth=self._bandwidth)
 
@@ -171,7 +143,7 @@ class MemoryCopy:
                 yield sample
             await self._round()
             yield await self.sample()
-            while self._flowing and self._takes_s(self._found_bytes) > CALM_S:
+            while self._flowing and self._speed.takes_s(self._found_bytes) > CALM_S:
                 async for sample in self._flow(within_s):
                     yield sample
             await self.ease()
@@ -183,10 +155,31 @@ class MemoryCopy:
             "migrate-set-parameters", downtime_limit=0, max_bandwidth=self._bandwidth
         )
 
+    async def arm(self) -> None:
+        """Has the copy go over to post-copy when the guest stands. Safe to repeat; cancelled as ever.
+
+        A downtime limit above zero is what makes QEMU look once more at the guest's memory when it stands. With
+        none it would take what it knows for all there is, and send the rest while the guest stands.
+        """
+        self._armed, self._flowing = True, False
+        await self._machine.monitor.execute("migrate-start-postcopy")
+        await self._machine.monitor.execute(
+            "migrate-set-parameters",
+            downtime_limit=1,
+            avail_switchover_bandwidth=ORDINARY_BYTES * 1000,
+            max_bandwidth=self._bandwidth,
+        )
+        await asyncio.sleep(HEEDED_S)  # The guest runs on; QEMU does not say when it has heeded a parameter.
+
     async def look(self) -> float:
-        """Has QEMU read the dirty bitmap, unless it just did; seconds until it begins to send what it found."""
+        """Has QEMU read the dirty bitmap, unless it just did; seconds until it begins to send what it found.
+
+        Before a post-copy nothing needs to be found: then it is the time until QEMU would hear of a stop at once.
+        """
         if self._flowing:
             return 0.0
+        if self._armed:
+            return await self._window()
         if self._wakes_s <= time.monotonic():
             async for _ in self._drained(within_s=ROUND_S):
                 continue
@@ -198,52 +191,63 @@ class MemoryCopy:
 
         Raises Aborted, TimeoutError.
         """
-        if self._flowing and self._dirty_bytes_per_s >= self._link_bytes_per_s:
+        if self._flowing and self._dirty_bytes_per_s >= self._speed.bytes_per_s:
             return  # It grows while it is sent.
         async with asyncio.timeout(within_s):
-            few = self._found_bytes <= FEW_BYTES and not self._flowing
-            until_s = self._wakes_s - (AHEAD_S if few else 0.0)
+            few = self._armed or (self._found_bytes <= FEW_BYTES and not self._flowing)
+            ahead_s = AHEAD_ARMED_S if self._armed else AHEAD_S
+            until_s = self._wakes_s - (ahead_s if few else 0.0)
             while (left_s := until_s - time.monotonic()) > 0:
                 await self._pause(left_s)
-            few_bytes = max(FEW_BYTES, int(self._link_bytes_per_s * REST_S))
+            few_bytes = max(FEW_BYTES, int(self._speed.bytes_per_s * REST_S))
             while not few and (await self._query()).remaining_bytes > few_bytes:
                 await self._pause(SENT_LOOK_S)
+
+    async def _window(self) -> float:
+        """Has the copy sleep; seconds until it wakes, and sends freely.
+
+        One that floods the path hears of a stop up to 50 ms late, and what it has queued has to arrive before the
+        devices' state does. A trickle shows by the little that is sent when the copy wakes and sleeps again.
+        """
+        await self._machine.monitor.execute("migrate-set-parameters", max_bandwidth=TRICKLE)
+        await self._pause(SETTLED_S)
+        before, begun_s = await self._query(), time.monotonic()
+        while (await self._query()).remaining_bytes == before.remaining_bytes:
+            if time.monotonic() - begun_s > 2 * WINDOW_S:
+                return 0.0  # It has nothing to send, and does not sleep.
+            await self._pause(SENT_LOOK_S)
+        self._wakes_s = time.monotonic() + WINDOW_S
+        await self._machine.monitor.execute("migrate-set-parameters", max_bandwidth=self._bandwidth)
+        return WINDOW_S
 
     async def _drained(self, within_s: float) -> AsyncIterator[Progress]:
         """Until all that is known to be dirty has been sent; meanwhile a sample every `within_s`."""
         shown_s = time.monotonic()
-        begun_s, sent = max(shown_s, self._wakes_s), (await self._query()).transferred_bytes
-        while (known := await self._query()).remaining_bytes > 0 or known.total_bytes == 0:
-            if (spent_s := time.monotonic() - begun_s) >= SPEED_S:
-                self._link_bytes_per_s = (known.transferred_bytes - sent) / spent_s
+        known = await self._query()
+        self._speed.begin(known.transferred_bytes, self._wakes_s)
+        while known.remaining_bytes > 0 or known.total_bytes == 0:
+            self._speed.see(known.transferred_bytes)
             if time.monotonic() - shown_s >= within_s:
                 shown_s = time.monotonic()
                 yield await self.sample()
             await self._pause(LOOK_S)
+            known = await self._query()
 
     async def _flow(self, within_s: float) -> AsyncIterator[Progress]:
         """A guest that writes much: the next look comes when all is sent, without a pause; a sample then."""
         before, last_s = self._rounds, self._synced_s
-        begun_s, sent = max(time.monotonic(), self._wakes_s), (await self._query()).transferred_bytes
-        while self._rounds <= before:
-            try:
-                await self._pause(within_s, lambda: self._rounds > before)
-            except TimeoutError:
-                yield await self.sample()
-        spent_s = time.monotonic() - begun_s
-        known = self._learn(last_s, await self._query())
-        if spent_s >= SPEED_S:
-            self._link_bytes_per_s = (known.transferred_bytes - sent) / spent_s
+        self._speed.begin((await self._query()).transferred_bytes, self._wakes_s)
+        while not await self._pause(within_s, lambda: self._rounds > before):
+            yield await self.sample()
+        known = await self._query()
+        self._learn(last_s, known)
+        self._speed.see(known.transferred_bytes)
         yield await self.sample()
 
-    def _learn(self, last_s: float, known: Progress) -> Progress:
+    def _learn(self, last_s: float, known: Progress) -> None:
         """What a look found that came after one at `last_s`."""
         self._found_bytes = known.remaining_bytes
         self._dirty_bytes_per_s = self._found_bytes / max(self._synced_s - last_s, 1e-3)
-        return known
-
-    def _takes_s(self, count: int) -> float:
-        return count / max(self._link_bytes_per_s, 1e6)
 
     async def _round(self) -> None:
         """Has QEMU read the dirty bitmap, and learns how much the guest had written since the last time."""
@@ -252,7 +256,7 @@ class MemoryCopy:
         self._wakes_s = self._synced_s + WINDOW_S
         self._learn(last_s, await self._query())
         self._asking = False
-        self._flowing = self._takes_s(self._found_bytes) > BUSY_S
+        self._flowing = self._speed.takes_s(self._found_bytes) > BUSY_S
         if self._flowing:
             await self._machine.monitor.execute("migrate-set-parameters", max_bandwidth=self._bandwidth)
         else:
@@ -261,19 +265,20 @@ class MemoryCopy:
     async def _next_pass(self, **parameters: Any) -> None:
         before = self._rounds
         await self._machine.monitor.execute("migrate-set-parameters", **parameters)
-        await self._machine.monitor.until(lambda: self._rounds > before or self._ended, within_s=ROUND_S)
+        try:
+            await self._machine.monitor.until(lambda: self._rounds > before or self._ended, within_s=ROUND_S)
+        except TimeoutError as error:
+            raise TimeoutError(f"what was sent did not get through within {ROUND_S:.0f} s") from error
 
-    async def _pause(self, seconds: float, met: Callable[[], bool] = bool) -> None:
-        """Waits until `met`, or that long and then raises TimeoutError if there was anything to wait for. Raises
-        Aborted or QemuGone for a copy that has ended."""
+    async def _pause(self, seconds: float, met: Callable[[], bool] = lambda: False) -> bool:
+        """Waits until `met`, or that long: was it met? Raises Aborted or QemuGone for a copy that has ended."""
         try:
             await self._machine.monitor.until(lambda: self._ended or met(), within_s=seconds)
         except TimeoutError:
-            if met is bool:
-                return
-            raise
+            return False
         if self._ended:
             raise await self._ended_early()
+        return True
 
     @property
     def _ended(self) -> bool:
@@ -297,7 +302,7 @@ class MemoryCopy:
             total_bytes=int(ram.get("total", 0)),
             remaining_bytes=int(ram.get("remaining", 0)),
             transferred_bytes=int(ram.get("transferred", 0)),
-            link_bytes_per_s=self._link_bytes_per_s,
+            link_bytes_per_s=self._speed.bytes_per_s,
             slowdown=info.get("cpu-throttle-percentage", 0) / 100,
             elapsed_s=time.monotonic() - self._started_s,
         )
@@ -339,8 +344,13 @@ class MemoryCopy:
             await self._machine.monitor.execute("yank", oob=True, instances=[{"type": "migration"}])
         except QemuRefused:
             log.debug("no copy was under way", guest=self._machine.guest.name)
-        if await self._refresh() not in ACTIVE:
-            return  # It has ended, or gone over to post-copy: that one ends with its QEMU, see revival.py.
+        if await self._refresh() in ACTIVE:
+            await self._cancel(within_s)
+        # One that has gone over to post-copy ends with its QEMU, see revival.py.
+        if self._status in {"failed", "cancelled"}:
+            await leftover.clear(self._machine.monitor)
+
+    async def _cancel(self, within_s: float) -> None:
         try:
             await self._machine.monitor.execute("migrate_cancel", within_s=within_s)
         except QemuRefused:
@@ -361,16 +371,3 @@ class MemoryCopy:
             why=str(reason),
             todo="Look at the link between the two hosts and at the target's QEMU, then try again.",
         )
-
-
-def _throttle_parameters(slowdown: float, *, trigger_percent: int) -> dict[str, Any]:
-    """QEMU throttles in steps of its own choice (qapi/migration.json, cpu-throttle-*): a step as large as can be,
-    and a limit, make it one step to exactly `slowdown`, taken the second time that the guest has written more than
-    `trigger_percent` of what was sent in a second."""
-    percent = max(1, round(slowdown * 100))
-    return {
-        "cpu_throttle_initial": percent,
-        "cpu_throttle_increment": 99,
-        "max_cpu_throttle": percent,
-        "throttle_trigger_threshold": trigger_percent,
-    }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from segue.adapters.qemu import postcopy_landing
-from segue.adapters.qemu.channels import multifd_parameters
+from segue.adapters.qemu import postcopy_landing, settings
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.monitor import Event
 from segue.model.ladder import Shape
@@ -42,7 +41,7 @@ class MemoryLanding:
             "migrate-set-capabilities",
             capabilities=[{"capability": n, "state": on} for n, on in states.items()],
         )
-        await execute("migrate-set-parameters", tls_creds=tls_creds, **multifd_parameters(shape))
+        await execute("migrate-set-parameters", tls_creds=tls_creds, **settings.multifd(shape))
         channel = {
             "channel-type": "main",
             "addr": {"transport": "socket", "type": "inet", "host": address, "port": "0"},

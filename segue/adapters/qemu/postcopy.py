@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
 import structlog
@@ -27,11 +26,6 @@ FLOWS: Final = {
     "postcopy-recover": Flow.BROKEN,
     "completed": Flow.WHOLE,
 }
-ORDINARY_BYTES: Final = 1 << 20
-"""A rest no larger than this is sent the ordinary way: that is as fast, and leaves no risk."""
-HEEDED_S: Final = 0.25
-"""QEMU works out its threshold every 100 ms (BUFFER_DELAY); one worked out before would end the copy the ordinary
-way, with all that is left sent while the guest stands."""
 PAUSE_S: Final = 5.0
 RECOVER_S: Final = 20.0
 
@@ -49,18 +43,6 @@ class PageServer:
         if event["event"] == "MIGRATION":
             self._status = str(event["data"]["status"])
             self._changes += 1
-
-    async def arm(self) -> None:
-        """Has a copy under way go over to post-copy as soon as the guest stands. Safe to repeat; cancelled as ever.
-
-        A downtime limit above zero is what makes QEMU look once more at the guest's memory when it stands. With
-        none it would take what it knows for all there is, and send the rest while the guest stands.
-        """
-        await self._machine.monitor.execute("migrate-start-postcopy")
-        await self._machine.monitor.execute(
-            "migrate-set-parameters", downtime_limit=1, avail_switchover_bandwidth=ORDINARY_BYTES * 1000
-        )
-        await asyncio.sleep(HEEDED_S)  # The guest runs on; QEMU does not say when it has heeded a parameter.
 
     async def serving(self) -> Serving:
         """Where it stands. A QEMU that has ended is GONE."""

@@ -9,13 +9,17 @@ from typing import TypeVar
 
 import msgspec
 
-from segue.adapters import chance
+from segue.adapters import chance, clock
 from segue.adapters.store.disks import DiskNotes
+from segue.adapters.store.traces import TraceNotes
 from segue.errors import Refused
 from segue.model.guest import Guest
 from segue.model.handoff import Phase, Token
 from segue.model.migration import Migration
 from segue.model.notice import Board
+from segue.model.roster import Decided
+from segue.model.trace import Mark
+from segue.model.trust import SignedBarred
 
 T = TypeVar("T")
 
@@ -27,7 +31,7 @@ create table if not exists token (guest text primary key, value blob not null) s
 create table if not exists migration (id text primary key, started real not null, ended integer not null,
                                       value blob not null) strict;
 create table if not exists mark (n integer primary key, migration text not null, mark text not null,
-                                 step text not null) strict;
+                                 step text not null, at real not null default 0) strict;
 create table if not exists notice (guest text primary key, value blob not null) strict;
 create table if not exists peer (name text primary key, instance text not null) strict;
 create table if not exists neighbour (name text primary key, url text not null) strict;
@@ -48,6 +52,7 @@ class Journal:
             self._db.execute("pragma journal_mode=wal")
             self._db.execute("pragma synchronous=full")
             self._db.executescript(SCHEMA)
+            self._widen()
         except sqlite3.Error as error:
             raise Refused(
                 what="the agent cannot start",
@@ -55,7 +60,13 @@ class Journal:
                 todo="Free space or mend the file system; a damaged journal must be restored from a backup.",
             ) from error
         self.disks = DiskNotes(self._db)
+        self.traces = TraceNotes(self._db)
         self.instance = self._meta("instance", chance.new_id())
+
+    def _widen(self) -> None:
+        """A journal of an older agent has no times beside its marks."""
+        if "at" not in [row[1] for row in self._db.execute("pragma table_info(mark)")]:
+            self._db.execute("alter table mark add column at real not null default 0")
 
     def close(self) -> None:
         """Closes the file."""
@@ -75,6 +86,26 @@ class Journal:
     def put_leader_epoch(self, epoch: int) -> None:
         """Nothing lower is obeyed from now on."""
         self._db.execute("insert or replace into meta values ('leader_epoch', ?)", (str(epoch),))
+
+    def barred(self) -> SignedBarred | None:
+        """The newest list of those who are refused; None before the first."""
+        row = self._db.execute("select value from meta where key = 'barred'").fetchone()
+        return _decode(row[0].encode(), SignedBarred) if row else None
+
+    def put_barred(self, signed: SignedBarred) -> None:
+        """A host that starts without a controller refuses them, too."""
+        text = msgspec.json.encode(signed).decode()
+        self._db.execute("insert or replace into meta values ('barred', ?)", (text,))
+
+    def decided(self) -> Decided | None:
+        """What a controller said was decided of this host; None before the first."""
+        row = self._db.execute("select value from meta where key = 'decided'").fetchone()
+        return _decode(row[0].encode(), Decided) if row else None
+
+    def put_decided(self, decided: Decided) -> None:
+        """For a controller that has lost its store."""
+        text = msgspec.json.encode(decided).decode()
+        self._db.execute("insert or replace into meta values ('decided', ?)", (text,))
 
     def neighbours(self) -> dict[str, str]:
         """Hosts that a controller told of: name -> URL."""
@@ -174,12 +205,18 @@ class Journal:
 
     def mark(self, migration: str, mark: str, step: str) -> None:
         """Notes what the saga is about to do or has done."""
-        self._db.execute("insert into mark (migration, mark, step) values (?, ?, ?)", (migration, mark, step))
+        row = (migration, mark, step, clock.wall_s())
+        self._db.execute("insert into mark (migration, mark, step, at) values (?, ?, ?, ?)", row)
 
     def marks(self, migration: str) -> list[tuple[str, str]]:
         """(mark, step) in the order written."""
         query = "select mark, step from mark where migration = ? order by n"
         return [(mark, step) for mark, step in self._db.execute(query, (migration,))]
+
+    def timed_marks(self, migration: str) -> list[Mark]:
+        """The same, each with its time; only to be shown."""
+        query = "select mark, step, at from mark where migration = ? order by n"
+        return [Mark(mark, step, at_s) for mark, step, at_s in self._db.execute(query, (migration,))]
 
     # What guests are told
 

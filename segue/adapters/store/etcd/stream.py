@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
@@ -16,9 +17,16 @@ from segue.adapters.store.etcd.gateway import Broken, EtcdError, Gateway
 from segue.adapters.store.etcd.words import Words
 from segue.model.store import Away, Batch, Compacted
 
-SILENCE_S: Final = 30.0
+SILENCE_S: Final = 10.0
 """A watch without a member for this long says so, instead of showing an old world."""
 LINE_BYTES: Final = 64 << 20
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The watch begins at a member that is as far as this."""
+
+    revision: int
 
 
 async def watch(at: Gateway, words: Words, prefix: str, after: int) -> AsyncGenerator[Batch, None]:
@@ -62,9 +70,31 @@ async def _one(
             answer = await asked
         async with answer:
             async for line in _lines(at, endpoint, answer.content, words):
-                yield _part(at, token, line, words, after)
+                part = _part(at, token, line, words, after)
+                if not isinstance(part, _Opened):
+                    yield part
+                    continue
+                if part.revision < after:
+                    await _demand_reached(at, endpoint, words, after)
+                yield None
     except (aiohttp.ClientError, OSError) as error:
         raise Broken(f"{endpoint}: {str(error) or type(error).__name__}", sent=False) from error
+
+
+async def _demand_reached(at: Gateway, endpoint: str, words: Words, after: int) -> None:
+    """Raises Compacted where an empty store took the place of the one that was watched: it would say nothing for long.
+
+    A member that lags behind the others is none.
+    """
+    found = await at.ask(
+        endpoint,
+        "/v3/kv/range",
+        {**words.span(""), "limit": "1", "keys_only": True},
+        shapes.Range,
+        at.attempt_s,
+    )
+    if found.header.revision < after:
+        raise Compacted(after, f"this store is at revision {found.header.revision} and was never there")
 
 
 async def _lines(
@@ -100,7 +130,7 @@ async def _read(endpoint: str, content: aiohttp.StreamReader) -> bytes:
         raise Broken(f"{endpoint}: {error}", sent=False) from error
 
 
-def _part(at: Gateway, token: str, raw: bytes, words: Words, after: int) -> Batch | None:
+def _part(at: Gateway, token: str, raw: bytes, words: Words, after: int) -> Batch | _Opened | None:
     if not raw:
         return None
     try:
@@ -115,7 +145,7 @@ def _part(at: Gateway, token: str, raw: bytes, words: Words, after: int) -> Batc
         raise Compacted(after, f"what happened before revision {part.compact_revision} is not kept")
     if part.canceled:
         raise _ended(at, token, part.cancel_reason)
-    return None if part.created and not part.events else words.batch(part)
+    return _Opened(part.header.revision) if part.created and not part.events else words.batch(part)
 
 
 def _ended(at: Gateway, token: str, message: str) -> Broken | EtcdError:

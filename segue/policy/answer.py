@@ -1,0 +1,166 @@
+"""Answers the health of all hosts: keep guests away, empty a host, or wait for a person. Pure; it moves nothing.
+
+A host that says nothing is never emptied for that: silence is for fencing. A storm of verdicts waits for a person or a
+rule, because emptying many healthy hosts costs more than the one failing host among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from segue.model.answer import Answer, AnswerOrders, Evacuation, Held, Report, Storm, StormKind
+from segue.model.fleet import Fleet, FleetGuest, Taint
+from segue.model.health import Health, Kind, Level
+from segue.model.plan import Plan
+from segue.policy import drain, health, soundness
+
+TAINT: Final = "health"
+
+
+def report(seen: Health) -> Report:
+    """What one host says, in one line."""
+    bad = [part for part in seen.parts if health.bearing(part, seen.parts) is seen.level and part.reasons]
+    if seen.level is Level.HEALTHY or not bad:
+        return Report(seen.host, seen.level, seen.at_s)
+    worst = next((part for part in bad if part.reasons[0].text == seen.text), bad[0])
+    reason = worst.reasons[0]
+    return Report(seen.host, seen.level, seen.at_s, reason.since_s, reason.text, reason.rule, worst.kind)
+
+
+def answer(
+    fleet: Fleet,
+    reports: Sequence[Report],
+    evacuating: Collection[str],
+    now_s: float,
+    orders: AnswerOrders | None = None,
+    tried: Mapping[str, str] | None = None,
+) -> Answer:
+    """What to do now.
+
+    evacuating: hosts whose evacuation is under way; they count against the caps.
+    tried: hosts whose evacuation for this very trouble has ended, and what came of it: they take nobody's turn.
+    """
+    orders = orders or AnswerOrders()
+    fleet = soundness.inherit(fleet)
+    known = {host.name for host in fleet.hosts}
+    told = {one.host: one for one in reports if one.host in known and one.level is not Level.HEALTHY}
+    failing = {
+        name: one
+        for name, one in sorted(told.items())
+        if one.level.rank >= Level.FAILING.rank and now_s - one.at_s <= orders.stale_s
+    }
+    storms = tuple(_storms(fleet, failing, now_s, orders))
+    lived_in = {guest.host for guest in fleet.guests} - set(evacuating)
+    waiting = {name: one for name, one in failing.items() if name in lived_in}
+    held = dict(_held(waiting, storms, orders))
+    held |= {name: _left(name, why) for name, why in (tried or {}).items() if name in waiting}
+    ready = sorted(
+        (one for name, one in waiting.items() if name not in held), key=lambda o: _urgency(fleet, o)
+    )
+    room = max(0, cap(len(fleet.hosts), orders) - len(set(evacuating)))
+    chosen, later = ready[:room], ready[room:]
+    held |= {one.host: _not_yet(one, orders, evacuating) for one in later}
+    return Answer(
+        taints=taints(told.values(), len(fleet.hosts), orders),
+        alerts=tuple(f"{one.host} is {one.level}: {one.text}" for _, one in sorted(told.items())),
+        evacuations=tuple(_evacuation(fleet, one) for one in chosen),
+        held=tuple(held[name] for name in sorted(held)),
+        storms=storms,
+        plan=_plan(fleet, [one.host for one in chosen], {*told, *evacuating}) if chosen else None,
+    )
+
+
+def cap(hosts: int, orders: AnswerOrders) -> int:
+    """So many hosts may be emptied at once."""
+    return min(orders.at_once, max(1, int(orders.share_at_once * hosts)))
+
+
+def _storms(
+    fleet: Fleet, failing: Mapping[str, Report], now_s: float, orders: AnswerOrders
+) -> Iterator[Storm]:
+    recent = [one for one in failing.values() if now_s - one.since_s <= orders.storm_window_s]
+    names = tuple(one.host for one in recent)
+    if len(names) >= orders.storm_hosts and len(names) > orders.storm_share * len(fleet.hosts):
+        text = f"{len(names)} of {len(fleet.hosts)} hosts began to fail within {_span(orders)}"
+        yield Storm(StormKind.FLEET, "", names, text)
+    for rule in sorted({one.rule for one in recent}):
+        hosts = tuple(one.host for one in recent if one.rule == rule)
+        if len(hosts) >= orders.storm_hosts:
+            text = f"{rule} condemns {len(hosts)} hosts within {_span(orders)}: does that sensor lie?"
+            yield Storm(StormKind.RULE, rule, hosts, text)
+    for label in orders.domains:
+        members: dict[str, list[str]] = {}
+        for host in fleet.hosts:
+            if value := host.domain(label):
+                members.setdefault(value, []).append(host.name)
+        for value, inside in sorted(members.items()):
+            bad = tuple(name for name in names if name in inside)
+            if len(bad) >= 2 and 2 * len(bad) > len(inside):
+                text = f"{len(bad)} of {len(inside)} hosts of {label}={value} began to fail within {_span(orders)}"
+                yield Storm(StormKind.DOMAIN, f"{label}={value}", bad, text)
+
+
+def _span(orders: AnswerOrders) -> str:
+    return health.duration(orders.storm_window_s)
+
+
+def _held(
+    waiting: Mapping[str, Report], storms: Sequence[Storm], orders: AnswerOrders
+) -> Iterator[tuple[str, Held]]:
+    """Those that wait for a person's word, or a rule's."""
+    for name, one in waiting.items():
+        storm = next((storm for storm in storms if name in storm.hosts), None)
+        if storm is None or name in orders.approved or one.rule in orders.trusted:
+            continue
+        todo = f"Look at one of them. Approve {name}, trust the rule {one.rule}, or say what was mended."
+        yield name, Held(name, f"a storm: {storm.text}", todo)
+
+
+def _left(host: str, why: str) -> Held:
+    todo = f"Look at the task, help the guests that are left, then `segue host drain {host}`."
+    return Held(host, f"its evacuation has ended and guests are left: {why}", todo)
+
+
+def _not_yet(one: Report, orders: AnswerOrders, evacuating: Collection[str]) -> Held:
+    if orders.at_once == 0:
+        return Held(one.host, "nothing is evacuated by itself (at_once is 0)", f"segue host drain {one.host}")
+    busy = ", ".join(sorted(evacuating)) or "others that are more urgent"
+    return Held(
+        one.host, f"only so many hosts are emptied at once; now: {busy}", "Wait, or allow more at once."
+    )
+
+
+def _urgency(fleet: Fleet, one: Report) -> tuple[int, int, float, str]:
+    """A person's word is not asked for here: only what may be lost, and for how long already."""
+    most = max((guest.importance for guest in fleet.guests if guest.host == one.host), default=-1)
+    return -one.level.rank, -most, one.since_s, one.host
+
+
+def taints(reports: Iterable[Report], hosts: int, orders: AnswerOrders | None = None) -> dict[str, Taint]:
+    """Hard for each, so that nothing new goes there; where too many are suspect only soft, or nothing could start."""
+    orders = orders or AnswerOrders()
+    told = {one.host: one for one in reports if one.level is not Level.HEALTHY}
+    many = len(told) >= orders.storm_hosts and len(told) > orders.storm_share * hosts
+    return {
+        name: Taint(TAINT, hard=one.level.rank >= Level.FAILING.rank or not many)
+        for name, one in sorted(told.items())
+    }
+
+
+def _evacuation(fleet: Fleet, one: Report) -> Evacuation:
+    guests = tuple(guest.name for guest in _by_importance(fleet, one.host))
+    return Evacuation(one.host, one.text, guests, storage_post_copy=one.kind is Kind.DISK)
+
+
+def _by_importance(fleet: Fleet, host: str) -> list[FleetGuest]:
+    """Among equals the small ones first: more of them are away when the host dies."""
+    found = [guest for guest in fleet.guests if guest.host == host]
+    return sorted(found, key=lambda guest: (-guest.importance, guest.copied_bytes, guest.name))
+
+
+def _plan(fleet: Fleet, emptied: Sequence[str], shunned: Collection[str]) -> Plan:
+    """As a drain plans it: nobody is filled beyond its limits, and nothing lands on a host in trouble."""
+    hosts = tuple(replace(host, cordoned=True) if host.name in shunned else host for host in fleet.hosts)
+    return drain.plan(replace(fleet, hosts=hosts), emptied)

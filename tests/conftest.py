@@ -1,0 +1,45 @@
+"""Which tests may run side by side (`make test` uses two processes), and which need the machine for themselves."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+MOVES = "moves"
+"""Guests that move under traffic: they run last, one after another, when nothing else uses the processors."""
+ALONE = ("test_migrate_", "test_fleet_", "test_faults_", "test_guest_", "test_doctor")
+TOGETHER = ("contracts",)
+"""Folders whose tests share a cluster."""
+
+
+def group_of(file: PurePath) -> str:
+    """Tests of one group run in one process, in their order, and share a lab or a cluster."""
+    if file.parent.name == "lab" and file.name.startswith(ALONE):
+        return MOVES
+    return file.parent.name if file.parent.name in TOGETHER else str(file)
+
+
+class Groups(LoadScopeScheduling):  # type: ignore[misc]
+    """A process that has nothing to do gets the next group."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(PurePath(nodeid.partition("::")[0]))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Groups:
+    """Where tests are distributed at all (-n)."""
+    return Groups(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long and mostly waits begins first, what must not be disturbed comes last."""
+
+    def rank(item: pytest.Item) -> int:
+        if group_of(item.path) == MOVES:
+            return 2
+        return 0 if item.get_closest_marker("lab") else 1
+
+    items.sort(key=rank)
