@@ -44,7 +44,7 @@ STORY: Final = re.compile(
     r" *[\d.]+  (?P<who>\S+) +"
     r"(?P<what>(?:segue |FAULT |BROKEN|is at: |migration |leads |the drain |all |\S+ stays: ).*)"
 )
-NUMBERS: Final = re.compile(r"id=\S+ |name=\S+ ")
+NUMBERS: Final = re.compile(r"migration=\S+ |id=\S+ |name=\S+ ")
 
 
 @dataclass(frozen=True)
