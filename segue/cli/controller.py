@@ -14,6 +14,22 @@ from segue.errors import Kind, Refused
 
 app = typer.Typer(help="The fleet's controller: init, run.", no_args_is_help=True, add_completion=False)
 Dir = Annotated[Path, typer.Option(help="Its folder.")]
+Holds = Annotated[
+    str, typer.Option(help="How long a certificate holds. It is renewed after two thirds of that.")
+]
+AuditFile = Annotated[
+    Path | None, typer.Option(help="Where every line of the audit is appended, as JSON, for the long run.")
+]
+Metrics = Annotated[
+    str, typer.Option(help="ADDRESS:PORT for Prometheus without TLS; else it reads the API's port.")
+]
+Traces = Annotated[
+    str, typer.Option(help="URL of an OpenTelemetry collector: http://192.0.2.9:4318/v1/traces.")
+]
+Evacuated = Annotated[
+    int,
+    typer.Option(min=0, help="Hosts with failing hardware that it empties at once by itself; 0: people do."),
+]
 FOLDER = Path("/etc/segue/controller")
 PORT = 7440
 SHORTEST_S, LONGEST_S = 10.0, 1000 * 86400.0
@@ -78,27 +94,12 @@ def run(
     address: Annotated[str, typer.Option(help="Where it listens.")] = "0.0.0.0",
     port: Annotated[int, typer.Option(help="Of the API and of the agents' connections.")] = PORT,
     name: Annotated[str, typer.Option(help="Its name among the controllers; empty: the machine's.")] = "",
-    certificate_ttl: Annotated[
-        str, typer.Option(help="How long a certificate holds. It is renewed after two thirds of that.")
-    ] = "8760h",
-    audit_file: Annotated[
-        Path | None,
-        typer.Option(help="Where every line of the audit is appended, as JSON, for the long run."),
-    ] = None,
-    metrics: Annotated[
-        str,
-        typer.Option(help="ADDRESS:PORT for Prometheus without TLS; else it reads the API's port."),
-    ] = "",
-    traces: Annotated[
-        str, typer.Option(help="URL of an OpenTelemetry collector: http://192.0.2.9:4318/v1/traces.")
-    ] = "",
+    certificate_ttl: Holds = "8760h",
+    audit_file: AuditFile = None,
+    metrics: Metrics = "",
+    traces: Traces = "",
     logs: Logs = LogForm.LOGFMT,
-    evacuate_failing: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Hosts with failing hardware that it empties at once by itself; 0: people do."
-        ),
-    ] = 0,
+    evacuate_failing: Evacuated = 0,
 ) -> None:
     """Run a controller: it leads the fleet, or waits to. It ends without touching a guest.
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import PlainTextResponse
 
 from segue.adapters.http import metrics_page
 from segue.adapters.http.access import Caller
@@ -26,7 +27,7 @@ class Target:
     labels: dict[str, str]
 
 
-@router.get(metrics_page.PATH)
+@router.get(metrics_page.PATH, response_class=PlainTextResponse)
 async def metrics(request: Request, _: Surveyor) -> Response:
     """All figures of this controller, as text for Prometheus."""
     return await shown(request)

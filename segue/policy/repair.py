@@ -121,7 +121,10 @@ def _nearly(board: Board, guest: int, promised: Collection[int]) -> Iterator[int
 def _one_away(
     board: Board, guest: int, host: int, promised: Collection[int], moved: Collection[int]
 ) -> int | None:
-    """A guest of that host whose leaving makes room, moved to where it may be; None where there is none."""
+    """A guest of that host whose leaving makes room, moved to where it may be; None where there is none.
+
+    One that must stay with others does not leave them for that.
+    """
     if not board.spread.allows(guest, board.at[guest], host):
         return None
     for other in sorted(board.on[host], key=lambda g: board.guests[g].copied_bytes):
@@ -131,6 +134,7 @@ def _one_away(
             or spec.pinned
             or spec.moving_to
             or spec.importance > board.guests[guest].importance
+            or len(board.spread.companions(other)) > 1
         ):
             continue
         if not _covers(board.guests[guest], spec, board.free(host)):

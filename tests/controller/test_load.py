@@ -36,6 +36,7 @@ async def test_the_load_is_told_and_told_anew_after_a_takeover(rig: Rig) -> None
     (host,) = await load_of(rig, 1)
     assert host["guests"][0]["use"]["now"]["cpu_cores"] == 2.5
     assert host["pressure"]["cpu"] == 2.5 / 8
+    await rig.until("its health is known", lambda: rig.caller().call("GET", "/health")["reports"])
     revision = (await rig.call("GET", "/status"))["revision"]
     await rig.until("it was told again", lambda: one.load_told >= 2, 25.0)
     assert (await rig.call("GET", "/status"))["revision"] == revision, "the store is not written for it"

@@ -182,6 +182,23 @@ def test_room_is_made_where_nothing_else_helps() -> None:
     assert staying == {"large": "h2: 6.0 GiB short of memory; h3: 10.0 GiB short of memory"}
 
 
+def test_whoever_belongs_to_others_does_not_leave_them_to_make_room() -> None:
+    """Half of a pair has arrived, the other half is on its way: the first one stays where it is."""
+    pair = {"app": "pair"}
+    fleet = Fleet(
+        (FleetHost("h1", 64 * GIB, 8), FleetHost("h2", 64 * GIB, 8), FleetHost("h3", 16 * GIB, 8)),
+        (
+            FleetGuest("arrived", Amounts(8 * GIB, 1), host="h2", labels=pair),
+            FleetGuest("going", Amounts(8 * GIB, 1), host="h1", moving_to="h2", labels=pair),
+            FleetGuest("large", Amounts(54 * GIB, 1), host="h1"),
+        ),
+        (Rule("pair", Spread.TOGETHER, pair),),
+    )
+    made = drain.plan(fleet, {"h1"})
+    assert made.moves == ()
+    assert "large" in made.staying
+
+
 def test_guests_that_belong_together_go_together() -> None:
     pair = [FleetGuest(f"g{n}", Amounts(10 * GIB, 1), host="h1", labels={"app": "pair"}) for n in range(2)]
     fleet = Fleet(
