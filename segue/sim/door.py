@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import SimpleNamespace
@@ -46,9 +46,11 @@ class _Route:
     status: int
 
 
-async def serve(agent: Agent, caller: Caller, method: str, path: str, body: bytes) -> Reply:
+async def serve(
+    agent: Agent, caller: Caller, method: str, path: str, body: bytes, headers: Mapping[str, str]
+) -> Reply:
     """The answer to one call, errors included."""
-    request = _request(agent, caller, method, path, body)
+    request = _request(agent, caller, method, path, body, headers)
     try:
         return await _call(agent, request, method, path, body)
     except SegueError as error:
@@ -111,15 +113,18 @@ def _route(one: APIRoute) -> _Route:
     )  # fmt: skip
 
 
-def _request(agent: Agent, caller: Caller, method: str, path: str, body: bytes) -> Request:
+def _request(
+    agent: Agent, caller: Caller, method: str, path: str, body: bytes, headers: Mapping[str, str]
+) -> Request:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
 
     bare, _, query = path.partition("?")
     state = SimpleNamespace(agent=agent, demand_not_barred=agent.services.trust.demand)
     app = SimpleNamespace(state=state)
+    sent = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     scope = {
-        "type": "http", "method": method, "path": bare, "query_string": query.encode(), "headers": [],
+        "type": "http", "method": method, "path": bare, "query_string": query.encode(), "headers": sent,
         "app": app, "state": {"caller": caller}, "client": ("192.0.2.1", 0), "server": ("agent", 80),
         "scheme": "http",
     }  # fmt: skip

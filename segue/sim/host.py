@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
@@ -23,6 +23,7 @@ from segue.sim.world import NodeClock, World
 
 GIB: Final = 1 << 30
 CPU_MODEL: Final = "Nehalem"
+NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class _Database:
@@ -143,11 +144,13 @@ class SimHost:
             guests=tuple(sorted(qemu.guest.name for qemu in self.qemus.values())), kernel="6.12",
         )  # fmt: skip
 
-    async def answer(self, caller: Caller, method: str, path: str, body: bytes) -> Reply:
+    async def answer(
+        self, caller: Caller, method: str, path: str, body: bytes, headers: Mapping[str, str] = NO_HEADERS
+    ) -> Reply:
         """Its agent's API; for the process of the agent. One that still starts accepts no connections."""
         if self.agent is None:
             raise ConnectionError(f"{self.name} does not answer: connection refused")
-        return await door.serve(self.agent, caller, method, path, body)
+        return await door.serve(self.agent, caller, method, path, body, headers)
 
     # What happens to it
 

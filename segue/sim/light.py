@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -117,7 +118,9 @@ class LightHost:
         self.shown[spec.name] = Shown(spec.name, self.name, "running", "owner", epoch, spec)
         self._changed.set()
 
-    async def answer(self, caller: Caller, method: str, path: str, body: bytes) -> Reply:
+    async def answer(
+        self, caller: Caller, method: str, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> Reply:
         """The one call that a drain makes, and the question how it is: always well."""
         if path == "/v1/health/report":
             return Reply(200, msgspec.json.encode(Report(self.name, Level.HEALTHY, clock.wall_s())))

@@ -171,7 +171,7 @@ class _Api:
     @contextlib.asynccontextmanager
     async def request(self, method: str, url: str, *, data: Any, headers: Any) -> AsyncIterator[_Reply]:
         path = url.removeprefix("http://agent")
-        yield _Reply(await self._host.answer(LOCAL, method, path, (data or "").encode()))
+        yield _Reply(await self._host.answer(LOCAL, method, path, (data or "").encode(), headers))
 
 
 @contextlib.asynccontextmanager
