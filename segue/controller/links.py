@@ -122,6 +122,8 @@ class Links:
         self._renewing: set[asyncio.Task[None]] = set()
         self._told = 0
         """The number of the list of the barred that everybody connected has."""
+        self._looked = -1
+        """Changes of the table of hosts, when what was decided of them was looked at last."""
         self._connections: dict[str, Connection] = {}
         self.highest_seen = 0
         """The highest epoch that any agent has obeyed: after the store was lost, ours may be lower."""
@@ -132,7 +134,7 @@ class Links:
         self.outranked.clear()
         self._loads.begin()
         self._reports, self._renew = reports, renew
-        self._told = self._bars.now().number
+        self._told, self._looked = self._bars.now().number, -1
 
     async def close(self) -> None:
         """It leads no more."""
@@ -274,7 +276,13 @@ class Links:
         await self.introduce({})
 
     async def _tell_decided(self) -> None:
-        """To each host of which something else was decided since it was last told."""
+        """To each host of which something else was decided since it was last told.
+
+        Asked after every change of anything: in a fleet of thousands a look at all of them each time took seconds.
+        """
+        if self._looked == self._mirror.hosts.changes:
+            return
+        self._looked = self._mirror.hosts.changes
         for connection in list(self._connections.values()):
             record = self._mirror.hosts.get(connection.host)
             if record is not None and record.value.decided != connection.decided:

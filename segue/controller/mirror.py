@@ -46,6 +46,8 @@ class Table(Generic[T]):
 
     def __init__(self, prefix: str, shape: type[T]) -> None:
         self.prefix = prefix
+        self.changes = 0
+        """Grows with each: who looked at all of them once need not look again before it has."""
         self._decode: msgspec.json.Decoder[T] = msgspec.json.Decoder(shape)
         self._kept: dict[str, Kept[T]] = {}
         self._under: dict[str, dict[str, None]] = {}
@@ -78,11 +80,13 @@ class Table(Generic[T]):
 
     def clear(self) -> None:
         """Before the store is read anew."""
+        self.changes += 1
         self._kept.clear()
         self._under.clear()
 
     def put(self, key: str, entry: Entry | None) -> None:
         """As the store has it. What cannot be read was written by another version: it is left out, and said."""
+        self.changes += 1
         name = key.removeprefix(self.prefix)
         head, slash, _ = name.partition("/")
         if entry is None:
