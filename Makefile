@@ -9,7 +9,11 @@ ARGS ?=
 SIDE_BY_SIDE := -n 2 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help setup demo test test-long check bench bench-planner bench-drain faults lab clean
+=======
+.PHONY: help setup demo test check bench bench-planner bench-drain bench-sim faults lab clean
+>>>>>>> sim
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -42,7 +46,7 @@ check: $(READY) ## Style, types, layers, sizes and the tests that need no lab
 	$(BIN)/ruff format -q --check .
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports --no-logo > /dev/null || $(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest -m "not lab and not slow" $(SIDE_BY_SIDE) $(ARGS)
+	SEGUE_SEEDS=$${SEGUE_SEEDS:-200} $(BIN)/python -m pytest -m "not lab and not slow" $(SIDE_BY_SIDE) $(ARGS)
 
 bench: $(READY) ## Compare with libvirt and plain QEMU, same guests, same load: out/bench/ (ARGS=--help)
 	@$(SUDO) $(BIN)/python -m bench.engine $(ARGS)
@@ -51,6 +55,9 @@ bench-planner: $(READY) ## Compare the fleet's planners with Ganeti's hbal: out/
 	@command -v hbal >/dev/null || $(SUDO) env DEBIAN_FRONTEND=noninteractive \
 	  apt-get install -y -qq --no-install-recommends ganeti-htools
 	@$(BIN)/python -m bench.planner $(ARGS)
+
+bench-sim: $(READY) ## 10,000 simulated hosts and 100,000 guests on one controller: out/bench/sim.json (ARGS=--help)
+	@$(BIN)/python -m bench.sim $(ARGS)
 
 bench-drain: $(READY) ## A drain beside what its link allows, in the lab: out/bench/drain.json (ARGS=--help)
 	@$(SUDO) $(BIN)/python -m bench.drain $(ARGS)

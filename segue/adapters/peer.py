@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 import ssl
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import TypeVar
 
 import aiohttp
 import msgspec
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
+from segue.adapters import clock
 from segue.adapters.net import speed
 from segue.errors import Kind, Refused
 from segue.model.arrival import Presence
@@ -39,6 +38,8 @@ LAYERS_S = 600.0
 REOPEN_S = 20.0
 PATIENT_S = 15.0
 """An agent that is restarted answers again within seconds; what is safe to repeat is repeated for this long."""
+AGAIN_LEAST_S = 0.1
+AGAIN_MOST_S = 2.0
 DEAF_MS = 5_000
 """A host that acknowledges nothing for this long does not hear us."""
 CLOCK_ROUNDS = 8
@@ -170,9 +171,9 @@ class PeerClient:
         await self._patiently("GET", "/v1/peer/clock")
         best = (0.0, float("inf"))
         for _ in range(CLOCK_ROUNDS):
-            sent_s = time.time()
+            sent_s = clock.wall_s()
             there_s = float(await self._call("GET", "/v1/peer/clock"))
-            received_s = time.time()
+            received_s = clock.wall_s()
             half_s = (received_s - sent_s) / 2
             best = min(best, (there_s - (sent_s + half_s), half_s), key=lambda pair: pair[1])
         return best
@@ -188,22 +189,22 @@ class PeerClient:
     async def _speed_by_body(self) -> float:
         """An agent of 0.1 only swallows what it is sent: slower than the path, where that is fast."""
         body = os.urandom(SPEED_PROBE_BYTES)
-        begun_s = time.monotonic()
+        begun_s = clock.steady_s()
         await self._call("POST", "/v1/peer/speed", body, within_s=20.0)
-        return SPEED_PROBE_BYTES / max(time.monotonic() - begun_s, 1e-6)
+        return SPEED_PROBE_BYTES / max(clock.steady_s() - begun_s, 1e-6)
 
     async def _patiently(
         self, method: str, path: str, body: object = None, *, within_s: float = CALL_S
     ) -> bytes:
-        async for attempt in AsyncRetrying(
-            stop=stop_after_delay(PATIENT_S),
-            wait=wait_exponential(multiplier=0.1, max=2.0),
-            retry=retry_if_exception_type((ConnectionError, TimeoutError)),
-            reraise=True,
-        ):
-            with attempt:
+        until_s, pause_s = clock.steady_s() + PATIENT_S, AGAIN_LEAST_S
+        while True:
+            try:
                 return await self._call(method, path, body, within_s=within_s)
-        raise AssertionError("tenacity ends by an answer or an error")
+            except (ConnectionError, TimeoutError):
+                if clock.steady_s() >= until_s:
+                    raise
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, AGAIN_MOST_S)
 
     async def _call(self, method: str, path: str, body: object = None, *, within_s: float = CALL_S) -> bytes:
         self._demand(self.name)
@@ -268,5 +269,8 @@ def expired_on(certificate: str) -> str:
     """
     from cryptography import x509  # Large, and asked for only when something is wrong.
 
-    ends = x509.load_pem_x509_certificate(Path(certificate).read_bytes()).not_valid_after_utc
+    try:
+        ends = x509.load_pem_x509_certificate(Path(certificate).read_bytes()).not_valid_after_utc
+    except (OSError, ValueError):
+        return ""  # What cannot be read explains nothing, and must not hide why the other side is silent.
     return ends.strftime("%Y-%m-%d %H:%M UTC") if ends < datetime.now(UTC) else ""

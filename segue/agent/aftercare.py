@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
+from segue.adapters import clock
 from segue.adapters.qemu import guest_agent
 from segue.adapters.qemu.guest_agent import AgentRefused, NoGuestAgent, Reading, Talk
 from segue.adapters.qemu.machine import Machine
@@ -76,9 +76,9 @@ async def set_clock(machine: Machine, stood_s: float) -> ClockStep:
 
 
 async def _opens(machine: Machine) -> bool:
-    until_s = time.monotonic() + OPENS_WITHIN_S
+    until_s = clock.steady_s() + OPENS_WITHIN_S
     while not await guest_agent.is_there(machine):
-        if time.monotonic() > until_s:
+        if clock.steady_s() > until_s:
             return False
         await asyncio.sleep(LOOK_S)  # QEMU has no event for it that would not be missed.
     return True
@@ -106,7 +106,7 @@ async def _step(channel: Path, stood_s: float) -> ClockStep:
 
 
 async def _put_forward(talk: Talk, now: Reading, step_s: float) -> str:
-    wanted_s = now.guest_s + (time.monotonic() - now.at_s) + step_s
+    wanted_s = now.guest_s + (clock.steady_s() - now.at_s) + step_s
     try:
         await talk.ask("guest-set-time", time=int(wanted_s * 1e9))
     except AgentRefused as error:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from segue.adapters import system
+from segue.adapters import clock, system
 from segue.adapters.http import access
 from segue.adapters.net import speed
 from segue.adapters.storage import files
@@ -224,10 +223,10 @@ async def storage(request: Request) -> Response:
 
 
 @router.get("/clock")
-async def clock(request: Request) -> Response:
+async def wall_clock(request: Request) -> Response:
     """Our wall clock."""
     access.only(request, "host")
-    return _json(time.time())
+    return _json(clock.wall_s())
 
 
 @router.post("/speed")

@@ -6,13 +6,12 @@ It must never be called in a blackout, and never hold one up: see `calm`.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from segue import __version__
-from segue.adapters import spans
+from segue.adapters import clock, spans
 from segue.adapters.certificates import Expiries
 from segue.adapters.metrics import Meter
 from segue.engine.saga import CANCELLED
@@ -94,7 +93,7 @@ class Figures:
 
     def examined(self, found: Examined) -> None:
         """What `segue doctor` found."""
-        self._examined = time.time(), found
+        self._examined = clock.wall_s(), found
 
     def spans(self, result: str, number: int) -> None:
         """What became of so many spans; called from another thread."""
@@ -135,9 +134,9 @@ class Figures:
 
 async def calm(agent: Agent) -> None:
     """Returns when no guest that leaves or comes is in its blackout, or after a while: a page costs milliseconds."""
-    until_s = time.monotonic() + CALM_S
+    until_s = clock.steady_s() + CALM_S
     while any(m.stage is Stage.BLACKOUT for m in agent.migrations.under_way()) or agent.guests.await_grant():
-        if time.monotonic() > until_s:
+        if clock.steady_s() > until_s:
             return
         await asyncio.sleep(LOOK_S)
 

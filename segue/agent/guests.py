@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import ClassVar
 
 import structlog
 
@@ -28,6 +29,8 @@ GONE = "its QEMU was gone when the agent started (a power loss, or it was killed
 class Guests:
     """Keepers by the guest's uuid, which never changes; people call guests by name."""
 
+    kept_by: ClassVar[type[Keeper]] = Keeper
+
     def __init__(self, services: Services) -> None:
         self._services = services
         self._keepers: dict[str, Keeper] = {}
@@ -37,7 +40,7 @@ class Guests:
     async def take_up(self) -> None:
         """After a start of the agent: every guest as it stands, touched by nobody."""
         for guest, wanted, reason in self._services.journal.guests():
-            keeper = Keeper(self._services, guest.uuid, guest)
+            keeper = self.kept_by(self._services, guest.uuid, guest)
             incoming = keeper.token.phase is Phase.INCOMING
             keeper.resident.wanted, keeper.resident.reason = wanted, reason
             await keeper.resident.take_up(keeper.token.phase)
@@ -102,7 +105,7 @@ class Guests:
 
     def by_uuid(self, uuid: str) -> Keeper:
         """The keeper of that guest; for one that is not here, a keeper of its tombstone."""
-        return self._keepers.setdefault(uuid, Keeper(self._services, uuid, None))
+        return self._keepers.setdefault(uuid, self.kept_by(self._services, uuid, None))
 
     def by_name(self, name: str) -> Keeper:
         """Raises Refused where no such guest is here."""
@@ -156,7 +159,7 @@ class Guests:
         """A new guest; when its first start fails nothing is left of it."""
         self.demand_free(guest.name)
         compatibility.demand(guest, self.facts(), compatibility.Already())
-        keeper = Keeper(self._services, guest.uuid, guest)
+        keeper = self.kept_by(self._services, guest.uuid, guest)
         keeper.resident.wanted, keeper.resident.reason = "stopped", "created, not started yet"
         self._services.journal.put_guest(guest, keeper.token, "stopped", keeper.resident.reason)
         self._keepers[guest.uuid] = keeper

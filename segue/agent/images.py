@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 
+from segue.adapters import chance
 from segue.agent import disks, nics
 from segue.agent.services import Services
 from segue.errors import Kind, Refused
@@ -55,7 +55,7 @@ async def specify(services: Services, wish: CreateGuest) -> Guest:
     """The guest that was asked for; its disks are made."""
     check(wish)
     image, folder = find(services, wish.image)
-    number = str(uuid.uuid4())
+    number = chance.new_id()
     uid = identity.number(number, services.config.qemu_uids, {g.uid for g, _, _ in services.journal.guests()})
     guest = Guest(
         name=wish.name,

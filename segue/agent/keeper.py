@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
+from typing import ClassVar
 
 import structlog
 
+from segue.adapters import clock
 from segue.adapters.qemu.machine import Machine
 from segue.agent import plant
 from segue.agent.resident import Resident
@@ -51,10 +52,12 @@ INCOMING_LEASE_S = 120.0
 class Keeper:
     """One guest. `guest` is None for a guest that this host only remembers by its tombstone."""
 
+    lives_in: ClassVar[type[Resident]] = Resident
+
     def __init__(self, services: Services, uuid: str, guest: Guest | None) -> None:
         self._services = services
         self.uuid = uuid
-        self.resident = Resident(services, uuid, guest)
+        self.resident = self.lives_in(services, uuid, guest)
         self.token: Token = services.journal.token(uuid)
         self.in_saga = False
         self.confirmed_at_s = 0.0
@@ -172,7 +175,7 @@ class Keeper:
 
     def heard(self) -> None:
         """The other host's agent lives."""
-        self.resident.heard_s = time.monotonic()
+        self.resident.heard_s = clock.steady_s()
 
     def announce(self) -> None:
         """Tells listeners what the guest is now."""
@@ -208,7 +211,7 @@ class Keeper:
             self._services.failpoints.hit(f"after {token.phase}")
 
     def _mark(self, what: str) -> None:
-        self._marks.append((what, time.time()))
+        self._marks.append((what, clock.wall_s()))
 
     async def _carry_out(
         self, effect: Effect, sender: str, replies: list[Message], others: list[Send]
@@ -295,7 +298,7 @@ class Keeper:
 
     def _lease_over(self) -> bool:
         here = self.copy() is not Copy.NONE or self._services.intake.holds(self.uuid)
-        return here and time.monotonic() - self.resident.heard_s > INCOMING_LEASE_S
+        return here and clock.steady_s() - self.resident.heard_s > INCOMING_LEASE_S
 
     async def _notice_end(self) -> None:
         """A QEMU that ended, or a guest that shut itself down, is cleared away and written down."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import structlog
 
+from segue.adapters import clock
 from segue.adapters.store.disks import DiskNotes, KeptDisk
 
 log = structlog.get_logger()
@@ -18,7 +18,7 @@ SWEEP_S = 10.0
 async def sweep(notes: DiskNotes) -> None:
     """Deletes what is over, for as long as the agent lives."""
     while True:
-        delete_old(notes, time.time())
+        delete_old(notes, clock.wall_s())
         await asyncio.sleep(SWEEP_S)
 
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import ssl
-import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -18,6 +17,7 @@ from typing import Final, Protocol
 import aiohttp
 import structlog
 
+from segue.adapters import chance, clock
 from segue.agent.renewal import Renewal
 from segue.errors import SegueError
 from segue.model import trace
@@ -96,6 +96,10 @@ class Here(Protocol):
         ...
 
 
+Opened = tuple[aiohttp.ClientWebSocketResponse, aiohttp.ClientSession]
+Dial = Callable[[str], AbstractAsyncContextManager[Opened]]
+
+
 @dataclass(frozen=True)
 class Way:
     """How the controllers are reached, and the socket of this agent's own API."""
@@ -105,6 +109,8 @@ class Way:
     own_socket: Path
     own_url: str
     labels: dict[str, str]
+    dial: Dial | None = None
+    """Another way to a controller and to this agent's own API, where there is no network."""
     renewal: Renewal | None = None
     """None: the certificate is somebody else's business."""
 
@@ -118,17 +124,17 @@ async def keep(way: Way, here: Here) -> None:
     pause_s, number = AGAIN_LEAST_S, 0
     while True:
         url = way.controllers[number % len(way.controllers)]
-        begun_s = time.monotonic()
+        begun_s = clock.steady_s()
         try:
             await _Link(way, here, url).run()
         except* (aiohttp.ClientError, OSError, TimeoutError, Refusal, SegueError) as errors:
             error = errors.exceptions[0]
             log.info("no connection to the controller", url=url, why=str(error) or type(error).__name__)
         number += 1
-        lasted = time.monotonic() - begun_s > AGAIN_MOST_S
+        lasted = clock.steady_s() - begun_s > AGAIN_MOST_S
         pause_s = AGAIN_LEAST_S if lasted else min(AGAIN_MOST_S, pause_s * 1.5)
         # All agents of a fleet lose their controller at the same instant: they must not come back at one.
-        await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+        await asyncio.sleep(pause_s * chance.between(0.5, 1.0))
 
 
 class _Link:
@@ -144,6 +150,21 @@ class _Link:
 
     async def run(self) -> None:
         """Until it ends."""
+        dial = self._way.dial or self._dial
+        async with dial(self._url) as (socket, api), asyncio.TaskGroup() as group:
+            renews = await self._hello(socket)
+            working = [group.create_task(self._report(socket))]
+            if renews and self._way.renewal:
+                renewing = self._way.renewal.run(lambda it: self._send(socket, it))
+                working.append(group.create_task(renewing))
+            try:
+                await self._obey(socket, api, group)
+            finally:
+                for task in working:
+                    task.cancel()
+
+    @contextlib.asynccontextmanager
+    async def _dial(self, url: str) -> AsyncIterator[Opened]:
         own = aiohttp.UnixConnector(str(self._way.own_socket))
         async with (
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._way.tls())) as session,
@@ -151,23 +172,13 @@ class _Link:
         ):
             async with asyncio.timeout(CONNECT_S):
                 socket = await session.ws_connect(
-                    f"{self._url}/v1/link",
+                    f"{url}/v1/link",
                     server_hostname=CONTROLLER_NAME,
                     max_msg_size=link.FRAME_BYTES,
                     heartbeat=link.SILENCE_S * 2 / 3,  # and a third for the answer
                 )
-            async with socket, asyncio.TaskGroup() as group:
-                renews = await self._hello(socket)
-                working = [group.create_task(self._report(socket))]
-                if renews and self._way.renewal:
-                    working.append(
-                        group.create_task(self._way.renewal.run(lambda it: self._send(socket, it)))
-                    )
-                try:
-                    await self._obey(socket, api, group)
-                finally:
-                    for task in working:
-                        task.cancel()
+            async with socket:
+                yield socket, api
 
     async def _hello(self, socket: aiohttp.ClientWebSocketResponse) -> bool:
         """True where the controller renews certificates."""
@@ -290,7 +301,7 @@ class _Told:
 
     def _load(self, here: Here) -> HostLoad | None:
         """At once on a new connection: a leader that took over knows no load."""
-        now_s = time.monotonic()
+        now_s = clock.steady_s()
         if self._load_s and now_s - self._load_s < LOAD_S:
             return None
         found = here.load()
@@ -298,7 +309,7 @@ class _Told:
         return found
 
     def _facts(self, here: Here, again: bool) -> HostFacts | None:
-        now_s = time.monotonic()
+        now_s = clock.steady_s()
         if not again and self._facts_s and now_s - self._facts_s < FACTS_S:
             return None
         self._facts_s = now_s
@@ -306,7 +317,7 @@ class _Told:
 
     def _moved(self, here: Here) -> list[Migration]:
         """Progress once a second, a new stage or step at once."""
-        now_s, told = time.monotonic(), []
+        now_s, told = clock.steady_s(), []
         ended = 0
         for migration in here.migrations():
             ended += migration.ended

@@ -6,7 +6,6 @@ It must not hold up anything: the loop is given back after each guest, and what 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from segue.adapters import counters, system
+from segue.adapters import clock, counters, system
 from segue.adapters.counters import Counters, Traffic
 from segue.adapters.net.steering import tap_name
 from segue.agent.config import Config
@@ -73,7 +72,7 @@ class Loads:
         self._host: tuple[Meter, float] | None = None
         self._host_use = Smoothed()
         self._folders = _Folders()
-        self._begun_s = time.monotonic()
+        self._begun_s = clock.steady_s()
 
     async def keep(self) -> None:
         """For as long as the agent lives."""
@@ -94,7 +93,7 @@ class Loads:
 
     def report(self) -> HostLoad | None:
         """What is told; None before all was looked at once. Nothing is read here but the pressure and the memory."""
-        now_s = time.monotonic()
+        now_s = clock.steady_s()
         fresh = now_s - self._folders.at_s < HUNG_S
         if not fresh and now_s - self._begun_s < HUNG_S:
             return None
@@ -121,7 +120,7 @@ class Loads:
         return GuestLoad(guest.uuid, guest.name, use, held, local, needs)
 
     def _sample_host(self, traffic: Mapping[str, Traffic]) -> None:
-        now_s, meter = time.monotonic(), self._counters.host(traffic, self._uplinks)
+        now_s, meter = clock.steady_s(), self._counters.host(traffic, self._uplinks)
         if self._host is not None:
             before, at_s = self._host
             sample = smoothing.use(before, meter, now_s - at_s)
@@ -132,7 +131,7 @@ class Loads:
         taps = [tap_name(guest.name, nic) for nic in guest.nics]
         try:
             meter = self._counters.guest(pid, traffic, taps)
-            now_s, known = time.monotonic(), self._known.get(guest.uuid)
+            now_s, known = clock.steady_s(), self._known.get(guest.uuid)
             if known is None or known.pid != pid:
                 self._known[guest.uuid] = _Known(pid, meter, now_s, known.use if known else Smoothed())
                 return
@@ -156,7 +155,7 @@ class Loads:
         """Once, in a thread: a storage that is away may hold it for ever."""
         guests = [guest for guest, _ in self._guests.running()]
         found = await asyncio.to_thread(_folders, self._config, guests)
-        self._folders = replace(found, at_s=time.monotonic())
+        self._folders = replace(found, at_s=clock.steady_s())
 
 
 async def _again(look: Callable[[], Awaitable[None]], every_s: float) -> None:

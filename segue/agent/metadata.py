@@ -7,7 +7,6 @@ bounded: in size, in number and in time.
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Annotated, Any
 
 import structlog
@@ -17,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from segue.adapters import clock
 from segue.adapters.http.problems import show_bad_input, show_error
 from segue.adapters.net.enclave import Enclave
 from segue.adapters.net.steering import tap_name
@@ -118,9 +118,9 @@ async def maintenance_event(
 ) -> dict[str, Any]:
     """What awaits this guest; with `wait_for_change` only when that is not what `last_etag` was."""
     boards, uuid = _known(request)
-    until_s = time.monotonic() + timeout_sec
+    until_s = clock.steady_s() + timeout_sec
     while (
-        wait_for_change and boards.of(uuid).etag == last_etag and (left_s := until_s - time.monotonic()) > 0
+        wait_for_change and boards.of(uuid).etag == last_etag and (left_s := until_s - clock.steady_s()) > 0
     ):
         await boards.changed(uuid, left_s)
     board = boards.of(uuid)
@@ -166,7 +166,7 @@ def _known(request: Request) -> tuple[Boards, str]:
 
 def _event(board: Board) -> dict[str, Any]:
     pending = board.event is Maintenance.MIGRATE
-    left_s = max(0.0, board.begins_at_s - time.time()) if pending else 0.0
+    left_s = max(0.0, board.begins_at_s - clock.wall_s()) if pending else 0.0
     return {
         "event": board.event.value,
         "state": board.state.value,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import structlog
 
-from segue.adapters import logs, system
+from segue.adapters import chance, clock, logs, system
 from segue.adapters.peer import PeerClient, expired_on
 from segue.adapters.qemu import queues
 from segue.adapters.store.journal import Marks
@@ -144,12 +142,12 @@ class Migrations:
             if not force:
                 foresight.demand(guest.name, to, foreseen, limits)
             migration = Migration(
-                id=str(uuid.uuid4()),
+                id=chance.new_id(),
                 guest=guest.name,
                 source=self._services.config.name,
                 target=to,
                 limits=limits,
-                started_s=time.time(),
+                started_s=clock.wall_s(),
                 forecast=foreseen,
                 wire=agreed.version,
                 copies=agreed.copies,
@@ -213,10 +211,22 @@ class Migrations:
     def _launch(self, keeper: Keeper, migration: Migration) -> None:
         record = MigrationRecord(self._services.journal, self._services.notices, migration)
         self._records[migration.id] = record
+        run = self._run_of(keeper, migration, record)
+        runner = migrate.runner(
+            run, Marks(self._services.journal, migration.id, self._services.failpoints.hit)
+        )
+        self._runners[migration.id] = runner
+        keeper.in_saga, keeper.confirmed_at_s = True, 0.0
+        task = asyncio.create_task(self._carry_out(keeper, runner, run), name=f"migration {migration.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _run_of(self, keeper: Keeper, migration: Migration, record: MigrationRecord) -> Run:
+        """The ports through which the engine moves it."""
         peer = self._services.peer(migration.target)
         custody = SourceCustody(self._services, keeper, migration.target, migration.id, record.doubt)
         network = SourceNetwork(self._services, keeper, migration)
-        run = wire(
+        return wire(
             keeper.guest_here(),
             SourceGuest(keeper, self._services.protection, self._services.share),
             network,
@@ -229,14 +239,6 @@ class Migrations:
             ),
             RealClock(),
         )
-        runner = migrate.runner(
-            run, Marks(self._services.journal, migration.id, self._services.failpoints.hit)
-        )
-        self._runners[migration.id] = runner
-        keeper.in_saga, keeper.confirmed_at_s = True, 0.0
-        task = asyncio.create_task(self._carry_out(keeper, runner, run), name=f"migration {migration.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _carry_out(self, keeper: Keeper, runner: Runner[Run], run: Run) -> None:
         number = run.record.now.id

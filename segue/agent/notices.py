@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 
+from segue.adapters import clock
 from segue.wire.frames import Notice
 
 KEPT = 2_000
@@ -23,13 +23,13 @@ class Notices:
         self._kept: deque[Notice] = deque(maxlen=KEPT)
         self._queues: set[asyncio.Queue[Notice]] = set()
         # Numbers go on across restarts of the agent, so that a listener can tell what it has missed.
-        self._seq = time.time_ns() // 1_000_000
+        self._seq = int(clock.wall_s() * 1e3)
 
     def tell(self, type_: str, subject: str, data: object) -> None:
         """Tells everybody now."""
         self._seq += 1
         fields: dict[str, Any] = msgspec.to_builtins(data)
-        notice = Notice(self._seq, time.time(), type_, subject, fields)
+        notice = Notice(self._seq, clock.wall_s(), type_, subject, fields)
         self._kept.append(notice)
         for queue in list(self._queues):
             if queue.full():

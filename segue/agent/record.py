@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 
 import structlog
 
+from segue.adapters import clock
 from segue.adapters.store.journal import Journal
 from segue.agent.notices import Notices
 from segue.errors import Aborted, InDoubt, SegueError
@@ -39,7 +39,7 @@ class MigrationRecord:
     def advance(self, event: Event) -> None:
         """See engine/ports.py."""
         self._forget_doubt()
-        self._keep(after(self._now, event, time.time()))
+        self._keep(after(self._now, event, clock.wall_s()))
         log.info("migration", migration=self._now.id, guest=self._now.guest, stage=self._now.stage)
 
     def at_step(self, step: str) -> None:

@@ -6,13 +6,12 @@ It must never disturb what runs: connections that stand stay, and a renewal that
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
 
+from segue.adapters import chance, clock
 from segue.adapters.own_tls import OwnTls
 from segue.errors import SegueError
 from segue.policy import renewal
@@ -30,7 +29,7 @@ class Renewal:
     def __init__(self, own: OwnTls, name: str) -> None:
         self.own = own
         self._name = name
-        self._draw = random.random()
+        self._draw = chance.between(0.0, 1.0)
         self._answer: asyncio.Future[link.Renewed] | None = None
 
     async def run(self, send: Callable[[link.Renew], Awaitable[None]]) -> None:
@@ -39,12 +38,12 @@ class Renewal:
             await self._until_due()
             try:
                 await self._once(send)
-                self._draw = random.random()
+                self._draw = chance.between(0.0, 1.0)
             except (SegueError, TimeoutError, OSError, ValueError) as error:
                 self.own.problem = str(error) or f"no answer within {ANSWER_S:g} s"
                 log.warning("the certificate is not renewed yet", why=self.own.problem)
                 ends_s = self.own.certificate().ends_s
-                await asyncio.sleep(renewal.again_in_s(ends_s, time.time(), random.random()))
+                await asyncio.sleep(renewal.again_in_s(ends_s, clock.wall_s(), chance.between(0.0, 1.0)))
 
     def answered(self, answer: link.Renewed) -> None:
         """One that nobody waits for any more is of no use: its key is gone."""
@@ -54,7 +53,7 @@ class Renewal:
     async def _until_due(self) -> None:
         while True:
             own = self.own.certificate()
-            left_s = renewal.due_s(own.begins_s, own.ends_s, self._draw) - time.time()
+            left_s = renewal.due_s(own.begins_s, own.ends_s, self._draw) - clock.wall_s()
             if left_s <= 0:
                 return
             await asyncio.sleep(min(left_s, LOOK_S))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Coroutine
 from typing import Any
 
 import structlog
 
+from segue.adapters import clock
 from segue.adapters.qemu import revival
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.memory_landing import MemoryLanding
@@ -41,7 +41,7 @@ class Resident:
         self.landing: MemoryLanding | None = None
         self.arriving: PageReceiver | None = None
         """Set for a guest that may run, or runs, before all of its memory is here."""
-        self.heard_s = time.monotonic()
+        self.heard_s = clock.steady_s()
         """When the agent of the other host last gave a sign of life."""
         self.deaf = False
         """There is a QEMU, and it answers nobody: it may run."""
@@ -73,7 +73,7 @@ class Resident:
         """True for a guest that would run, but for a page that cannot come."""
         if self.deaf:
             return True
-        silent = time.monotonic() - self.heard_s > SILENT_S
+        silent = clock.steady_s() - self.heard_s > SILENT_S
         flow = self.arriving.flow if self.arriving is not None else Flow.WHOLE
         return flow is Flow.BROKEN or (flow is Flow.FLOWING and silent)
 
@@ -97,7 +97,7 @@ class Resident:
         """After a start of the agent: the QEMU as it stands, touched by nobody."""
         assert self.guest is not None
         try:
-            self.machine = await plant.find(self._services, self.guest)
+            self.machine = await self._find(self.guest)
         except QemuDeaf as error:
             self.deaf = True
             log.warning("a guest's QEMU does not answer", guest=self.uuid, error=str(error))
@@ -117,7 +117,7 @@ class Resident:
         if incoming or (lacks and not await revival.needed(machine)):
             self.arriving = receiver
         if incoming:
-            self.landing = MemoryLanding(machine)
+            self.landing = self._landing_of(machine)
             await self.landing.complete(within_s=0)
 
     async def make_room(self, *, post_copy: bool) -> MemoryLanding:
@@ -125,8 +125,8 @@ class Resident:
         assert self.guest is not None
         if self.machine is None or not self.machine.alive():
             await plant.clear_network(self._services, self.guest)
-            self.machine = await plant.start(self._services, self.guest, incoming=True)
-            self.landing = MemoryLanding(self.machine)
+            self.machine = await self._start(self.guest, incoming=True)
+            self.landing = self._landing_of(self.machine)
             self.arriving = PageReceiver(self.machine) if post_copy else None
         assert self.landing is not None
         return self.landing
@@ -188,7 +188,7 @@ class Resident:
         """Starts it from its disks; when it resumed. Raises Refused, and then nothing is left of the try."""
         assert self.guest is not None
         await plant.clear_network(self._services, self.guest)
-        self.machine = await plant.start(self._services, self.guest, incoming=False)
+        self.machine = await self._start(self.guest, incoming=False)
         self.landing = self.arriving = None
         resumed_at_s = await self.resume()
         if self.refusal:
@@ -203,7 +203,7 @@ class Resident:
     async def discard(self) -> None:
         """Ends the QEMU and takes its network away; the guest is still kept."""
         if self.guest is not None:
-            await plant.remove(self._services, self.guest, self.machine)
+            await self._remove(self.guest)
             await self._drop_disks(self.guest)
         self._forget_machine()
 
@@ -214,7 +214,7 @@ class Resident:
     async def drop(self) -> None:
         """Nothing of the guest stays here."""
         if self.guest is not None:
-            await plant.remove(self._services, self.guest, self.machine)
+            await self._remove(self.guest)
             await self._drop_disks(self.guest)
             self._services.pulling.forget(self.uuid)
             self._services.journal.drop_guest(self.guest.name)
@@ -236,6 +236,22 @@ class Resident:
         said = await self._services.pulling.tend(self.guest, self.machine)
         if said != self.reason:
             self.note(said)
+
+    # The QEMU itself
+
+    async def _find(self, guest: Guest) -> Machine | None:
+        return await plant.find(self._services, guest)
+
+    async def _start(self, guest: Guest, *, incoming: bool) -> Machine:
+        return await plant.start(self._services, guest, incoming=incoming)
+
+    async def _remove(self, guest: Guest) -> None:
+        await plant.remove(self._services, guest, self.machine)
+
+    def _landing_of(self, machine: Machine) -> MemoryLanding:
+        return MemoryLanding(machine)
+
+    # What people see
 
     def want(self, wanted: str, reason: str) -> None:
         """Keeps what the guest should be, and why."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 
+from segue.adapters import clock
 from segue.adapters.net import backlog
 from segue.adapters.qemu.credentials import Endpoint
 from segue.adapters.qemu.memory import MemoryCopy
@@ -208,13 +208,13 @@ class SourceCustody:
         """See engine/ports.py."""
         if not self.released(self._migration):
             await self._keeper.release(BothComplete(self._migration))
-            self._marks = (("released", time.time()),)
-        begun_s = time.monotonic()
+            self._marks = (("released", clock.wall_s()),)
+        begun_s = clock.steady_s()
         pause_s = 0.05
         while True:
             if (handed := await self._try_grant()) is not None:
                 return handed
-            if time.monotonic() - begun_s > DOUBT_S:
+            if clock.steady_s() - begun_s > DOUBT_S:
                 self._doubt(self._target)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, 2.0)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import structlog
 
-from segue.adapters import system
+from segue.adapters import clock, system
 from segue.adapters.peer import PeerClient
 from segue.adapters.qemu.credentials import Endpoint
 from segue.adapters.qemu.mirror import DiskMirror
@@ -125,7 +124,7 @@ class SourceDisks:
     def keep(self) -> None:
         """See engine/ports.py."""
         guest, epoch = self._keeper.guest, self._keeper.token.epoch
-        until_s = time.time() + self._services.config.keep_disks_s
+        until_s = clock.wall_s() + self._services.config.keep_disks_s
         for copy in self._copies:
             was = Path(copy.disk.path)
             now = was.with_name(f"{was.name}.moved-{epoch}")

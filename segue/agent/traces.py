@@ -6,15 +6,13 @@ It must never be waited for, and nothing of it is sent while a guest is in its b
 from __future__ import annotations
 
 import asyncio
-import secrets
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from segue.adapters import logs
+from segue.adapters import chance, clock, logs
 from segue.adapters.spans import Sender
 from segue.adapters.store.journal import Journal
 from segue.model.handoff import Phase
@@ -47,7 +45,7 @@ class Traces:
 
     def begin(self, header: str) -> Trace:
         """A migration that begins here, below whoever asked for it."""
-        return below(header, secrets.token_hex(16), secrets.token_hex(8))
+        return below(header, chance.token(32), chance.token(16))
 
     def ended(self, migration: Migration) -> None:
         """A migration from here is over; its marks are still in the journal."""
@@ -58,9 +56,9 @@ class Traces:
         """A guest begins to come in; asked again, nothing new."""
         if placement.migration in self._arriving or len(self._arriving) >= WAITING_MOST:
             return
-        trace = below(placement.traceparent, "", secrets.token_hex(8))
+        trace = below(placement.traceparent, "", chance.token(16))
         guest, migration = placement.guest, placement.migration
-        arriving = Arriving(trace, guest.name, guest.uuid, migration, placement.source, time.time())
+        arriving = Arriving(trace, guest.name, guest.uuid, migration, placement.source, clock.wall_s())
         self._put(arriving)
         _name_in_logs(arriving)
         log.info("a guest comes in", guest=arriving.uuid)
@@ -69,7 +67,7 @@ class Traces:
         """There is room for it."""
         arriving = self._arriving.get(placement.migration)
         if arriving is not None and not arriving.placed_s:
-            self._put(replace(arriving, placed_s=time.time()))
+            self._put(replace(arriving, placed_s=clock.wall_s()))
 
     def settled(self, keeper: Keeper, migration: str) -> None:
         """The source needs nothing more."""
@@ -86,7 +84,7 @@ class Traces:
         self._journal.traces.drop(arriving.migration)
         log.info("a guest's copy was dropped" if fault else "a guest has come", guest=arriving.uuid)
         logs.forget((arriving.migration, arriving.guest, arriving.uuid))
-        self._tell(arriving.trace, spans.of_target(arriving, time.time(), fault))
+        self._tell(arriving.trace, spans.of_target(arriving, clock.wall_s(), fault))
 
     def _tell(self, trace: Trace, told: Sequence[Span]) -> None:
         if self._sender is None or not trace.id:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
+from segue.adapters import clock
 from segue.adapters.peer import PeerClient
 from segue.agent.boards import MigrationNotice
 from segue.agent.record import MigrationRecord
@@ -20,11 +20,11 @@ class RealClock:
 
     def wall_s(self) -> float:
         """Seconds since 1970."""
-        return time.time()
+        return clock.wall_s()
 
     def steady_s(self) -> float:
         """Seconds that only grow."""
-        return time.monotonic()
+        return clock.steady_s()
 
     async def rest(self, seconds: float) -> None:
         """Lets time pass."""

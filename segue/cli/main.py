@@ -31,6 +31,7 @@ SUB_APPS: Final = {
     "migration": "segue.cli.migration",
     "plan": "segue.cli.plan",
     "probe": "segue.cli.probe",
+    "rehearse": "segue.cli.rehearse",
     "rule": "segue.cli.rule",
     "status": "segue.cli.status",
     "store": "segue.cli.store",

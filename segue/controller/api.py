@@ -11,6 +11,7 @@ import structlog
 from fastapi import APIRouter, Depends, Query, Request, WebSocket
 from fastapi.responses import StreamingResponse
 
+from segue.adapters import clock
 from segue.adapters.http.access import Caller
 from segue.controller import api_doc, events, fleet, gate, scoped
 from segue.controller.api_common import Viewer
@@ -100,7 +101,7 @@ async def link(socket: WebSocket) -> None:
 def _warnings(controller: Controller, hosts: list[str]) -> Iterator[str]:
     """Certificates that ought to have been renewed by now, or whose renewal failed; a CA that ends before they do."""
     ca_ends_s = controller.authority.certificate.not_valid_after_utc.timestamp()
-    if ca_ends_s - time.time() < CA_LEFT * controller.certificate_s:
+    if ca_ends_s - clock.wall_s() < CA_LEFT * controller.certificate_s:
         yield f"the fleet's CA ends on {_day(ca_ends_s)}: `segue controller renew-ca`"
     yield from _warning(f"controller {controller.name}", controller.own.certificate())
     for name in hosts:
@@ -110,7 +111,7 @@ def _warnings(controller: Controller, hosts: list[str]) -> Iterator[str]:
 
 
 def _warning(whose: str, certificate: Certificate) -> Iterator[str]:
-    overdue = renewal.is_overdue(certificate.begins_s, certificate.ends_s, time.time())
+    overdue = renewal.is_overdue(certificate.begins_s, certificate.ends_s, clock.wall_s())
     if overdue or certificate.problem:
         why = certificate.problem or "its agent has not renewed it; is it connected?"
         yield f"the certificate of {whose} ends on {_day(certificate.ends_s)} and is not renewed: {why}"

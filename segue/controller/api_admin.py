@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from segue.adapters import clock
 from segue.adapters.http.access import ROLES, Caller
 from segue.controller import api_common, api_doc, gate, joining
 from segue.controller.api_common import Limit, Page
@@ -83,7 +83,7 @@ async def bar(request: Request, wish: NewBar, asked: Bars) -> Bar:
     who = _who(wish.who)
     if controller_of(request).bars.is_self(asked.by, who):
         raise api_common.odd("you would bar yourself", "Have another admin do it.")
-    made = Bar(who, time.time(), asked.by.name, wish.why[:200])
+    made = Bar(who, clock.wall_s(), asked.by.name, wish.why[:200])
     await controller_of(request).bars.bar(made)
     return made
 

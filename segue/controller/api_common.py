@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 import msgspec
 from fastapi import Depends, Header, Query, Request, Response
 
+from segue.adapters import chance, clock
 from segue.adapters.http.access import Caller
 from segue.controller import gate
 from segue.controller.app import controller_of
@@ -69,8 +69,8 @@ async def begin(
     controller = controller_of(request)
     body = msgspec.to_builtins(wish)
     digest = hashlib.sha256(msgspec.json.encode([kind, body], order="deterministic")).hexdigest()
-    number = str(uuid.uuid5(KEYED, f"{asked.by.name} {key}") if key else uuid.uuid4())
-    made = Task(number, kind, asked.by.name, time.time(), body, digest)
+    number = str(uuid.uuid5(KEYED, f"{asked.by.name} {key}") if key else chance.new_id())
+    made = Task(number, kind, asked.by.name, clock.wall_s(), body, digest)
     try:
         await controller.books.add(controller.mirror.tasks, number, made)
     except Conflict:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
+from segue.adapters import clock
 from segue.adapters.http.access import Caller
 from segue.controller import api_common, api_doc, drain, fleet, gate, placing, scoped
 from segue.controller.api_common import IfMatch, Key, Limit, Page, Viewer
@@ -138,7 +138,7 @@ def _emptied(controller: Controller, by: Caller, wish: drain.DrainWish) -> tuple
 async def _bar(controller: Controller, name: str, by: str, *, barred: bool) -> None:
     """The other agents hear of it, too."""
     if barred:
-        await controller.bars.bar(Bar(f"host:{name}", time.time(), by, "it was removed from the fleet"))
+        await controller.bars.bar(Bar(f"host:{name}", clock.wall_s(), by, "it was removed from the fleet"))
     else:
         await controller.bars.allow(f"host:{name}")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from segue.adapters import clock
 from segue.controller.mirror import Mirror
 from segue.engine.store import Store
 from segue.errors import SegueError
@@ -35,7 +35,7 @@ async def prune(store: Store, mirror: Mirror, fence: Fence) -> int:
     table = mirror.audit.items()
     names = sorted(table)
     too_many = max(0, len(names) - LINES_MOST)
-    oldest_s = time.time() - AGE_MOST_S
+    oldest_s = clock.wall_s() - AGE_MOST_S
     going = [
         table[name].entry
         for number, name in enumerate(names)

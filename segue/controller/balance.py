@@ -6,14 +6,13 @@ It must begin nothing while a drain needs the room, and book for every move what
 from __future__ import annotations
 
 import asyncio
-import time
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import msgspec
 
+from segue.adapters import chance, clock
 from segue.controller import fleet, moving
 from segue.controller.app import Controller
 from segue.controller.mirror import Mirror
@@ -65,7 +64,7 @@ async def look(controller: Controller, orders: BalanceOrders) -> Seen:
     """Plans by what is known now; in a thread, because a large fleet takes seconds."""
     controller.loads.demand()
     seen, silent = await told(controller)
-    now_s, remembered = time.time(), remember(controller.mirror)
+    now_s, remembered = clock.wall_s(), remember(controller.mirror)
     basis = _orders(controller.mirror, orders).basis
     slots = Slots(per_source=orders.parallel, per_target=orders.parallel)
     made, after = await asyncio.to_thread(
@@ -82,7 +81,7 @@ def decided(mirror: Mirror) -> BalanceOrders:
 
 def remember(mirror: Mirror) -> Temper:
     """What the balancer knows of before: its last look, moves of the last day whoever wanted them, its bookings."""
-    kept, since_s = mirror.balance_state.get(""), time.time() - DAY_S
+    kept, since_s = mirror.balance_state.get(""), clock.wall_s() - DAY_S
     state = kept.value if kept else BalanceState()
     past: dict[str, tuple[PastMove, ...]] = {}
     for record in mirror.migrations.items().values():
@@ -116,10 +115,10 @@ async def begin(controller: Controller, by: str, number: str, seen: Seen, orders
         "force": False,
         "before": seen.plan.before,
     }
-    number = number or str(uuid.uuid4())
+    number = number or chance.new_id()
     going = {move.guest for move in seen.plan.plan.moves}
     staying = {guest: why for guest, why in seen.plan.plan.staying.items() if guest not in going}
-    made = Task(number, TaskKind.BALANCE, by, time.time(), wish, staying=staying, total=len(wish["moves"]))
+    made = Task(number, TaskKind.BALANCE, by, clock.wall_s(), wish, staying=staying, total=len(wish["moves"]))
     try:
         await controller.books.add(controller.mirror.tasks, number, made)
     except Conflict:

@@ -6,12 +6,12 @@ It must not plan while a drain is under way, and never two plans at once.
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 from typing import Final
 
 import structlog
 
+from segue.adapters import clock
 from segue.adapters.http.access import Caller
 from segue.controller import balance
 from segue.controller.app import Controller
@@ -50,7 +50,7 @@ async def keep(controller: Controller, tenure: Tenure) -> None:
 def _since_look_s(controller: Controller) -> float:
     """The looks keep their pace over a change of leader."""
     kept = controller.mirror.balance_state.get("")
-    return max(0.0, time.time() - kept.value.looked_s) if kept else 0.0
+    return max(0.0, clock.wall_s() - kept.value.looked_s) if kept else 0.0
 
 
 async def _look(controller: Controller, tenure: Tenure) -> None:
@@ -74,7 +74,7 @@ async def _say(controller: Controller, tenure: Tenure, seen: Seen, orders: Balan
     if seen.silent:
         why = "; ".join(part for part in (why, f"no load is known of {', '.join(seen.silent[:5])}") if part)
     state = BalanceState(
-        looked_s=time.time(),
+        looked_s=clock.wall_s(),
         # More than is needed to act says nothing.
         found=min(after.found, orders.settings.looks),
         acting=after.acting,
@@ -94,7 +94,7 @@ async def _say(controller: Controller, tenure: Tenure, seen: Seen, orders: Balan
 
 async def _realise(controller: Controller, tenure: Tenure, orders: BalanceOrders) -> None:
     """Looks at what moves brought, once their time has come; forgets the oldest."""
-    mirror, now_s = controller.mirror, time.time()
+    mirror, now_s = controller.mirror, clock.wall_s()
     table = mirror.bookings
     names = sorted(table.items())
     for name in names[: -balance.KEPT]:

@@ -5,13 +5,12 @@ It must never go back to an older list: not where the store was lost, nor where 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final
 
 import structlog
 
-from segue.adapters import barring
+from segue.adapters import barring, clock
 from segue.adapters.http import access
 from segue.adapters.http.access import Caller
 from segue.adapters.pki import Authority
@@ -108,7 +107,7 @@ class Bars:
 
 
 def _still_needed(bars: tuple[Bar, ...]) -> tuple[Bar, ...]:
-    now_s = time.time()
+    now_s = clock.wall_s()
     return tuple(bar for bar in bars if not bar.ends_s or bar.ends_s > now_s)
 
 

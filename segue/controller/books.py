@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
 
+from segue.adapters import chance, clock
 from segue.adapters.http.access import Caller
 from segue.controller.mirror import Kept, Mirror, Table
 from segue.engine import certainty
@@ -89,9 +88,9 @@ class Books:
 
     async def note(self, caller: Caller, from_: str, what: str, outcome: str, request: str) -> None:
         """One more line of the audit. Raises where it cannot be kept: then nothing may be done either."""
-        now_s = time.time()
+        now_s = clock.wall_s()
         line = AuditLine(now_s, caller.name, caller.role, from_, what[:200], outcome[:1000], request)
-        await self.add(self.mirror.audit, f"{int(now_s * 1e6):017d}-{secrets.token_hex(3)}", line)
+        await self.add(self.mirror.audit, f"{int(now_s * 1e6):017d}-{chance.token(6)}", line)
 
     async def _commit(self, change: Change, fence: Fence | None = None) -> None:
         try:

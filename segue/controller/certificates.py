@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import random
-import time
 from dataclasses import replace
 from typing import Final
 
@@ -17,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
-from segue.adapters import pki
+from segue.adapters import chance, clock, pki
 from segue.adapters.http.access import Caller
 from segue.adapters.own_tls import OwnTls
 from segue.adapters.pki import Authority, Subject
@@ -73,20 +71,20 @@ async def _note(controller: Controller, caller: Caller, serial: str) -> None:
 
 async def keep_own(own: OwnTls, authority: Authority, certificate_s: float) -> None:
     """For as long as the controller lives: its own certificate is renewed by itself, from the CA that it has."""
-    draw = random.random()
+    draw = chance.between(0.0, 1.0)
     while True:
         now = own.certificate()
-        left_s = renewal.due_s(now.begins_s, now.ends_s, draw) - time.time()
+        left_s = renewal.due_s(now.begins_s, now.ends_s, draw) - clock.wall_s()
         if left_s > 0:
             await asyncio.sleep(min(left_s, LOOK_S))
             continue
         try:
             renew_own(own, authority, certificate_s)
-            draw = random.random()
+            draw = chance.between(0.0, 1.0)
         except (SegueError, OSError, ValueError) as error:
             own.problem = str(error)
             log.warning("the controller's certificate is not renewed yet", why=own.problem)
-            await asyncio.sleep(renewal.again_in_s(now.ends_s, time.time(), random.random()))
+            await asyncio.sleep(renewal.again_in_s(now.ends_s, clock.wall_s(), chance.between(0.0, 1.0)))
 
 
 def renew_own(own: OwnTls, authority: Authority, certificate_s: float) -> None:

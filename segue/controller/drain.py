@@ -6,11 +6,11 @@ It keeps nothing but the task in the store, so whoever leads next goes on. It mu
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from segue.adapters import clock
 from segue.controller import fleet, moving
 from segue.controller.loads import Loads
 from segue.controller.mirror import Mirror
@@ -94,6 +94,7 @@ async def _next(work: Work, hosts: tuple[str, ...], beginning: moving.Beginning,
     orders = _orders(int(task.wish["parallel"]))
     made = drain.plan(seen, hosts, orders)
     admitted = moving.admitted(made.waves[0].moves if made.waves else (), seen, orders)
+    made = replace(made, staying=_reasons(made.staying, trials))
     await _report(work, made)
     if admitted:
         await moving.begin(work, admitted, beginning)
@@ -120,6 +121,16 @@ async def _conclude(work: Work, hosts: tuple[str, ...], made: Plan) -> None:
         await work.end(TaskState.DONE, f"{names}: empty; {moved} guests moved", staying={})
 
 
+def _reasons(staying: Mapping[str, str], trials: Mapping[str, Trial]) -> dict[str, str]:
+    """Why the planner leaves a guest out, and, where moves of it failed, what happened to the last one."""
+    told = dict(staying)
+    for guest in told.keys() & trials.keys():
+        trial = trials[guest]
+        if trial.why and trial.why not in told[guest]:
+            told[guest] = f"its last move failed: {trial.why}; now: {told[guest]}"
+    return told
+
+
 def _moving(seen: Fleet, hosts: tuple[str, ...]) -> bool:
     """Away from them, or to one of them, begun before it was cordoned: that guest has to leave it again."""
     return any(guest.moving_to and {guest.host, guest.moving_to} & set(hosts) for guest in seen.guests)
@@ -127,7 +138,7 @@ def _moving(seen: Fleet, hosts: tuple[str, ...]) -> bool:
 
 def _arriving(work: Work, hosts: tuple[str, ...]) -> bool:
     """Gone to one of them by its source's word, and not shown by that host yet."""
-    known, now_s = fleet.owners(work.controller.mirror), time.time()
+    known, now_s = fleet.owners(work.controller.mirror), clock.wall_s()
     return any(
         m.target in hosts and m.guest not in known and went_well(m) and abs(now_s - m.ended_s) < ARRIVES_S
         for m in work.controller.mirror.migrations.values()
@@ -136,7 +147,7 @@ def _arriving(work: Work, hosts: tuple[str, ...]) -> bool:
 
 def _retrying(trials: Mapping[str, Trial]) -> bool:
     return any(
-        0 < trial.failures < moving.FAILURES_MOST and moving.waits(trial, time.time())
+        0 < trial.failures < moving.FAILURES_MOST and moving.waits(trial, clock.wall_s())
         for trial in trials.values()
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final
@@ -11,6 +12,7 @@ import structlog
 
 from segue.controller import audit_trail, balance, balancer, certificates, drain, health, single
 from segue.controller.app import Controller
+from segue.controller.links import Links
 from segue.controller.reports import Reports
 from segue.controller.work import LOOK_S, Work, failure_of
 from segue.errors import Kind, Refused, SegueError
@@ -27,6 +29,7 @@ HOW: Final[Mapping[TaskKind, Callable[[Work], Awaitable[None]]]] = {
     TaskKind.DRAIN: drain.carry_out,
     TaskKind.BALANCE: balance.carry_out,
 }
+INTRODUCE_S: Final = 0.5
 GATHER_S: Final = 10.0
 """After a change of leader agents connect again within this time; only then an absent one is really absent."""
 LONELY_S: Final = 20.0
@@ -87,17 +90,15 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
     log.info("leads", name=tenure.name, epoch=tenure.epoch)
     mirror, links = controller.mirror, controller.links
     running: dict[str, asyncio.Task[None]] = {}
+    new: dict[str, str] = {}
     beside = (
+        asyncio.create_task(_introduce(links, new)),
         asyncio.create_task(audit_trail.keep_pruned(controller.store, mirror, tenure.fence)),
         asyncio.create_task(health.keep(controller, tenure)),
     )
     try:
         await mirror.reached(tenure.fence.revision)
-
-        async def introduce() -> None:
-            await links.introduce({report.name: report.url for report in mirror.reports.values()})
-
-        reports = Reports(controller.store, mirror, tenure, introduce, controller.traces.ended)
+        reports = Reports(controller.store, mirror, tenure, new, controller.traces.ended)
         await reports.all_away()
         links.open(reports, partial(certificates.renew, controller))
         lonely.begins()
@@ -118,6 +119,17 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
             task.cancel()
         await asyncio.wait((*beside, *running.values()))
         await links.close()
+
+
+async def _introduce(links: Links, new: dict[str, str]) -> None:
+    """Tells everybody who has come, all of them together: a fleet that connects at once would talk of nothing else."""
+    while True:
+        await asyncio.sleep(INTRODUCE_S)
+        if new:
+            told = dict(new)
+            new.clear()
+            with contextlib.suppress(SegueError):  # Who does not lead any more has nothing to tell.
+                await links.introduce(told)
 
 
 async def _gather(controller: Controller) -> None:

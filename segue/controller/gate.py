@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +12,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from segue.adapters import chance, clock
 from segue.adapters.http import access
 from segue.adapters.http.access import Caller
 from segue.controller import limits
@@ -52,7 +51,7 @@ def _token(controller: Controller, header: str) -> Token:
         raise refused("the token is none of this fleet, or was taken back")
     if kept.value.role not in RANKS:
         raise refused("the token is for joining, not for calling")
-    if kept.value.expires_s < time.time():
+    if kept.value.expires_s < clock.wall_s():
         raise refused("the token's time is over")
     return kept.value
 
@@ -80,7 +79,7 @@ def asks(verb: Verb) -> Callable[[Request], AsyncIterator[Asked]]:
     async def note(request: Request) -> AsyncIterator[Asked]:
         found = await _demand(request, verb)
         books, what, from_ = controller_of(request).books, _what(request), address(request)
-        asked = Asked(found, str(uuid.uuid4()))
+        asked = Asked(found, chance.new_id())
         await books.note(found, from_, what, "asked", asked.request)
         try:
             yield asked

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import time
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -16,6 +15,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from segue.adapters import clock
 from segue.controller import fleet
 from segue.controller.app import Controller
 from segue.controller.mirror import Mirror
@@ -66,7 +66,7 @@ def seen(controller: Controller) -> FleetHealth:
         fleet.seen(mirror),
         reports,
         evacuating(mirror),
-        time.time(),
+        clock.wall_s(),
         controller.answers,
         _tried(mirror, reports),
     )
@@ -109,7 +109,7 @@ async def _ask(controller: Controller, tenure: Tenure, host: str) -> None:
         log.debug("a host does not say how it is", host=host, why=str(error))
         return
     # By our own clock: the host's may be anything. And a host speaks for itself alone.
-    report = replace(report, host=host, at_s=time.time())
+    report = replace(report, host=host, at_s=clock.wall_s())
     kept = controller.mirror.health.get(host)
     if (
         kept is not None
@@ -144,7 +144,7 @@ async def _evacuate(controller: Controller, tenure: Tenure, wanted: Evacuation, 
         "limits": msgspec.to_builtins(limits),
         "force": False,
     }
-    task = Task(number, TaskKind.DRAIN, BY, time.time(), wish, note=wanted.why)
+    task = Task(number, TaskKind.DRAIN, BY, clock.wall_s(), wish, note=wanted.why)
     with contextlib.suppress(Conflict):  # A leader before us began it, and our mirror had not seen that yet.
         change = nouns.create(controller.mirror.tasks.key(number), msgspec.json.encode(task))
         revision = await controller.store.commit(change, fence=tenure.fence)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import secrets
-import time
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -12,7 +11,7 @@ import structlog
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
-from segue.adapters import pki
+from segue.adapters import clock, pki
 from segue.controller import certificates
 from segue.controller.app import Controller
 from segue.controller.mirror import Kept
@@ -71,7 +70,7 @@ async def create(controller: Controller, wish: NewToken, by: str) -> Made:
     _demand_sense(wish)
     id_, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
     kept = Token(
-        id_, tokens.digest(secret), wish.role, wish.name, time.time() + wish.ttl_s, by=by, scope=wish.scope
+        id_, tokens.digest(secret), wish.role, wish.name, clock.wall_s() + wish.ttl_s, by=by, scope=wish.scope
     )
     await controller.books.add(controller.mirror.tokens, id_, kept)
     if wish.role != "host":
@@ -104,7 +103,7 @@ def _demand_valid(controller: Controller, wish: Join) -> Kept[Token]:
         raise _no("there is no such token")
     if kept.value.used_s:
         raise _no("the token was used already")
-    if kept.value.expires_s < time.time():
+    if kept.value.expires_s < clock.wall_s():
         raise _no("the token's time is over")
     if not NAME.fullmatch(wish.name) or wish.name == CONTROLLER_NAME:
         raise _no(f"{wish.name[:80]!r} cannot be a host's name")
@@ -128,7 +127,7 @@ async def _use(controller: Controller, kept: Kept[Token]) -> None:
         await controller.books.change(
             controller.mirror.tokens,
             kept.value.id,
-            lambda token: replace(token, used_s=time.time()),
+            lambda token: replace(token, used_s=clock.wall_s()),
             revision=kept.entry.revision,
         )
     except Conflict as error:
@@ -137,7 +136,7 @@ async def _use(controller: Controller, kept: Kept[Token]) -> None:
 
 async def _enrol(controller: Controller, name: str, serial: str) -> None:
     """A host that joins again was made anew, or its key is in other hands: what it had before is barred everywhere."""
-    hosts, now_s = controller.mirror.hosts, time.time()
+    hosts, now_s = controller.mirror.hosts, clock.wall_s()
     if (kept := hosts.get(name)) is None:
         await controller.books.add(hosts, name, HostRecord(name, now_s, serial))
     else:

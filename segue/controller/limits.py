@@ -5,10 +5,10 @@ It must never keep out somebody who shows a valid certificate or token: an attac
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from typing import Final
 
+from segue.adapters import clock
 from segue.errors import Kind, Refused
 from segue.policy import bucket
 from segue.policy.bucket import Bucket, Rate
@@ -29,7 +29,7 @@ class Limits:
     def allows(self, what: str, who: str, rate: Rate) -> bool:
         """True where it may be done, which then counts."""
         key = (what, who)
-        left, may = bucket.take(self._buckets.pop(key, None), rate, time.monotonic())
+        left, may = bucket.take(self._buckets.pop(key, None), rate, clock.steady_s())
         self._buckets[key] = left
         if len(self._buckets) > KNOWN_MOST:
             self._buckets.popitem(last=False)

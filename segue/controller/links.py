@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -17,6 +16,7 @@ import msgspec
 import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from segue.adapters import clock
 from segue.adapters.http.access import Caller
 from segue.controller import fleet
 from segue.controller.bars import Bars
@@ -53,7 +53,7 @@ class Connection:
         self.caller = caller
         self.address = socket.client.host if socket.client else ""
         self._socket = socket
-        self.heard_s = time.monotonic()
+        self.heard_s = clock.steady_s()
         self._numbers = itertools.count(1)
         self._asked: dict[int, asyncio.Future[link.Answer]] = {}
         self.renewing = False
@@ -63,13 +63,17 @@ class Connection:
 
     async def send(self, frame: link.FromController) -> None:
         """Sends it."""
-        await self._socket.send_text(link.encode(frame).decode())
+        await self.send_text(link.encode(frame).decode())
+
+    async def send_text(self, text: str) -> None:
+        """Sends a frame that was encoded for many."""
+        await self._socket.send_text(text)
 
     async def receive(self) -> link.FromAgent:
         """The next frame. Raises TimeoutError after a silence, Refused for what is no frame, or one too many."""
         async with asyncio.timeout(link.SILENCE_S):
             raw = await self._socket.receive_text()
-        self.heard_s = time.monotonic()
+        self.heard_s = clock.steady_s()
         self._frames, may = bucket.take(self._frames, FRAMES, self.heard_s)
         if not may:
             raise _refused(self.host, "it sends more than any agent does", Kind.USAGE)
@@ -118,6 +122,8 @@ class Links:
         self._renewing: set[asyncio.Task[None]] = set()
         self._told = 0
         """The number of the list of the barred that everybody connected has."""
+        self._looked = -1
+        """Changes of the table of hosts, when what was decided of them was looked at last."""
         self._connections: dict[str, Connection] = {}
         self.highest_seen = 0
         """The highest epoch that any agent has obeyed: after the store was lost, ours may be lower."""
@@ -128,7 +134,7 @@ class Links:
         self.outranked.clear()
         self._loads.begin()
         self._reports, self._renew = reports, renew
-        self._told = self._bars.now().number
+        self._told, self._looked = self._bars.now().number, -1
 
     async def close(self) -> None:
         """It leads no more."""
@@ -144,7 +150,7 @@ class Links:
 
     def silences_s(self) -> dict[str, float]:
         """For how long nothing has come from each that is connected here."""
-        now_s = time.monotonic()
+        now_s = clock.steady_s()
         return {host: now_s - connection.heard_s for host, connection in self._connections.items()}
 
     async def call(
@@ -267,10 +273,16 @@ class Links:
             bar = now.find("host", connection.host, connection.caller.serial)
             if bar is not None:
                 await connection.close(link.REFUSED, f"it is barred: {bar.why}")
-        await self.introduce({report.name: report.url for report in self._mirror.reports.values()})
+        await self.introduce({})
 
     async def _tell_decided(self) -> None:
-        """To each host of which something else was decided since it was last told."""
+        """To each host of which something else was decided since it was last told.
+
+        Asked after every change of anything: in a fleet of thousands a look at all of them each time took seconds.
+        """
+        if self._looked == self._mirror.hosts.changes:
+            return
+        self._looked = self._mirror.hosts.changes
         for connection in list(self._connections.values()):
             record = self._mirror.hosts.get(connection.host)
             if record is not None and record.value.decided != connection.decided:
@@ -294,25 +306,29 @@ class Links:
 
     def _peers(self, host: str) -> dict[str, str]:
         return {
-            report.name: report.url
-            for report in self._mirror.reports.values()
-            if report.name != host and not fleet.is_revoked(self._mirror, report.name)
+            name: report.value.url
+            for name, report in self._mirror.reports.items().items()
+            if name != host and not fleet.is_revoked(self._mirror, name)
         }
 
-    async def introduce(self, known: Mapping[str, str]) -> None:
-        """Tells everybody where all hosts are: after one that is new has come."""
+    async def introduce(self, new: Mapping[str, str]) -> None:
+        """Tells everybody where hosts are that have come: one frame for all, but for those that are in it."""
+        text = link.encode(self._words(new)).decode()
         for connection in list(self._connections.values()):
-            peers = {name: url for name, url in known.items() if name != connection.host}
             with contextlib.suppress(SegueError, RuntimeError, WebSocketDisconnect):
-                await self._tell(connection, peers)
+                if connection.host not in new:
+                    await connection.send_text(text)
+                elif others := {name: url for name, url in new.items() if name != connection.host}:
+                    await connection.send(self._words(others))
 
     async def _tell(self, connection: Connection, peers: dict[str, str]) -> None:
         record = self._mirror.hosts.get(connection.host)
         connection.decided = record.value.decided if record else None
-        words = link.Welcome(
-            self._demand().epoch, peers, renews=True, barred=self._bars.signed(), decided=connection.decided
-        )
-        await connection.send(words)
+        await connection.send(self._words(peers, connection.decided))
+
+    def _words(self, peers: Mapping[str, str], decided: Decided | None = None) -> link.Welcome:
+        epoch, barred = self._demand().epoch, self._bars.signed()
+        return link.Welcome(epoch, dict(peers), renews=True, barred=barred, decided=decided)
 
 
 def _away(host: str, why: str) -> HostAway:

@@ -6,11 +6,11 @@ It must never be written to the store: a fleet of thousands of hosts tells it ev
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from segue.adapters import clock
 from segue.errors import Kind, Refused
 from segue.model.load import SETTLED_S, GuestLoad, HostLoad
 
@@ -57,7 +57,7 @@ class Loads:
 
     def take(self, host: str, told: HostLoad) -> None:
         """Replaces what the host said before."""
-        now_s = time.monotonic()
+        now_s = clock.steady_s()
         self._hosts[host] = told, now_s
         for guest in told.guests:
             known = self._guests.get(guest.uuid)
@@ -78,18 +78,18 @@ class Loads:
 
     def hosts(self) -> Iterator[HostLoad]:
         """All that are up to date, by name."""
-        now_s = time.monotonic()
+        now_s = clock.steady_s()
         return (load for _, (load, at_s) in sorted(self._hosts.items()) if now_s - at_s < STALE_S)
 
     def host(self, name: str) -> HostLoad | None:
         """None where nothing is known now."""
         load, at_s = self._hosts.get(name, (None, 0.0))
-        return load if time.monotonic() - at_s < STALE_S else None
+        return load if clock.steady_s() - at_s < STALE_S else None
 
     def guest(self, uuid: str) -> GuestLoad | None:
         """None where nothing is known now."""
         told = self._guests.get(uuid)
-        return told.load if told and time.monotonic() - told.at_s < CARRY_S else None
+        return told.load if told and clock.steady_s() - told.at_s < CARRY_S else None
 
     @staticmethod
     def _replaces(known: _Told, host: str, guest: GuestLoad, now_s: float) -> bool:

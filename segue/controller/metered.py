@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
+from segue.adapters import clock
 from segue.adapters.metrics import Meter
 from segue.engine.store import Store
 from segue.errors import SegueError
@@ -48,7 +48,7 @@ class MeteredStore:
         async with self._timed("commit"):
             revision = await self._store.commit(*changes, fence=fence, tag=tag)
         if revision > self._shown:
-            self._waiting.append((revision, time.monotonic()))
+            self._waiting.append((revision, clock.steady_s()))
         else:
             self._lag(0.0)  # The watch was faster than the answer.
         return revision
@@ -83,18 +83,18 @@ class MeteredStore:
     def _show(self, revision: int) -> None:
         self._shown = max(self._shown, revision)
         while self._waiting and self._waiting[0][0] <= self._shown:
-            self._lag(time.monotonic() - self._waiting.popleft()[1])
+            self._lag(clock.steady_s() - self._waiting.popleft()[1])
 
     def _lag(self, seconds: float) -> None:
         self._meter.observe("segue_store_event_lag_seconds", seconds, self._backend)
 
     @asynccontextmanager
     async def _timed(self, op: str) -> AsyncIterator[None]:
-        begun_s = time.monotonic()
+        begun_s = clock.steady_s()
         try:
             yield
         except SegueError as error:
             word = next((word for sort, word in ERRORS.items() if isinstance(error, sort)), "other")
             self._meter.count("segue_store_errors_total", op, self._backend, word)
             raise
-        self._meter.observe("segue_store_op_seconds", time.monotonic() - begun_s, op, self._backend)
+        self._meter.observe("segue_store_op_seconds", clock.steady_s() - begun_s, op, self._backend)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -13,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 import structlog
 
+from segue.adapters import clock
 from segue.engine.store import Store
 from segue.errors import Kind, Refused, SegueError
 from segue.model.answer import Report
@@ -46,8 +46,11 @@ class Table(Generic[T]):
 
     def __init__(self, prefix: str, shape: type[T]) -> None:
         self.prefix = prefix
+        self.changes = 0
+        """Grows with each: who looked at all of them once need not look again before it has."""
         self._decode: msgspec.json.Decoder[T] = msgspec.json.Decoder(shape)
         self._kept: dict[str, Kept[T]] = {}
+        self._under: dict[str, dict[str, None]] = {}
 
     def key(self, name: str) -> str:
         """The store's key."""
@@ -61,6 +64,10 @@ class Table(Generic[T]):
         """All of them, in no order."""
         return self._kept
 
+    def under(self, head: str) -> list[str]:
+        """Names of the form HEAD/REST: a host's own among those of a whole fleet, without a look at the others."""
+        return list(self._under.get(head, ()))
+
     def values(self) -> Iterator[T]:
         """All values, by name."""
         return (self._kept[name].value for name in sorted(self._kept))
@@ -73,19 +80,27 @@ class Table(Generic[T]):
 
     def clear(self) -> None:
         """Before the store is read anew."""
+        self.changes += 1
         self._kept.clear()
+        self._under.clear()
 
     def put(self, key: str, entry: Entry | None) -> None:
         """As the store has it. What cannot be read was written by another version: it is left out, and said."""
+        self.changes += 1
         name = key.removeprefix(self.prefix)
+        head, slash, _ = name.partition("/")
         if entry is None:
             self._kept.pop(name, None)
+            self._under.get(head, {}).pop(name, None)
             return
+        if slash:
+            self._under.setdefault(head, {})[name] = None
         try:
             self._kept[name] = Kept(entry, self._decode.decode(entry.value))
         except msgspec.MsgspecError as error:
             log.error("an entry of the store cannot be read", key=key, why=str(error))
             self._kept.pop(name, None)
+            self._under.get(head, {}).pop(name, None)
 
 
 class Mirror:
@@ -135,7 +150,7 @@ class Mirror:
 
     def behind_s(self) -> float:
         """How old what is known may be: 0 while the store is seen."""
-        return 0.0 if self._lost_s is None else max(1.0, time.monotonic() - self._lost_s)
+        return 0.0 if self._lost_s is None else max(1.0, clock.steady_s() - self._lost_s)
 
     async def follow(self) -> None:
         """For as long as the controller lives."""
@@ -149,7 +164,7 @@ class Mirror:
             except SegueError as error:  # away, or compacted: what is known stays shown meanwhile
                 log.warning("the store is read anew", why=str(error))
                 if not isinstance(error, Compacted):
-                    self._lost_s = self._lost_s or time.monotonic()
+                    self._lost_s = self._lost_s or clock.steady_s()
                 await asyncio.sleep(AGAIN_S)
 
     async def reached(self, revision: int) -> None:

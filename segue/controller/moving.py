@@ -6,13 +6,13 @@ All of it stands in the task, so whoever leads next goes on. No guest's move is 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
 import structlog
 
+from segue.adapters import clock
 from segue.controller import fleet
 from segue.controller.links import HostAway
 from segue.controller.mirror import Mirror
@@ -30,6 +30,9 @@ log = structlog.get_logger()
 FAILURES_MOST: Final = 3
 """Then the guest stays."""
 RETRY_S: Final = 5.0
+REST_S_PER_GUEST: Final = 3e-5
+"""Between two looks at the fleet, so that a large one does not have its leader plan all the time: for 100,000 guests
+a plan takes about 3 s, and each report of a move would ask for another."""
 Beginning = dict[str, asyncio.Task[None]]
 """guest -> its move as it is being begun here."""
 
@@ -45,6 +48,7 @@ async def until_ended(work: Work, step: Callable[[Work, Beginning], Awaitable[No
             for guest in [guest for guest, task in beginning.items() if task.done()]:
                 beginning.pop(guest).result()
             await work.controller.mirror.change(LOOK_S)
+            await asyncio.sleep(REST_S_PER_GUEST * len(work.controller.mirror.guests.items()))
     finally:
         for task in beginning.values():
             task.cancel()
@@ -75,7 +79,7 @@ async def stop(work: Work, busy_: set[str]) -> None:
 
 def adjusted(seen: Fleet, trials: Mapping[str, Trial]) -> Fleet:
     """Guests that are being moved, wait after a failure, or failed too often, as planners take them."""
-    now_s = time.time()
+    now_s = clock.wall_s()
 
     def as_planned(guest: FleetGuest) -> FleetGuest:
         trial = trials.get(guest.name)
@@ -115,7 +119,7 @@ def waits(trial: Trial, now_s: float) -> bool:
 async def _settle(work: Work, beginning: set[str]) -> None:
     """What became of the moves that were begun."""
     task, mirror = work.task, work.controller.mirror
-    now_s, trials, moved = time.time(), dict[str, Trial](), list(task.moved)
+    now_s, trials, moved = clock.wall_s(), dict[str, Trial](), list(task.moved)
     for trial in task.trials:
         trials[trial.guest] = trial
         if not trial.target or trial.guest in beginning:
@@ -177,7 +181,7 @@ async def _begin(work: Work, guest: str, target: str) -> None:
         log.info("a move waits for its source", task=task.kind, guest=guest, why=error.why)
         return
     except SegueError as error:
-        reason, now_s = f"{error.what}: {error.why}", time.time()
+        reason, now_s = f"{error.what}: {error.why}", clock.wall_s()
         log.info("a move was refused", task=task.kind, guest=guest, target=target, why=error.why)
         await _try(work, guest, lambda trial: _failed(trial, reason, now_s))
         return

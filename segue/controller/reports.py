@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 
+from segue.adapters import clock
 from segue.adapters.http.access import Caller
 from segue.controller.mirror import Mirror, Table
 from segue.engine.store import Store
@@ -39,14 +39,14 @@ class Reports:
         store: Store,
         mirror: Mirror,
         tenure: Tenure,
-        introduce: Callable[[], Awaitable[None]],
+        new: dict[str, str],
         ended: Callable[[Migration], None],
     ) -> None:
-        """introduce: called after a new host has come; ended: for each migration that was seen to end."""
+        """new: takes up the hosts that nobody knew, name -> URL; ended: called for each migration that ended."""
         self._store = store
         self._mirror = mirror
         self._fence = tenure.fence
-        self._introduce = introduce
+        self._new = new
         self._ended = ended
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -55,7 +55,7 @@ class Reports:
         host = caller.name
         self._demand_own(host, {hello.facts.name}, hello.guests, hello.migrations)
         is_new = self._mirror.reports.get(host) is None
-        report = HostReport(host, hello.url, hello.facts, hello.labels, linked=True, changed_s=time.time())
+        report = HostReport(host, hello.url, hello.facts, hello.labels, linked=True, changed_s=clock.wall_s())
         told = {f"{host}/{shown.spec.uuid}": shown for shown in hello.guests}
         async with self._turns[host]:
             changes = [
@@ -64,13 +64,12 @@ class Reports:
             ]
             for name, shown in told.items():
                 changes += _put(self._mirror.guests, name, shown)
-            known = [name for name in self._mirror.guests.items() if name.startswith(f"{host}/")]
-            for name in known:
+            for name in self._mirror.guests.under(host):
                 changes += _drop(self._mirror.guests, name) if name not in told else []
             changes += self._migrations(host, hello.migrations)
             await self._write(changes)
         if is_new:
-            await self._introduce()
+            self._new[host] = hello.url
 
     async def changes(self, host: str, told: link.Changes) -> None:
         """What is different since its last frame."""
@@ -92,7 +91,7 @@ class Reports:
         """Its connection ended; what it said last stays known."""
         async with self._turns[host]:
             if report := self._mirror.reports.get(host):
-                away = replace(report.value, linked=False, changed_s=time.time())
+                away = replace(report.value, linked=False, changed_s=clock.wall_s())
                 await self._write(_put(self._mirror.reports, host, away))
 
     async def all_away(self) -> None:
@@ -106,12 +105,14 @@ class Reports:
         if (kept := self._mirror.hosts.get(caller.name)) is not None:
             return _put(self._mirror.hosts, caller.name, kept.value.shown(caller.serial))
         record = HostRecord(
-            caller.name, time.time(), caller.serial, cordoned=told.cordoned, labels=told.labels
+            caller.name, clock.wall_s(), caller.serial, cordoned=told.cordoned, labels=told.labels
         )
         return _put(self._mirror.hosts, caller.name, record)
 
     def _migrations(self, host: str, told: list[Migration]) -> list[Change]:
         changes: list[Change] = []
+        if not told:
+            return changes
         table = self._mirror.migrations
         for migration in told:
             kept = table.get(migration.id)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from typing import Final
 
+from segue.adapters import chance, clock
 from segue.adapters.spans import Sender
 from segue.model.migration import Migration
 from segue.model.task import Task
@@ -25,10 +24,10 @@ class Traces:
 
     def begin(self, task: Task) -> str:
         """The `traceparent` of a command that begins a migration."""
-        number = secrets.token_hex(16)
+        number = chance.token(32)
         while len(self._asked) >= KNOWN_MOST:
             del self._asked[next(iter(self._asked))]
-        self._asked[number] = time.time(), task.id
+        self._asked[number] = clock.wall_s(), task.id
         return Trace(number, spans.controllers(number)).header
 
     def ended(self, migration: Migration) -> None:
@@ -38,5 +37,5 @@ class Traces:
         if self._sender is None or not trace.id or trace.parent != spans.controllers(trace.id):
             return
         why = (("segue.task.id", task),) if task else ()
-        told = spans.of_controller(migration, began_s, time.time(), why)
+        told = spans.of_controller(migration, began_s, clock.wall_s(), why)
         self._sender.send(Trace(trace.id, trace.parent, "", trace.sampled), told)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
 
+from segue.adapters import clock
 from segue.controller import fleet
 from segue.controller.app import Controller
 from segue.controller.links import BEGIN_S
@@ -59,7 +59,7 @@ class Work:
 
     async def end(self, state: TaskState, note: str, failure: Failure | None = None, **fields: Any) -> None:
         """The last that is written to it."""
-        await self.note(state=state, note=note, failure=failure, ended_s=time.time(), **fields)
+        await self.note(state=state, note=note, failure=failure, ended_s=clock.wall_s(), **fields)
 
     async def begin_move(self, guest: str, target: str, limits: dict[str, Any], *, force: bool) -> str:
         """The id of the migration. Raises what the source's agent says against it."""

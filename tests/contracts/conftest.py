@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from segue.lab import etcd_program, places
 from tests.contracts.cluster import Cluster, enclave
-from tests.contracts.rigs import EtcdRig, MeteredRig, Rig, SqliteRig
+from tests.contracts.rigs import EtcdRig, MemoryRig, MeteredRig, Rig, SqliteRig
 
 
 @pytest.fixture(scope="package")
@@ -30,12 +30,14 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             cluster.down()
 
 
-@pytest_asyncio.fixture(params=["sqlite", "metered", pytest.param("etcd", marks=pytest.mark.lab)])
+@pytest_asyncio.fixture(params=["sqlite", "memory", "metered", pytest.param("etcd", marks=pytest.mark.lab)])
 async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
     """An empty store; the test opens as many clients of it as it likes."""
     made: Rig
     if request.param == "sqlite":
         made = SqliteRig(tmp_path / "store.db")
+    elif request.param == "memory":
+        made = MemoryRig()
     elif request.param == "metered":
         made = MeteredRig(tmp_path / "store.db")
     else:

@@ -13,6 +13,7 @@ from segue.controller.metered import MeteredStore
 from segue.engine.store import Store
 from segue.model.metrics import CONTROLLER
 from segue.model.store import Entry, Page
+from segue.sim.store import MemoryStore, Shelf
 from tests.contracts.cluster import Cluster
 
 
@@ -46,6 +47,22 @@ class SqliteRig:
         store = SqliteStore(self.path)
         await store.compact(revision)
         await store.close()
+
+
+class MemoryRig:
+    """One shelf, as rehearsals use it."""
+
+    def __init__(self) -> None:
+        self.shelf = Shelf(asyncio.get_running_loop())
+        self.opened: list[Store] = []
+
+    def open(self) -> Store:
+        made = MemoryStore(self.shelf)
+        self.opened.append(made)
+        return made
+
+    async def compact(self, revision: int) -> None:
+        self.shelf.compact(revision)
 
 
 class MeteredRig(SqliteRig):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from segue.adapters import chance, clock
 from segue.adapters.store.disks import DiskNotes
 from segue.adapters.store.traces import TraceNotes
 from segue.errors import Refused
@@ -62,7 +61,7 @@ class Journal:
             ) from error
         self.disks = DiskNotes(self._db)
         self.traces = TraceNotes(self._db)
-        self.instance = self._meta("instance", str(uuid.uuid4()))
+        self.instance = self._meta("instance", chance.new_id())
 
     def _widen(self) -> None:
         """A journal of an older agent has no times beside its marks."""
@@ -206,7 +205,7 @@ class Journal:
 
     def mark(self, migration: str, mark: str, step: str) -> None:
         """Notes what the saga is about to do or has done."""
-        row = (migration, mark, step, time.time())
+        row = (migration, mark, step, clock.wall_s())
         self._db.execute("insert into mark (migration, mark, step, at) values (?, ?, ?, ?)", row)
 
     def marks(self, migration: str) -> list[tuple[str, str]]:

@@ -1,0 +1,187 @@
+"""`segue rehearse`: plays a maintenance or a failure through before it is real. Nothing is touched but a log."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Annotated, Any, Final
+
+import typer
+
+from segue.cli import fleet as contexts
+from segue.cli import fleet_file, fleet_live, output, story_file, values
+from segue.cli.output import Format, Output
+from segue.errors import Kind, Refused
+from segue.model.fleet import Fleet
+from segue.model.task import TaskKind
+from segue.policy import drain as draining
+from segue.sim import many, rehearsal, scenario
+from segue.sim.many import Verdict
+from segue.sim.rehearsal import Result
+
+BROKEN: Final = 1
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def rehearse(
+    story: Annotated[str, typer.Argument(help="A story that comes with segue, or a file; see --list.")] = "",
+    seed: Annotated[int, typer.Option(help="A fleet, wishes and faults drawn from this number.")] = -1,
+    seeds: Annotated[int, typer.Option(help="So many seeds, from --seed on.", min=1)] = 1,
+    jobs: Annotated[int, typer.Option(help="Processes for many seeds; 0: one for each processor.")] = 0,
+    fleet: Annotated[str, typer.Option(help="A copy of a real fleet, as `segue plan` reads it.")] = "",
+    context: Annotated[
+        bool, typer.Option("--context", help="The fleet as its controller knows it now.")
+    ] = False,
+    drain: Annotated[
+        list[str] | None, typer.Option(help="With --fleet: this host is emptied. Again.")
+    ] = None,
+    domain: Annotated[
+        list[str] | None, typer.Option(help="With --fleet: a domain is, as rack=r1. Again.")
+    ] = None,
+    log: Annotated[bool, typer.Option("--log", help="Show everything that happened.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Show the stories that come with segue.")] = False,
+    form: Output = Format.TABLE,
+) -> None:
+    """Play a maintenance or failures through on simulated hosts, with the programs that would do it for real.
+
+    Time is virtual: an hour passes in a second. Checkers look on: never two runnable copies of a guest, none
+    without an owner, no host over capacity, every drain ends or says why, nothing left over. Exit code 1: one of
+    these promises was broken; then the same seed shows it again, as often as you like.
+
+    Examples:
+
+        segue rehearse leader-dies-in-a-drain --log
+
+        segue rehearse --seed 1 --seeds 1000
+
+        segue rehearse --fleet fleet.yaml --drain host3
+    """
+    if list_:
+        rows = [(name, story_file.tells(name)) for name in story_file.names()]
+        output.show([{"name": name, "tells": tells} for name, tells in rows], form, rows, ("STORY", "TELLS"))
+        return
+    if sum((bool(story), seed >= 0, bool(fleet), context)) != 1:
+        raise _unclear(
+            "Give a story, --seed, --fleet or --context; `segue rehearse --list` shows the stories."
+        )
+    if seed >= 0 and seeds > 1:
+        _show_seeds(list(many.verdicts(seed, seeds, jobs=jobs)), form)
+    elif fleet or context:
+        read = fleet_file.load(fleet)[0] if fleet else fleet_live.seen(contexts.load().demand_controller())
+        _show_result(_of_fleet(read, drain or [], domain or []), form, log=log)
+    else:
+        played = scenario.drawn(seed) if seed >= 0 else story_file.load(story)
+        _show_result(rehearsal.play(played), form, log=log)
+
+
+def _of_fleet(read: Fleet, hosts: list[str], domains: list[str]) -> Result:
+    emptied = list(hosts)
+    for each in domains:
+        emptied += draining.hosts_of(read, *fleet_file.pair(each))
+    if unknown := set(emptied) - {host.name for host in read.hosts}:
+        raise _unclear(f"There is no host {', '.join(sorted(unknown))} in this fleet.")
+    if not emptied:
+        raise _unclear("Name what is emptied: --drain host3, or --domain rack=r1.")
+    if unheard := _unheard(read):
+        output.say(f"A controller does not know of these yet, and neither does this: {', '.join(unheard)}.")
+    return rehearsal.play(scenario.of_fleet(read, tuple(dict.fromkeys(emptied)), "fleet"))
+
+
+def _unheard(fleet: Fleet) -> list[str]:
+    """What the file says and the controller's own view of its fleet has no place for."""
+    guests, hosts = fleet.guests, fleet.hosts
+    found = {
+        "rules": bool(fleet.rules),
+        "taints": any(host.taints for host in hosts),
+        "cordoned hosts": any(host.cordoned for host in hosts),
+        "pinned guests": any(guest.pinned for guest in guests),
+        "wants and prefers": any(guest.wants or guest.prefers for guest in guests),
+        "networks, storages and CPU features": any(
+            guest.networks or guest.storages or guest.cpu_features for guest in guests
+        ),
+        "disks of a host's own": any(guest.needs.disk_bytes for guest in guests),
+        "guests that are nowhere": any(not guest.host for guest in guests),
+        "uplinks": bool(fleet.uplinks),
+    }
+    return [name for name, is_there in found.items() if is_there]
+
+
+def _show_result(result: Result, form: Format, *, log: bool) -> None:
+    if log:
+        output.say("\n".join(result.lines))
+    rows = [
+        (
+            migration.guest,
+            f"{migration.source} > {migration.target}",
+            str(migration.stage),
+            values.show_ms(migration.outcome.total_s),
+            values.show_ms(result.blackouts_s.get(migration.guest, 0.0)),
+            migration.failure.why if migration.failure else "",
+        )
+        for migration in result.migrations
+    ]
+    output.show(_plain(result), form, rows, ("GUEST", "MOVE", "ENDED", "TIME", "STOOD", "WHY"))
+    for task in result.tasks:
+        if task.kind is not TaskKind.DRAIN:
+            continue
+        output.say(f"drain of {', '.join(task.wish['hosts'])}: {task.state}, {task.note}")
+        for guest, why in sorted(task.staying.items()):
+            output.say(f"  {guest} stays: {why}")
+    for wrong in result.wrong:
+        output.say(str(wrong))
+    output.say(f"{result.seconds:.0f} s rehearsed, {len(result.wrong)} promises broken.")
+    raise typer.Exit(BROKEN if result.wrong else 0)
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    return {
+        "name": result.name,
+        "seed": result.seed,
+        "seconds": result.seconds,
+        "digest": result.digest,
+        "wrong": [asdict(wrong) for wrong in result.wrong],
+        "blackouts_s": result.blackouts_s,
+        "migrations": [
+            {
+                "guest": migration.guest,
+                "source": migration.source,
+                "target": migration.target,
+                "stage": migration.stage.value,
+                "total_s": migration.outcome.total_s,
+                "why": migration.failure.why if migration.failure else "",
+            }
+            for migration in result.migrations
+        ],
+        "tasks": [
+            {
+                "kind": task.kind.value,
+                "wish": dict(task.wish),
+                "state": task.state.value,
+                "note": task.note,
+                "staying": dict(task.staying),
+            }
+            for task in result.tasks
+        ],
+    }
+
+
+def _show_seeds(found: list[Verdict], form: Format) -> None:
+    broken = [verdict for verdict in found if verdict.wrong]
+    rows = [(str(verdict.seed), verdict.wrong[0], verdict.replay) for verdict in broken]
+    data = [asdict(verdict) for verdict in found]
+    if rows or form is not Format.TABLE:
+        output.show(data, form, rows, ("SEED", "BROKEN", "SHOW IT AGAIN"))
+    moves: Counter[str] = sum((Counter(verdict.migrations) for verdict in found), Counter())
+    ended = ", ".join(f"{count} {stage}" for stage, count in sorted(moves.items()))
+    hours = sum(verdict.seconds for verdict in found) / 3600
+    output.say(
+        f"{len(found)} seeds, {hours:.1f} h rehearsed; migrations: {ended}; {len(broken)} seeds broken."
+    )
+    raise typer.Exit(BROKEN if broken else 0)
+
+
+def _unclear(todo: str) -> Refused:
+    return Refused(
+        what="nothing is rehearsed", why="it is not clear what is to be played", todo=todo, kind=Kind.USAGE
+    )

@@ -1,0 +1,312 @@
+"""The real controllers of a rehearsal: mirror, candidate, links, executor; over a store whose ways can be bad."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+import msgspec
+
+from segue.adapters import clock
+from segue.adapters.metrics import Meter
+from segue.agent import link
+from segue.agent.app import Agent
+from segue.agent.here import ThisHost
+from segue.agent.wiring import RealClock
+from segue.controller import executor
+from segue.controller.app import Controller
+from segue.controller.bars import Bars
+from segue.controller.books import Books
+from segue.controller.limits import Limits as CallLimits
+from segue.controller.links import Links
+from segue.controller.loads import Loads
+from segue.controller.mirror import Mirror
+from segue.controller.traces import Traces
+from segue.engine.leadership import Candidate
+from segue.errors import SegueError
+from segue.model.leadership import HOLDER, Leader
+from segue.model.metrics import CONTROLLER
+from segue.model.migration import Limits
+from segue.model.store import Away
+from segue.model.task import Task, TaskKind, TaskState, Wish, after
+from segue.sim import checkers as checking
+from segue.sim import line
+from segue.sim.faults import Fault, FaultKind, Strikes, freeze
+from segue.sim.host import SimHost
+from segue.sim.loop import Life, Process
+from segue.sim.scenario import Wanted
+from segue.sim.store import MemoryStore, Shelf
+from segue.sim.world import NodeClock, World
+
+REACH_S: Final = 0.001
+AWAY_S: Final = 2.0
+"""So long a client of the store waits before it says that the store is away."""
+AGAIN_S: Final = 2.0
+TRIES: Final = 40
+
+
+class ReachedStore(MemoryStore):
+    """A client whose way to the store may be cut, slow, or lose answers."""
+
+    def __init__(self, shelf: Shelf, room: ControlRoom, name: str) -> None:
+        super().__init__(shelf)
+        self._room, self._name = room, name
+
+    async def _go(self) -> None:
+        await super()._go()
+        await self._travel()
+
+    async def _come_back(self) -> None:
+        if self._room.forgets and self._room.chance.random() < self._room.forgets:
+            await asyncio.sleep(AWAY_S)
+            raise _away("its answer was lost")
+        await self._travel()
+
+    async def _travel(self) -> None:
+        await asyncio.sleep(REACH_S)
+        if self._room.is_away:
+            await asyncio.sleep(AWAY_S)
+            if self._room.is_away:
+                raise _away("it does not answer")
+
+    async def _until(self, news: asyncio.Event) -> None:
+        if self._room.is_away:
+            await asyncio.sleep(AWAY_S)
+            raise _away("it does not answer")
+        await news.wait()
+
+
+@dataclass(eq=False)
+class SimController:
+    """One controller's machine. It has no state of its own: what it knows is in the store."""
+
+    name: str
+    ticks: NodeClock
+    powered: bool = True
+    process: Process | None = None
+    program: Controller | None = None
+
+
+class ControlRoom:
+    """All controllers, their store, and what people ask of them."""
+
+    def __init__(self, world: World, count: int) -> None:
+        self._world = world
+        self.shelf = Shelf(world.loop)
+        self.chance = world.stream("store")
+        self._numbers = itertools.count(1)
+        self.is_away = False
+        self.forgets = 0.0
+        self.machines = {f"c{n + 1}": SimController(f"c{n + 1}", NodeClock(world.loop)) for n in range(count)}
+        self.asked: list[str] = []
+        """Ids of all tasks that were ever taken."""
+        world.fabric.nodes.update(self.machines)
+
+    def start(self, machine: SimController) -> None:
+        """As the system's service manager does."""
+        if machine.process is not None and machine.process.life is not Life.DEAD:
+            return
+        machine.process = self._world.process(machine.name, machine.ticks)
+        task = machine.process.start(self._world.loop, self._serve(machine), f"controller {machine.name}")
+        task.add_done_callback(lambda ended: self._ended(machine.name, ended))
+
+    def start_all(self) -> None:
+        """Those that are dead."""
+        for machine in self.machines.values():
+            self.start(machine)
+
+    async def _serve(self, machine: SimController) -> None:
+        """As controller/main.py, without its API over HTTP, its TLS, the renewal of certificates, and figures."""
+        store = ReachedStore(self.shelf, self, machine.name)
+        mirror = Mirror(store)
+        candidate = Candidate(store, RealClock(), machine.name)
+        nothing, books, loads = cast(Any, None), Books(store, mirror), Loads()
+        bars = Bars(mirror, books, nothing, b"")
+        machine.program = Controller(
+            name=machine.name, store=store, mirror=mirror, books=books,
+            links=Links(mirror, candidate.demand, bars, loads), loads=loads, candidate=candidate,
+            authority=nothing, ca_pem=b"", own=nothing, bars=bars, limits=CallLimits(),
+            certificate_s=0.0, meter=Meter(CONTROLLER), traces=Traces(None),
+        )  # fmt: skip
+        async with asyncio.TaskGroup() as group:
+            group.create_task(mirror.follow())
+            group.create_task(executor.lead(machine.program))
+
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception) or error is None:
+            self._world.broken(checking.AGENT, f"the controller {name} ended: {error!r}")
+
+    # Agents
+
+    def begin_link(self, agent: Agent, host: SimHost) -> asyncio.Task[None]:
+        """The real link of an agent, to these controllers."""
+        return asyncio.create_task(self.keep_link(host, ThisHost(agent)))
+
+    async def keep_link(self, host: SimHost, here: link.Here) -> None:
+        """For as long as the agent lives."""
+        way = link.Way(
+            controllers=tuple(self.machines),
+            tls=lambda: cast(Any, None),
+            own_socket=Path("/nowhere"),
+            own_url=f"https://{host.address}:7443",
+            labels=host.labels,
+            dial=lambda name: line.dialled(host, name, self._links_of(name)),
+        )
+        await link.keep(way, here)
+
+    def _links_of(self, name: str) -> Callable[[], Links]:
+        def links() -> Links:
+            program = self.machines[name].program
+            if program is None:
+                raise ConnectionError("connection refused")
+            return program.links
+
+        return links
+
+    # People
+
+    async def carry_out(self, wish: Wanted) -> None:
+        """As the command line has the API do it: one task, asked for until some controller has taken it."""
+        number = f"00000000-0000-4000-9000-{next(self._numbers):012d}"
+        limits = msgspec.to_builtins(msgspec.convert(wish.limits, Limits))
+        body: dict[str, Any] = {"limits": limits, "force": True}
+        if wish.drain:
+            body |= {"hosts": list(wish.drain), "parallel": wish.parallel}
+        else:
+            body |= {"guest": wish.guest, "to": wish.to}
+        self._world.say("people", f"segue {_words(wish)}")
+        if not await self._until_taken(lambda program: self._add(program, number, wish, body)):
+            self._world.say("people", f"no controller takes: {_words(wish)}")
+            return
+        self.asked.append(number)
+        if wish.cancel_s:
+            await asyncio.sleep(wish.cancel_s)
+            self._world.say("people", f"segue task cancel ({_words(wish)})")
+            await self._until_taken(lambda program: self._cancel(program, number))
+
+    async def _until_taken(self, ask: Callable[[Controller], Coroutine[Any, Any, bool]]) -> bool:
+        for _ in range(TRIES):
+            for machine in self.machines.values():
+                program, process = machine.program, machine.process
+                if program is None or process is None or process.life is not Life.RUNNING:
+                    continue
+                asking = process.start(self._world.loop, ask(program), "API")
+                done, _ = await asyncio.wait({asking}, timeout=AGAIN_S)
+                if done and asking.exception() is None and asking.result():
+                    return True
+            await asyncio.sleep(AGAIN_S)
+        return False
+
+    async def _add(self, program: Controller, number: str, wish: Wanted, body: dict[str, Any]) -> bool:
+        """False: taken, but the caller was not told, or not taken at all."""
+        if any(program.mirror.hosts.get(host) is None for host in wish.drain):
+            return False
+        if program.mirror.tasks.get(number) is None:
+            kind = TaskKind.DRAIN if wish.drain else TaskKind.MOVE
+            made = Task(number, kind, "people", clock.wall_s(), body)
+            await program.books.add(program.mirror.tasks, number, made)
+        return True
+
+    async def _cancel(self, program: Controller, number: str) -> bool:
+        task = program.books.known(program.mirror.tasks, number).value
+        if not task.ended:
+            await program.books.change(program.mirror.tasks, number, lambda now: after(now, Wish.CANCEL))
+        return True
+
+    # What is so
+
+    def leader(self) -> SimController | None:
+        """By what the store says."""
+        held = self.shelf.entries.get(HOLDER)
+        return self.machines.get(msgspec.json.decode(held.value, type=Leader).name) if held else None
+
+    def tasks(self) -> list[Task]:
+        """As the store has them."""
+        found = [entry for key, entry in self.shelf.entries.items() if key.startswith("tasks/")]
+        tasks = [msgspec.json.decode(entry.value, type=Task) for entry in found]
+        return sorted(tasks, key=lambda task: (task.created_s, task.id))
+
+    def unsettled(self) -> list[str]:
+        """What is still under way."""
+        found = [f"task {task.kind} is {task.state}" for task in self.tasks() if not task.ended]
+        self.shelf.end_due()
+        if self.leader() is None:
+            found.append("nobody leads")
+        if len(self.shelf.leases) > 1:
+            found.append(f"{len(self.shelf.leases)} leases in the store")
+        return found
+
+    def at_end(self) -> None:
+        """Every drain has ended, with its reason where not all went; none was lost."""
+        tasks = {task.id: task for task in self.tasks()}
+        for number in self.asked:
+            if number not in tasks:
+                self._world.broken(checking.DRAIN, f"task {number} was taken and is not known any more")
+        for why in self.unsettled():
+            self._world.broken(checking.DRAIN if "task" in why else checking.LEFT, why)
+        for task in tasks.values():
+            self._check(task)
+
+    def _check(self, task: Task) -> None:
+        if task.kind is not TaskKind.DRAIN:
+            return
+        hosts = ", ".join(task.wish["hosts"])
+        if task.state is TaskState.PARTIAL and not (task.staying and all(task.staying.values())):
+            self._world.broken(checking.DRAIN, f"the drain of {hosts} is partial and says no reason")
+        if task.state is TaskState.FAILED and task.failure is None:
+            self._world.broken(checking.DRAIN, f"the drain of {hosts} failed and says no reason")
+        if task.ended:
+            self._world.say("people", f"the drain of {hosts} is {task.state}: {task.note}")
+            for guest, why in sorted(task.staying.items()):
+                self._world.say("people", f"  {guest} stays: {why}")
+
+    # Faults
+
+    def may_fail(self, strikes: Strikes) -> None:
+        """Adds what can happen to controllers and their store."""
+        strikes.may(FaultKind.KILL_CONTROLLER, lambda fault: self._kill(self.machines.get(fault.where)))
+        strikes.may(FaultKind.KILL_LEADER, lambda fault: self._kill(self.leader()))
+        strikes.may(FaultKind.FREEZE_LEADER, self._freeze_leader)
+        strikes.may(FaultKind.STORE_AWAY, self._store_away)
+        strikes.may(FaultKind.STORE_FORGETS, self._store_forgets)
+
+    def _kill(self, machine: SimController | None) -> Callable[[], None]:
+        if machine is None or machine.process is None:
+            return lambda: None
+        self._world.say(machine.name, "FAULT the controller is killed")
+        machine.process.kill()
+        machine.program = None
+        return lambda: self.start(machine)
+
+    def _freeze_leader(self, fault: Fault) -> Callable[[], None]:
+        machine = self.leader()
+        return freeze(self._world, machine.process if machine else None)
+
+    def _store_away(self, fault: Fault) -> Callable[[], None]:
+        self.is_away = True
+
+        def mend() -> None:
+            self.is_away = False
+
+        return mend
+
+    def _store_forgets(self, fault: Fault) -> Callable[[], None]:
+        self.forgets = 0.3
+
+        def mend() -> None:
+            self.forgets = 0.0
+
+        return mend
+
+
+def _words(wish: Wanted) -> str:
+    return f"drain {' '.join(wish.drain)}" if wish.drain else f"migrate {wish.guest} --to {wish.to}"
+
+
+def _away(why: str) -> SegueError:
+    return Away(what="the store does not answer", why=why, todo="Wait until it is back.")

@@ -1,0 +1,267 @@
+"""An event loop on virtual time, and processes in it that can be killed and frozen. It must never wait for real.
+
+Time passes only where nothing is left to be done at this instant. Callbacks run in the order in which they became
+due, so the same program gives the same run. No threads, no sockets; what would go to a thread is done at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from enum import StrEnum
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+
+AT_ONCE_MOST: Final = 200_000
+"""So many callbacks without time passing are a program that goes round in circles."""
+
+
+class Killed(BaseException):
+    """Whoever runs here was killed a moment ago: nothing that it still does has an effect."""
+
+
+class Stuck(Exception):
+    """The simulated program can never go on, or goes round in circles."""
+
+
+class Life(StrEnum):
+    """Of a process."""
+
+    RUNNING = "running"
+    FROZEN = "frozen"
+    DEAD = "dead"
+
+
+class Process:
+    """All tasks that are begun in its context. Killed, not one of their lines runs any more, not even a `finally`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.life = Life.RUNNING
+        self.context: Context = copy_context()
+        self.context.run(_current.set, self)
+        self._held: list[_Handle] = []
+
+    def kill(self) -> None:
+        """For good."""
+        self.life = Life.DEAD
+        self._held.clear()
+
+    def freeze(self) -> None:
+        """Stands still until it is thawed."""
+        if self.life is Life.RUNNING:
+            self.life = Life.FROZEN
+
+    def thaw(self, loop: VirtualLoop) -> None:
+        """Goes on: what became due meanwhile is done now, late."""
+        if self.life is Life.FROZEN:
+            self.life = Life.RUNNING
+            held, self._held = self._held, []
+            for handle in held:
+                loop.again(handle)
+
+    def hold(self, handle: _Handle) -> None:
+        """Of a frozen process: done when it is thawed."""
+        self._held.append(handle)
+
+    def start(self, loop: VirtualLoop, work: Coroutine[Any, Any, T], name: str = "") -> asyncio.Task[T]:
+        """A task of this process."""
+        task: asyncio.Task[T] = loop.create_task(work, name=name or self.name, context=self.context)
+        return task
+
+
+_current: ContextVar[Process | None] = ContextVar("process", default=None)
+
+
+def demand_alive() -> None:
+    """For everything with an effect outside of the process. Raises Killed."""
+    process = _current.get()
+    if process is not None and process.life is Life.DEAD:
+        raise Killed
+
+
+def current() -> Process | None:
+    """The process whose code runs."""
+    return _current.get()
+
+
+class _Handle(asyncio.Handle):
+    process: Process | None = None
+
+
+class _Timer(asyncio.TimerHandle):
+    process: Process | None = None
+
+
+class _Future(asyncio.Future[Any]):
+    """Sets of these are walked through in the same order in every run."""
+
+    def __init__(self, number: int, **options: Any) -> None:
+        self.number = number
+        super().__init__(**options)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class _Task(asyncio.Task[Any]):
+    def __init__(self, coro: Any, number: int, **options: Any) -> None:
+        self.number = number
+        super().__init__(coro, **options)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """Begins at second 0."""
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+        self._ready: deque[_Handle | _Timer] = deque()
+        self._due: list[tuple[float, int, _Timer]] = []
+        self._numbers = itertools.count()
+        self._running = self._over = False
+        self.steps = 0
+        self.tasks: list[_Task] = []
+        """Kept: a task that is thrown away runs its `finally`, which a killed process never does."""
+
+    # Time and callbacks
+
+    def time(self) -> float:
+        """Virtual seconds."""
+        return self._now_s
+
+    def get_debug(self) -> bool:
+        """See asyncio."""
+        return False
+
+    def is_running(self) -> bool:
+        """See asyncio."""
+        return self._running
+
+    def is_closed(self) -> bool:
+        """See asyncio."""
+        return self._over
+
+    def close(self) -> None:
+        """See asyncio."""
+        self.forget()
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """See asyncio."""
+        chosen = context if context is not None else copy_context()
+        handle = _Handle(callback, args, self, chosen)
+        handle.process = chosen.get(_current)
+        self._ready.append(handle)
+        return handle
+
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """See asyncio."""
+        return self.call_at(self._now_s + max(0.0, delay), callback, *args, context=context)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """See asyncio."""
+        chosen = context if context is not None else copy_context()
+        timer = _Timer(when, callback, args, self, chosen)
+        timer.process = chosen.get(_current)
+        heapq.heappush(self._due, (when, next(self._numbers), timer))
+        return timer
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """asyncio tells of each; ours are thrown away when their time comes."""
+
+    def again(self, handle: _Handle | _Timer) -> None:
+        """Of a process that was frozen when it was due."""
+        self._ready.append(handle)
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """See asyncio."""
+        return _Future(next(self._numbers), loop=self)
+
+    def create_task(self, coro: Any, *, name: object = None, context: Context | None = None) -> Any:
+        """See asyncio."""
+        made = _Task(coro, next(self._numbers), loop=self, name=str(name or "task"), context=context)
+        self.tasks.append(made)
+        if len(self.tasks) > 4096:
+            self.tasks = [task for task in self.tasks if not task.done()]
+        return made
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        """At once: a thread would come back at another instant in every run."""
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to whoever awaits it
+            future.set_exception(error)
+        return future
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Of tasks whose error nobody asked for; who must not fail is watched by the checkers."""
+
+    def forget(self) -> None:
+        """All that was ever to be done; what is left of its tasks is thrown away without a word."""
+        for task in self.tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        self.tasks.clear()
+        self._ready.clear()
+        self._due.clear()
+        self._over = True
+
+    # Running
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Until that is done. Raises Stuck where it never will be."""
+        task: asyncio.Task[T] = self.create_task(work, name="main")
+        self._running = True
+        events._set_running_loop(self)
+        try:
+            while not task.done():
+                self._step()
+        finally:
+            events._set_running_loop(None)
+            self._running = False
+        return task.result()
+
+    def _step(self) -> None:
+        if not self._ready:
+            self._pass_time()
+        at_once = 0
+        while self._ready:
+            handle = self._ready.popleft()
+            process = handle.process
+            if handle.cancelled() or (process is not None and process.life is Life.DEAD):
+                continue
+            if process is not None and process.life is Life.FROZEN:
+                process.hold(handle)  # type: ignore[arg-type]
+                continue
+            handle._run()
+            at_once += 1
+            if at_once > AT_ONCE_MOST:
+                raise Stuck(f"at second {self._now_s:.3f} it goes round in circles: {handle!r}")
+        self.steps += at_once
+
+    def _pass_time(self) -> None:
+        while self._due and self._due[0][2].cancelled():
+            heapq.heappop(self._due)
+        if not self._due:
+            raise Stuck(f"at second {self._now_s:.3f} nothing is left that could ever happen")
+        self._now_s = max(self._now_s, self._due[0][0])
+        while self._due and self._due[0][0] <= self._now_s:
+            self._ready.append(heapq.heappop(self._due)[2])

@@ -1,0 +1,133 @@
+"""What a rehearsal is given: hosts, guests, what people want, what goes wrong. Read from YAML, or drawn from a seed."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from segue.model.fleet import Fleet
+from segue.sim import faults
+from segue.sim.faults import Fault
+
+GIB = 1 << 30
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    """One host."""
+
+    name: str
+    memory_bytes: int = 16 * GIB
+    cpus: int = 16
+    link_bytes_per_s: float = 125e6
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class GuestPlan:
+    """One guest that runs when the rehearsal begins."""
+
+    name: str
+    host: str
+    memory_bytes: int = GIB
+    vcpus: int = 1
+    dirty_bytes_per_s: float = 5e6
+    working_set_bytes: int = 64 * MIB
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What somebody asks for at that second. `drain`: hosts to be emptied; else `guest` is moved."""
+
+    at_s: float
+    guest: str = ""
+    to: str = ""
+    drain: tuple[str, ...] = ()
+    cancel_s: float = 0.0
+    """It is taken back so much later; 0: it is not."""
+    parallel: int = 2
+    by_task: bool = False
+    """A controller is asked to move the guest, not its host."""
+    limits: dict[str, float] = field(default_factory=lambda: {"deadline_s": 90.0})
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One rehearsal. Faults end at `calm_s`; then everything has `settle_s` to come to rest."""
+
+    name: str
+    seed: str
+    hosts: tuple[HostPlan, ...]
+    guests: tuple[GuestPlan, ...]
+    wanted: tuple[Wanted, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    controllers: int = 0
+    calm_s: float = 60.0
+    settle_s: float = 600.0
+
+
+def drawn(seed: int) -> Scenario:
+    """A small fleet, some wishes, some faults: the same for the same seed, on every machine."""
+    chance = random.Random(f"scenario/{seed}")
+    hosts = tuple(
+        HostPlan(f"host{n + 1}", memory_bytes=chance.choice([4, 6, 8]) * GIB)
+        for n in range(chance.randint(2, 4))
+    )
+    names = [host.name for host in hosts]
+    room = {host.name: host.memory_bytes for host in hosts}
+    guests = []
+    for number in range(chance.randint(1, 5)):
+        name, size = chance.choice(names), chance.choice([256, 512, 1024, 2048]) * MIB
+        if size <= room[name]:
+            room[name] -= size
+            load = chance.choice([0.0, 5e6, 60e6, 200e6])
+            guests.append(GuestPlan(f"g{number + 1}", name, size, dirty_bytes_per_s=load))
+    controllers = chance.choice([0, 1, 2, 2])
+    wanted = _drawn_wishes(chance, names, guests, drains=controllers > 0)
+    until_s = 45.0
+    struck = faults.draw(chance, names, [f"c{n + 1}" for n in range(controllers)], 8, until_s)
+    return Scenario(
+        f"seed {seed}", str(seed), hosts, tuple(guests), tuple(wanted), tuple(struck), controllers, 60.0
+    )
+
+
+def _drawn_wishes(
+    chance: random.Random, hosts: list[str], guests: list[GuestPlan], *, drains: bool
+) -> list[Wanted]:
+    wanted = []
+    for guest in guests:
+        for _ in range(chance.choice([0, 1, 1, 2, 3])):
+            cancel_s = chance.uniform(0.1, 8.0) if chance.random() < 0.15 else 0.0
+            at_s, to = chance.uniform(3.0, 40.0), chance.choice(hosts)
+            by_task = drains and chance.random() < 0.5
+            wanted.append(Wanted(at_s, guest.name, to, cancel_s=cancel_s, by_task=by_task))
+    if drains and chance.random() < 0.8:
+        cancel_s = chance.uniform(1.0, 20.0) if chance.random() < 0.2 else 0.0
+        wanted.append(Wanted(chance.uniform(3.0, 15.0), drain=(chance.choice(hosts),), cancel_s=cancel_s))
+    return sorted(wanted, key=lambda wish: wish.at_s)
+
+
+def of_fleet(fleet: Fleet, drain: tuple[str, ...], seed: str) -> Scenario:
+    """A copy of a real fleet's state, and its maintenance of tonight; nothing goes wrong."""
+    hosts = tuple(
+        HostPlan(
+            host.name, host.memory_bytes, max(1, int(host.cpus)), host.link_bytes_per_s, dict(host.labels)
+        )
+        for host in fleet.hosts
+    )
+    guests = tuple(
+        GuestPlan(
+            guest.name,
+            guest.host,
+            guest.needs.memory_bytes,
+            max(1, int(guest.needs.vcpus)),
+            guest.dirty_bytes_per_s,
+            guest.working_set_bytes or guest.needs.memory_bytes,
+        )
+        for guest in fleet.guests
+        if guest.host
+    )
+    return Scenario(
+        "fleet", seed, hosts, guests, (Wanted(5.0, drain=drain, parallel=4),), (), 1, 5.0, 86400.0
+    )

@@ -1,0 +1,46 @@
+"""Random fleets, wishes and faults: no seed breaks a promise, and a seed always goes the same way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from segue.sim import many, rehearsal, scenario
+
+SEEDS = int(os.environ.get("SEGUE_SEEDS", "400"))
+AGAIN = (3, 23, 201)
+
+
+@pytest.mark.timeout(900)
+def test_no_seed_breaks_a_promise() -> None:
+    begun_s = time.monotonic()
+    found = list(many.verdicts(0, SEEDS))
+    print(f"\n{len(found)} seeds in {time.monotonic() - begun_s:.0f} s")
+    broken = [verdict for verdict in found if verdict.wrong]
+    assert not broken, "\n".join(f"{verdict.replay}\n  {verdict.wrong[0]}" for verdict in broken)
+    ended = {stage for verdict in found for stage in verdict.migrations}
+    assert {"done", "aborted"} <= ended, "faults that prevent everything, or nothing, show little"
+    drains = {state for verdict in found for state in verdict.tasks}
+    assert {"done", "partial"} <= drains
+
+
+@pytest.mark.parametrize("seed", AGAIN)
+def test_a_seed_goes_the_same_way_again(seed: int) -> None:
+    first, again = (rehearsal.play(scenario.drawn(seed)) for _ in range(2))
+    assert first.lines == again.lines
+    assert first.steps == again.steps
+
+
+def test_a_seed_goes_the_same_way_in_another_process() -> None:
+    """Where sets are walked through in another order, and everything lies elsewhere in memory."""
+    code = "import sys; from segue.sim import many; print(*(many.play(int(s)).digest for s in sys.argv[1:]))"
+    here = [many.play(seed).digest for seed in AGAIN]
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        argv = [sys.executable, "-c", code, *map(str, AGAIN)]
+        told = subprocess.run(argv, env=environment, check=True, capture_output=True, text=True).stdout
+        assert told.split() == here
