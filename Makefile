@@ -9,11 +9,7 @@ ARGS ?=
 SIDE_BY_SIDE := -n 2 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help setup demo test test-long check bench bench-planner bench-drain faults lab clean
-=======
-.PHONY: help setup demo test check bench bench-planner bench-drain bench-sim faults lab clean
->>>>>>> sim
+.PHONY: help setup demo test test-long check bench bench-planner bench-drain bench-sim faults lab clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'

@@ -161,7 +161,11 @@ class _Traffic:
             self._copying[link] -= 1
 
     def blocked_by(self, job: Job) -> Link | None:
-        """The link that has no place for it, or an empty one where the whole fleet has none."""
+        """The link that has no place for it, or an empty one where the whole fleet has none.
+
+        A guest that writes much has its link alone while it is copied, but not one that writes more than the link
+        carries: that one does not converge alone either, and keeps nobody waiting.
+        """
         most = self._roads.slots.in_all
         if most and self._running >= most:
             return ("", "", "")
@@ -169,8 +173,10 @@ class _Traffic:
             count = self._count[link]
             if count >= self._roads.most(link):
                 return link
-            part = self._roads.speed(link) / (count + 1)
-            writers = max([job.dirty_bytes_per_s, *self._busiest_writer.get(link, ())])
+            speed = self._roads.speed(link)
+            part = speed / (count + 1)
+            under_way = [rate for rate in self._busiest_writer.get(link, ()) if rate < speed]
+            writers = max([job.dirty_bytes_per_s, *under_way])
             if count and writers > CALM_SHARE * part:
                 return link
         return None
