@@ -130,11 +130,19 @@ async def keep(way: Way, here: Here) -> None:
         except* (aiohttp.ClientError, OSError, TimeoutError, Refusal, SegueError) as errors:
             error = errors.exceptions[0]
             log.info("no connection to the controller", url=url, why=str(error) or type(error).__name__)
+        _demand_wanted()
         number += 1
         lasted = clock.steady_s() - begun_s > AGAIN_MOST_S
         pause_s = AGAIN_LEAST_S if lasted else min(AGAIN_MOST_S, pause_s * 1.5)
         # All agents of a fleet lose their controller at the same instant: they must not come back at one.
         await asyncio.sleep(pause_s * chance.between(0.5, 1.0))
+
+
+def _demand_wanted() -> None:
+    """Python's TaskGroup forgets a cancel that comes while it ends with an error (mended in 3.13)."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 class _Link:
