@@ -16,28 +16,28 @@ from typing import Final
 
 import structlog
 
-from segue.adapters.qemu import settings
+from segue.adapters.qemu import postcopy, settings
+from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.monitor import Monitor, QemuRefused
 
 log = structlog.get_logger()
 
 NOWHERE: Final = {"transport": "file", "filename": "/dev/null", "offset": 0}
-BYTES_PER_S: Final = 10
-"""It sends next to nothing before it is cancelled."""
 ENDED: Final = frozenset({"none", "completed", "failed", "cancelled"})
 LOOK_S: Final = 0.01
 WITHIN_S: Final = 4.0
 """The timer fires 5 s after it was set."""
 
 
-async def clear(monitor: Monitor) -> None:
+async def clear(machine: Machine) -> None:
     """After a copy that did not end well. Does nothing where there can be no such timer; safe to repeat."""
+    monitor = machine.monitor
     if not await _throttled(monitor):
         return
     try:
         async with asyncio.timeout(WITHIN_S):
             await _forgotten(monitor)
-            await _send_nowhere(monitor)
+            await _send_nowhere(machine)
             await monitor.execute("migrate-set-capabilities", capabilities=settings.only())
     except (TimeoutError, QemuRefused) as error:
         log.warning("a timer of QEMU may be left behind a broken copy", error=str(error))
@@ -54,18 +54,16 @@ async def _forgotten(monitor: Monitor) -> None:
         await asyncio.sleep(LOOK_S)
 
 
-async def _send_nowhere(monitor: Monitor) -> None:
+async def _send_nowhere(machine: Machine) -> None:
+    monitor = machine.monitor
     await monitor.execute("migrate-set-capabilities", capabilities=settings.only("auto-converge"))
-    await monitor.execute("migrate-set-parameters", max_bandwidth=BYTES_PER_S, tls_creds="", downtime_limit=0)
+    await monitor.execute(
+        "migrate-set-parameters", max_bandwidth=settings.TRICKLE, tls_creds="", downtime_limit=0
+    )
     await monitor.execute("migrate", channels=[{"channel-type": "main", "addr": NOWHERE}])
-    while await _status(monitor) == "setup":
+    while await postcopy.status(machine) == "setup":
         await asyncio.sleep(LOOK_S)
     await monitor.execute("migrate_cancel")
-    while await _status(monitor) not in ENDED:
+    while await postcopy.status(machine) not in ENDED:
         await asyncio.sleep(LOOK_S)
     await _forgotten(monitor)
-
-
-async def _status(monitor: Monitor) -> str:
-    info = await monitor.execute("query-migrate")
-    return str(info.get("status", "none"))

@@ -33,8 +33,6 @@ REST_S = 0.002
 """What is sent in this time, too, on a fast path."""
 AHEAD_S = 0.0002
 """To turn the frames away and to stop the guest takes 1 ms, and QEMU counts its windows in full milliseconds."""
-TRICKLE = 10
-"""A bandwidth (bytes/s) at which QEMU sleeps after the first page: it reads the bitmap once, not again."""
 BUSY_S = 0.05
 """For a guest that wrote more than is sent in this time, looks follow one another without a pause."""
 CALM_S = 0.005
@@ -209,7 +207,7 @@ class MemoryCopy:
         One that floods the path hears of a stop up to 50 ms late, and what it has queued has to arrive before the
         devices' state does. A trickle shows by the little that is sent when the copy wakes and sleeps again.
         """
-        await self._machine.monitor.execute("migrate-set-parameters", max_bandwidth=TRICKLE)
+        await self._machine.monitor.execute("migrate-set-parameters", max_bandwidth=settings.TRICKLE)
         await self._pause(SETTLED_S)
         before, begun_s = await self._query(), time.monotonic()
         while (await self._query()).remaining_bytes == before.remaining_bytes:
@@ -252,7 +250,7 @@ class MemoryCopy:
     async def _round(self) -> None:
         """Has QEMU read the dirty bitmap, and learns how much the guest had written since the last time."""
         last_s, self._asking = self._synced_s, True
-        await self._next_pass(downtime_limit=1, max_bandwidth=TRICKLE)
+        await self._next_pass(downtime_limit=1, max_bandwidth=settings.TRICKLE)
         self._wakes_s = self._synced_s + WINDOW_S
         self._learn(last_s, await self._query())
         self._asking = False
@@ -348,7 +346,7 @@ class MemoryCopy:
             await self._cancel(within_s)
         # One that has gone over to post-copy ends with its QEMU, see revival.py.
         if self._status in {"failed", "cancelled"}:
-            await leftover.clear(self._machine.monitor)
+            await leftover.clear(self._machine)
 
     async def _cancel(self, within_s: float) -> None:
         try:
@@ -359,8 +357,7 @@ class MemoryCopy:
         await self._machine.monitor.until(lambda: self._status not in ACTIVE, within_s=within_s)
 
     async def _refresh(self) -> str:
-        info = await self._machine.monitor.execute("query-migrate")
-        self._status = str(info.get("status", "none"))
+        self._status = await postcopy.status(self._machine)
         return self._status
 
     async def _ended_early(self) -> Aborted | QemuGone:

@@ -12,6 +12,8 @@ ZSTD_LEVEL = 1
 """The fastest: higher levels find little more in memory pages and cost the guest's processors."""
 FREE_SPEED = 1 << 50
 """QEMU's own default cap is 128 MiB/s; this is no cap."""
+TRICKLE = 10
+"""A bandwidth (bytes/s) at which QEMU sleeps after the first page: it reads the bitmap once, not again."""
 SYNC_BELOW_BYTES = 1
 """While a new round is wanted QEMU reads the dirty bitmap when nothing is left to send, and never before. Under TCG it
 must not: QEMU 10.0 that finds no page dirty but those still waiting to be sent forgets to watch for the next write to
