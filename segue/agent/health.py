@@ -23,7 +23,6 @@ from segue.adapters.health import (
     smart,
     storage,
 )
-from segue.adapters.health.source import Roots
 from segue.adapters.store.health_file import HealthFile
 from segue.agent.config import Config
 from segue.agent.guests import Guests
@@ -42,27 +41,18 @@ def probes(
     config: HealthConfig, folders: Sequence[Path], state_dir: Path, loop: own.Loop
 ) -> tuple[Probe, ...]:
     """All of them: here the type checker proves that they fit the port."""
-    roots = Roots(
-        sysfs=config.sysfs,
-        proc=config.proc,
-        dev=config.dev,
-        kmsg=config.kmsg,
-        rasdaemon=config.rasdaemon,
-        smartctl=config.smartctl,
-        chronyc=config.chronyc,
-    )
     return (
-        memory.Memory(roots),
-        rasdaemon.Rasdaemon(roots),
-        cpu.Cpu(roots),
-        block.Block(roots),
-        smart.Smart(roots),
-        nic.Nic(roots),
-        hwmon.Hwmon(roots),
-        kmsg.Kmsg(roots),
-        pressure.Pressure(roots),
-        clock.Clock(roots),
-        qemu.Qemu(roots),
+        memory.Memory(config),
+        rasdaemon.Rasdaemon(config),
+        cpu.Cpu(config),
+        block.Block(config),
+        smart.Smart(config),
+        nic.Nic(config),
+        hwmon.Hwmon(config),
+        kmsg.Kmsg(config),
+        pressure.Pressure(config),
+        clock.Clock(config),
+        qemu.Qemu(config),
         storage.Storage(folders),
         loop,
         own.Journal(state_dir),

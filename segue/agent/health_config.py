@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, Final
 
+from segue.adapters.health.source import Roots
 from segue.model.health import Rule
 from segue.policy import health_rules
 
@@ -17,16 +17,9 @@ PROBES: Final = (
 
 
 @dataclass(frozen=True)
-class HealthConfig:
+class HealthConfig(Roots):
     """Where the probes look, and by which rules they are judged."""
 
-    sysfs: Path = Path("/sys")
-    proc: Path = Path("/proc")
-    dev: Path = Path("/dev")
-    kmsg: Path = Path("/dev/kmsg")
-    rasdaemon: Path = Path("/var/lib/rasdaemon/ras-mc_event.db")
-    smartctl: str = "smartctl"
-    chronyc: str = "chronyc"
     every_s: float = 0.0
     """Probes that only read look so often at least; 0: each by its own schedule."""
     off: tuple[str, ...] = ()

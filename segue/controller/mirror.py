@@ -124,12 +124,9 @@ class Mirror:
         self.balance_orders = Table("balance/orders", BalanceOrders)
         self.balance_state = Table("balance/state", BalanceState)
         self.bookings = Table("bookings/", BookedMove)
-        self._tables: tuple[Table[Any], ...] = (
-            self.hosts, self.reports, self.guests, self.health, self.migrations,
-            self.tasks, self.tokens, self.audit, self.trust, self.leader,
-            self.wishes, self.rules, self.domains,
-            self.balance_orders, self.balance_state, self.bookings,
-        )  # fmt: skip
+        self._tables: tuple[Table[Any], ...] = tuple(
+            table for table in vars(self).values() if isinstance(table, Table)
+        )
         self.revision = 0
         self._lost_s: float | None = None
         self._changed = asyncio.Condition()

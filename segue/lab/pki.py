@@ -31,12 +31,15 @@ def host_uri(name: str) -> str:
     return f"segue://lab/host/{name}"
 
 
+def _kept(pair: Pair) -> Pair | None:
+    """The pair, where it is there already."""
+    return pair if pair.certificate.exists() and pair.key.exists() else None
+
+
 def ensure_host(authority: Authority, folder: Path, name: str, address: str) -> Pair:
     """The certificate of a host's agent, which is a server and its peers' client."""
     pair = Pair(folder / "hosts" / f"{name}.pem", folder / "hosts" / f"{name}.key")
-    if pair.certificate.exists() and pair.key.exists():
-        return pair
-    return issue(
+    return _kept(pair) or issue(
         authority,
         pair,
         common_name=name,
@@ -50,9 +53,7 @@ def ensure_host(authority: Authority, folder: Path, name: str, address: str) -> 
 def ensure_controller(authority: Authority, folder: Path, name: str, address: str) -> Pair:
     """The certificate of one controller; agents know all controllers by one name."""
     pair = Pair(folder / "controllers" / f"{name}.pem", folder / "controllers" / f"{name}.key")
-    if pair.certificate.exists() and pair.key.exists():
-        return pair
-    return issue(
+    return _kept(pair) or issue(
         authority,
         pair,
         common_name=CONTROLLER_NAME,
@@ -66,17 +67,13 @@ def ensure_controller(authority: Authority, folder: Path, name: str, address: st
 def ensure_admin(authority: Authority, folder: Path) -> Pair:
     """The certificate of the fleet's first admin."""
     pair = Pair(folder / "admin.pem", folder / "admin.key")
-    if pair.certificate.exists() and pair.key.exists():
-        return pair
-    return issue(authority, pair, common_name="admin", uri="segue://lab/admin/admin")
+    return _kept(pair) or issue(authority, pair, common_name="admin", uri="segue://lab/admin/admin")
 
 
 def ensure_member(authority: Authority, folder: Path, name: str, address: str) -> Pair:
     """The certificate of an etcd member, which is a server, its peers' client, and its own gateway's."""
     pair = Pair(folder / f"{name}.pem", folder / f"{name}.key")
-    if pair.certificate.exists() and pair.key.exists():
-        return pair
-    return issue(
+    return _kept(pair) or issue(
         authority,
         pair,
         common_name=name,
@@ -90,14 +87,10 @@ def ensure_member(authority: Authority, folder: Path, name: str, address: str) -
 def ensure_store_client(authority: Authority, folder: Path) -> Pair:
     """What controllers show to etcd: without a common name, as etcd would take that for a user."""
     pair = Pair(folder / "client.pem", folder / "client.key")
-    if pair.certificate.exists() and pair.key.exists():
-        return pair
-    return issue(authority, pair, common_name="", uri="segue://lab/store")
+    return _kept(pair) or issue(authority, pair, common_name="", uri="segue://lab/store")
 
 
 def ensure_operator(authority: Authority, folder: Path) -> Pair:
     """The certificate of the person who runs `segue`."""
     pair = Pair(folder / "operator.pem", folder / "operator.key")
-    if pair.certificate.exists() and pair.key.exists():
-        return pair
-    return issue(authority, pair, common_name="admin", uri=OPERATOR)
+    return _kept(pair) or issue(authority, pair, common_name="admin", uri=OPERATOR)
