@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
@@ -125,8 +126,9 @@ async def place(request: Request, wish: Place, by: Planner) -> Choice | NoHost:
     """Where a guest would go now, and for every other host why not there. Nothing is begun."""
     controller = controller_of(request)
     shown = scoped.guest(controller, by, wish.guest)
-    seen = fleet.seen(controller.mirror, loads=controller.loads)
-    return placement.place(next(guest for guest in seen.guests if guest.name == shown.name), seen)
+    seen = await fleet.looked(controller.mirror, controller.loads)
+    guest = next(guest for guest in seen.guests if guest.name == shown.name)
+    return await asyncio.to_thread(placement.place, guest, seen)
 
 
 def _shown(request: Request, guest: Shown) -> GuestShown:

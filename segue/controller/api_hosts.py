@@ -109,8 +109,8 @@ async def change_host(
 async def plan_drain(request: Request, wish: drain.DrainWish, by: Planner) -> Plan:
     """Waves, forecast, and what cannot move and why. Nothing is begun."""
     controller = controller_of(request)
-    named = _emptied(controller, by, wish)
-    return drain.plan(controller.mirror, named, max(1, min(16, wish.parallel)), controller.loads)
+    named = await _emptied(controller, by, wish)
+    return await drain.plan(controller, named, max(1, min(16, wish.parallel)))
 
 
 @router.post("/drains", status_code=202)
@@ -118,7 +118,7 @@ async def begin_drain(
     request: Request, response: Response, wish: drain.DrainWish, asked: Drains, key: Key = ""
 ) -> Task:
     """Empties hosts: they are cordoned first, all of them."""
-    named = _emptied(controller_of(request), asked.by, wish)
+    named = await _emptied(controller_of(request), asked.by, wish)
     body = {
         "hosts": list(named),
         "parallel": max(1, min(16, wish.parallel)),
@@ -128,8 +128,8 @@ async def begin_drain(
     return await api_common.begin(request, response, asked, key, TaskKind.DRAIN, body)
 
 
-def _emptied(controller: Controller, by: Caller, wish: drain.DrainWish) -> tuple[str, ...]:
-    named = drain.hosts_of(controller.mirror, wish)
+async def _emptied(controller: Controller, by: Caller, wish: drain.DrainWish) -> tuple[str, ...]:
+    named = await drain.hosts_of(controller, wish)
     scoped.demand_hosts(controller, by, named)
     scoped.demand_guests_on(controller, by, named)
     return named

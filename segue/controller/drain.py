@@ -12,10 +12,9 @@ from typing import Final
 
 from segue.adapters import clock
 from segue.controller import fleet, moving
-from segue.controller.loads import Loads
+from segue.controller.app import Controller
 from segue.controller.mirror import Mirror
 from segue.controller.work import Work, went_well
-from segue.model.fleet import Fleet
 from segue.model.migration import Limits
 from segue.model.plan import Plan
 from segue.model.task import TaskState, Trial
@@ -44,14 +43,17 @@ class DrainWish:
     force: bool = False
 
 
-def hosts_of(mirror: Mirror, wish: DrainWish) -> tuple[str, ...]:
+async def hosts_of(controller: Controller, wish: DrainWish) -> tuple[str, ...]:
     """The hosts that are to be empty. Raises Refused where there are none."""
-    return wish.hosts or drain.hosts_of(fleet.seen(mirror), wish.label, wish.value)
+    if wish.hosts:
+        return wish.hosts
+    return drain.hosts_of(await fleet.looked(controller.mirror, controller.loads), wish.label, wish.value)
 
 
-def plan(mirror: Mirror, hosts: tuple[str, ...], parallel: int, loads: Loads | None = None) -> Plan:
+async def plan(controller: Controller, hosts: tuple[str, ...], parallel: int) -> Plan:
     """What would be done now."""
-    return drain.plan(fleet.seen(mirror, loads=loads), hosts, _orders(parallel))
+    seen = await fleet.looked(controller.mirror, controller.loads)
+    return await asyncio.to_thread(drain.plan, seen, hosts, _orders(parallel))
 
 
 async def carry_out(work: Work) -> None:
@@ -82,24 +84,24 @@ class _Absence:
 
 
 async def _next(work: Work, hosts: tuple[str, ...], beginning: moving.Beginning, absence: _Absence) -> None:
-    task, busy = work.task, moving.busy(work, beginning)
+    task = work.task
     if task.state is TaskState.CANCELLING:
-        await moving.stop(work, busy)
+        await moving.stop(work, moving.busy(work, beginning))
         return
     if task.state is TaskState.PAUSED:
         return
     trials = {trial.guest: trial for trial in task.trials}
     not_to = {guest: trial.not_to for guest, trial in trials.items()}
-    seen = moving.adjusted(fleet.seen(work.controller.mirror, not_to, work.controller.loads), trials)
-    orders = _orders(int(task.wish["parallel"]))
-    made = drain.plan(seen, hosts, orders)
+    looked = await fleet.looked(work.controller.mirror, work.controller.loads, not_to)
+    seen, orders = moving.adjusted(looked, trials), _orders(int(task.wish["parallel"]))
+    made = await asyncio.to_thread(drain.plan, seen, hosts, orders)
     admitted = moving.admitted(made.waves[0].moves if made.waves else (), seen, orders)
     made = replace(made, staying=_reasons(made.staying, trials))
     await _report(work, made)
     if admitted:
         await moving.begin(work, admitted, beginning)
     elif not (
-        busy or made.moves or _moving(seen, hosts) or _retrying(trials) or _arriving(work, hosts)
+        moving.busy(work, beginning) or made.moves or _retrying(trials) or _unforeseen(work, hosts, made)
     ) and not (made.staying and absence.may_pass()):
         await _conclude(work, hosts, made)
 
@@ -131,14 +133,15 @@ def _reasons(staying: Mapping[str, str], trials: Mapping[str, Trial]) -> dict[st
     return told
 
 
-def _moving(seen: Fleet, hosts: tuple[str, ...]) -> bool:
-    """Away from them, or to one of them, begun before it was cordoned: that guest has to leave it again."""
-    return any(guest.moving_to and {guest.host, guest.moving_to} & set(hosts) for guest in seen.guests)
-
-
-def _arriving(work: Work, hosts: tuple[str, ...]) -> bool:
-    """Gone to one of them by its source's word, and not shown by that host yet."""
-    known, now_s = fleet.owners(work.controller.mirror), clock.wall_s()
+def _unforeseen(work: Work, hosts: tuple[str, ...], made: Plan) -> bool:
+    """A guest that is on one of them, on its way from or to one, or about to be shown by one, by what is known now:
+    the plan is as old as it took to make."""
+    known = fleet.owners(work.controller.mirror)
+    if any(shown.host in hosts and name not in made.staying for name, shown in known.items()):
+        return True
+    if any({m.source, m.target} & set(hosts) for m in fleet.under_way(work.controller.mirror).values()):
+        return True
+    now_s = clock.wall_s()
     return any(
         m.target in hosts and m.guest not in known and went_well(m) and abs(now_s - m.ended_s) < ARRIVES_S
         for m in work.controller.mirror.migrations.values()

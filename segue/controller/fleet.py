@@ -133,9 +133,9 @@ def seen(
     return soundness.inherit(made)
 
 
-async def looked(mirror: Mirror, loads: Loads) -> Fleet:
+async def looked(mirror: Mirror, loads: Loads, not_to: Mapping[str, Collection[str]] | None = None) -> Fleet:
     """The same in a thread: of a large fleet it takes seconds, and the leader must prolong its lease meanwhile."""
-    return await asyncio.to_thread(seen, mirror.frozen(), None, loads.frozen())
+    return await asyncio.to_thread(seen, mirror.frozen(), not_to, loads.frozen())
 
 
 def ordered(

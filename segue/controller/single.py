@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ import msgspec
 from segue.controller import fleet
 from segue.controller.work import LOOK_S, Work, no_host, went_well, why
 from segue.errors import Kind, Refused, SegueError
-from segue.model.fleet import HOST_DOMAIN, FleetGuest
+from segue.model.fleet import HOST_DOMAIN, Fleet, FleetGuest
 from segue.model.guest import Guest, Nic
 from segue.model.migration import Failure
 from segue.model.plan import Choice, NoHost
@@ -37,7 +38,7 @@ async def create(work: Work) -> None:
         await _decide_labels(work, wish.name)
     refused: dict[str, str] = {}
     for _ in range(TRIES):
-        host = work.task.host or choose_new(work, wish, refused).host
+        host = work.task.host or (await choose_new(work, wish, refused)).host
         await work.note(host=host, state=TaskState.RUNNING)
         if known and known.host == host:  # A leader before us had it made.
             break
@@ -82,29 +83,33 @@ async def _decide_labels(work: Work, name: str) -> None:
         )
 
 
-def choose_new(work: Work, wish: CreateGuest, refused: dict[str, str]) -> Choice:
+async def choose_new(work: Work, wish: CreateGuest, refused: dict[str, str]) -> Choice:
     """Raises Refused with the reason of every host."""
     cards = tuple(Nic(str(n), nic.mac, nic.bridge, network=nic.network) for n, nic in enumerate(wish.nics))
     spec = Guest(wish.name, "", wish.memory_bytes, wish.vcpus, wish.cpu_model, nics=cards)
     guest = fleet.new_guest(work.controller.mirror, spec)
-    return _choose(work, guest, {guest.name: refused})
+    seen = await _looked(work, {guest.name: refused})
+    return await _choose(work, guest, refused, seen)
 
 
-def choose_target(work: Work, name: str, not_to: dict[str, str]) -> Choice:
+async def choose_target(work: Work, name: str, not_to: dict[str, str]) -> Choice:
     """Raises Refused with the reason of every host."""
-    seen = fleet.seen(work.controller.mirror, {name: not_to}, work.controller.loads)
+    seen = await _looked(work, {name: not_to})
     guest = next(guest for guest in seen.guests if guest.name == name)
-    return _choose(work, guest, {name: not_to})
+    return await _choose(work, guest, not_to, seen)
 
 
-def _choose(work: Work, guest: FleetGuest, not_to: dict[str, dict[str, str]]) -> Choice:
-    seen = fleet.seen(work.controller.mirror, not_to, work.controller.loads)
-    if left := fleet.but((host.name for host in seen.hosts), not_to[guest.name]):
+async def _looked(work: Work, not_to: dict[str, dict[str, str]]) -> Fleet:
+    return await fleet.looked(work.controller.mirror, work.controller.loads, not_to)
+
+
+async def _choose(work: Work, guest: FleetGuest, not_to: dict[str, str], seen: Fleet) -> Choice:
+    if left := fleet.but((host.name for host in seen.hosts), not_to):
         guest = replace(guest, wants={**guest.wants, HOST_DOMAIN: left})
-    found = placement.place(guest, seen)
+    found = await asyncio.to_thread(placement.place, guest, seen)
     if isinstance(found, NoHost):
         told = {host: tuple(found.refused[host]) for host in found.refused}
-        told |= {host: (said,) for host, said in not_to[guest.name].items()}
+        told |= {host: (said,) for host, said in not_to.items()}
         raise no_host(f"no host takes {guest.name}", reasons.together(_named(work, told)))
     return found
 
@@ -146,7 +151,7 @@ async def _begin(work: Work, name: str) -> None:
     if begun:  # A leader before us began it.
         await work.note(migration=begun)
         return
-    target = str(task.wish.get("to", "")) or task.host or choose_target(work, name, {}).host
+    target = str(task.wish.get("to", "")) or task.host or (await choose_target(work, name, {})).host
     known = work.migrations_of(name)
     await work.save(lambda now: replace(now, host=target, known=known, state=_running(now.state)))
     limits: dict[str, Any] = dict(task.wish.get("limits", {}))
