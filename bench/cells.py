@@ -14,6 +14,13 @@ LINKS: Final[dict[str, int | None]] = {"": None, "1gbit": 10**9}
 """Bits per second; the empty name is the link without a limit, which is as fast as this machine."""
 RESIDENT: Final = 4
 """One part in this many of the guest's memory is in use, and is what it writes again and again."""
+DISK_BYTES: Final = 512 << 20
+DISK_HELD_BYTES: Final = 128 << 20
+"""Written before the first move; the rest of the disk was never written."""
+DISK_LOAD: Final = "segue.disk=/dev/vda:2M/128M"
+"""What the guest writes to its disk all the while: 2 MB/s within the part that holds something."""
+WITH_DISK: Final = (("256m", 0, ""), ("256m", 50, "1gbit"))
+"""memory, load and link that are measured with a disk of the host's own, too."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +30,19 @@ class Cell:
     memory: str
     dirty_percent: int = 0
     link: str = ""
+    disk: bool = False
+    """The guest has a disk that only its host has."""
 
     @property
     def name(self) -> str:
-        """As `--cells` takes it: `idle-256m`, `dirty50-1g-1gbit`."""
+        """As `--cells` takes it: `idle-256m`, `dirty50-1g-1gbit`, `idle-256m-disk`."""
         load = f"dirty{self.dirty_percent}" if self.dirty_percent else "idle"
-        return "-".join(filter(None, (load, self.memory, self.link)))
+        return "-".join(filter(None, (load, self.memory, self.link, "disk" if self.disk else "")))
+
+    @property
+    def guest(self) -> tuple[str, bool]:
+        """Cells where this is equal are measured with the same guests."""
+        return self.memory, self.disk
 
     @property
     def memory_bytes(self) -> int:
@@ -46,8 +60,9 @@ class Cell:
         return LINKS[self.link]
 
 
-MATRIX: Final = tuple(
-    Cell(memory, load, link=link) for memory in MEMORIES for link in LINKS for load in LOADS
+MATRIX: Final = (
+    *(Cell(memory, load, link) for memory in MEMORIES for link in LINKS for load in LOADS),
+    *(Cell(*each, disk=True) for each in WITH_DISK),
 )
 BY_NAME: Final = {cell.name: cell for cell in MATRIX}
 SETS: Final[dict[str, tuple[str, ...]]] = {
@@ -59,6 +74,8 @@ SETS: Final[dict[str, tuple[str, ...]]] = {
         "idle-256m-1gbit",
         "dirty50-256m-1gbit",
         "dirty150-256m-1gbit",
+        "idle-256m-disk",
+        "dirty50-256m-1gbit-disk",
     ),
     "all": tuple(BY_NAME),
 }

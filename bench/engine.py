@@ -41,7 +41,7 @@ def main() -> int:
             _list(wanted, options)
             return 0
         session = Session(options, console)
-        for _, group in itertools.groupby(wanted, key=lambda cell: cell.memory):
+        for _, group in itertools.groupby(wanted, key=lambda cell: cell.guest):
             session.measure(list(group), wanted)
     except FAILURES as error:
         console.print(f"[bold red]the benchmark did not run to its end:[/] {error}")

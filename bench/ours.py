@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
+from bench import disk
+from bench.cells import DISK_BYTES, DISK_LOAD, Cell
 from bench.moves import DEADLINE_S, Move, stayed
 from segue.cli import follow
 from segue.cli.fleet import Host
@@ -36,13 +38,22 @@ KEPT: Final = (
 class OurGuest:
     """One guest of the lab's agents."""
 
-    def __init__(self, lab: Lab, address: str, memory_bytes: int, host: str) -> None:
+    def __init__(self, lab: Lab, address: str, cell: Cell, host: str) -> None:
         self._lab = lab
         self._channels = REQUIRED
         self.address = address
         self.host = host
-        wish = {"name": NAME, "image": "micro", "memory_bytes": memory_bytes, "address": f"{address}/16"}
+        wish: dict[str, Any] = {
+            "name": NAME, "image": "micro", "memory_bytes": cell.memory_bytes, "address": f"{address}/16",
+            "start": False,
+        }  # fmt: skip
+        if cell.disk:
+            wish["disks"] = [{"size_bytes": DISK_BYTES, "storage": "local"}]
+            wish["cmdline"] = DISK_LOAD
         self.spec: dict[str, Any] = self.agent(host).call("POST", "/guests", wish)["spec"]
+        for each in self.spec["disks"]:
+            disk.fill(lab, host, each["path"])
+        self.agent(host).call("POST", f"/guests/{NAME}/start")
 
     def agent(self, host: str) -> Host:
         """The agent of a host, by its socket."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench import virt_domain, virt_hosted
+from bench import disk, virt_domain, virt_hosted
 from bench.events import Seen
 from bench.moves import DEADLINE_S, Move, stayed
 from segue.adapters.qemu.monitor import Monitor, QemuGone
@@ -18,6 +18,7 @@ from segue.model.guest import Guest
 PACKAGES: Final = ("libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-clients")
 """Debian's packages that a host needs beyond those of the lab."""
 DEFAULT_LIMIT_MS: Final = 300
+COPY_DISKS: Final = ("--copy-storage-all",)
 VIRSH_S: Final = 30.0
 LOOK_AGAIN_S: Final = 0.01
 
@@ -38,6 +39,9 @@ class VirtGuest:
         self.lab = lab
         self.guest = guest
         self.host = host
+        for each in guest.disks:
+            disk.make(lab, host, each.path)
+            disk.fill(lab, host, each.path)
         text = virt_domain.describe(guest)
         done = lab.exec(host, ["virsh", "create", "/dev/stdin"], input=text)
         if done.returncode:
@@ -96,10 +100,14 @@ class Virt:
         return self._guest.host
 
     def move(self, to: str) -> Move:
-        """See bench/moves.py. The limit is set outside of the time that is measured."""
-        name = self._guest.guest.name
+        """See bench/moves.py. Outside of the measured time the limit is set and the target's disks are made."""
+        name, lab = self._guest.guest.name, self._guest.lab
         self._guest.virsh(self.host, "migrate-setmaxdowntime", name, str(self._variant.downtime_limit_ms))
+        for each in self._guest.guest.disks:
+            disk.make(lab, to, each.path)
         move = asyncio.run(self._move(to))
+        for each in self._guest.guest.disks:
+            disk.remove(lab, self.host if move.moved else to, each.path)
         if move.moved:
             self._guest.host = to
             move.details["job"] = _job(self._guest.virsh(to, "domjobinfo", name, "--completed"))
@@ -124,7 +132,8 @@ class Virt:
         return Move(begun_s, seen.stopped_at_s, seen.resumed_at_s, ended_s, {"marks": seen.marks})
 
     async def _start(self, to: str) -> asyncio.subprocess.Process:
-        words = [*self._variant.flags, self._guest.guest.name, f"qemu+tcp://{to}/system"]
+        copy = COPY_DISKS if self._guest.guest.disks else ()
+        words = [*self._variant.flags, *copy, self._guest.guest.name, f"qemu+tcp://{to}/system"]
         command, environ = self._guest.lab.command(self.host, ["virsh", "migrate", "--live", *words])
         pipe = asyncio.subprocess.PIPE
         return await asyncio.create_subprocess_exec(

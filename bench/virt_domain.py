@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from string import ascii_lowercase
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
 from segue.adapters.qemu.command import kernel_addresses
-from segue.model.guest import Guest, Nic
+from segue.model.guest import Disk, Guest, Nic
 
 MONITOR: Final = "/run/segue/bench-virt/{name}.qmp"
 """A second monitor: QEMU's own times of STOP and RESUME, as for every other peer."""
@@ -35,6 +36,7 @@ def describe(guest: Guest) -> str:
   <on_poweroff>destroy</on_poweroff>
   <devices>
     <emulator>{EMULATOR}</emulator>
+    {"".join(_disk(disk, f"vd{letter}") for disk, letter in zip(guest.disks, ascii_lowercase, strict=False))}
     {"".join(_nic(nic) for nic in guest.nics)}
     <serial type='pty'/>
     <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
@@ -45,6 +47,13 @@ def describe(guest: Guest) -> str:
   <qemu:commandline><qemu:arg value='-qmp'/><qemu:arg value={quoteattr(monitor)}/></qemu:commandline>
 </domain>
 """
+
+
+def _disk(disk: Disk, name: str) -> str:
+    return (
+        f"<disk type='file' device='disk'><driver name='qemu' type='{disk.format}' cache='none' discard='unmap'/>"
+        f"<source file={quoteattr(disk.path)}/><target dev='{name}' bus='virtio'/></disk>"
+    )
 
 
 def _nic(nic: Nic) -> str:

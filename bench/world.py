@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from bench import client, plain, virt
+from bench import client, disk, plain, virt
 from bench.cells import Cell
 from bench.floor import Floor
 from bench.moves import Peer
@@ -47,6 +47,9 @@ LEAN: Final = ("segue", "plain 1 ms", "libvirt 10 ms", "libvirt 10 ms p2p", "flo
 BUSY: Final = ("segue", FIRM, "plain 1 ms", "libvirt 10 ms", "libvirt 10 ms post-copy")
 """Where pre-copy alone may never end, libvirt's best is the one that ends."""
 BUSY_PERCENT: Final = 90
+WITH_DISK: Final = ("segue", "libvirt 10 ms")
+WITH_DISK_CAN: Final = ("segue", "libvirt")
+"""A plain QEMU has nobody to copy a disk for it."""
 FULL_CELLS: Final = ("idle-256m",)
 WARMING: Final = "plain 1 ms"
 
@@ -84,9 +87,9 @@ class World:
         self._say("starting libvirt and the guests")
         for host in HOSTS:
             virt.start_daemon(self.lab, host)
-        ours = self.our_guest = OurGuest(self.lab, ADDRESSES["segue"], self._cell.memory_bytes, HOSTS[0])
+        ours = self.our_guest = OurGuest(self.lab, ADDRESSES["segue"], self._cell, HOSTS[0])
         model = msgspec.convert(ours.spec, Guest)
-        bare = plain.PlainGuest(self.lab, twin(model, "plain"), HOSTS[0])
+        bare = plain.PlainGuest(self.lab, replace(twin(model, "plain"), disks=()), HOSTS[0])
         domain = virt.VirtGuest(self.lab, twin(model, "virt"), HOSTS[0])
         peers: list[Peer] = [
             Ours(ours),
@@ -138,18 +141,23 @@ def chosen(cell: Cell, patterns: str) -> list[str]:
         )  # It differs where a guest writes too fast alone.
     if cell.dirty_percent >= BUSY_PERCENT:
         words = BUSY
+    if cell.disk:
+        words = WITH_DISK
     if patterns:
         words = [word.strip() for word in patterns.split(",")]
     # The floor is that of a guest at rest.
-    floor = cell.dirty_percent == 0
+    floor = cell.dirty_percent == 0 and not cell.disk
     return [
         name
         for name in known
-        if any(fnmatchcase(name, word) for word in words) and (floor or name != "floor")
+        if any(fnmatchcase(name, word) for word in words)
+        and (floor or name != "floor")
+        and (not cell.disk or name.startswith(WITH_DISK_CAN))
     ]
 
 
 def twin(guest: Guest, kind: str) -> Guest:
-    """The same machine with a name, a number and addresses of its own."""
+    """The same machine with a name, a number, addresses and disks of its own."""
     nic = replace(guest.nics[0], mac=MACS[kind], address=f"{ADDRESSES[kind]}/16")
-    return replace(guest, name=f"bench-{kind}", uuid=UUIDS[kind], nics=(nic,))
+    disks = tuple(replace(each, path=f"{disk.FOLDER}/{kind}-{each.id}.qcow2") for each in guest.disks)
+    return replace(guest, name=f"bench-{kind}", uuid=UUIDS[kind], nics=(nic,), disks=disks)

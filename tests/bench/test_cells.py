@@ -18,7 +18,7 @@ def test_a_name_says_what_the_cell_is() -> None:
 
 
 def test_the_matrix_is_whole_and_its_names_differ() -> None:
-    assert len(cells.BY_NAME) == len(cells.MATRIX) == 3 * 2 * 5
+    assert len(cells.BY_NAME) == len(cells.MATRIX) == 3 * 2 * 5 + 2
 
 
 def test_sets_and_patterns_choose_in_the_order_of_the_matrix() -> None:
@@ -26,6 +26,14 @@ def test_sets_and_patterns_choose_in_the_order_of_the_matrix() -> None:
     assert {cell.name for cell in cells.choose("core")} == set(cells.SETS["core"])
     assert len(cells.choose("all")) == len(cells.MATRIX)
     assert all(cell.dirty_percent == 90 for cell in cells.choose("dirty90-*"))
+
+
+def test_with_a_disk_take_part_those_that_copy_it() -> None:
+    cell = cells.BY_NAME["dirty50-256m-1gbit-disk"]
+    assert cell.disk
+    assert cell.guest != cells.BY_NAME["dirty50-256m-1gbit"].guest
+    assert world.chosen(cell, "") == ["segue", "libvirt 10 ms"]
+    assert not [peer for peer in world.chosen(cell, "*") if peer.startswith(("plain", "floor"))]
 
 
 def test_a_cell_that_is_not_there_is_named() -> None:
