@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import replace
+from typing import Any
 
 from segue.engine import integrity, storage
 from segue.engine.run import Run
@@ -70,7 +72,7 @@ async def _stop_and_complete(run: Run) -> None:
     rescued = run.network.rescue()
     try:
         limit_s = convergence.completion_limit_s(migration.limits, migration.progress)
-        await _send_rest(run, limit_s, asked_s)
+        await _send_rest(run, limit_s, asked_s, seen)
     except TimeoutError as error:
         raise Aborted(
             what=f"{migration.guest} was not moved",
@@ -107,16 +109,35 @@ async def _best_moment(run: Run, chosen: Blocks | None) -> integrity.Comparison 
         ) from error
 
 
-async def _send_rest(run: Run, limit_s: float, asked_s: float) -> None:
-    """The last of memory and of the disks side by side; then the devices' state, after which both are closed here."""
+async def _send_rest(run: Run, limit_s: float, asked_s: float, seen: Timeline) -> None:
+    """The last of the disks; then that of memory and the devices' state, while the target closes its files.
+
+    QEMU there takes no lock of them before it is told to run the guest (late activation, always since 10.0).
+    """
     if storage.copied_before(run.record.now):
         async with asyncio.timeout(limit_s):
-            await asyncio.gather(storage.cut(run), run.here.at_gate(within_s=limit_s))
+            await _together(storage.cut(run, seen), run.here.at_gate(within_s=limit_s))
             await run.here.pass_gate()
-    if not await run.here.completed(within_s=limit_s):
-        await _loaded(run, limit_s - (run.clock.steady_s() - asked_s))
+            await _together(storage.close(run, seen), _complete(run, limit_s, asked_s))
+    else:
+        await _complete(run, limit_s, asked_s)
     async with asyncio.timeout(limit_s):
         await storage.lend(run)
+
+
+async def _complete(run: Run, limit_s: float, asked_s: float) -> None:
+    if not await run.here.completed(within_s=limit_s):
+        await _loaded(run, limit_s - (run.clock.steady_s() - asked_s))
+
+
+async def _together(*parts: Coroutine[Any, Any, None]) -> None:
+    """Side by side; where one fails the others end, and its error is the one that is told."""
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def _loaded(run: Run, within_s: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from segue.engine import placing
 from segue.engine.run import Run
+from segue.engine.timeline import Timeline
 from segue.errors import Aborted
 from segue.model.landing import Landing
 from segue.model.migration import Migration
@@ -76,10 +77,16 @@ async def tie(run: Run) -> None:
         ) from error
 
 
-async def cut(run: Run) -> None:
-    """The guest stands: the mirrors end, and the target closes its files."""
+async def cut(run: Run, seen: Timeline) -> None:
+    """The guest stands: the mirrors end, with both sides equal."""
     await run.disks.cut()
+    seen.mark("disks equal")
+
+
+async def close(run: Run, seen: Timeline) -> None:
+    """The target closes its files: before the guest may run there, and not sooner than that."""
     await run.peer.close_storage(run.guest.uuid, run.record.now.id)
+    seen.mark("disks closed")
 
 
 async def lend(run: Run) -> None:

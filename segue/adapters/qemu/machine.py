@@ -258,6 +258,20 @@ async def end_process(pid: int) -> None:
         os.close(handle)
 
 
+def kill_process(pid: int) -> None:
+    """SIGKILL, sent when this returns; nobody waits for the end."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(handle)
+
+
 def _log(places: Places) -> BinaryIO:
     """Written by root's descriptor into the guest's folder, so never through a link that lies there."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW

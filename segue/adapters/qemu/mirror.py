@@ -93,16 +93,19 @@ class DiskMirror:
 
     async def _cut(self, copy: DiskCopy) -> None:
         job = _job(copy.disk.id)
-        await self._sound([copy])
-        # A mirror that is ready and is cancelled ends with both sides equal, and stays on its own side.
-        await self._execute("block-job-cancel", device=job)
+        try:
+            # A mirror that is ready and is cancelled ends with both sides equal, and stays on its own side.
+            await self._execute("block-job-cancel", device=job)
+        except QemuRefused as error:  # It has ended before.
+            raise _broken(copy.disk.path, await self._end_of(job) or "") from error
         while (ended := await self._end_of(job)) is None:
             await asyncio.sleep(LOOK_S)
-        await self._execute("job-dismiss", id=job)
+        dismissal = self._execute("job-dismiss", id=job)
         if ended:
+            await dismissal
             raise _broken(copy.disk.path, ended)
         # Before the target closes its end: QEMU would wait for it to come back, with everything else standing.
-        await self._execute("blockdev-del", node_name=_far(copy.disk.id))
+        await asyncio.gather(dismissal, self._execute("blockdev-del", node_name=_far(copy.disk.id)))
 
     async def stop(self, disks: Iterable[str]) -> None:
         """Ends every mirror wherever it is, also when the link is dead; the guest goes on with its own disk."""
@@ -159,9 +162,9 @@ def _job(disk: str) -> str:
     return f"mirror-{disk}"
 
 
-def _broken(path: str, why: str = "the target did not take its data any more") -> Aborted:
+def _broken(path: str, why: str = "") -> Aborted:
     return Aborted(
         what=f"the copy of {path} broke",
-        why=why,
+        why=why or "the target did not take its data any more",
         todo="Look at the link between the hosts and at the room on the target's storage, then try again.",
     )
