@@ -21,7 +21,7 @@ from segue.model.guest import Guest
 log = structlog.get_logger()
 
 
-async def start(services: Services, old: Machine) -> Machine:
+async def start(services: Services, old: Machine, migration: str) -> Machine:
     """Paused, on taps of its own, with the memory of the old one, whose guest runs on. Nothing is left of a failure."""
     guest = old.guest
     await end(services, guest, None)
@@ -29,7 +29,7 @@ async def start(services: Services, old: Machine) -> Machine:
     try:
         await in_place.cancel(old)
         await plant.plug(services, guest, taps, fds, silent=True)
-        made = await in_place.launch(old, fds, services.config.qemu_user)
+        made = await in_place.launch(old, migration, fds, services.config.qemu_user)
         for tap in taps:
             await asyncio.to_thread(feed_sacrifice, tap)
         return made
@@ -42,10 +42,10 @@ async def start(services: Services, old: Machine) -> Machine:
             os.close(fd)
 
 
-async def find(services: Services, guest: Guest) -> Machine | None:
+async def find(services: Services, guest: Guest, migration: str) -> Machine | None:
     """The second QEMU, after a start of the agent. Raises QemuDeaf for one that does not answer."""
     try:
-        found = await attach(guest, in_place.beside(plant.places(services, guest)))
+        found = await attach(guest, in_place.beside(plant.places(services, guest), migration))
         await services.metadata.lead(ways(guest), back=True)
         return found
     except QemuDeaf:

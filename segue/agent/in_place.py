@@ -149,7 +149,7 @@ class PeerInPlace:
         if old is None or not old.alive():
             raise _alone(self._keeper)
         if resident.beside is None or not resident.beside.alive():
-            resident.beside = await beside.start(self._services, old)
+            resident.beside = await beside.start(self._services, old, placement.migration)
         return Landing(memory_address=str(resident.beside.places.devices), tunnel_address="")
 
     async def clock(self) -> tuple[float, float]:

@@ -139,7 +139,7 @@ class Resident:
             await self._end_beside(None)
             return
         try:
-            second = await self._find_beside(self.guest)
+            second = await self._find_beside(self.guest, token.migration)
         except QemuDeaf:
             self.deaf = self.deaf or token.phase is Phase.OWNER
             return
@@ -303,8 +303,8 @@ class Resident:
     async def _remove(self, guest: Guest) -> None:
         await plant.remove(self._services, guest, self.machine)
 
-    async def _find_beside(self, guest: Guest) -> Machine | None:
-        return await beside.find(self._services, guest)
+    async def _find_beside(self, guest: Guest, migration: str) -> Machine | None:
+        return await beside.find(self._services, guest, migration)
 
     async def _end_beside(self, machine: Machine | None) -> None:
         assert self.guest is not None

@@ -224,7 +224,7 @@ class SimResident(Resident):
         """See Resident."""
         return "", False
 
-    async def _find_beside(self, guest: Guest) -> Machine | None:
+    async def _find_beside(self, guest: Guest, migration: str) -> Machine | None:
         return None  # No guest of a rehearsal changes its QEMU in place.
 
     async def _end_beside(self, machine: Machine | None) -> None:

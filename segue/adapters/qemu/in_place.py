@@ -25,7 +25,9 @@ from segue.adapters.qemu.machine import START_S, Machine, come_up, end_process, 
 from segue.adapters.qemu.monitor import Event, QemuRefused, stamp_s
 from segue.errors import Aborted, Refused
 
-MARK: Final = ".new"
+MARK: Final = ".new-"
+"""Then comes the beginning of the migration's id: a QEMU that took a place keeps its first names in its arguments, and
+must never be taken for a later one."""
 HELD: Final = "setup"
 """QEMU's word for an old QEMU that has handed its descriptors over."""
 ENDED: Final = frozenset({"completed", "failed", "cancelled", "none"})
@@ -36,9 +38,9 @@ NOT_YET: Final = "Connection refused"
 MEMORY: Final = "memory-backend-memfd"
 
 
-def beside(places: Places) -> Places:
-    """The files of the QEMU that is to take the place of the one at `places`."""
-    return replace(places, mark=MARK)
+def beside(places: Places, migration: str) -> Places:
+    """The files of the QEMU that is to take the place of the one at `places` by this migration."""
+    return replace(places, mark=f"{MARK}{migration[:8]}")
 
 
 def is_outdated(machine: Machine) -> bool:
@@ -62,12 +64,12 @@ async def why_not(machine: Machine) -> str:
     return ""
 
 
-async def launch(old: Machine, tap_fds: Sequence[int], user: str) -> Machine:
+async def launch(old: Machine, migration: str, tap_fds: Sequence[int], user: str) -> Machine:
     """A paused QEMU of the installed version with the memory of the old one, whose guest runs on.
 
     Raises Refused, Aborted, QemuGone, and then nothing is left of it, but a transfer that `cancel` ends.
     """
-    guest, places = old.guest, beside(old.places)
+    guest, places = old.guest, beside(old.places, migration)
     words = arguments(guest, places, tap_fds, incoming=True, in_place=True)
     process = spawn(guest, places, words, tap_fds, user)
     try:
@@ -154,7 +156,7 @@ class Succession:
     async def complete(self, within_s: float) -> None:
         """The guest stands: its devices pass over. Raises Aborted, TimeoutError, QemuGone."""
         self._statuses = dict.fromkeys(self._statuses, "")
-        channel = _channel("main", beside(self._old.places).devices)
+        channel = _channel("main", self._new.places.devices)
         execute = self._new.monitor.execute
         async with asyncio.timeout(within_s):
             # exit-on-error off: a QEMU that exits takes the reason of the failure with it.
@@ -200,14 +202,14 @@ def take_place(machine: Machine) -> None:
 
 
 async def end_strays(places: Places) -> None:
-    """A QEMU beside the guest's own that is not to run, even one that nobody can speak to yet."""
-    new = beside(places)
-    if not any(path.exists() or path.is_symlink() for path in new.sockets):
-        return
-    for pid in await asyncio.to_thread(_started_with, f"path={new.monitor},"):
-        await end_process(pid)
-    for path in new.sockets:
-        path.unlink(missing_ok=True)
+    """Every QEMU beside the guest's own, even one that nobody can speak to yet. Safe to repeat."""
+    for file in list(places.folder.glob(f"hatch{MARK}*.in")):
+        mark = file.name.removeprefix("hatch").removesuffix(".in")
+        stray = replace(places, mark=mark)
+        for pid in await asyncio.to_thread(_started_with, f"path={stray.monitor},"):
+            await end_process(pid)
+        for path in stray.sockets:
+            path.unlink(missing_ok=True)
 
 
 def _started_with(word: str) -> list[int]:
