@@ -113,8 +113,10 @@ class CustodyInPlace:
             if delivery.resumed_at_s:
                 marks = tuple(mark for mark in delivery.marks if mark[0] == Phase.OWNER.value)
                 return Handed(returned=False, resumed_at_s=delivery.resumed_at_s, marks_here=marks)
-        while self.released(self._migration) and self._keeper.copy() is Copy.COMPLETE:
+        while self.released(self._migration):
             await self._keeper.resume_again()
+            if self._keeper.copy() is not Copy.COMPLETE:
+                break
             await asyncio.sleep(RUNS_AGAIN_S)
         machine = self._keeper.machine
         resumed_at_s = machine.resumed_at_s if machine is not None else 0.0

@@ -16,6 +16,7 @@ from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
 from segue.model.guest import Guest, RunState
 from segue.model.handoff import (
+    HERE,
     Boot,
     BothComplete,
     Confirm,
@@ -310,6 +311,8 @@ class Keeper:
 
     async def resume_again(self) -> None:
         async with self._lock:
+            if self.token.peer == HERE and self.token.phase is Phase.OWNER:
+                self.resident.take_place()  # The first one's devices are stale from the write of the token on.
             if self.token.phase is Phase.OWNER and self.copy() is Copy.COMPLETE:
                 self._resumed_at_s = await self.resident.resume()
         if self._must_go_back():

@@ -148,15 +148,19 @@ class Resident:
             self.take_place()
 
     def take_place(self) -> None:
-        """The second QEMU is the one that counts; the first stands beside it."""
-        self.machine, self.beside = self.beside, self.machine
+        """The second QEMU is the one that counts; the first stands beside it. Safe to repeat."""
+        self.beside, self.machine = self._in_order()
         self.landing = self.arriving = None
+
+    def _in_order(self) -> tuple[Machine | None, Machine | None]:
+        """(the first QEMU, the second); one that has ended counts as one, one that was never there as None."""
+        both = [one for one in (self.machine, self.beside) if one is not None]
+        first = next((one for one in both if not one.places.mark), None)
+        return first, next((one for one in both if one.places.mark), None)
 
     async def step_back(self) -> None:
         """The first QEMU counts as before, and the second ends."""
-        both = [one for one in (self.machine, self.beside) if one is not None]
-        new = next((one for one in both if one.places.mark), None)
-        self.machine = next((one for one in both if not one.places.mark), None)
+        self.machine, new = self._in_order()
         self.beside = None
         await self._end_beside(new)
         if self.machine is not None and self.machine.alive():

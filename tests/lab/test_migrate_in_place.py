@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,9 @@ def watched(scene: Scene, *words: str) -> dict[str, Any]:
     return record
 
 
-def of_age(scene: Scene, *, newest: bool) -> int:
+def of_age(scene: Scene, host: str, *, newest: bool) -> int:
     """The younger or the older QEMU of our guest."""
-    found = sorted(scene.census.on(scene.owner()), key=lambda qemu: started(qemu.pid))
+    found = sorted(scene.census.on(host), key=lambda qemu: started(qemu.pid))
     assert len(found) == 2, found
     return found[-1 if newest else 0].pid
 
@@ -123,8 +124,8 @@ def test_the_new_qemu_dies_before_it_runs(scene: Scene, place: str) -> None:
     halt = scene.halt(host, place)
     move = begin(scene)
     halt.wait()
-    old = of_age(scene, newest=False)
-    scene.kill(of_age(scene, newest=True))
+    old = of_age(scene, host, newest=False)
+    scene.kill(of_age(scene, host, newest=True))
     halt.go()
     move.end("aborted")
     scene.demand_calm()
@@ -149,7 +150,7 @@ def test_the_old_qemu_dies(scene: Scene, place: str, end: str) -> None:
     halt = scene.halt(host, place)
     move = begin(scene)
     halt.wait()
-    scene.kill(of_age(scene, newest=False))
+    scene.kill(of_age(scene, host, newest=False))
     halt.go()
     move.end(end)
     if end == "lost":
@@ -166,7 +167,7 @@ def test_the_new_qemu_dies_when_the_guest_is_its_own(scene: Scene) -> None:
     halt = scene.halt(host, "done hand off")
     move = begin(scene)
     halt.wait()
-    scene.kill(of_age(scene, newest=True))
+    scene.kill(of_age(scene, host, newest=True))
     halt.go()
     move.end("done")
     wait_until(lambda: (scene.shown(host) or {})["state"] == "crashed", "it has crashed")
@@ -178,11 +179,13 @@ def test_the_new_qemu_dies_when_the_guest_is_its_own(scene: Scene) -> None:
 def test_a_cancelled_update_leaves_it_in_its_old_qemu(scene: Scene) -> None:
     lived_s, host = scene.client.uptime_s(), scene.owner()
     (old,) = scene.census.on(host)
-    halt = scene.halt(host, "begun copy memory")
+    halt = scene.halt(host, "begun reserve target")
     move = begin(scene)
     halt.wait()
-    halt.go()
-    move.cancel()
+    with ThreadPoolExecutor(1) as beside:
+        asked = beside.submit(move.cancel)  # It is heard when the agent goes on, while the new QEMU starts.
+        halt.go()
+        asked.result()
     move.end("aborted")
     scene.demand_calm()
     assert scene.client.uptime_s() > lived_s
