@@ -124,6 +124,8 @@ async def clear_network(services: Services, guest: Guest) -> None:
     for nic in guest.nics:
         await services.links.remove(tunnel_name(nic))
         await services.links.remove(tap_name(guest.name, nic))
+    for second in taps(guest, "second"):
+        await services.links.remove(second)
 
 
 async def open_ports(services: Services, guest: Guest) -> None:

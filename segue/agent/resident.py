@@ -132,7 +132,7 @@ class Resident:
     async def take_up_beside(self, token: Token) -> None:
         """After `take_up`: the second QEMU of a guest that changes its QEMU in place; any other second one ends.
 
-        Where the token says that the second one may run, it alone counts: the first would have stale devices.
+        Where the token says that the second one may run, it alone counts: the first has stale devices.
         """
         assert self.guest is not None
         if token.peer != HERE:
@@ -143,13 +143,15 @@ class Resident:
         except QemuDeaf:
             self.deaf = self.deaf or token.phase is Phase.OWNER
             return
-        self.beside = second
-        if token.phase is Phase.OWNER:
-            self.take_place()
+        if token.phase is not Phase.OWNER:
+            self.beside = second
+        elif self.machine is None or not in_place.took_place(self.machine, token.migration):
+            self.machine, self.beside = second, self.machine
 
     def take_place(self) -> None:
         """The second QEMU is the one that counts; the first stands beside it. Safe to repeat."""
-        self.beside, self.machine = self._in_order()
+        if self.beside is not None:
+            self.beside, self.machine = self._in_order()
         self.landing = self.arriving = None
 
     def _in_order(self) -> tuple[Machine | None, Machine | None]:
@@ -168,10 +170,12 @@ class Resident:
 
     async def settle(self) -> None:
         """The first QEMU ends, and the second is found where it was. Safe to repeat."""
-        if self.machine is not None:
-            await beside.settle(self._services, self.beside, self.machine)
-        elif self.beside is not None:
-            await self.beside.end()
+        if self.machine is None:
+            if self.beside is not None:
+                await self.beside.end()
+            await self.discard()  # The second one died while no agent looked.
+            return
+        await beside.settle(self._services, self.beside, self.machine)
         self.beside = None
         await self.make_known()
 

@@ -193,12 +193,18 @@ def take_place(machine: Machine) -> None:
     """The new QEMU is found where the old one was, which has ended. Safe to repeat."""
     new = machine.places
     old = replace(new, mark="")
-    for there, here in zip(new.sockets, old.sockets, strict=True):
+    for path in (new.descriptors, new.devices):
+        path.unlink(missing_ok=True)
+    # The monitor last: where it is at its new place, everything is.
+    for there, here in reversed(list(zip(new.sockets, old.sockets, strict=True))):
         if there.exists() or there.is_symlink():
             there.replace(here)
-        else:
-            here.unlink(missing_ok=True)
     machine.places = old
+
+
+def took_place(machine: Machine, migration: str) -> bool:
+    """True for the QEMU that was started by this migration, whatever the names are under which it is found."""
+    return machine.pid in _started_with(f"path={beside(machine.places, migration).monitor},")
 
 
 async def end_strays(places: Places) -> None:
