@@ -174,7 +174,8 @@ def test_every_exit_code_is_in_its_page() -> None:
 def test_every_endpoint_is_in_its_page() -> None:
     page = (REFERENCE / "api.md").read_text()
     parts = (
-        api_user.open_router, api_user.router, api_update.router, api_health.router, agent_load.router, api_metrics.router,
+        api_user.open_router, api_user.router, api_update.router,
+        api_health.router, agent_load.router, api_metrics.router,
     )  # fmt: skip
     for route in (route for part in parts for route in part.routes):
         path = getattr(route, "path")  # noqa: B009 - the base class of routes has none

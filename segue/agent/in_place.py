@@ -110,7 +110,7 @@ class CustodyInPlace:
         """See engine/ports.py."""
         if not self.released(self._migration):
             delivery = await self._keeper.tell(BothComplete(self._migration))
-            if delivery.resumed_at_s:
+            if delivery.resumed_at_s and self.released(self._migration):  # Else it goes on in the old one.
                 marks = tuple(mark for mark in delivery.marks if mark[0] == Phase.OWNER.value)
                 return Handed(returned=False, resumed_at_s=delivery.resumed_at_s, marks_here=marks)
         while self.released(self._migration):
