@@ -161,6 +161,7 @@ def test_the_old_qemu_dies(scene: Scene, place: str, end: str) -> None:
     scene.demand_calm()
 
 
+@slow
 def test_the_new_qemu_dies_when_the_guest_is_its_own(scene: Scene) -> None:
     """It has run there, so the old copy is worth nothing: the guest has crashed, and starts from its disk."""
     host = scene.owner()
