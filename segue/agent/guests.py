@@ -43,7 +43,7 @@ class Guests:
             keeper = self.kept_by(self._services, guest.uuid, guest)
             incoming = keeper.token.phase is Phase.INCOMING
             keeper.resident.wanted, keeper.resident.reason = wanted, reason
-            await keeper.resident.take_up(keeper.token.phase)
+            await keeper.take_up()
             if keeper.machine is None and not incoming and wanted == "running" and not reason:
                 keeper.resident.reason = GONE
             self._keepers[guest.uuid] = keeper

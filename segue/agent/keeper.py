@@ -16,6 +16,7 @@ from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
 from segue.model.guest import Guest, RunState
 from segue.model.handoff import (
+    HERE,
     Boot,
     BothComplete,
     Confirm,
@@ -34,6 +35,9 @@ from segue.model.handoff import (
     Resume,
     Send,
     Start,
+    StepBack,
+    Succeeded,
+    TakePlace,
     Token,
 )
 from segue.policy import handoff
@@ -121,6 +125,8 @@ class Keeper:
             spec=self.guest,
             migration=self.token.migration if self.token.phase not in {Phase.OWNER, Phase.ABSENT} else "",
             reason=self.resident.plight,
+            qemu=self.resident.qemu[0],
+            qemu_outdated=self.resident.qemu[1],
         )
 
     # What changes it
@@ -172,6 +178,12 @@ class Keeper:
             await self.resident.landed()
             self._mark("landed")
         return await self.tell(message, sender)
+
+    async def succeed(self, migration: str) -> None:
+        """The guest that changed its QEMU in place has only the new one."""
+        async with self._lock:
+            await self.resident.settle()
+        await self.tell(Succeeded(migration))
 
     def heard(self) -> None:
         """The other host's agent lives."""
@@ -229,6 +241,10 @@ class Keeper:
                 self._resumed_at_s = await self.resident.boot()
             case Discard():
                 await self.resident.discard()
+            case TakePlace():
+                self.resident.take_place()
+            case StepBack():
+                await self.resident.step_back()
 
     def _must_go_back(self) -> bool:
         """True for a guest that was just given to us, does not run here, and never did."""
@@ -270,11 +286,16 @@ class Keeper:
             if isinstance(effect, Send):
                 await self._send(effect)
             elif isinstance(effect, Resume):
-                await self._resume_again()
+                await self.resume_again()
+
+    async def take_up(self) -> None:
+        """What is of it on this host, touched by nobody but what the journal does not know of."""
+        await self.resident.take_up(self.token.phase)
+        await self.resident.take_up_beside(self.token)
 
     async def _listen_to_the_deaf(self) -> None:
         async with self._lock:
-            await self.resident.take_up(self.token.phase)
+            await self.take_up()
         self.announce()
 
     async def memory_is_lost(self, why: str) -> bool:
@@ -288,8 +309,10 @@ class Keeper:
         self.announce()
         return True
 
-    async def _resume_again(self) -> None:
+    async def resume_again(self) -> None:
         async with self._lock:
+            if self.token.peer == HERE and self.token.phase is Phase.OWNER:
+                self.resident.take_place()  # The first one's devices are stale from the write of the token on.
             if self.token.phase is Phase.OWNER and self.copy() is Copy.COMPLETE:
                 self._resumed_at_s = await self.resident.resume()
         if self._must_go_back():

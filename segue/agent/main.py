@@ -34,7 +34,7 @@ from segue.adapters.pki import Pair
 from segue.adapters.qemu import capabilities
 from segue.adapters.spans import Sender
 from segue.adapters.store.journal import Journal
-from segue.agent import api_health, api_load, api_metrics, api_peer, api_user, health, kept, link
+from segue.agent import api_health, api_load, api_metrics, api_peer, api_update, api_user, health, kept, link
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
 from segue.agent.boards import Boards
@@ -151,6 +151,7 @@ def application(agent: Agent) -> FastAPI:
     app.include_router(api_user.open_router)
     app.include_router(api_user.router)
     app.include_router(api_load.router)
+    app.include_router(api_update.router)
     app.include_router(api_health.router)
     app.include_router(api_peer.router)
     app.include_router(api_metrics.router)

@@ -7,12 +7,14 @@ bounded: in size, in number and in time.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import structlog
 import uvicorn
 from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pyroute2.netlink.exceptions import NetlinkError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -83,6 +85,17 @@ class Metadata:
         self._servers[tap] = await loop.create_server(
             lambda: HttpToolsProtocol(config=config, server_state=state, app_state={}), sock=listening
         )
+
+    async def lead(self, ways: Mapping[str, str], *, back: bool) -> None:
+        """The guest is found behind another tap as well, or, with `back`, behind that one from now on.
+
+        Connections that it has live on.
+        """
+        for tap, other in ways.items() if self._is_open else ():
+            try:
+                await self._enclave.lead(tap, other, back=back)
+            except (NetlinkError, OSError) as error:
+                log.warning("no notice service behind a tap", tap=other, why=repr(error))
 
     async def detach(self, guest: Guest) -> None:
         """The guest is not here any more; one that never was is no error."""

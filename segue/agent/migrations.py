@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,14 +17,16 @@ from segue.agent import foresight, source_disks
 from segue.agent.boards import MigrationNotice
 from segue.agent.config import Config
 from segue.agent.guests import Guests
+from segue.agent.in_place import CustodyInPlace, GuestInPlace, PeerInPlace
 from segue.agent.keeper import Keeper
+from segue.agent.network_in_place import NetworkInPlace
 from segue.agent.record import MigrationRecord
 from segue.agent.services import Services
 from segue.agent.source import SourceCustody, SourceGuest
 from segue.agent.source_disks import SourceDisks
 from segue.agent.source_network import SourceNetwork
 from segue.agent.target import missing_files
-from segue.agent.wiring import RealClock, wire
+from segue.agent.wiring import Between, InPlace, RealClock, wire
 from segue.engine import migrate
 from segue.engine.run import Run
 from segue.engine.saga import Runner
@@ -133,10 +136,7 @@ class Migrations:
         """
         guest = self._movable(keeper, to)
         compatibility.refuse(guest, to, wishes.wrong(limits))
-        if guest.uuid in self._starting:
-            raise _busy(guest.name, "a migration of it is just being started")
-        self._starting.add(guest.uuid)
-        try:
+        with self.starting(guest):
             agreed = await self._checked(keeper, to, limits)
             foreseen = await self._measured(keeper, to, limits, agreed)
             if not force:
@@ -154,11 +154,24 @@ class Migrations:
                 shape=_shape(foreseen, limits, agreed.version),
                 trace=self._services.traces.begin(traceparent),
             )
-            self._services.journal.put_migration(migration)
-            self._launch(keeper, migration)
+            self.start(keeper, migration)
             return migration
+
+    @contextlib.contextmanager
+    def starting(self, guest: Guest) -> Iterator[None]:
+        """Until it has started no other does. Raises Refused where one is just being started."""
+        if guest.uuid in self._starting:
+            raise _busy(guest.name, "a migration of it is just being started")
+        self._starting.add(guest.uuid)
+        try:
+            yield
         finally:
             self._starting.discard(guest.uuid)
+
+    def start(self, keeper: Keeper, migration: Migration) -> None:
+        """All was checked: from here on it is in the journal, and goes on after whatever happens to the agent."""
+        self._services.journal.put_migration(migration)
+        self._launch(keeper, migration)
 
     def cancel(self, migration: Migration) -> None:
         """Before the handoff only; the undo goes on by itself. Raises Refused when it is too late."""
@@ -223,21 +236,31 @@ class Migrations:
 
     def _run_of(self, keeper: Keeper, migration: Migration, record: MigrationRecord) -> Run:
         """The ports through which the engine moves it."""
-        peer = self._services.peer(migration.target)
-        custody = SourceCustody(self._services, keeper, migration.target, migration.id, record.doubt)
-        network = SourceNetwork(self._services, keeper, migration)
         return wire(
             keeper.guest_here(),
-            SourceGuest(keeper, self._services.protection, self._services.share),
-            network,
+            self._parts(keeper, migration, record),
             SourceDisks(self._services, keeper, migration.copies),
-            peer,
-            custody,
             record,
             MigrationNotice(
                 self._services.boards, keeper.uuid, migration.id, self._services.config.notice_max_s
             ),
             RealClock(),
+        )
+
+    def _parts(self, keeper: Keeper, migration: Migration, record: MigrationRecord) -> Between | InPlace:
+        services = self._services
+        if migration.in_place:
+            return InPlace(
+                GuestInPlace(keeper, services.protection, services.share),
+                NetworkInPlace(services, keeper, migration),
+                PeerInPlace(services, keeper),
+                CustodyInPlace(keeper, migration.id),
+            )
+        return Between(
+            SourceGuest(keeper, services.protection, services.share),
+            SourceNetwork(services, keeper, migration),
+            services.peer(migration.target),
+            SourceCustody(services, keeper, migration.target, migration.id, record.doubt),
         )
 
     async def _carry_out(self, keeper: Keeper, runner: Runner[Run], run: Run) -> None:
@@ -268,8 +291,13 @@ class Migrations:
     def _movable(self, keeper: Keeper, to: str) -> Guest:
         guest = keeper.guest_here()
         if to == self._services.config.name:
-            compatibility.refuse(guest, to, ("it is there already",))
+            compatibility.refuse(guest, to, ("it is there already; `segue vm update` gives it another QEMU",))
         self._services.peer(to)
+        return self.demand_movable(keeper)
+
+    def demand_movable(self, keeper: Keeper) -> Guest:
+        """A guest that runs here, and that nothing else is being done with. Raises Refused."""
+        guest = keeper.guest_here()
         if keeper.token.phase is not Phase.OWNER or keeper.in_saga:
             raise _busy(guest.name, f"it is {keeper.token.phase} here, a migration is under way")
         if keeper.resident.lacks_memory or keeper.resident.deaf:

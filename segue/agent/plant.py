@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -52,12 +53,7 @@ async def start(services: Services, guest: Guest, *, incoming: bool) -> Machine:
     """A paused QEMU on its taps; nothing is left behind when it does not come up."""
     fds: list[int] = []
     try:
-        for nic in guest.nics:
-            tap = tap_name(guest.name, nic)
-            fds.append(open_tap(tap))
-            await services.steering.hook(tap)
-            bridge = services.networks.bridge_of(nic)
-            await services.links.plug(tap, bridge, nic, silent=incoming)
+        await plug(services, guest, taps(guest), fds, silent=incoming)
         await services.metadata.attach(guest)
         user = services.config.qemu_user
         lent = _lent(services, guest)
@@ -68,6 +64,21 @@ async def start(services: Services, guest: Guest, *, incoming: bool) -> Machine:
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def taps(guest: Guest, mark: str = "") -> list[str]:
+    """The names of the guest's taps, card by card; of a second QEMU beside the guest's own where `mark` says so."""
+    return [tap_name(guest.name, nic) + ("n" if mark else "") for nic in guest.nics]
+
+
+async def plug(
+    services: Services, guest: Guest, names: Sequence[str], fds: list[int], *, silent: bool
+) -> None:
+    """Makes the taps and puts them where the cards belong. fds: their descriptors, also after half of the work."""
+    for nic, tap in zip(guest.nics, names, strict=True):
+        fds.append(open_tap(tap))
+        await services.steering.hook(tap)
+        await services.links.plug(tap, services.networks.bridge_of(nic), nic, silent=silent)
 
 
 def _lent(services: Services, guest: Guest) -> Lent:
@@ -93,8 +104,7 @@ async def remove(services: Services, guest: Guest, machine: Machine | None) -> N
 
 async def revive(services: Services, machine: Machine) -> Machine:
     """The guest in another QEMU, paused where it stood: see adapters/qemu/revival.py."""
-    taps = [tap_name(machine.guest.name, nic) for nic in machine.guest.nics]
-    return await revival.revive(machine, taps, services.config.qemu_user)
+    return await revival.revive(machine, taps(machine.guest), services.config.qemu_user)
 
 
 async def shut_down(machine: Machine, within_s: float) -> None:
@@ -114,6 +124,8 @@ async def clear_network(services: Services, guest: Guest) -> None:
     for nic in guest.nics:
         await services.links.remove(tunnel_name(nic))
         await services.links.remove(tap_name(guest.name, nic))
+    for second in taps(guest, "second"):
+        await services.links.remove(second)
 
 
 async def open_ports(services: Services, guest: Guest) -> None:

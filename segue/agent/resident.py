@@ -9,17 +9,17 @@ from typing import Any
 import structlog
 
 from segue.adapters import clock
-from segue.adapters.qemu import revival
+from segue.adapters.qemu import in_place, revival
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.memory_landing import MemoryLanding
 from segue.adapters.qemu.monitor import QemuDeaf, QemuGone, QemuRefused
 from segue.adapters.qemu.postcopy_landing import PageReceiver
-from segue.agent import plant
+from segue.agent import beside, plant
 from segue.agent.services import Services
 from segue.errors import Refused
 from segue.model.arrival import Flow
 from segue.model.guest import Guest
-from segue.model.handoff import Copy, Phase
+from segue.model.handoff import HERE, Copy, Phase, Token
 
 log = structlog.get_logger()
 
@@ -38,6 +38,8 @@ class Resident:
         self.uuid = uuid
         self.guest = guest
         self.machine: Machine | None = None
+        self.beside: Machine | None = None
+        """While it changes its QEMU in place: the other one, which may not run."""
         self.landing: MemoryLanding | None = None
         self.arriving: PageReceiver | None = None
         """Set for a guest that may run, or runs, before all of its memory is here."""
@@ -89,6 +91,13 @@ class Resident:
         return self.reason
 
     @property
+    def qemu(self) -> tuple[str, bool]:
+        """The version of its QEMU, and whether another one is installed by now."""
+        if self.machine is None:
+            return "", False
+        return self.machine.version, in_place.is_outdated(self.machine)
+
+    @property
     def never_ran(self) -> bool:
         """True for a copy that came here, was told to run, and could not."""
         return bool(self.refusal) and self.machine is not None and self.machine.fresh
@@ -119,6 +128,56 @@ class Resident:
         if incoming:
             self.landing = self._landing_of(machine)
             await self.landing.complete(within_s=0)
+
+    async def take_up_beside(self, token: Token) -> None:
+        """After `take_up`: the second QEMU of a guest that changes its QEMU in place; any other second one ends.
+
+        Where the token says that the second one may run, it alone counts: the first has stale devices.
+        """
+        assert self.guest is not None
+        if token.peer != HERE:
+            await self._end_beside(None)
+            return
+        try:
+            second = await self._find_beside(self.guest, token.migration)
+        except QemuDeaf:
+            self.deaf = self.deaf or token.phase is Phase.OWNER
+            return
+        if token.phase is not Phase.OWNER:
+            self.beside = second
+        elif self.machine is None or not in_place.took_place(self.machine, token.migration):
+            self.machine, self.beside = second, self.machine
+
+    def take_place(self) -> None:
+        """The second QEMU is the one that counts; the first stands beside it. Safe to repeat."""
+        if self.beside is not None:
+            self.beside, self.machine = self._in_order()
+        self.landing = self.arriving = None
+
+    def _in_order(self) -> tuple[Machine | None, Machine | None]:
+        """(the first QEMU, the second); one that has ended counts as one, one that was never there as None."""
+        both = [one for one in (self.machine, self.beside) if one is not None]
+        first = next((one for one in both if not one.places.mark), None)
+        return first, next((one for one in both if one.places.mark), None)
+
+    async def step_back(self) -> None:
+        """The first QEMU counts as before, and the second ends."""
+        self.machine, new = self._in_order()
+        self.beside = None
+        await self._end_beside(new)
+        if self.machine is not None and self.machine.alive():
+            await beside.let_go(self.machine)
+
+    async def settle(self) -> None:
+        """The first QEMU ends, and the second is found where it was. Safe to repeat."""
+        if self.machine is None:
+            if self.beside is not None:
+                await self.beside.end()
+            await self.discard()  # The second one died while no agent looked.
+            return
+        await beside.settle(self._services, self.beside, self.machine)
+        self.beside = None
+        await self.make_known()
 
     async def make_room(self, *, post_copy: bool) -> MemoryLanding:
         """An empty paused QEMU that waits for the guest's memory; the one that is there, if there is one."""
@@ -151,7 +210,8 @@ class Resident:
             self._cannot_run("its QEMU ended before it was told to run")
             return 0.0
         try:
-            if self.landing is None and await revival.needed(self.machine):
+            first = self.landing is None and not self.machine.places.mark
+            if first and await revival.needed(self.machine):
                 self.machine = await plant.revive(self._services, self.machine)
             await self._services.intake.close(self.guest)
             resumed_at_s = await self.machine.cont()
@@ -179,7 +239,8 @@ class Resident:
         if self.guest is None or self.machine is None:
             return
         try:
-            await plant.open_ports(self._services, self.guest)
+            if not self.machine.places.mark:
+                await plant.open_ports(self._services, self.guest)
             await self.machine.announce()
         except (QemuGone, QemuRefused, OSError) as error:
             log.warning("the guest's place is not announced", guest=self.uuid, error=str(error))
@@ -203,17 +264,19 @@ class Resident:
     async def discard(self) -> None:
         """Ends the QEMU and takes its network away; the guest is still kept."""
         if self.guest is not None:
+            await self._end_beside(self.beside)
             await self._remove(self.guest)
             await self._drop_disks(self.guest)
         self._forget_machine()
 
     def _forget_machine(self) -> None:
-        self.machine = self.landing = self.arriving = None
+        self.machine = self.beside = self.landing = self.arriving = None
         self.deaf = False
 
     async def drop(self) -> None:
         """Nothing of the guest stays here."""
         if self.guest is not None:
+            await self._end_beside(self.beside)
             await self._remove(self.guest)
             await self._drop_disks(self.guest)
             self._services.pulling.forget(self.uuid)
@@ -247,6 +310,13 @@ class Resident:
 
     async def _remove(self, guest: Guest) -> None:
         await plant.remove(self._services, guest, self.machine)
+
+    async def _find_beside(self, guest: Guest, migration: str) -> Machine | None:
+        return await beside.find(self._services, guest, migration)
+
+    async def _end_beside(self, machine: Machine | None) -> None:
+        assert self.guest is not None
+        await beside.end(self._services, self.guest, machine)
 
     def _landing_of(self, machine: Machine) -> MemoryLanding:
         return MemoryLanding(machine)

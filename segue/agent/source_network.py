@@ -108,6 +108,13 @@ class SourceNetwork:
     async def clear(self) -> None:
         """See engine/ports.py."""
         await self._bring_back()
+        self._close()
+        if self._is_over:
+            await self._services.flows.forget(self._guest, list(self._told.values()))
+        for tap, tunnel in self._ways.items():
+            await self._services.steering.clear_source(tap, self._macs[tap], tunnel)
+
+    def _close(self) -> None:
         self._forget_kept()
         for ring in self._rings.values():
             ring.close()
@@ -115,10 +122,6 @@ class SourceNetwork:
         if self._turn is not None:
             self._turn.close()
             self._turn = None
-        if self._is_over:
-            await self._services.flows.forget(self._guest, list(self._told.values()))
-        for tap, tunnel in self._ways.items():
-            await self._services.steering.clear_source(tap, self._macs[tap], tunnel)
 
     async def _tell_flows(self) -> None:
         """The target's firewall hears of all connections that are new or have changed since it was told last.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from segue.adapters import clock
 from segue.adapters.peer import PeerClient
 from segue.agent.boards import MigrationNotice
+from segue.agent.in_place import CustodyInPlace, GuestInPlace, PeerInPlace
+from segue.agent.network_in_place import NetworkInPlace
 from segue.agent.record import MigrationRecord
 from segue.agent.source import SourceCustody, SourceGuest
 from segue.agent.source_disks import SourceDisks
@@ -31,13 +34,30 @@ class RealClock:
         await asyncio.sleep(seconds)
 
 
+@dataclass(frozen=True)
+class Between:
+    """The parts that move a guest to another host."""
+
+    here: SourceGuest
+    network: SourceNetwork
+    peer: PeerClient
+    custody: SourceCustody
+
+
+@dataclass(frozen=True)
+class InPlace:
+    """The parts that give a guest another QEMU on its host."""
+
+    here: GuestInPlace
+    network: NetworkInPlace
+    peer: PeerInPlace
+    custody: CustodyInPlace
+
+
 def wire(
     guest: Guest,
-    here: SourceGuest,
-    network: SourceNetwork,
+    parts: Between | InPlace,
     disks: SourceDisks,
-    peer: PeerClient,
-    custody: SourceCustody,
     record: MigrationRecord,
     notice: MigrationNotice,
     clock: RealClock,
@@ -45,11 +65,11 @@ def wire(
     """The engine's view of one migration."""
     return Run(
         guest=guest,
-        here=here,
-        network=network,
+        here=parts.here,
+        network=parts.network,
         disks=disks,
-        peer=peer,
-        custody=custody,
+        peer=parts.peer,
+        custody=parts.custody,
         record=record,
         notice=notice,
         clock=clock,

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.cli import fleet, nics, output, task, values, vm_wishes
+from segue.cli import fleet, nics, output, task, update, values, vm_wishes
 from segue.cli.output import Format, Output
 from segue.errors import Kind, Refused
 
 app = typer.Typer(
-    help="Virtual machines: create, list, show, start, stop, delete, console, recover.",
+    help="Virtual machines: create, list, show, start, stop, update, delete, console, recover.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -27,6 +27,7 @@ Labels = Annotated[
 Address = Annotated[str, typer.Option(help="The guest's address with prefix, such as 10.77.100.1/16.")]
 app.command("label")(vm_wishes.label)
 app.command("wish")(vm_wishes.wish)
+app.command("update")(update.update)
 COLUMNS = ("NAME", "HOST", "STATE", "MEMORY", "VCPUS", "ADDRESS", "NOTE")
 
 

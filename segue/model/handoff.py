@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+HERE: Final = "."
+"""The peer of a guest that changes its QEMU and stays on its host: no host has that name."""
+
 
 class Phase(StrEnum):
     """What the journal of one host says about one guest."""
@@ -134,6 +137,13 @@ class NeverRan:
 
 
 @dataclass(frozen=True)
+class Succeeded:
+    """In place only: the predecessor has ended, and the successor is found where it was."""
+
+    migration: str = ""  # empty: the one under way
+
+
+@dataclass(frozen=True)
 class PeerFenced:
     """The peer is powered off, and stays off at least until the reaction to this event is journaled.
 
@@ -156,7 +166,9 @@ class PeerEpoch:
 
 
 Message = Offer | Ask | Withdraw | Grant | Confirm
-Event = Message | Created | Start | Begin | BothComplete | GiveUp | NeverRan | PeerFenced | PeerEpoch
+Event = (
+    Message | Created | Start | Begin | BothComplete | GiveUp | NeverRan | Succeeded | PeerFenced | PeerEpoch
+)
 MESSAGES: Final[Mapping[str, type[Message]]] = {
     "offer": Offer,
     "ask": Ask,
@@ -190,13 +202,24 @@ class Discard:
 
 
 @dataclass(frozen=True)
+class TakePlace:
+    """In place: from now on the successor is the local copy. The predecessor stands beside it, never to be run
+    unless this is taken back."""
+
+
+@dataclass(frozen=True)
+class StepBack:
+    """In place: the successor is ended, and the predecessor is the local copy, as before."""
+
+
+@dataclass(frozen=True)
 class Refuse:
     """The event is not allowed in this state; nothing changes."""
 
     reason: str
 
 
-Effect = Send | Resume | Boot | Discard | Refuse
+Effect = Send | Resume | Boot | Discard | TakePlace | StepBack | Refuse
 
 
 @dataclass(frozen=True)

@@ -170,6 +170,11 @@ class Migration:
     """Its span, below that of whoever asked for it."""
 
     @property
+    def in_place(self) -> bool:
+        """True where the guest stays on its host and gets another QEMU there."""
+        return self.source == self.target
+
+    @property
     def ended(self) -> bool:
         """True once nothing more will happen by itself."""
         return self.stage in ENDS

@@ -56,7 +56,7 @@ def _obstacles(guest: Guest, host: HostFacts, already: Already) -> Iterator[str]
         yield f"it runs guests by {host.accelerator}, this one was started by {guest.accelerator}"
     if guest.machine not in host.machines:
         yield f"its QEMU {host.qemu_version} has no machine type {guest.machine}"
-    yield from _cpu_obstacles(guest, host)
+    yield from cpu_obstacles(guest, host)
     if guest.memory_bytes > host.memory_free_bytes:
         short = guest.memory_bytes - host.memory_free_bytes
         yield f"it is {short / (1 << 30):.1f} GiB short of memory"
@@ -67,7 +67,8 @@ def _obstacles(guest: Guest, host: HostFacts, already: Already) -> Iterator[str]
         yield f"it does not see {path}"
 
 
-def _cpu_obstacles(guest: Guest, host: HostFacts) -> Iterator[str]:
+def cpu_obstacles(guest: Guest, host: HostFacts) -> Iterator[str]:
+    """What the host's QEMU or processor lacks for the guest's processor."""
     model = guest.cpu_model.split(",")[0]
     if model not in host.cpu_models:
         yield f"its QEMU has no CPU model {model}"

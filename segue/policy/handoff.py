@@ -25,6 +25,7 @@ from dataclasses import replace
 from typing import Final
 
 from segue.model.handoff import (
+    HERE,
     MESSAGES,
     Ask,
     Begin,
@@ -49,9 +50,11 @@ from segue.model.handoff import (
     Resume,
     Send,
     Start,
+    Succeeded,
     Token,
     Withdraw,
 )
+from segue.policy import in_place
 
 __all__ = [
     "MESSAGES",
@@ -94,6 +97,10 @@ TAKEOVER_STEP: Final = 3
 def react(token: Token, event: Event, copy: Copy, sender: str = "") -> Reaction:
     """What the journal becomes and what is to be done; `sender` is the authenticated host of a message."""
     match event:
+        case Start() | BothComplete() | GiveUp() | NeverRan() | Succeeded() if token.peer == HERE:
+            return in_place.react(token, event, copy)
+        case Succeeded():
+            return _refuse(token, "the guest does not change its QEMU here")
         case Offer() | Ask() | Withdraw() | Grant() | Confirm():
             return _on_message(token, event, copy, sender)
         case PeerFenced():

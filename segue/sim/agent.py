@@ -219,6 +219,17 @@ class SimResident(Resident):
             await self.machine.end()
         await plant.clear_network(self._services, guest)
 
+    @property
+    def qemu(self) -> tuple[str, bool]:
+        """See Resident."""
+        return "", False
+
+    async def _find_beside(self, guest: Guest, migration: str) -> Machine | None:
+        return None  # No guest of a rehearsal changes its QEMU in place.
+
+    async def _end_beside(self, machine: Machine | None) -> None:
+        return
+
     def _landing_of(self, machine: Machine) -> MemoryLanding:
         assert isinstance(machine, SimMachine)
         return SimLanding(machine)

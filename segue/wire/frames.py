@@ -77,6 +77,17 @@ class MigrateGuest:
 
 
 @dataclass(frozen=True)
+class UpdateGuest:
+    """Body of POST /v1/guests/{name}/update."""
+
+    limits: Limits = field(default_factory=Limits)
+    again: bool = False
+    """Also where the guest runs in the installed QEMU already."""
+    or_migrate: str = ""
+    """Where it cannot be done in place, the host to move the guest to; none: refuse."""
+
+
+@dataclass(frozen=True)
 class Shown:
     """A guest as the API shows it."""
 
@@ -88,6 +99,10 @@ class Shown:
     spec: Guest
     migration: str = ""
     reason: str = ""
+    qemu: str = ""
+    """The version of the QEMU in which it runs."""
+    qemu_outdated: bool = False
+    """Another QEMU is installed than the one in which it runs."""
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,11 @@ class Scene:
         found = self.census.on(host)
         assert found, f"no QEMU on {host}"
         for qemu in found:
-            os.kill(qemu.pid, 9)
+            self.kill(qemu.pid)
+
+    def kill(self, pid: int) -> None:
+        """Ends one process."""
+        os.kill(pid, 9)
 
     def agent_pid(self, host: str) -> int:
         """The process that listens on the agent's socket."""

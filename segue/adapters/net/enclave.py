@@ -81,6 +81,16 @@ class Enclave:
         await self._lead(tap, cable, match.KIND, code=match.addressed_to(asked))
         return listening
 
+    async def lead(self, tap: str, other: str, *, back: bool) -> None:
+        """What comes out of `other` for ADDRESS goes where that of `tap` goes; `back`: answers go to `other`, too."""
+        cable = cable_name(tap)
+        if await self._links.index(cable) is None or await self._links.index(other) is None:
+            return
+        asked = int.from_bytes(socket.inet_aton(ADDRESS), "big")
+        await self._lead(other, cable, match.KIND, code=match.addressed_to(asked))
+        if back:
+            await self._lead(cable, other, "u32", **EVERYTHING)
+
     async def unplug(self, tap: str) -> None:
         """Takes the cable away; none is no error."""
         await self._links.remove(cable_name(tap))

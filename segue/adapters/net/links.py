@@ -104,6 +104,23 @@ class Links:
         Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1")
         await self._netlink.link("set", index=await self._index_of(name), mtu=FRAME_MTU, state="up")
 
+    async def rename(self, name: str, to: str) -> None:
+        """Another name for a link that goes on working. Safe to repeat.
+
+        Kernels before 6.3 refuse that for a link that is up; then its frames wait, or are lost, for an instant.
+        """
+        number = await self.index(name)
+        if number is None:
+            return
+        try:
+            await self._netlink.link("set", index=number, ifname=to)
+        except NetlinkError as error:
+            if error.code != errno.EBUSY:
+                raise
+            await self._netlink.link("set", index=number, state="down")
+            await self._netlink.link("set", index=number, ifname=to)
+            await self._netlink.link("set", index=number, state="up")
+
     async def remove(self, name: str) -> None:
         """Removes a link; one that is not there is not an error."""
         number = await self.index(name)

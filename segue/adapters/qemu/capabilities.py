@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ class Capabilities:
     """Virtio device -> entries of the queue that this QEMU gives it: see queues.py."""
     compressions: tuple[str, ...] = ()
     """What it can compress memory with on its way."""
+    fingerprint: tuple[int, int] = (0, 0)
+    """Of the program that was asked: see `fingerprint`."""
     no_post_copy: str = ""
     """Why QEMU's user cannot take a guest in by post-copy; empty where it can."""
 
@@ -37,6 +40,15 @@ def accelerator() -> str:
     flags = Path("/proc/cpuinfo").read_text()
     usable = Path("/dev/kvm").exists() and any(f" {flag} " in flags for flag in ("vmx", "svm"))
     return "kvm" if usable else "tcg"
+
+
+def fingerprint() -> tuple[int, int]:
+    """Which file the installed program is; (0, 0) where there is none."""
+    try:
+        found = Path(shutil.which(BINARY) or BINARY).stat()
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 async def ask(folder: Path, user: str) -> Capabilities:
@@ -83,6 +95,7 @@ async def _interview(path: Path, chosen: str, user: str) -> Capabilities:
         cpu_models={m["name"]: tuple(m.get("unavailable-features", ())) for m in models},
         queue_entries=queue_entries,
         compressions=tuple(compressions),
+        fingerprint=fingerprint(),
         no_post_copy=userfault.grant(user),
     )
 

@@ -66,9 +66,20 @@ class Places:
         return self.folder / f"qga{self.mark}.sock"
 
     @property
+    def descriptors(self) -> Path:
+        """Where a QEMU that is to take another's place in front of the same memory waits for its descriptors."""
+        return self.folder / f"descriptors{self.mark}.sock"
+
+    @property
+    def devices(self) -> Path:
+        """Where it waits for the devices' state."""
+        return self.folder / f"devices{self.mark}.sock"
+
+    @property
     def sockets(self) -> tuple[Path, ...]:
         """What goes when the QEMU has ended."""
-        return (self.monitor, self.console, self.guest_agent, self.hatch_in, self.hatch_out)
+        ways = (self.descriptors, self.devices)
+        return (self.monitor, self.console, self.guest_agent, self.hatch_in, self.hatch_out, *ways)
 
     @property
     def log(self) -> Path:
@@ -95,10 +106,12 @@ def arguments(
     incoming: bool,
     memory_fd: int = -1,
     lent: Lent = NOTHING_LENT,
+    in_place: bool = False,
 ) -> list[str]:
     """QEMU's arguments. vCPUs never start by themselves (-S): only the owner's agent says `cont`.
 
     memory_fd: memory that is there already, as a descriptor that QEMU inherits.
+    in_place: it first waits for the descriptors of the memory that another QEMU of this host has.
     """
     return [
         *_machine(guest, memory_fd),
@@ -108,7 +121,13 @@ def arguments(
         *(part for disk in guest.disks for part in _disk(disk, lent)),
         *(part for nic, fd in zip(guest.nics, tap_fds, strict=True) for part in _nic(nic, fd)),
         *(["-incoming", "defer"] if incoming else []),
+        *(["-incoming", json.dumps(_descriptors(places))] if in_place else []),
     ]
+
+
+def _descriptors(places: Places) -> dict[str, Any]:
+    address = {"transport": "socket", "type": "unix", "path": str(places.descriptors)}
+    return {"channel-type": "cpr", "addr": address}
 
 
 def _machine(guest: Guest, memory_fd: int) -> list[str]:

@@ -62,6 +62,11 @@ class Machine:
         elif event["event"] == "SHUTDOWN":
             self.ended_by_guest = str(event["data"]["reason"])
 
+    @property
+    def version(self) -> str:
+        """As it says itself; the program that it was started from may have been replaced since."""
+        return self.monitor.version
+
     def alive(self) -> bool:
         """What the kernel says now; the monitor's hang-up is heard a moment later."""
         if self._handle < 0 or self.monitor.gone.is_set():
@@ -118,10 +123,18 @@ async def launch(
 
     user: lends its groups, and itself to a guest that has no user number.
     """
+    words = arguments(guest, places, tap_fds, incoming=incoming, memory_fd=memory_fd, lent=lent)
+    kept = (*tap_fds, *([memory_fd] if memory_fd >= 0 else []))
+    return await come_up(guest, places, spawn(guest, places, words, kept, user))
+
+
+def spawn(
+    guest: Guest, places: Places, words: Sequence[str], kept: Sequence[int], user: str
+) -> subprocess.Popen[bytes]:
+    """QEMU as a process, which may still end at once. kept: descriptors that it inherits."""
     owner = identity.of(guest, user)
     _make_folder(places, owner)
     # The agent runs above normal priority, for the blackout's sake; its guests do not.
-    words = arguments(guest, places, tap_fds, incoming=incoming, memory_fd=memory_fd, lent=lent)
     argv = ["nice", "-n", str(-os.nice(0)), *owner.prefix(), BINARY, *words]
     with _log(places) as log:
         # Not asyncio's subprocess: that kills its child when the event loop ends, and QEMU outlives the agent.
@@ -130,11 +143,16 @@ async def launch(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=(*tap_fds, *([memory_fd] if memory_fd >= 0 else [])),
+            pass_fds=kept,
             start_new_session=True,
             cwd=places.folder,
         )
     reap_when_it_ends(process)
+    return process
+
+
+async def come_up(guest: Guest, places: Places, process: subprocess.Popen[bytes]) -> Machine:
+    """The QEMU once it answers. Raises Refused with its own words."""
     try:
         machine = await when_ready(lambda: attach(guest, places), process)
         hatch.agree(places)
@@ -142,7 +160,7 @@ async def launch(
     except QemuGone as error:
         raise Refused(
             what=f"cannot start QEMU for {guest.name}",
-            why=_last_words(places.log) or str(error),
+            why=last_words(places.log) or str(error),
             todo=f"Mend what QEMU says (all of it is in {places.log} on this host), then try again.",
         ) from error
 
@@ -304,7 +322,8 @@ def _own_log(path: Path, owner: identity.Identity) -> None:
         path.unlink()  # Not a file that we made.
 
 
-def _last_words(log: Path) -> str:
+def last_words(log: Path) -> str:
+    """The last line that QEMU wrote; empty where it wrote none."""
     try:
         lines = log.read_text(errors="replace").strip().splitlines()
     except FileNotFoundError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from qemu.qmp import ConnectError, EventListener, ExecInterruptedError, ExecuteError, QMPClient
 
@@ -57,6 +57,15 @@ class Monitor:
         except (ConnectError, OSError) as error:
             raise QemuGone(f"no QEMU answers at {self._path}") from error
         self._pump = asyncio.create_task(self._listen(listener), name=f"events of {self._path.parent.name}")
+
+    @property
+    def version(self) -> str:
+        """QEMU's, from its greeting; empty before it is connected."""
+        greeting = self._qmp.greeting
+        if greeting is None:
+            return ""
+        found = cast("dict[str, int]", greeting.QMP.version["qemu"])
+        return f"{found['major']}.{found['minor']}.{found['micro']}"
 
     def on_event(self, heard: Heard) -> None:
         """Calls `heard` for every event from now on; it must return at once."""

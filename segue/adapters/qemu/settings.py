@@ -48,6 +48,7 @@ def only(*names: str) -> list[dict[str, Any]]:
 def parameters(limits: Limits, shape: Shape, tls_creds: str) -> dict[str, Any]:
     """The source's, for `migrate-set-parameters`."""
     return {
+        "mode": "normal",  # A change in place that did not come about leaves another.
         "max_bandwidth": limits.bandwidth_bytes_per_s or FREE_SPEED,
         "max_postcopy_bandwidth": limits.bandwidth_bytes_per_s,
         "downtime_limit": 0,
