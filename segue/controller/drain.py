@@ -59,11 +59,11 @@ async def carry_out(work: Work) -> None:
     hosts = tuple(str(host) for host in work.task.wish["hosts"])
     for host in hosts:
         await _cordon(work, host)
-    absence = _Absence(work.controller.mirror)
+    absence = Absence(work.controller.mirror)
     await moving.until_ended(work, lambda _, beginning: _next(work, hosts, beginning, absence))
 
 
-class _Absence:
+class Absence:
     """Hosts that are away and may come back soon: a broken network must not look like the end of a drain."""
 
     def __init__(self, mirror: Mirror) -> None:
@@ -81,7 +81,7 @@ class _Absence:
         return now_s - self._since_s < AWAY_S
 
 
-async def _next(work: Work, hosts: tuple[str, ...], beginning: moving.Beginning, absence: _Absence) -> None:
+async def _next(work: Work, hosts: tuple[str, ...], beginning: moving.Beginning, absence: Absence) -> None:
     task, busy = work.task, moving.busy(work, beginning)
     if task.state is TaskState.CANCELLING:
         await moving.stop(work, busy)
@@ -94,13 +94,13 @@ async def _next(work: Work, hosts: tuple[str, ...], beginning: moving.Beginning,
     orders = _orders(int(task.wish["parallel"]))
     made = drain.plan(seen, hosts, orders)
     admitted = moving.admitted(made.waves[0].moves if made.waves else (), seen, orders)
-    made = replace(made, staying=_reasons(made.staying, trials))
+    made = replace(made, staying=told_reasons(made.staying, trials))
     await _report(work, made)
     if admitted:
         await moving.begin(work, admitted, beginning)
-    elif not (
-        busy or made.moves or _moving(seen, hosts) or _retrying(trials) or _arriving(work, hosts)
-    ) and not (made.staying and absence.may_pass()):
+    elif not (busy or made.moves or among(seen, hosts) or retrying(trials) or arriving(work, hosts)) and not (
+        made.staying and absence.may_pass()
+    ):
         await _conclude(work, hosts, made)
 
 
@@ -121,7 +121,7 @@ async def _conclude(work: Work, hosts: tuple[str, ...], made: Plan) -> None:
         await work.end(TaskState.DONE, f"{names}: empty; {moved} guests moved", staying={})
 
 
-def _reasons(staying: Mapping[str, str], trials: Mapping[str, Trial]) -> dict[str, str]:
+def told_reasons(staying: Mapping[str, str], trials: Mapping[str, Trial]) -> dict[str, str]:
     """Why the planner leaves a guest out, and, where moves of it failed, what happened to the last one."""
     told = dict(staying)
     for guest in told.keys() & trials.keys():
@@ -131,12 +131,12 @@ def _reasons(staying: Mapping[str, str], trials: Mapping[str, Trial]) -> dict[st
     return told
 
 
-def _moving(seen: Fleet, hosts: tuple[str, ...]) -> bool:
+def among(seen: Fleet, hosts: tuple[str, ...]) -> bool:
     """Away from them, or to one of them, begun before it was cordoned: that guest has to leave it again."""
     return any(guest.moving_to and {guest.host, guest.moving_to} & set(hosts) for guest in seen.guests)
 
 
-def _arriving(work: Work, hosts: tuple[str, ...]) -> bool:
+def arriving(work: Work, hosts: tuple[str, ...]) -> bool:
     """Gone to one of them by its source's word, and not shown by that host yet."""
     known, now_s = fleet.owners(work.controller.mirror), clock.wall_s()
     return any(
@@ -145,7 +145,7 @@ def _arriving(work: Work, hosts: tuple[str, ...]) -> bool:
     )
 
 
-def _retrying(trials: Mapping[str, Trial]) -> bool:
+def retrying(trials: Mapping[str, Trial]) -> bool:
     return any(
         0 < trial.failures < moving.FAILURES_MOST and moving.waits(trial, clock.wall_s())
         for trial in trials.values()
