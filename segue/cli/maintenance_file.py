@@ -17,7 +17,8 @@ from segue.errors import Kind, Refused
 from segue.model.maintenance import Alerts, Order, Scope, Step, StepKind, Strategy, Window
 from segue.model.migration import Limits
 
-Time = str | int | float | datetime
+Time = Any
+"""Text, seconds since 1970, or what YAML itself has made of a time."""
 OPTIONS: Final = frozenset({"name", "within", "takes", "retries", "when"})
 
 
@@ -147,9 +148,9 @@ def _time(text: Time) -> float:
     """Seconds since 1970; YAML may have made a time of it already, and one without a zone is this machine's."""
     if isinstance(text, datetime):
         return text.timestamp()
-    if isinstance(text, int | float):
+    if isinstance(text, int | float) and not isinstance(text, bool):
         return float(text)
-    return datetime.fromisoformat(text).timestamp()
+    return datetime.fromisoformat(str(text)).timestamp()
 
 
 def _wrong(path: str, why: str) -> Refused:

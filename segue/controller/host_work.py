@@ -18,7 +18,7 @@ from segue.adapters import clock
 from segue.controller import works
 from segue.controller.links import HostAway
 from segue.controller.work import LOOK_S, Work
-from segue.errors import Refused, SegueError
+from segue.errors import Kind, Refused, SegueError
 from segue.model.answer import Report
 from segue.model.health import Level
 from segue.model.job import Inventory, Job, JobState, Reboot
@@ -107,11 +107,13 @@ class HostRun:
 
     async def _step(self, step: Step) -> None:
         known, self._notes, self._waits = self.work, {}, ""
-        begun_s = known.step_begun_s or clock.wall_s()
-        if not known.step_begun_s:
+        begun_s, rest_s = known.step_begun_s, step.limit_s
+        if begun_s:
+            rest_s = max(LEAST_S, rest_s - abs(clock.wall_s() - begun_s))
+        else:
+            begun_s = clock.wall_s()
             await self.save(step_begun_s=begun_s)
         log.info("a step of a maintenance", maintenance=self._order.name, host=self._host, step=step.title)
-        rest_s = max(LEAST_S, step.limit_s - abs(clock.wall_s() - begun_s))
         async with asyncio.timeout(rest_s) as self._limit:
             note = await DO[step.kind](self, step)
         await self._passed(step, begun_s, note, ok=True)
@@ -245,7 +247,7 @@ class HostRun:
         await self.save(acting=True)
         begun_s = clock.steady_s()
         while True:
-            asked = msgspec.convert(await self._ask("PUT", f"/v1/reboots/{self._number()}"), Reboot)
+            asked = await self._ask_reboot()
             if (await self._inventory()).boot != asked.boot:
                 return f"back after {clock.steady_s() - begun_s:.0f} s"
             if asked.why:
@@ -253,6 +255,17 @@ class HostRun:
                     what="it does not reboot", why=asked.why, todo="Look at it, and reboot it by hand."
                 )
             self._waits = "it has not gone down yet"
+            await asyncio.sleep(POLL_S)
+
+    async def _ask_reboot(self) -> Reboot:
+        """The agent itself looks whether a guest is there; what has just left is gone in a moment."""
+        while True:
+            try:
+                return msgspec.convert(await self._ask("PUT", f"/v1/reboots/{self._number()}"), Reboot)
+            except SegueError as error:
+                if error.kind is not Kind.CONFLICT:
+                    raise
+                self._waits = error.why
             await asyncio.sleep(POLL_S)
 
     async def health(self, step: Step) -> str:

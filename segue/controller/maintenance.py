@@ -52,7 +52,7 @@ async def _begun(work: Work) -> Maintenance:
         raise Refused(
             what=f"the maintenance {name} is not begun",
             why="another task carries it out",
-            todo=f"Look with `segue maintenance show {name}`.",
+            todo=f"Look with `segue maintenance report {name}`.",
             kind=Kind.CONFLICT,
         )
     if not known.hosts or not known.task:

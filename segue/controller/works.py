@@ -56,11 +56,11 @@ def seen(mirror: Mirror, not_to: dict[str, tuple[str, ...]], loads: Loads) -> Fl
 
 
 def on_host(mirror: Mirror, host: str) -> list[str]:
-    """Guests that would end with that host, and those that are on their way to it."""
+    """Guests of which something runs there by its own word, and those that are on their way to it.
+
+    One that has left is still there for a moment, until its target has said that it needs nothing more of it.
+    """
+    kept = (mirror.guests.get(key) for key in mirror.guests.under(host))
+    there = {found.value.name for found in kept if found is not None and found.value.state not in GONE}
     moving = fleet.under_way(mirror)
-    return [
-        name
-        for name, shown in fleet.owners(mirror).items()
-        if (shown.host == host and shown.state not in GONE)
-        or (name in moving and moving[name].target == host)
-    ]
+    return sorted(there | {name for name, migration in moving.items() if migration.target == host})
