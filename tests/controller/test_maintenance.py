@@ -95,7 +95,7 @@ async def test_another_leader_goes_on_and_no_command_runs_twice(rig: Rig) -> Non
     one, two, _ = await fleet(rig)
     script = f"echo once >>{rig.path}/ran; sleep 2"
     number = await begun(rig, order(script=script))
-    await rig.until("the command runs", lambda: (rig.path / "ran").exists())
+    await rig.until("the command runs", (rig.path / "ran").exists)
     rig.controllers[0 if leader == "c1" else 1].kill()
     ended = await rig.ended(number, 90.0)
     assert ended["state"] == "done", (ended, rig.logs())
@@ -168,6 +168,6 @@ async def test_orders_that_make_no_sense_are_refused(rig: Rig) -> None:
         await rig.call("POST", "/maintenances/plan", wish)
     for word in ("needs `drain` before it", "has no script", "needs `cordon` before it"):
         assert word in refused.value.why
+    operator = rig.caller(rig.certificate("operator", "olga"))
     with pytest.raises(Refused, match="an admin"):
-        operator = rig.caller(rig.certificate("operator", "olga"))
         await rig.call("PUT", "/maintenances/m1", order(), operator)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 KEPT_BYTES: Final = 32 << 10
 READ_BYTES: Final = 64 << 10
@@ -41,15 +41,13 @@ class Output:
         self.tail = (self.tail + raw[max(0, room) :])[-KEPT_BYTES:]
 
 
-class Told(Exception):
-    """It was asked to end."""
-
-
 def main() -> int:
     folder, number, within_s = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+    asked: list[int] = []
+    # Before anybody can know whom to ask.
+    signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
     write(folder / f"{number}.pid", f"{os.getpid()} {birth()}")
-    signal.signal(signal.SIGTERM, _told)
-    output, why = Output(), ""
+    output = Output()
     process = subprocess.Popen(
         ["/bin/sh", "-e", str(folder / f"{number}.sh")],
         stdin=subprocess.DEVNULL,
@@ -58,11 +56,8 @@ def main() -> int:
         cwd="/",
         start_new_session=True,
     )
-    try:
-        if not follow(process, output, time.monotonic() + within_s):
-            why = "late"
-    except Told:
-        why = "ended"
+    whole = follow(process, output, time.monotonic() + within_s, asked)
+    why = "" if whole else "ended" if asked else "late"
     if why:
         end(process)
     result = {
@@ -78,18 +73,18 @@ def main() -> int:
     return 0
 
 
-def follow(process: subprocess.Popen[bytes], output: Output, until_s: float) -> bool:
-    """Reads until the command has ended; False where its time was over first."""
+def follow(process: subprocess.Popen[bytes], output: Output, until_s: float, asked: list[int]) -> bool:
+    """Reads until the command has ended; False where its time was over first, or somebody asked it to end."""
     assert process.stdout is not None
     pipe = process.stdout.fileno()
     os.set_blocking(pipe, False)
     deadline_s, ended = until_s, False
-    while time.monotonic() < deadline_s:
+    while time.monotonic() < deadline_s and not asked:
         ready, _, _ = select.select([pipe], [], [], LOOK_S)
         if ready:
             raw = os.read(pipe, READ_BYTES)
             if not raw and process.poll() is None:
-                return _ends(process, deadline_s)
+                return _ends(process, deadline_s, asked)
             if not raw:
                 return True
             output.take(raw)
@@ -99,13 +94,11 @@ def follow(process: subprocess.Popen[bytes], output: Output, until_s: float) -> 
     return process.poll() is not None
 
 
-def _ends(process: subprocess.Popen[bytes], until_s: float) -> bool:
+def _ends(process: subprocess.Popen[bytes], until_s: float, asked: list[int]) -> bool:
     """A command that closed its output and goes on."""
-    try:
-        process.wait(max(0.0, until_s - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        return False
-    return True
+    while process.poll() is None and time.monotonic() < until_s and not asked:
+        time.sleep(LOOK_S)
+    return process.poll() is not None
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -137,10 +130,6 @@ def write(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     half.replace(path)
-
-
-def _told(_number: int, _frame: Any) -> None:
-    raise Told
 
 
 if __name__ == "__main__":
