@@ -215,7 +215,7 @@ def test_a_guest_goes_twice_only_where_nothing_else_has_room() -> None:
     found = maintenance.next_hosts(
         fleet, order(Scope(hosts=("h0", "h1"))), {n: HostWork(n) for n in ("h0", "h1")}, 0.0
     )
-    assert (found.begin, found.twice) == (("h0",), {"g0-0"})
+    assert (found.begin, found.twice) == (("h0",), frozenset({"g0-0"}))
 
 
 @given(st.lists(st.sampled_from(StepKind), min_size=1, max_size=9))
