@@ -77,7 +77,7 @@ async def take_back(work: Work, busy_: set[str]) -> None:
     """Those that have not come to their handoff."""
     moving = fleet.under_way(work.controller.mirror)
     numbers = {trial.migration for trial in work.task.trials}
-    for guest in busy_:
+    for guest in sorted(busy_):  # A set has another order in each process, and a rehearsal must not.
         if guest in moving and moving[guest].id in numbers and moving[guest].stage == "preparation":
             await work.take_back(moving[guest])
 
