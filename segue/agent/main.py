@@ -34,7 +34,18 @@ from segue.adapters.pki import Pair
 from segue.adapters.qemu import capabilities
 from segue.adapters.spans import Sender
 from segue.adapters.store.journal import Journal
-from segue.agent import api_health, api_load, api_metrics, api_peer, api_update, api_user, health, kept, link
+from segue.agent import (
+    api_health,
+    api_jobs,
+    api_load,
+    api_metrics,
+    api_peer,
+    api_update,
+    api_user,
+    health,
+    kept,
+    link,
+)
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
 from segue.agent.boards import Boards
@@ -47,6 +58,7 @@ from segue.agent.flows import Flows
 from segue.agent.guests import Guests
 from segue.agent.here import ThisHost
 from segue.agent.intake import Intake
+from segue.agent.jobs import Jobs
 from segue.agent.link_share import LinkShare
 from segue.agent.loads import Loads
 from segue.agent.metadata import Metadata
@@ -119,7 +131,8 @@ async def serve(config: Config) -> None:
 def _agent(services: Services, guests: Guests) -> Agent:
     migrations = Migrations(services, guests)
     watch = health.build(services.config, guests, migrations, services.notices)
-    return Agent(services, guests, migrations, Loads(services.config, guests), watch)
+    jobs = Jobs(services.config, services.journal.jobs, system.boot_id(), guests)
+    return Agent(services, guests, migrations, Loads(services.config, guests), watch, jobs)
 
 
 async def _open(services: Services) -> None:
@@ -153,6 +166,7 @@ def application(agent: Agent) -> FastAPI:
     app.include_router(api_load.router)
     app.include_router(api_update.router)
     app.include_router(api_health.router)
+    app.include_router(api_jobs.router)
     app.include_router(api_peer.router)
     app.include_router(api_metrics.router)
     app.add_middleware(SmallBodies, most_bytes=api_peer.BODY_BYTES_MAX)

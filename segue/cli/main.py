@@ -27,6 +27,7 @@ SUB_APPS: Final = {
     "drain": "segue.cli.drain",
     "host": "segue.cli.host",
     "lab": "segue.cli.lab",
+    "maintenance": "segue.cli.maintenance",
     "migrate": "segue.cli.migrate",
     "migration": "segue.cli.migration",
     "plan": "segue.cli.plan",

@@ -25,6 +25,8 @@ SHOWN: Final = {
     "rules/": "rule",
     "wishes/": "wishes",
     "domains/": "domain",
+    "maintenances/": "maintenance",
+    "maintenance-hosts/": "maintenance.host",
     "leader/holder": "leader",
 }
 KEEPALIVE_S: Final = 15.0

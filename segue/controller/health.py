@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from segue.adapters import clock
-from segue.controller import fleet
+from segue.controller import fleet, works
 from segue.controller.app import Controller
 from segue.controller.mirror import Mirror
 from segue.errors import SegueError
@@ -74,9 +74,9 @@ def seen(controller: Controller) -> FleetHealth:
 
 
 def evacuating(mirror: Mirror) -> set[str]:
-    """Hosts that a drain empties now, whoever asked for it."""
+    """Hosts that a drain or a maintenance empties now, whoever asked for it."""
     drains = (task for task in mirror.tasks.values() if task.kind is TaskKind.DRAIN and not task.ended)
-    return {str(host) for task in drains for host in task.wish["hosts"]}
+    return {str(host) for task in drains for host in task.wish["hosts"]} | works.emptied(mirror)
 
 
 def _tried(mirror: Mirror, reports: Iterable[Report]) -> dict[str, str]:

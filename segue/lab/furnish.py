@@ -8,10 +8,21 @@ import shutil
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from segue.lab import control, nodes
 from segue.lab.nodes import Node, Role
 from segue.lab.places import Places
+
+REBOOT: Final = "/usr/local/sbin/reboot"
+REBOOTS: Final = """#!/usr/bin/python3
+# The machine's init starts services and knows no reboot; the kernel does, and the lab starts the machine again.
+import ctypes, os
+os.sync()
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.reboot(0x01234567):
+    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+"""
 
 
 def furnish(places: Places, node: Node, everybody: Sequence[Node], root: Path) -> bool:
@@ -32,6 +43,7 @@ def furnish(places: Places, node: Node, everybody: Sequence[Node], root: Path) -
     changed |= _write(etc / "segue" / "context.toml", _context(everybody))
     if node.role is Role.HOST:
         changed |= _write(etc / "segue" / "agent.toml", _agent(node, everybody))
+        _write(root / REBOOT.lstrip("/"), REBOOTS, 0o755)
     for file in control.files(places, node, everybody):
         changed |= _write(root / file.path.lstrip("/"), file.text, file.mode)
     if service := control.service(node):
@@ -94,6 +106,10 @@ def _agent(node: Node, everybody: Sequence[Node]) -> str:
         "",
         "[networks.blue]",
         f"vni = {nodes.OVERLAY_VNI}",
+        "",
+        "[maintenance]",
+        "commands = true",
+        f'reboot = ["{REBOOT}"]',
         "",
         "[tls]",
         *_tls("host"),

@@ -25,6 +25,7 @@ from segue.agent.figures import Figures as Booked
 from segue.agent.flows import Flows
 from segue.agent.guests import Guests
 from segue.agent.intake import Intake
+from segue.agent.jobs import Jobs
 from segue.agent.keeper import Keeper
 from segue.agent.link_share import LinkShare
 from segue.agent.loads import Loads
@@ -293,7 +294,8 @@ async def serve(host: SimHost, reports: Callable[[Agent], asyncio.Task[None]]) -
     for name, url in host.journal.neighbours().items():
         services.meet(name, url)
     guests = SimGuests(services)
-    agent = Agent(services, guests, SimMigrations(services, guests), _NoLoads(), _health(host))
+    jobs = Jobs(services.config, host.journal.jobs, f"{host.name}-boot", guests)
+    agent = Agent(services, guests, SimMigrations(services, guests), _NoLoads(), _health(host), jobs)
     await guests.take_up()
     agent.migrations.take_up()
     host.agent = agent

@@ -144,10 +144,14 @@ class ToyHost:
         app.router.add_post("/v1/guests/{name}/migrations", self._migrate)
         app.router.add_post("/v1/guests/{name}/stop", self._stop)
         app.router.add_post("/v1/migrations/{id}/cancel", self._cancel)
+        self.more_routes(app)
         self._runner = aiohttp.web.AppRunner(app)
         await self._runner.setup()
         await aiohttp.web.UnixSite(self._runner, str(self.socket)).start()
         self._link = asyncio.create_task(link.keep(way, self))
+
+    def more_routes(self, app: aiohttp.web.Application) -> None:
+        """For hosts that can do more."""
 
     async def die(self) -> None:
         """As in a power loss: nobody hears of it any more, and what comes to it fails."""

@@ -11,6 +11,7 @@ import msgspec
 
 from segue.adapters import chance, clock
 from segue.adapters.store.disks import DiskNotes
+from segue.adapters.store.jobs import JobNotes
 from segue.adapters.store.traces import TraceNotes
 from segue.errors import Refused
 from segue.model.guest import Guest
@@ -61,6 +62,7 @@ class Journal:
             ) from error
         self.disks = DiskNotes(self._db)
         self.traces = TraceNotes(self._db)
+        self.jobs = JobNotes(self._db)
         self.instance = self._meta("instance", chance.new_id())
 
     def _widen(self) -> None:
