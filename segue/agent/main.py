@@ -32,14 +32,27 @@ from segue.adapters.net.steering import Steering
 from segue.adapters.own_tls import OwnTls
 from segue.adapters.pki import Pair
 from segue.adapters.qemu import capabilities
+from segue.adapters.qemu.command import Places
 from segue.adapters.spans import Sender
 from segue.adapters.store.journal import Journal
-from segue.agent import api_health, api_load, api_metrics, api_peer, api_user, health, kept, link
+from segue.agent import (
+    api_health,
+    api_incidents,
+    api_load,
+    api_metrics,
+    api_peer,
+    api_user,
+    health,
+    hooks,
+    kept,
+    link,
+)
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
 from segue.agent.boards import Boards
 from segue.agent.channels import Protection
 from segue.agent.config import Config
+from segue.agent.crashes import Crashes
 from segue.agent.daemons import Daemons
 from segue.agent.failpoints import Failpoints
 from segue.agent.figures import Figures
@@ -55,6 +68,7 @@ from segue.agent.networks import Networks
 from segue.agent.notices import Notices
 from segue.agent.pulling import Pulling
 from segue.agent.renewal import Renewal
+from segue.agent.senses import HostSenses
 from segue.agent.services import Services
 from segue.agent.traces import Traces
 from segue.agent.trust import Trust
@@ -76,6 +90,8 @@ async def serve(config: Config) -> None:
         protection = Protection(config)
         daemons = Daemons(config, protection)
         figures = Figures(Meter(metrics.AGENT))
+        notices = Notices()
+        senses = HostSenses(lambda guest: Places(config.run_dir / "guests" / guest.name), config.health.kmsg)
         services = Services(
             config=config,
             journal=journal,
@@ -86,7 +102,7 @@ async def serve(config: Config) -> None:
             session=session,
             peers={},
             capabilities=await capabilities.ask(config.run_dir, config.qemu_user),
-            notices=Notices(),
+            notices=notices,
             failpoints=Failpoints(config.failpoints),
             protection=protection,
             share=LinkShare(config.migration_bandwidth_bytes_per_s),
@@ -100,10 +116,12 @@ async def serve(config: Config) -> None:
             trust=trust,
             figures=figures,
             traces=Traces(journal, _sender(config, figures)),
+            crashes=Crashes(config.name, journal, notices, figures, senses),
         )
         await _open(services)
         guests = Guests(services)
         agent = _agent(services, guests)
+        senses.health = agent.health.shown
         services.figures.meter.shows(lambda: services.figures.look(agent))
         await guests.take_up()
         agent.migrations.take_up()
@@ -152,6 +170,7 @@ def application(agent: Agent) -> FastAPI:
     app.include_router(api_user.router)
     app.include_router(api_load.router)
     app.include_router(api_health.router)
+    app.include_router(api_incidents.router)
     app.include_router(api_peer.router)
     app.include_router(api_metrics.router)
     app.add_middleware(SmallBodies, most_bytes=api_peer.BODY_BYTES_MAX)
@@ -204,6 +223,8 @@ async def _serve(config: Config, agent: Agent) -> None:
         asyncio.create_task(agent.services.traces.keep(agent)),
         asyncio.create_task(agent.health.run()),
     ]
+    if config.incidents_url:
+        tasks.append(asyncio.create_task(hooks.keep(agent.services)))
     if config.controllers:
         tasks.append(asyncio.create_task(link.keep(_way(config, agent), ThisHost(agent))))
     await asyncio.gather(*(server.serve(sockets=sockets) for server, sockets in servers))

@@ -26,6 +26,7 @@ SUB_APPS: Final = {
     "doctor": "segue.cli.doctor",
     "drain": "segue.cli.drain",
     "host": "segue.cli.host",
+    "incident": "segue.cli.incident",
     "lab": "segue.cli.lab",
     "migrate": "segue.cli.migrate",
     "migration": "segue.cli.migration",

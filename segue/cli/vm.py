@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.cli import fleet, nics, output, task, values, vm_wishes
+from segue.cli import fleet, nics, output, task, values, vm_crash, vm_wishes
 from segue.cli.output import Format, Output
 from segue.errors import Kind, Refused
 
@@ -27,6 +27,7 @@ Labels = Annotated[
 Address = Annotated[str, typer.Option(help="The guest's address with prefix, such as 10.77.100.1/16.")]
 app.command("label")(vm_wishes.label)
 app.command("wish")(vm_wishes.wish)
+app.command("on-crash")(vm_crash.on_crash)
 COLUMNS = ("NAME", "HOST", "STATE", "MEMORY", "VCPUS", "ADDRESS", "NOTE")
 
 
@@ -47,6 +48,11 @@ def create(
     disk: Disks = None,
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start it at once.")] = True,
     label: Labels = None,
+    on_crash: Annotated[str, typer.Option(help=vm_crash.HELP)] = "",
+    restarts_per_hour: vm_crash.PerHour = vm_crash.MOST,
+    watch: Annotated[
+        bool, typer.Option("--watch/--no-watch", help="Give it a device that tells panics, and a watchdog.")
+    ] = True,
     form: Output = Format.TABLE,
 ) -> None:
     """Create a guest, and start it.
@@ -56,6 +62,8 @@ def create(
         segue vm create web1 --host host1 --image micro --memory 256MiB --address 10.77.100.1/16
 
         segue vm create gw1 --host host1 --nic address=10.77.100.2/16 --nic network=blue,address=10.9.0.2/24
+
+        segue vm create web2 --on-crash panic=leave --restarts-per-hour 2
 
         segue vm create db1 --host host1 --image debian --storage local --disk size=4GiB,format=raw,storage=local
     """
@@ -72,6 +80,8 @@ def create(
         "nics": [nics.wish(one) for one in nic or ()],
         "storage": values.choice(storage, ("shared", "local")),
         "disks": [values.disk(text) for text in disk or ()],
+        "watch": watch,
+        "on_crash": vm_crash.policy(on_crash, restarts_per_hour),
     }
     worn = values.labels(label or ())
     if not host:

@@ -125,6 +125,18 @@ AGENT: Final = (
     _gauge("segue_migration_blackout_estimate_seconds", "The pause if the guest were stopped now.", "vm"),
     _gauge("segue_guests", "Guests that have something on this host, by state.", "state"),
     _gauge("segue_guest_down", "1 for each guest that stands or crashed; it should run.", "vm", "state"),
+    _counter(
+        "segue_incidents_total",
+        "Guests of this host that crashed or hung. deed: what was decided at first, restart or leave.",
+        "cause", "deed",
+    ),
+    _gauge("segue_incidents_open", "Incidents of this host that are not over.", "cause"),
+    _histogram("segue_guest_away_seconds", "From a crash until the guest's vCPUs ran again.", TIMES_S, "cause"),
+    _counter(
+        "segue_incident_posts_total",
+        "Messages to the webhook. result: sent, failed (it took none in six tries), dropped (too many waited).",
+        "result",
+    ),
     _gauge("segue_host_memory_bytes", "The host's memory. kind: total, free (guests may still get it).", "kind"),
     _gauge("segue_host_cpus", "The host's processors."),
     _gauge("segue_agent_leader_epoch", "The highest epoch of a leader that this agent has obeyed; 0: none."),

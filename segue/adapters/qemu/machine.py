@@ -12,15 +12,18 @@ import subprocess
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 from segue.adapters.qemu import hatch, identity
 from segue.adapters.qemu.command import NOTHING_LENT, Lent, Places, arguments
 from segue.adapters.qemu.monitor import Event, Monitor, QemuDeaf, QemuGone, stamp_s
 from segue.errors import Refused
+from segue.model.crash import Cause
 from segue.model.guest import Guest
 
 T = TypeVar("T")
+CRASHED: Final = {"guest-panicked": Cause.PANIC, "watchdog": Cause.WATCHDOG}
+"""QEMU's states of a guest that stands because it crashed."""
 
 BINARY = "qemu-system-x86_64"
 START_S = 30.0
@@ -34,8 +37,33 @@ FRESH = frozenset({"prelaunch", "inmigrate", "paused"})
 is a source, and of a source nobody asks."""
 
 
+class Ending:
+    """How a child of ours ended."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def said(self) -> str:
+        """In words; empty while it runs."""
+        code = self._process.poll()
+        if code is None:
+            return ""
+        if code >= 0:
+            return f"it ended by itself with exit code {code}"
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = "a signal without a name"
+        return f"it was ended by signal {-code} ({name})"
+
+
 class Machine:
     """QEMU of one guest. `running` follows QEMU's own events; `fresh`: no vCPU of a copy that came in has run."""
+
+    crash: Cause | None = None
+    """Why its guest stands by itself: it will never do anything sensible again."""
+    ending: Ending | None = None
+    """Where it is our own child: how it ended."""
 
     def __init__(
         self, guest: Guest, places: Places, monitor: Monitor, pid: int, *, running: bool, fresh: bool
@@ -61,6 +89,15 @@ class Machine:
             self.resumed_at_s, self.running, self.fresh = at_s, True, False
         elif event["event"] == "SHUTDOWN":
             self.ended_by_guest = str(event["data"]["reason"])
+        elif event["event"] == "GUEST_PANICKED":
+            self.crash = Cause.PANIC
+        elif event["event"] == "WATCHDOG":
+            self.crash = Cause.WATCHDOG
+
+    @property
+    def is_over(self) -> bool:
+        """Its guest shut down or crashed: there is nothing in it that could go on."""
+        return bool(self.ended_by_guest) or self.crash is not None
 
     def alive(self) -> bool:
         """What the kernel says now; the monitor's hang-up is heard a moment later."""
@@ -137,6 +174,7 @@ async def launch(
     reap_when_it_ends(process)
     try:
         machine = await when_ready(lambda: attach(guest, places), process)
+        machine.ending = Ending(process)
         hatch.agree(places)
         return machine
     except QemuGone as error:
@@ -187,6 +225,7 @@ async def attach(guest: Guest, places: Places) -> Machine:
     machine = Machine(guest, places, monitor, pid, running=status == "running", fresh=status in FRESH)
     if status == "shutdown":
         machine.ended_by_guest = "guest-shutdown"
+    machine.crash = CRASHED.get(status)
     return machine
 
 
