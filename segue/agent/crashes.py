@@ -65,16 +65,16 @@ class Crashes:
         """Written down with its evidence, before anything is done; the one that is open, if there is one."""
         if known := self._open.get(guest.uuid):
             return known
-        now_s = clock.wall_s()
+        at_s = (machine.crashed_at_s if machine is not None else 0.0) or clock.wall_s()
         runs = cause in {Cause.DEAF, Cause.SILENT}
         found = await self._senses.evidence(guest, machine)
         made = Incident(
             id=chance.new_id(),
             host=self._host,
             cause=cause,
-            at_s=now_s,
+            at_s=at_s,
             text=f"{guest.name}: {WORDS[cause]}",
-            hits=(Hit(guest.name, guest.uuid, now_s, runs=runs),),
+            hits=(Hit(guest.name, guest.uuid, at_s, runs=runs),),
             evidence=found,
         )
         made = self._decide(made, guest)

@@ -56,10 +56,8 @@ class HostSenses:
 
     async def evidence(self, guest: Guest, machine: Machine | None) -> tuple[Evidence, ...]:
         """See Senses."""
-        ending = machine.ending.said() if machine is not None and machine.ending is not None else ""
-        how = ending or "how it ended is not known: it is no child of this agent, or it still is there"
         return (
-            Evidence("QEMU's process", how),
+            Evidence("QEMU's process", _ended(machine)),
             Evidence("health of the host", _said(self.health())),
             *await asyncio.to_thread(self._logs, self._places(guest)),
             Evidence("core dump", NO_CORE),
@@ -102,9 +100,16 @@ async def _speaks(machine: Machine) -> bool:
         return False
 
 
+def _ended(machine: Machine | None) -> str:
+    if machine is not None and machine.alive():
+        return f"process {machine.pid} was still there; its guest {'ran' if machine.running else 'stood'}"
+    said = machine.ending.said() if machine is not None and machine.ending is not None else ""
+    return said or "it is gone; how it ended is not known, as an earlier agent had started it"
+
+
 def _said(health: Health | None) -> str:
     if health is None:
         return "not known yet"
     bad = [part for part in health.parts if part.level is not Level.HEALTHY]
     lines = [f"{part.part}: {part.level}: {reason.text}" for part in bad for reason in part.reasons]
-    return "\n".join([f"{health.level}: {health.text}", *lines])
+    return "\n".join([f"{health.level}{': ' if health.text else ''}{health.text}", *lines])

@@ -38,10 +38,11 @@ is a source, and of a source nobody asks."""
 
 
 class Ending:
-    """How a child of ours ended."""
+    """How a child of ours ended, and when, by the wall clock; 0 while it runs."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
+        self.at_s = 0.0
 
     def said(self) -> str:
         """In words; empty while it runs."""
@@ -93,6 +94,13 @@ class Machine:
             self.crash = Cause.PANIC
         elif event["event"] == "WATCHDOG":
             self.crash = Cause.WATCHDOG
+
+    @property
+    def crashed_at_s(self) -> float:
+        """When that was, by the wall clock; 0 where it is not known."""
+        if self.crash is not None:
+            return self.stopped_at_s
+        return self.ending.at_s if self.ending is not None else 0.0
 
     @property
     def is_over(self) -> bool:
@@ -171,10 +179,10 @@ async def launch(
             start_new_session=True,
             cwd=places.folder,
         )
-    reap_when_it_ends(process)
+    ending = reap_when_it_ends(process)
     try:
         machine = await when_ready(lambda: attach(guest, places), process)
-        machine.ending = Ending(process)
+        machine.ending = ending
         hatch.agree(places)
         return machine
     except QemuGone as error:
@@ -198,17 +206,20 @@ async def when_ready(connect: Callable[[], Awaitable[T]], process: subprocess.Po
         await asyncio.sleep(0.02)
 
 
-def reap_when_it_ends(process: subprocess.Popen[bytes]) -> None:
+def reap_when_it_ends(process: subprocess.Popen[bytes]) -> Ending:
     """No zombie stays of a child that outlives whoever started it."""
+    ending = Ending(process)
     loop = asyncio.get_running_loop()
     handle = os.pidfd_open(process.pid)
 
     def reap() -> None:
+        ending.at_s = time.time()
         process.poll()
         loop.remove_reader(handle)
         os.close(handle)
 
     loop.add_reader(handle, reap)
+    return ending
 
 
 async def attach(guest: Guest, places: Places) -> Machine:
