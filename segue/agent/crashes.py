@@ -52,7 +52,7 @@ class Crashes:
         self._journal = journal
         self._notices = notices
         self._figures = figures
-        self._senses = senses
+        self.senses = senses
         self._open = {incident.hits[0].uuid: incident for incident in journal.incidents.open()}
         self._vitals: dict[str, Vitals] = {}
         self._answered_s: dict[str, float] = {}
@@ -67,7 +67,7 @@ class Crashes:
             return known
         at_s = (machine.crashed_at_s if machine is not None else 0.0) or clock.wall_s()
         runs = cause in {Cause.DEAF, Cause.SILENT}
-        found = await self._senses.evidence(guest, machine)
+        found = await self.senses.evidence(guest, machine)
         made = Incident(
             id=chance.new_id(),
             host=self._host,
@@ -172,7 +172,7 @@ class Crashes:
             return
         if now_s - vitals.seen_s < LOOK_S:
             return
-        pulse = await self._senses.pulse(guest, machine)
+        pulse = await self.senses.pulse(guest, machine)
         if machine is not keeper.machine or keeper.in_saga:
             return  # What was seen is of another one, or of one that is being moved.
         if pulse is None:

@@ -86,12 +86,9 @@ async def serve(config: Config) -> None:
     own = _own(config, trust := Trust(journal, config.tls.ca))
     async with AsyncIPRoute() as netlink, peer.session(own.client()) as session:
         links = Links(netlink)
-        boards = Boards(journal)
-        protection = Protection(config)
+        boards, protection = Boards(journal), Protection(config)
         daemons = Daemons(config, protection)
-        figures = Figures(Meter(metrics.AGENT))
-        notices = Notices()
-        senses = HostSenses(lambda guest: Places(config.run_dir / "guests" / guest.name), config.health.kmsg)
+        figures, notices = Figures(Meter(metrics.AGENT)), Notices()
         services = Services(
             config=config,
             journal=journal,
@@ -116,12 +113,11 @@ async def serve(config: Config) -> None:
             trust=trust,
             figures=figures,
             traces=Traces(journal, _sender(config, figures)),
-            crashes=Crashes(config.name, journal, notices, figures, senses),
+            crashes=_crashes(config, journal, notices, figures),
         )
         await _open(services)
         guests = Guests(services)
         agent = _agent(services, guests)
-        senses.health = agent.health.shown
         services.figures.meter.shows(lambda: services.figures.look(agent))
         await guests.take_up()
         agent.migrations.take_up()
@@ -137,7 +133,13 @@ async def serve(config: Config) -> None:
 def _agent(services: Services, guests: Guests) -> Agent:
     migrations = Migrations(services, guests)
     watch = health.build(services.config, guests, migrations, services.notices)
+    services.crashes.senses.health = watch.shown
     return Agent(services, guests, migrations, Loads(services.config, guests), watch)
+
+
+def _crashes(config: Config, journal: Journal, notices: Notices, figures: Figures) -> Crashes:
+    senses = HostSenses(lambda guest: Places(config.run_dir / "guests" / guest.name), config.health.kmsg)
+    return Crashes(config.name, journal, notices, figures, senses)
 
 
 async def _open(services: Services) -> None:

@@ -36,6 +36,9 @@ NO_CORE: Final = (
 class Senses(Protocol):
     """What the record of crashes needs of the host."""
 
+    health: Callable[[], Health | None]
+    """What is known of its hardware; None before anything is."""
+
     async def evidence(self, guest: Guest, machine: Machine | None) -> tuple[Evidence, ...]:
         """What shows why it ended, as far as it can be seen now."""
         ...
@@ -46,7 +49,7 @@ class Senses(Protocol):
 
 
 class HostSenses:
-    """The real ones. `health`: set once the watch over the host's hardware is there."""
+    """The real ones."""
 
     def __init__(self, places: Callable[[Guest], Places], kmsg: Path) -> None:
         self._places = places

@@ -83,11 +83,14 @@ def _all() -> tuple[list[dict[str, Any]], dict[str, SegueError]]:
     """Of the controller, or of every host that answers; newest first."""
     known = fleet.load()
     if known.controller is not None:
-        every, errors = known.controller.all("/incidents"), {}
-    else:
-        answers, errors = known.ask_all("/incidents")
-        every = [one for records in answers.values() for one in records]
-    return sorted(every, key=lambda one: -one["at_s"]), errors
+        return sorted(known.controller.all("/incidents"), key=_newest_first), {}
+    answers, errors = known.ask_all("/incidents")
+    every = [one for records in answers.values() for one in records]
+    return sorted(every, key=_newest_first), errors
+
+
+def _newest_first(one: dict[str, Any]) -> float:
+    return -float(one["at_s"])
 
 
 def _row(one: dict[str, Any]) -> tuple[str, ...]:

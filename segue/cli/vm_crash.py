@@ -16,6 +16,10 @@ Policy = Annotated[str, typer.Argument(help=HELP)]
 PerHour = Annotated[
     int, typer.Option(min=0, max=100, help="So many restarts within an hour; then it is left to a person.")
 ]
+OnCrashOption = Annotated[str, typer.Option(help=HELP)]
+Watch = Annotated[
+    bool, typer.Option("--watch/--no-watch", help="Give it a device that tells panics, and a watchdog.")
+]
 COLUMNS: Final = ("NAME", *(sort.upper() for sort in Sort), "RESTARTS PER HOUR")
 MOST: Final = OnCrash().per_hour
 

@@ -25,6 +25,7 @@ SHOWN: Final = {
     "rules/": "rule",
     "wishes/": "wishes",
     "domains/": "domain",
+    "incidents/": "incident",
     "leader/holder": "leader",
 }
 KEEPALIVE_S: Final = 15.0

@@ -18,6 +18,7 @@ from segue.errors import Kind, Refused, SegueError
 from segue.model.answer import Report
 from segue.model.balance import BalanceOrders, BalanceState, BookedMove
 from segue.model.fleet import Rule
+from segue.model.incident import Incident
 from segue.model.leadership import HOLDER, Leader
 from segue.model.migration import Migration
 from segue.model.roster import AuditLine, DomainRecord, GuestWishes, HostRecord, HostReport, Token
@@ -124,6 +125,7 @@ class Mirror:
         self.balance_orders = Table("balance/orders", BalanceOrders)
         self.balance_state = Table("balance/state", BalanceState)
         self.bookings = Table("bookings/", BookedMove)
+        self.incidents = Table("incidents/", Incident)
         self._tables: tuple[Table[Any], ...] = tuple(
             table for table in vars(self).values() if isinstance(table, Table)
         )

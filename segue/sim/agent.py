@@ -44,6 +44,7 @@ from segue.engine.run import Run
 from segue.engine.watch import Ears, Kept, Traffic, Watch
 from segue.model.foresight import Figures
 from segue.model.guest import Guest
+from segue.model.health import Health
 from segue.model.host import HostFacts
 from segue.model.incident import Evidence
 from segue.model.landing import Placement
@@ -199,6 +200,9 @@ class _NoShelf:
 
 class _NoSenses:
     """Fits `Senses` of agent/senses.py: logs are not simulated, and nobody hangs."""
+
+    def __init__(self) -> None:
+        self.health: Callable[[], Health | None] = lambda: None
 
     async def evidence(self, guest: Guest, machine: Machine | None) -> tuple[Evidence, ...]:
         """See Senses."""

@@ -16,7 +16,9 @@ from segue.model.incident import Evidence, Hit, Incident
 def incident(number: int, ended_s: float = 0.0) -> Incident:
     hit = Hit("web1", "5a3f", float(number))
     seen = (Evidence("QEMU's process", "it was ended by signal 9 (SIGKILL)"),)
-    return Incident(str(number), "host1", Cause.QEMU_ENDED, float(number), "ended", (hit,), seen, ended_s=ended_s)
+    return Incident(
+        str(number), "host1", Cause.QEMU_ENDED, float(number), "ended", (hit,), seen, ended_s=ended_s
+    )
 
 
 def test_it_survives_the_agent(tmp_path: Path) -> None:
@@ -41,7 +43,9 @@ def test_a_change_is_told_after_all_that_was_told_before(tmp_path: Path) -> None
     assert len(notes.after(0, 1)) == 1
 
 
-def test_old_ones_are_forgotten_and_open_ones_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_ones_are_forgotten_and_open_ones_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(incidents, "KEEP", 2)
     notes = Journal(tmp_path / "journal.db", "boot").incidents
     notes.put(incident(1))

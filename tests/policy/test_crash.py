@@ -26,7 +26,8 @@ def test_never_more_restarts_within_an_hour_than_allowed(
     cause: Cause, wish: OnCrash, lives_s: list[float]
 ) -> None:
     """A guest that lives for some time after each restart, and crashes again, whatever it is left for in between."""
-    now_s, restarts = 0.0, []
+    now_s = 0.0
+    restarts: list[float] = []
     for life_s in lives_s:
         now_s += life_s
         decided = answer(cause, wish, restarts, now_s)
@@ -66,7 +67,9 @@ pulses = st.lists(st.tuples(st.booleans(), st.integers(0, 2)), min_size=1, max_s
 
 
 @given(pulses)
-def test_a_guest_is_silent_only_after_it_spoke_and_gave_no_sign_for_long(seen: list[tuple[bool, int]]) -> None:
+def test_a_guest_is_silent_only_after_it_spoke_and_gave_no_sign_for_long(
+    seen: list[tuple[bool, int]],
+) -> None:
     vitals, moved, alive_s = Vitals(), 0, 0.0
     for n, (answers, step) in enumerate(seen, start=1):
         moved += step
