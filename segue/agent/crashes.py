@@ -63,10 +63,12 @@ class Crashes:
 
     async def begin(self, guest: Guest, cause: Cause, machine: Machine | None) -> Incident:
         """Written down with its evidence, before anything is done; the one that is open, if there is one."""
-        if known := self._open.get(guest.uuid):
+        known, seems_to_run = self._open.get(guest.uuid), cause in {Cause.DEAF, Cause.SILENT}
+        if known is not None and (seems_to_run or not known.hits[0].runs):
             return known
+        if known is not None:
+            self._end(known, f"it ended: {WORDS[cause]}")  # What was decided then is not what is wanted now.
         at_s = (machine.crashed_at_s if machine is not None else 0.0) or clock.wall_s()
-        runs = cause in {Cause.DEAF, Cause.SILENT}
         found = await self.senses.evidence(guest, machine)
         made = Incident(
             id=chance.new_id(),
@@ -74,7 +76,7 @@ class Crashes:
             cause=cause,
             at_s=at_s,
             text=f"{guest.name}: {WORDS[cause]}",
-            hits=(Hit(guest.name, guest.uuid, at_s, runs=runs),),
+            hits=(Hit(guest.name, guest.uuid, at_s, runs=seems_to_run),),
             evidence=found,
         )
         made = self._decide(made, guest)
@@ -101,6 +103,10 @@ class Crashes:
         if keeper.guest is None or keeper.token.phase is not Phase.OWNER:
             if not keeper.in_saga and keeper.token.phase is not Phase.OFFERED:
                 self._end(incident, "it is not on this host any more")
+        elif not self._journal.ran_since_boot(keeper.guest.name):
+            self._end(
+                incident, "its host had no power meanwhile: it is left to a person, and may live elsewhere"
+            )
         elif keeper.copy() is Copy.NONE:
             await self._tend_dead(keeper, incident, start)
         elif keeper.copy() is Copy.RUNNING and not incident.hits[0].runs:
