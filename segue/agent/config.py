@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from segue.adapters import spans
+from segue.adapters import spans, webhook
 from segue.adapters.http import metrics_page
 from segue.agent import health_config, maintenance_config
 from segue.agent.health_config import HealthConfig
@@ -86,6 +86,8 @@ class Config:
     """ADDRESS:PORT where the page for Prometheus is offered without TLS to whoever comes; empty: nowhere."""
     traces_url: str = ""
     """Where spans of ended migrations are sent (OTLP over HTTP); empty: nowhere."""
+    incidents_url: str = ""
+    """Where each change of an incident is posted as JSON; empty: nowhere."""
     controllers: tuple[str, ...] = ()
     """URLs of the fleet's controllers; empty: this host is in no fleet."""
     labels: dict[str, str] = field(default_factory=dict)
@@ -156,6 +158,8 @@ def _problems(config: Config) -> Iterator[str]:
         yield f"metrics_address: {why}"
     if why := spans.wrong(config.traces_url):
         yield f"traces_url: {why}"
+    if why := webhook.wrong(config.incidents_url):
+        yield f"incidents_url: {why}"
     yield from health_config.problems(config.health)
     yield from maintenance_config.problems(config.maintenance)
     numbers = [network.vni for network in config.networks.values() if network.vni]

@@ -26,6 +26,7 @@ SUB_APPS: Final = {
     "doctor": "segue.cli.doctor",
     "drain": "segue.cli.drain",
     "host": "segue.cli.host",
+    "incident": "segue.cli.incident",
     "lab": "segue.cli.lab",
     "maintenance": "segue.cli.maintenance",
     "migrate": "segue.cli.migrate",

@@ -27,6 +27,7 @@ SHOWN: Final = {
     "domains/": "domain",
     "maintenances/": "maintenance",
     "maintenance-hosts/": "maintenance.host",
+    "incidents/": "incident",
     "leader/holder": "leader",
 }
 KEEPALIVE_S: Final = 15.0

@@ -12,6 +12,7 @@ import structlog
 
 from segue.controller import audit_trail, balance, balancer, certificates, drain, health, maintenance, single
 from segue.controller.app import Controller
+from segue.controller.incidents import Fetcher
 from segue.controller.links import Links
 from segue.controller.reports import Reports
 from segue.controller.work import LOOK_S, Work, failure_of
@@ -96,6 +97,7 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
         asyncio.create_task(_introduce(links, new)),
         asyncio.create_task(audit_trail.keep_pruned(controller.store, mirror, tenure.fence)),
         asyncio.create_task(health.keep(controller, tenure)),
+        asyncio.create_task(Fetcher(controller, tenure).keep()),
     )
     try:
         await mirror.reached(tenure.fence.revision)

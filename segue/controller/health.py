@@ -51,7 +51,7 @@ async def keep(controller: Controller, tenure: Tenure) -> None:
     """For as long as the tenure lasts."""
     while True:
         try:
-            await _side_by_side(_ask(controller, tenure, host) for host in sorted(controller.links.linked()))
+            await side_by_side(_ask(controller, tenure, host) for host in sorted(controller.links.linked()))
             await _act(controller, tenure)
         except SegueError as error:
             log.warning("the health of hosts is asked for again later", why=str(error))
@@ -90,7 +90,7 @@ def _number(host: str, since_s: float) -> str:
     return hashlib.sha256(f"{BY} {host} {since_s}".encode()).hexdigest()[:32]
 
 
-async def _side_by_side(asked: Iterable[Awaitable[None]]) -> None:
+async def side_by_side(asked: Iterable[Awaitable[None]]) -> None:
     gate = asyncio.Semaphore(SIDE_BY_SIDE)
 
     async def one(work: Awaitable[None]) -> None:

@@ -18,6 +18,7 @@ from segue.errors import Kind, Refused, SegueError
 from segue.model.answer import Report
 from segue.model.balance import BalanceOrders, BalanceState, BookedMove
 from segue.model.fleet import Rule
+from segue.model.incident import Incident
 from segue.model.leadership import HOLDER, Leader
 from segue.model.maintenance import HostWork, Maintenance
 from segue.model.migration import Migration
@@ -127,6 +128,7 @@ class Mirror:
         self.bookings = Table("bookings/", BookedMove)
         self.maintenances = Table("maintenances/", Maintenance)
         self.maintenance_hosts = Table("maintenance-hosts/", HostWork)
+        self.incidents = Table("incidents/", Incident)
         self._tables: tuple[Table[Any], ...] = tuple(
             table for table in vars(self).values() if isinstance(table, Table)
         )
