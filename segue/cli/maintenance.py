@@ -139,6 +139,25 @@ def report(name: Name, form: Output = Format.TABLE) -> None:
             output.say(line)
 
 
+@app.command("procedures")
+def procedures_(
+    name: Annotated[str, typer.Argument(help="Show this one, as YAML; none: all names.")] = "",
+) -> None:
+    """Show the ready-made procedures: an order names one, as `procedure: security-updates`, or has its steps changed.
+
+    Examples:
+
+        segue maintenance procedures
+
+        segue maintenance procedures security-updates
+    """
+    if name:
+        typer.echo(maintenance_file.ready_made(name), nl=False)
+        return
+    for known in maintenance_file.names():
+        typer.echo(f"{known}: {maintenance_file.purpose(known)}")
+
+
 @app.command()
 def remove(name: Name) -> None:
     """Forget a maintenance that is not under way, with its report.
