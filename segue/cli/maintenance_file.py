@@ -58,6 +58,7 @@ class StrategyText(Struct, forbid_unknown_fields=True):
     failures: int = 1
     parallel: int = 4
     max_blackout: str = "300ms"
+    notice: str | int = 0
     force: bool = False
 
 
@@ -135,7 +136,10 @@ def _strategy(text: StrategyText) -> Strategy:
         alerts=alerts,
         failures=text.failures,
         parallel=text.parallel,
-        limits=Limits(blackout_s=values.duration_s(text.max_blackout)),
+        limits=Limits(
+            blackout_s=values.duration_s(text.max_blackout),
+            notice_s=values.duration_s(str(text.notice)),
+        ),
         force=text.force,
     )
 

@@ -300,9 +300,11 @@ class HostRun:
         """Compares it with what it was; raises Refused where guests of it could not live there any more."""
         after, known = await self._inventory(), self.work
         before = known.before or after
-        self._notes |= {"after": after, "changes": inventory.changes(before, after)}
         mirror = self._controller.mirror
         seen = works.seen(mirror, {}, self._controller.loads)
+        others = [host.cpu_models for host in seen.hosts if host.name != self._host]
+        changes = inventory.changes(before, after) + inventory.baseline_changes(before, after, others)
+        self._notes |= {"after": after, "changes": changes}
         host = next((host for host in seen.hosts if host.name == self._host), None)
         if host is None:
             raise Refused(what="it is not in the fleet", why="no agent reports it", todo="Look at the host.")

@@ -249,6 +249,8 @@ class Batch:
     """The longest of its moves."""
     twice: tuple[str, ...] = ()
     """Guests that go to a host whose turn is next: nothing else has room, and they move again."""
+    guests: tuple[str, ...] = ()
+    """Those that move."""
 
 
 @dataclass(frozen=True)

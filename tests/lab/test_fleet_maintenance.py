@@ -86,6 +86,9 @@ def test_two_hosts_are_patched_and_rebooted_under_traffic(fleet: Fleet) -> None:
         client.close()
     foreseen = fleet.segue("maintenance", "plan", "-", "-o", "json", stdin=ORDER)
     assert [batch["hosts"] for batch in foreseen["batches"]] == [["host1"], ["host2"]], foreseen
+    (entry,) = fleet.segue("maintenance", "calendar", "--guest", "g1", "-o", "json")
+    assert (entry["name"], entry["hosts"], entry["missing"]) == ("kernel", ["host1", "host2"], [])
+    assert fleet.segue("maintenance", "calendar", "--guest", "g3", "-o", "json") == []
     before = {host: fleet.boot(host) for host in HOSTS}
     watching = [
         Probe(fleet.lab, "client1", kind, *words, wait=False)
