@@ -29,8 +29,10 @@ PACKAGES: Final = (
     "qemu-utils",
     "redis-tools",
     "runit",
+    "skopeo",
     "tcpdump",
     "tini",
+    "umoci",
 )
 OPTIONS: Final = (
     "--variant=minbase",

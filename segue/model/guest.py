@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
+
+from segue.model.application import Application
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,10 @@ class Nic:
 
 @dataclass(frozen=True)
 class Guest:
-    """All that QEMU has to be told; equal on source and target, or the device state does not fit."""
+    """A machine, or an application where `app` is set; equal on source and target, or its state does not fit.
+
+    Of an application everything from `cpu_model` to `disks` is empty: see `application`.
+    """
 
     name: str
     uuid: str
@@ -59,6 +65,27 @@ class Guest:
     nics: tuple[Nic, ...] = ()
     uid: int = 0
     """User (and group) number of its QEMU, the same on every host, as its disks belong to it; 0: the shared user."""
+    app: Application | None = None
+
+    @property
+    def is_app(self) -> bool:
+        """True for an application in a container."""
+        return self.app is not None
+
+
+def application(name: str, uuid: str, memory_bytes: int, app: Application, nics: tuple[Nic, ...]) -> Guest:
+    """A guest that is no machine: it has nothing of one. A part of a processor counts as one, where room is counted."""
+    return Guest(
+        name=name,
+        uuid=uuid,
+        memory_bytes=memory_bytes,
+        vcpus=max(1, math.ceil(app.cpus)),
+        cpu_model="",
+        machine="",
+        accelerator="",
+        nics=nics,
+        app=app,
+    )
 
 
 class RunState(StrEnum):
