@@ -54,7 +54,7 @@ def _command(services: Services, guest: Guest, wish: Exec) -> list[str]:
     words += ["--user", wish.user] if wish.user else []
     words += ["--cwd", wish.cwd] if wish.cwd else []
     places = services.apps.places(guest)
-    return [container.CRUN, "--root", str(places.crun), "--cgroup-manager", "cgroupfs", "exec", *words,
+    return [container.CRUN, "--root", str(places.crun), "--cgroup-manager", "cgroupfs", "exec", "--no-new-privs", *words,
             guest.name, *wish.args]  # fmt: skip
 
 

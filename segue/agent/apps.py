@@ -88,7 +88,7 @@ def _application(apps: Apps, wish: RunApp, digest: str) -> Application:
         raise _refused(wish.name, "its image does not say what is to run: give a command", Kind.USAGE)
     return Application(
         image=digest,
-        reference=wish.image,
+        reference=apps.images.name_of(digest, wish.image),
         args=tuple(args),
         env=_merged(tuple(process.get("env") or ()), wish.env),
         cwd=process.get("cwd") or "/",

@@ -50,7 +50,7 @@ def recipe(
     """Has `packages` and the files of `guest/NAME` under /etc/app."""
 
     def build(root: Path, out: Path, files: Path) -> None:
-        packages.unpack(root, (*wanted, "busybox-static"))
+        packages.unpack(root, (*wanted, "busybox-static", "libc-bin"))
         _finish(root, files)
         oci_layout.write(root, settings, f"{name}:lab", out / ARCHIVE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -69,6 +70,8 @@ def config(
 
 def _process(app: Application) -> dict[str, Any]:
     names = {one.partition("=")[0] for one in app.env}
+    # More than the agent has itself takes a right that it may not have.
+    files = min(OPEN_FILES_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     of_root = list(CAPABILITIES) if app.uid == 0 else []
     return {
         "terminal": False,
@@ -83,7 +86,7 @@ def _process(app: Application) -> dict[str, Any]:
             "inheritable": [],
             "ambient": [],
         },
-        "rlimits": [{"type": "RLIMIT_NOFILE", "soft": OPEN_FILES_MAX, "hard": OPEN_FILES_MAX}],
+        "rlimits": [{"type": "RLIMIT_NOFILE", "soft": files, "hard": files}],
         "noNewPrivileges": True,
         # The agent's own value would be inherited, and protects it alone.
         "oomScoreAdj": 0,

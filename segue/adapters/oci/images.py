@@ -84,6 +84,13 @@ class Images:
         digest = reference if DIGEST.fullmatch(reference) else self.references().get(reference, "")
         return digest if self.has(digest) else ""
 
+    def name_of(self, digest: str, reference: str) -> str:
+        """What people call it: `reference`, or for one that was asked for by its digest the name that it has here."""
+        if reference != digest:
+            return reference
+        names = [name for name, found in self.references().items() if found == digest]
+        return names[-1] if names else digest
+
     def every(self) -> list[Image]:
         """All images."""
         names: dict[str, list[str]] = {}
