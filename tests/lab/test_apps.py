@@ -54,7 +54,7 @@ class Stage:
         return made
 
     def shown(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.segue("app", "show", name, "-o", "json"))
+        found: dict[str, Any] = self.agent.call("GET", f"/guests/{name}")
         return found
 
     def pid(self, name: str) -> int:
@@ -146,6 +146,7 @@ def test_redis_from_a_file_answers_and_lives_on_without_its_agent(stage: Stage) 
         assert stage.pid("cache1") == before
         assert stage.shown("cache1")["state"] == "running"
     assert "cache1" in stage.segue("app", "list")
+    assert json.loads(stage.segue("app", "show", "cache1", "-o", "json"))["phase"] == "owner"
     assert "Ready to accept connections" in stage.segue("app", "logs", "cache1", "--tail", "5")
     assert stage.segue("app", "exec", "cache1", "redis-cli", "GET", "colour") == "green\n"
     assert "no such file" in stage.segue(
