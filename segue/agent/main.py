@@ -107,7 +107,6 @@ async def serve(config: Config) -> None:
         await _open(services)
         guests = Guests(services)
         agent = _agent(services, guests)
-        services.figures.meter.shows(lambda: services.figures.look(agent))
         await guests.take_up()
         agent.migrations.take_up()
         # What is there now stays: without this a collection would look through all of it, 50 ms, in some blackout.
@@ -122,7 +121,9 @@ async def serve(config: Config) -> None:
 def _agent(services: Services, guests: Guests) -> Agent:
     migrations = Migrations(services, guests)
     watch = health.build(services.config, guests, migrations, services.notices)
-    return Agent(services, guests, migrations, Loads(services.config, guests), watch)
+    agent = Agent(services, guests, migrations, Loads(services.config, guests), watch)
+    services.figures.meter.shows(lambda: services.figures.look(agent))
+    return agent
 
 
 async def _open(services: Services) -> None:
