@@ -20,6 +20,7 @@ PACKAGES: Final = (
     "crun",
     "iproute2",
     "iputils-ping",
+    "libcriu2",
     "netcat-openbsd",
     "nftables",
     "openssh-client",
@@ -29,8 +30,10 @@ PACKAGES: Final = (
     "qemu-utils",
     "redis-tools",
     "runit",
+    "skopeo",
     "tcpdump",
     "tini",
+    "umoci",
 )
 OPTIONS: Final = (
     "--variant=minbase",
