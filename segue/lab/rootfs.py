@@ -20,6 +20,7 @@ PACKAGES: Final = (
     "crun",
     "iproute2",
     "iputils-ping",
+    "libcriu2",
     "netcat-openbsd",
     "nftables",
     "openssh-client",
