@@ -1,0 +1,78 @@
+"""One half of a move, run inside a lab's host with the real adapter: told by lines, answers by lines."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from segue.adapters.criu import hook
+from segue.adapters.criu.departure import Departure
+from segue.adapters.criu.landing import Landing
+from segue.adapters.criu.program import Container
+from segue.errors import SegueError
+
+MEMORY_BYTES = 1 << 30
+
+
+def say(*words: object) -> None:
+    print(*words, flush=True)
+
+
+async def line() -> list[str]:
+    return (await asyncio.to_thread(sys.stdin.readline)).split()
+
+
+async def leave(container: Container, script: Path) -> None:
+    departure = Departure(container, script)
+    while words := await line():
+        try:
+            match words:
+                case ["begin", address, secret]:
+                    await departure.begin(address, secret, MEMORY_BYTES)
+                case ["freeze"]:
+                    await departure.freeze()
+                case ["dump"]:
+                    await departure.dump()
+                case ["restored"]:
+                    await departure.restored(30.0)
+                case ["go"]:
+                    await departure.go()
+                case ["undo"]:
+                    await departure.undo()
+            say("ok", *(f"{what}={at_s:.6f}" for what, at_s in departure.marks))
+        except (SegueError, TimeoutError, OSError) as error:
+            say("failed", error)
+
+
+async def arrive(container: Container, script: Path) -> None:
+    landing = Landing(container, script)
+    while words := await line():
+        try:
+            match words:
+                case ["open", host, secret]:
+                    say("at", await landing.open(host, secret, MEMORY_BYTES))
+                    continue
+                case ["complete"]:
+                    say("ok" if await landing.complete(30.0) else f"failed {landing.failure}")
+                    continue
+                case ["go"]:
+                    say(f"ran={await landing.go():.6f}", *(f"{what}={at_s:.6f}" for what, at_s in landing.marks))
+                    continue
+                case ["drop"]:
+                    await landing.drop()
+            say("ok")
+        except (SegueError, TimeoutError, OSError) as error:
+            say("failed", error)
+
+
+def main() -> None:
+    role, name, bundle = sys.argv[1:]
+    container = Container(
+        name, Path(bundle), Path("/run/segue/crun"), Path("/sys/fs/cgroup/segue-apps") / name
+    )
+    script = hook.install(Path("/var/lib/segue"))
+    asyncio.run((leave if role == "leave" else arrive)(container, script))
+
+
+main()
