@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 from segue.adapters.criu import hook
 from segue.adapters.criu.departure import Departure
 from segue.adapters.criu.landing import Landing
-from segue.adapters.criu.program import Container
+from segue.adapters.criu.program import Command, Container
 from segue.errors import SegueError
 
 MEMORY_BYTES = 1 << 30
@@ -21,6 +23,28 @@ def say(*words: object) -> None:
 
 async def line() -> list[str]:
     return (await asyncio.to_thread(sys.stdin.readline)).split()
+
+
+def outlet() -> int:
+    """A pipe into a file, kept by somebody who outlives this program."""
+    reader, writer = os.pipe()
+    with Path("/run/output").open("ab") as output:
+        subprocess.Popen(["cat"], stdin=reader, stdout=output, start_new_session=True)
+    os.close(reader)
+    return writer
+
+
+async def launch(command: Command) -> asyncio.subprocess.Process:
+    writer = outlet()
+    process = await asyncio.create_subprocess_exec(
+        *command.argv,
+        env={**os.environ, **command.env},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=writer,
+        stderr=writer,
+    )
+    os.close(writer)
+    return process
 
 
 async def leave(container: Container, script: Path) -> None:
@@ -46,7 +70,7 @@ async def leave(container: Container, script: Path) -> None:
 
 
 async def arrive(container: Container, script: Path) -> None:
-    landing = Landing(container, script)
+    landing = Landing(container, script, launch)
     while words := await line():
         try:
             match words:

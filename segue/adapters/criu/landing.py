@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,25 +15,13 @@ from segue.errors import Aborted
 
 END_S = 30.0
 Launch = Callable[[Command], Awaitable[asyncio.subprocess.Process]]
-"""Starts crun; whoever keeps the container's output and its end does it in its own way."""
-
-
-async def launch_plainly(command: Command) -> asyncio.subprocess.Process:
-    """With nothing but pipes that nobody reads."""
-    return await asyncio.create_subprocess_exec(
-        *command.argv,
-        env={**os.environ, **command.env},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,
-    )
+"""Starts crun with pipes for its output, as the container was started with: who keeps them sees to it."""
 
 
 class Landing:
     """One move of one container, on its target."""
 
-    def __init__(self, container: Container, hook: Path, launch: Launch = launch_plainly) -> None:
+    def __init__(self, container: Container, hook: Path, launch: Launch) -> None:
         self._container = container
         self._script = hook
         self._launch = launch
@@ -73,8 +60,8 @@ class Landing:
 
     async def go(self) -> float:
         """Lets it run; wall-clock seconds at which it did. Raises Aborted where it cannot."""
-        assert self._hook is not None
-        assert self._restore is not None
+        if self._hook is None or self._restore is None:
+            raise self._not_restored()
         self._mark("told")
         told = await self._hook.tell(Word.GO)
         code = await asyncio.wait_for(self._restore.wait(), END_S) if told else -1
