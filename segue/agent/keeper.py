@@ -10,8 +10,8 @@ import structlog
 
 from segue.adapters import clock
 from segue.adapters.qemu.machine import Machine
-from segue.agent import plant
-from segue.agent.resident import Resident
+from segue.agent.resident import Body, Resident, later
+from segue.agent.resident_app import AppResident
 from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
 from segue.model.guest import Guest, RunState
@@ -57,7 +57,7 @@ class Keeper:
     def __init__(self, services: Services, uuid: str, guest: Guest | None) -> None:
         self._services = services
         self.uuid = uuid
-        self.resident = self.lives_in(services, uuid, guest)
+        self.resident = self._resident(guest)
         self.token: Token = services.journal.token(uuid)
         self.in_saga = False
         self.confirmed_at_s = 0.0
@@ -68,6 +68,18 @@ class Keeper:
         self._marks: deque[tuple[str, float]] = deque(maxlen=8)
         """What became of the last word that was heard, by the wall clock."""
 
+    def _resident(self, guest: Guest | None) -> Resident:
+        kind = AppResident if guest is not None and guest.is_app else self.lives_in
+        made = kind(self._services, self.uuid, guest)
+        made.on_end = lambda: later(self._notice_end())
+        return made
+
+    def adopt(self, guest: Guest) -> None:
+        """The guest comes in, and is from now on known here."""
+        if guest.is_app and not isinstance(self.resident, AppResident):
+            self.resident = self._resident(guest)
+        self.resident.guest = guest
+
     # What it is now
 
     @property
@@ -77,8 +89,13 @@ class Keeper:
 
     @property
     def machine(self) -> Machine | None:
-        """Its QEMU on this host."""
+        """Its QEMU on this host; an application has none."""
         return self.resident.machine
+
+    @property
+    def body(self) -> Body | None:
+        """Its QEMU or container on this host."""
+        return self.resident.body
 
     def copy(self) -> Copy:
         """What the QEMU on this host holds."""
@@ -301,25 +318,21 @@ class Keeper:
         return here and clock.steady_s() - self.resident.heard_s > INCOMING_LEASE_S
 
     async def _notice_end(self) -> None:
-        """A QEMU that ended, or a guest that shut itself down, is cleared away and written down."""
-        machine = self.machine
-        if machine is None or self.guest is None:
-            return
-        if machine.alive() and not machine.ended_by_guest:
+        """A guest that ended, or shut itself down, is cleared away, and that is written down."""
+        body = self.resident.body
+        if body is None or self.guest is None or not self.resident.ended:
             return
         if self.token.phase is Phase.RELEASED or self.in_saga:
             return  # The saga needs to see it first.
         async with self._lock:
+            if self.resident.body is not body:
+                return  # Somebody else was faster.
+            wanted, reason = await self.resident.epitaph()
             await self.resident.discard()
             if self.token.phase is Phase.OWNER:
-                self._note_end(machine.ended_by_guest)
+                self.resident.want(wanted, reason)
+                log.warning("guest ended", guest=self.uuid, reason=reason)
         self.announce()
-
-    def _note_end(self, by_guest: str) -> None:
-        wanted = "stopped" if by_guest else "running"
-        reason = f"the guest ended by itself ({by_guest})" if by_guest else "its QEMU ended unexpectedly"
-        self.resident.want(wanted, reason)
-        log.warning("guest ended", guest=self.uuid, reason=reason)
 
     def note(self, reason: str) -> None:
         """Keeps a sentence for people beside the guest."""
@@ -336,9 +349,7 @@ class Keeper:
         if self.token.phase is not Phase.OWNER:
             raise _refused(self.guest.name, f"the guest is {self.token.phase} here")
         self.resident.want("stopped", "stopped by the operator")
-        machine = self.machine
-        if machine is not None and not machine.gone.is_set():
-            await plant.shut_down(machine, within_s)
+        await self.resident.shut_down(within_s)
         async with self._lock:
             await self.resident.discard()
         self.announce()

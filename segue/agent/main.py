@@ -29,14 +29,16 @@ from segue.adapters.net.enclave import Enclave
 from segue.adapters.net.links import Links
 from segue.adapters.net.overlay import Overlays
 from segue.adapters.net.steering import Steering
+from segue.adapters.oci import runtime
 from segue.adapters.own_tls import OwnTls
 from segue.adapters.pki import Pair
 from segue.adapters.qemu import capabilities
 from segue.adapters.spans import Sender
 from segue.adapters.store.journal import Journal
-from segue.agent import api_health, api_load, api_metrics, api_peer, api_user, health, kept, link
+from segue.agent import api_app, api_health, api_load, api_metrics, api_peer, api_user, health, kept, link
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
+from segue.agent.apps import Apps
 from segue.agent.boards import Boards
 from segue.agent.channels import Protection
 from segue.agent.config import Config
@@ -100,6 +102,7 @@ async def serve(config: Config) -> None:
             trust=trust,
             figures=figures,
             traces=Traces(journal, _sender(config, figures)),
+            apps=Apps(config, netlink, links, await runtime.version()),
         )
         await _open(services)
         guests = Guests(services)
@@ -150,11 +153,12 @@ def application(agent: Agent) -> FastAPI:
     app.state.demand_not_barred = agent.services.trust.demand
     app.include_router(api_user.open_router)
     app.include_router(api_user.router)
+    app.include_router(api_app.router)
     app.include_router(api_load.router)
     app.include_router(api_health.router)
     app.include_router(api_peer.router)
     app.include_router(api_metrics.router)
-    app.add_middleware(SmallBodies, most_bytes=api_peer.BODY_BYTES_MAX)
+    app.add_middleware(SmallBodies, most_bytes=api_peer.BODY_BYTES_MAX, but=api_app.LARGE)
     app.add_exception_handler(SegueError, show_error)
     app.add_exception_handler(RequestValidationError, show_bad_input)
     app.add_exception_handler(Exception, show_bug)

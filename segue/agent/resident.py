@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 import structlog
 
@@ -22,6 +22,27 @@ from segue.model.guest import Guest
 from segue.model.handoff import Copy, Phase
 
 log = structlog.get_logger()
+
+GONE = "its QEMU was gone when the agent started (a power loss, or it was killed)"
+
+
+class Body(Protocol):
+    """What a guest is on this host while it is there: its QEMU, or its container."""
+
+    @property
+    def pid(self) -> int:
+        """Its first process."""
+        ...
+
+    @property
+    def running(self) -> bool:
+        """True while it runs."""
+        ...
+
+    def alive(self) -> bool:
+        """False once it has ended."""
+        ...
+
 
 OWNED = frozenset({Phase.OWNER, Phase.OFFERED, Phase.RELEASED})
 SILENT_S = 6.0
@@ -49,6 +70,13 @@ class Resident:
         self.wanted = "running"
         self.refusal = ""
         """Why QEMU does not let it run; empty once it did."""
+        self.on_end: Callable[[], None] = lambda: None
+        """Called when it ended by itself, where the kernel tells."""
+
+    @property
+    def body(self) -> Body | None:
+        """What the guest is here; None where nothing of it runs, or could."""
+        return self.machine
 
     def copy(self) -> Copy:
         """What the QEMU on this host holds, from its own events. A guest that can run counts as complete."""
@@ -87,6 +115,28 @@ class Resident:
         if self.lacks_memory and self.machine is not None and self.machine.running:
             return "it runs, and the rest of its memory still comes from the source (post-copy)"
         return self.reason
+
+    @property
+    def expected(self) -> bool:
+        """True for a guest that should run, and nobody has said why it does not."""
+        return self.wanted == "running" and not self.reason
+
+    @property
+    def ended(self) -> bool:
+        """True for one that has just ended, or shut itself down, and is not cleared away yet."""
+        return self.machine is not None and (not self.machine.alive() or bool(self.machine.ended_by_guest))
+
+    async def epitaph(self) -> tuple[str, str]:
+        """What the guest should be from now on, and why; for one that has ended."""
+        by_guest = self.machine.ended_by_guest if self.machine is not None else ""
+        if by_guest:
+            return "stopped", f"the guest ended by itself ({by_guest})"
+        return "running", "its QEMU ended unexpectedly"
+
+    async def shut_down(self, within_s: float) -> None:
+        """Asks the guest to shut down; returns when it has, or its time is over."""
+        if self.machine is not None and not self.machine.gone.is_set():
+            await plant.shut_down(self.machine, within_s)
 
     @property
     def never_ran(self) -> bool:
@@ -165,7 +215,7 @@ class Resident:
         self._services.intake.settle(self.uuid)
         self._services.journal.ran(self.guest.name)
         self.wanted, self.reason = "running", ""
-        _later(self.make_known())
+        later(self.make_known())
         return resumed_at_s
 
     def _cannot_run(self, why: str) -> None:
@@ -267,7 +317,8 @@ class Resident:
 _tasks: set[asyncio.Task[None]] = set()
 
 
-def _later(work: Coroutine[Any, Any, None]) -> None:
+def later(work: Coroutine[Any, Any, None]) -> None:
+    """Carries it out beside everything else; it is not forgotten half way."""
     task = asyncio.create_task(work)
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)

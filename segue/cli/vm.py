@@ -77,7 +77,7 @@ def create(
     if not host:
         _place(known, {**wish, "labels": worn}, form)
         return
-    _demand_free(known, name)
+    demand_free(known, name)
     if worn:
         vm_wishes.change(known, name, {"labels": worn})
     _show([known.host(host).call("POST", "/guests", wish)], form, one=True)
@@ -98,7 +98,8 @@ def _place(known: fleet.Fleet, wish: dict[str, Any], form: Format) -> None:
     _show([known.controller.call("GET", f"/guests/{wish['name']}")], form, one=True)
 
 
-def _demand_free(known: fleet.Fleet, name: str) -> None:
+def demand_free(known: fleet.Fleet, name: str) -> None:
+    """Raises Refused where a host has a guest of that name."""
     taken = [guest for guest in known.guests()[0] if guest["name"] == name]
     if taken:
         raise Refused(

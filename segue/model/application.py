@@ -34,7 +34,7 @@ class Application:
     """All that the container's runtime has to be told; equal on source and target, or the restore does not fit."""
 
     image: str
-    """Digest of the manifest, as sha256:...: the same content on every host that has it."""
+    """Digest of its configuration, as sha256:...: the same content on every host that has it."""
     reference: str
     """What people call the image."""
     args: tuple[str, ...]

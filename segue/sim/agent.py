@@ -312,7 +312,7 @@ def _services(host: SimHost) -> SimServices:
         protection=_Open(), share=LinkShare(0), boards=boards, care=Caretaker(boards), metadata=devices,
         daemons=nothing, intake=_NoDisks(), pulling=Pulling(config, host.journal),
         own=nothing, trust=Trust(host.journal, NOWHERE), figures=Booked(Meter(AGENT)),
-        traces=Traces(host.journal, None),
+        traces=Traces(host.journal, None), apps=nothing,
     )  # fmt: skip
     made.host = host
     return made

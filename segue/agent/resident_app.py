@@ -1,0 +1,122 @@
+"""One application's container on this host: what it holds and what can be done with it. The keeper decides."""
+
+from __future__ import annotations
+
+import structlog
+
+from segue.adapters import clock
+from segue.adapters.oci import container as containers
+from segue.adapters.oci.container import Container, Exit
+from segue.agent import plant_app
+from segue.agent.resident import Resident, later
+from segue.model.application import Restart
+from segue.model.guest import Guest
+from segue.model.handoff import Copy, Phase
+
+log = structlog.get_logger()
+
+
+class AppResident(Resident):
+    """`container` is None where nothing of it runs, or could; `machine` always is. Callers hold the keeper's lock."""
+
+    container: Container | None = None
+
+    @property
+    def body(self) -> Container | None:
+        """See Resident."""
+        return self.container
+
+    def copy(self) -> Copy:
+        """A container that is frozen holds a whole copy, that does not run."""
+        if self.container is None or not self.container.alive():
+            return Copy.NONE
+        return Copy.COMPLETE if self.container.frozen else Copy.RUNNING
+
+    @property
+    def ended(self) -> bool:
+        """See Resident."""
+        return self.container is not None and not self.container.alive()
+
+    async def take_up(self, phase: Phase) -> None:
+        """After a start of the agent: the container as it stands, touched by nobody."""
+        guest = self._guest()
+        self._adopt(await plant_app.find(self._services, guest))
+        if self.container is not None or phase is not Phase.OWNER or self.wanted != "running":
+            if self.container is None:
+                await plant_app.clear_network(self._services, guest)
+            return
+        if found := containers.read_exit(self._services.apps.places(guest)):
+            self.want(*self._sentence(found))
+            await plant_app.remove(self._services, guest, None)
+
+    def _adopt(self, found: Container | None) -> None:
+        self.container = found
+        if found is not None:
+            found.when_gone(self.on_end)
+
+    async def resume(self) -> float:
+        """Lets a frozen one go on; the wall-clock time at which it did, 0 where it did not."""
+        if self.container is None or not self.container.alive():
+            return 0.0
+        self.container.thaw()
+        return self._runs()
+
+    async def boot(self) -> float:
+        """Starts it from its files. Raises Refused, and then nothing is left of the try."""
+        guest = self._guest()
+        await plant_app.remove(self._services, guest, self.container)
+        self._adopt(await plant_app.start(self._services, guest))
+        return self._runs()
+
+    def _runs(self) -> float:
+        now_s = clock.wall_s()
+        self._services.journal.ran(self._guest().name)
+        self.wanted, self.reason = "running", ""
+        later(self.make_known())
+        return now_s
+
+    async def make_known(self) -> None:
+        """See Resident."""
+        if self.guest is None or self.container is None:
+            return
+        try:
+            await plant_app.make_known(self._services, self.guest)
+        except OSError as error:
+            log.warning("the application's place is not announced", guest=self.uuid, error=str(error))
+
+    async def discard(self) -> None:
+        """Ends it and takes its network away; it is still kept, and so are its files."""
+        if self.guest is not None:
+            await plant_app.remove(self._services, self.guest, self.container)
+        self.container = None
+
+    async def drop(self) -> None:
+        """Nothing of it stays here but its files."""
+        await self.discard()
+        if self.guest is not None:
+            self._services.journal.drop_guest(self.guest.name)
+        self.guest = None
+
+    async def shut_down(self, within_s: float) -> None:
+        """Asks it to end, as its image says how."""
+        app = self._guest().app
+        if self.container is None or app is None:
+            return
+        if not await self.container.ask_to_end(app.stop_signal, within_s) and within_s > 0:
+            log.warning("the application did not end in time and is ended", guest=self._guest().name)
+
+    async def epitaph(self) -> tuple[str, str]:
+        """What it should be from now on, and why; for one that has ended."""
+        assert self.container is not None
+        if self.wanted == "stopped":
+            return self.wanted, self.reason
+        return self._sentence(await self.container.exit())
+
+    def _sentence(self, found: Exit) -> tuple[str, str]:
+        app = self._guest().app
+        over = found.status == 0 and app is not None and app.restart is not Restart.ALWAYS
+        return "stopped" if over else "running", f"it ended by itself ({found.text})"
+
+    def _guest(self) -> Guest:
+        assert self.guest is not None
+        return self.guest
