@@ -6,15 +6,17 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from segue.adapters.criu import hook
 from segue.adapters.criu.departure import Departure
 from segue.adapters.criu.landing import Landing
-from segue.adapters.criu.program import Command, Container
-from segue.errors import SegueError
+from segue.adapters.criu.program import Container, Room
+from segue.errors import Refused, SegueError
 
 MEMORY_BYTES = 1 << 30
+ROOM = Room(Path("/run/segue/moves/app1"))
 
 
 def say(*words: object) -> None:
@@ -34,24 +36,32 @@ def outlet() -> int:
     return writer
 
 
-async def launch(command: Command) -> asyncio.subprocess.Process:
+async def launch(argv: Sequence[str]) -> None:
     writer = outlet()
-    process = await asyncio.create_subprocess_exec(
-        *command.argv,
-        env={**os.environ, **command.env},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=writer,
-        stderr=writer,
+    process = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=writer, stderr=writer, start_new_session=True
     )
     os.close(writer)
-    return process
+    if code := await asyncio.to_thread(process.wait):
+        raise Refused(what="no container", why=f"crun ended with {code}", todo="Read /run/output.")
+
+
+def crun(container: Container, *words: str) -> tuple[str, ...]:
+    return ("crun", "--root", str(container.crun_root), "--cgroup-manager", "cgroupfs", *words)
+
+
+async def run(container: Container) -> None:
+    await launch(crun(container, "run", "--detach", "--bundle", str(container.bundle), container.name))
 
 
 async def leave(container: Container, script: Path) -> None:
-    departure = Departure(container, script)
+    departure = Departure(container, ROOM, script)
+    departure.take_up()
     while words := await line():
         try:
             match words:
+                case ["run"]:
+                    await run(container)
                 case ["begin", address, secret]:
                     await departure.begin(address, secret, MEMORY_BYTES)
                 case ["freeze"]:
@@ -70,7 +80,8 @@ async def leave(container: Container, script: Path) -> None:
 
 
 async def arrive(container: Container, script: Path) -> None:
-    landing = Landing(container, script, launch)
+    landing = Landing(container, ROOM, script, launch)
+    landing.take_up()
     while words := await line():
         try:
             match words:
@@ -81,10 +92,18 @@ async def arrive(container: Container, script: Path) -> None:
                     say("ok" if await landing.complete(30.0) else f"failed {landing.failure}")
                     continue
                 case ["go"]:
-                    say(f"ran={await landing.go():.6f}", *(f"{what}={at_s:.6f}" for what, at_s in landing.marks))
+                    say(
+                        f"ran={await landing.go():.6f}",
+                        *(f"{what}={at_s:.6f}" for what, at_s in landing.marks),
+                    )
                     continue
                 case ["drop"]:
                     await landing.drop()
+                    subprocess.run(
+                        crun(container, "delete", "--force", container.name),
+                        check=False,
+                        stderr=subprocess.DEVNULL,
+                    )
             say("ok")
         except (SegueError, TimeoutError, OSError) as error:
             say("failed", error)

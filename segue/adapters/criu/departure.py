@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from segue.adapters.criu import freezer, keys, program
 from segue.adapters.criu.hook import Hook, Word
 from segue.adapters.criu.porter import Porter
 from segue.adapters.criu.program import Container, Room
+from segue.adapters.criu.running import Running
 from segue.errors import Aborted
 
 END_S = 30.0
@@ -20,13 +20,13 @@ END_S = 30.0
 class Departure:
     """One move of one container, on its source."""
 
-    def __init__(self, container: Container, hook: Path) -> None:
+    def __init__(self, container: Container, room: Room, hook: Path) -> None:
         self._container = container
         self._script = hook
-        self._room = Room(container.bundle / "move")
+        self._room = room
         self._hook: Hook | None = None
         self._porter: Porter | None = None
-        self._dump: asyncio.subprocess.Process | None = None
+        self._dump: Running | None = None
         self.marks: list[tuple[str, float]] = []
 
     async def begin(
@@ -42,6 +42,12 @@ class Departure:
         self._porter = await Porter.start("ship_out", order | {"folder": str(self._room.images)})
         await self._porter.hear("connected", within_s)
 
+    def take_up(self) -> None:
+        """After a start of the agent: what it left as it stands, to be told `go` or `undo`."""
+        if self._room.top.is_dir():
+            self._hook = Hook(self._room.top)
+            self._dump = Running.find(self._room.note)
+
     async def freeze(self) -> float:
         """All processes stand; wall-clock seconds at which they did."""
         await freezer.freeze(self._container.cgroup)
@@ -54,22 +60,10 @@ class Departure:
         assert self._hook is not None
         assert self._porter is not None
         self._porter.tell("begin")
-        command = program.checkpoint(self._container, self._room, self._room.top / "criu.conf")
-        with (self._room.work / "crun.log").open("wb") as log:
-            self._dump = await asyncio.create_subprocess_exec(
-                *command.argv,
-                env={**os.environ, **command.env},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # It outlives the agent: nobody may kill CRIU in the middle of a dump.
-            )
-        asked, ended = asyncio.create_task(self._hook.asked()), asyncio.create_task(self._dump.wait())
-        await asyncio.wait({asked, ended}, return_when=asyncio.FIRST_COMPLETED)
-        if not asked.done():
-            asked.cancel()
+        command = program.checkpoint(self._container, self._room)
+        self._dump = Running.start(command, self._room.log, self._room.note)
+        if not await self._at_hook():
             raise self._not_dumped()
-        ended.cancel()
         # CRIU has thawed the cgroup for its own work; this second lock is ours alone.
         freezer.set_frozen(self._container.cgroup, frozen=True)
         self._mark("dumped")
@@ -91,14 +85,23 @@ class Departure:
         """It stays: everything goes on as it stood. Safe to repeat, wherever it is."""
         if self._dump is not None and self._hook is not None:
             # CRIU is not killed in the middle: it would leave its own code in the processes.
-            waiting = asyncio.create_task(self._hook.asked())
-            ended = asyncio.create_task(self._dump.wait())
-            await asyncio.wait({waiting, ended}, timeout=END_S, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            if self._dump.returncode is None:
-                await self._hook.tell(Word.UNDO)
+            async with asyncio.timeout(END_S):
+                if await self._at_hook():
+                    await self._hook.tell(Word.UNDO)
         await self._end()
         freezer.set_frozen(self._container.cgroup, frozen=False)
+
+    async def _at_hook(self) -> bool:
+        """Returns when CRIU waits at its hook (True), or has ended without having come so far."""
+        assert self._hook is not None
+        assert self._dump is not None
+        asked, ended = asyncio.create_task(self._hook.asked()), asyncio.create_task(self._dump.wait())
+        try:
+            await asyncio.wait({asked, ended}, return_when=asyncio.FIRST_COMPLETED)
+            return asked.done()
+        finally:
+            asked.cancel()
+            ended.cancel()
 
     async def _end(self) -> None:
         if self._dump is not None:
@@ -117,7 +120,7 @@ class Departure:
     def _not_dumped(self) -> Aborted:
         said = program.reason(self._room, "dump")
         if not said:
-            said = (self._room.work / "crun.log").read_text(errors="replace").strip()[-300:]
+            said = self._room.log.read_text(errors="replace").strip()[-300:]
         return Aborted(
             what=f"{self._container.name} cannot be taken along",
             why=f"CRIU did not dump it: {said or 'it gave no reason'}",

@@ -8,6 +8,7 @@ agent: who waits at them outlives an agent that is restarted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 from enum import StrEnum
@@ -30,6 +31,7 @@ test "$word" = go
 LOOK_S: Final = 0.002
 """Between the script's word and its wait lies one line of shell."""
 REACH_S: Final = 1.0
+AGAIN_S: Final = 0.05
 
 
 class Word(StrEnum):
@@ -75,11 +77,12 @@ class Hook:
         loop, event = asyncio.get_running_loop(), asyncio.Event()
         loop.add_reader(self._asked, event.set)
         try:
-            if not self.waits():
-                await event.wait()
-            os.read(self._asked, 4096)
-        except BlockingIOError:
-            pass  # The word was heard by an agent before us.
+            # An agent before us may have heard the word and gone, just before CRIU began to wait.
+            while not self.waits() and not event.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(event.wait(), AGAIN_S)
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._asked, 4096)
         finally:
             loop.remove_reader(self._asked)
 

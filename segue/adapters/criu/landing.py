@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from segue.adapters.criu import keys, program
 from segue.adapters.criu.hook import Hook, Word
 from segue.adapters.criu.porter import Porter
-from segue.adapters.criu.program import Command, Container, Room
-from segue.errors import Aborted
+from segue.adapters.criu.program import Container, Room
+from segue.errors import Aborted, SegueError
 
 END_S = 30.0
-Launch = Callable[[Command], Awaitable[asyncio.subprocess.Process]]
-"""Starts crun with pipes for its output, as the container was started with: who keeps them sees to it."""
+Launch = Callable[[Sequence[str]], Awaitable[object]]
+"""Has a command make the container, with pipes for its output as it was started with; returns when it runs.
+Raises SegueError where the command fails."""
 
 
 class Landing:
     """One move of one container, on its target."""
 
-    def __init__(self, container: Container, hook: Path, launch: Launch) -> None:
+    def __init__(self, container: Container, room: Room, hook: Path, launch: Launch) -> None:
         self._container = container
         self._script = hook
         self._launch = launch
-        self._room = Room(container.bundle / "move")
+        self._room = room
         self._hook: Hook | None = None
         self._porter: Porter | None = None
-        self._restore: asyncio.subprocess.Process | None = None
+        self._making: asyncio.Task[object] | None = None
         self._working: asyncio.Task[None] | None = None
         self.is_complete = False
         """All is restored and waits for the word to run."""
@@ -58,27 +59,36 @@ class Landing:
             await asyncio.wait({self._working}, timeout=within_s)
         return self.is_complete
 
+    def take_up(self) -> None:
+        """After a start of the agent: what was restored by then still waits; what was not is worth nothing."""
+        if self._room.top.is_dir():
+            self._hook = Hook(self._room.top)
+            self.is_complete = self._hook.waits()
+
     async def go(self) -> float:
         """Lets it run; wall-clock seconds at which it did. Raises Aborted where it cannot."""
-        if self._hook is None or self._restore is None:
-            raise self._not_restored()
         self._mark("told")
-        told = await self._hook.tell(Word.GO)
-        code = await asyncio.wait_for(self._restore.wait(), END_S) if told else -1
-        if code != 0:
-            raise self._not_restored()
+        if self._hook is None or not await self._hook.tell(Word.GO):
+            raise self._not_restored("it waits for no word any more")
+        if self._making is not None:
+            try:
+                await asyncio.wait_for(self._making, END_S)
+            except (SegueError, TimeoutError) as error:
+                raise self._not_restored(str(error)) from error
         ran_s = time.time()
         await self._end()
         return ran_s
 
     async def drop(self) -> None:
-        """Nothing of what came stays. Safe to repeat."""
+        """Nothing of what came stays, once the container is removed. Safe to repeat."""
+        self.is_complete = False
         if self._working is not None:
             self._working.cancel()
-        if self._hook is not None and self._restore is not None and self._restore.returncode is None:
+            await asyncio.wait({self._working})
+        if self._hook is not None and (self._making is None or not self._making.done()):
             await self._hook.tell(Word.UNDO)
-            await asyncio.wait_for(self._restore.wait(), END_S)
-        self.is_complete = False
+        if self._making is not None:
+            await asyncio.wait({self._making}, timeout=END_S)
         await self._end()
 
     async def _receive(self) -> None:
@@ -97,14 +107,13 @@ class Landing:
 
     async def _restore_all(self) -> None:
         assert self._hook is not None
-        command = program.restore(self._container, self._room, self._room.top / "criu.conf")
-        self._restore = await self._launch(command)
-        asked, ended = asyncio.create_task(self._hook.asked()), asyncio.create_task(self._restore.wait())
-        await asyncio.wait({asked, ended}, return_when=asyncio.FIRST_COMPLETED)
-        ended.cancel()
-        if not asked.done():
-            asked.cancel()
-            raise self._not_restored()
+        self._making = asyncio.ensure_future(self._launch(program.restore(self._container, self._room)))
+        asked = asyncio.create_task(self._hook.asked())
+        await asyncio.wait({asked, self._making}, return_when=asyncio.FIRST_COMPLETED)
+        if asked.done():
+            return
+        asked.cancel()
+        raise self._not_restored(str(self._making.exception() or "it did not wait for its word"))
 
     async def _end(self) -> None:
         if self._porter is not None:
@@ -117,9 +126,9 @@ class Landing:
     def _mark(self, what: str) -> None:
         self.marks.append((what, time.time()))
 
-    def _not_restored(self) -> Aborted:
+    def _not_restored(self, otherwise: str) -> Aborted:
         return Aborted(
             what=f"{self._container.name} cannot be brought to life here",
-            why=f"CRIU did not restore it: {program.reason(self._room, 'restore') or 'it gave no reason'}",
+            why=f"CRIU did not restore it: {program.reason(self._room, 'restore') or otherwise}",
             todo="Read CRIU's words in the agent's log; compare kernels and programs of the two hosts.",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -25,14 +25,6 @@ class Container:
 
 
 @dataclass(frozen=True)
-class Command:
-    """A program with what it has to be told."""
-
-    argv: tuple[str, ...]
-    env: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Room:
     """The folder of one move on one host: images, logs and the hook's FIFOs, all in memory."""
 
@@ -42,6 +34,21 @@ class Room:
     def images(self) -> Path:
         """What is dumped, and restored from."""
         return self.top / "images"
+
+    @property
+    def config(self) -> Path:
+        """CRIU's configuration for this move."""
+        return self.top / "criu.conf"
+
+    @property
+    def log(self) -> Path:
+        """What crun had to say."""
+        return self.work / "crun.log"
+
+    @property
+    def note(self) -> Path:
+        """Which process dumps."""
+        return self.top / "crun.pid"
 
     @property
     def work(self) -> Path:
@@ -61,7 +68,7 @@ class Room:
         tmpfs.unmount(self.top)
         shutil.rmtree(self.top, ignore_errors=True)
 
-    def configure(self, hook: Path) -> Path:
+    def configure(self, hook: Path) -> None:
         """CRIU's own configuration: crun hands on only a part of what it needs to know."""
         lines = [
             "tcp-established",
@@ -69,20 +76,18 @@ class Room:
             "network-lock skip",  # Frames are held by us, on both hosts: see the networks' adapters.
             f"action-script {hook}",
         ]
-        path = self.top / "criu.conf"
-        path.write_text("\n".join(lines) + "\n")
-        return path
+        self.config.write_text("\n".join(lines) + "\n")
 
 
-def checkpoint(container: Container, room: Room, config: Path) -> Command:
+def checkpoint(container: Container, room: Room) -> tuple[str, ...]:
     """Dumps the container, and ends it once the hook says go."""
-    return _crun(container, config, "checkpoint", *_places(room), *SAME, container.name)
+    return _crun(container, room.config, "checkpoint", *_places(room), *SAME, container.name)
 
 
-def restore(container: Container, room: Room, config: Path) -> Command:
+def restore(container: Container, room: Room) -> tuple[str, ...]:
     """Makes the container out of the images; it runs once the hook says go."""
     where = ("--bundle", str(container.bundle), "--detach", "--pid-file", str(container.bundle / "pid"))
-    return _crun(container, config, "restore", *where, *_places(room), *SAME, container.name)
+    return _crun(container, room.config, "restore", *where, *_places(room), *SAME, container.name)
 
 
 def reason(room: Room, what: str) -> str:
@@ -100,6 +105,6 @@ def _places(room: Room) -> tuple[str, ...]:
     return ("--image-path", str(room.images), "--work-path", str(room.work))
 
 
-def _crun(container: Container, config: Path, *words: str) -> Command:
-    argv = ("crun", "--root", str(container.crun_root), "--cgroup-manager", "cgroupfs", *words)
-    return Command(argv, {"CRIU_CONFIG_FILE": str(config)})
+def _crun(container: Container, config: Path, *words: str) -> tuple[str, ...]:
+    own = ("--root", str(container.crun_root), "--cgroup-manager", "cgroupfs")
+    return ("env", f"CRIU_CONFIG_FILE={config}", "crun", *own, *words)
