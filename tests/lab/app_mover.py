@@ -24,7 +24,8 @@ def say(*words: object) -> None:
 
 
 async def line() -> list[str]:
-    return (await asyncio.to_thread(sys.stdin.readline)).split()
+    said = await asyncio.to_thread(sys.stdin.readline)
+    return str(said).split()
 
 
 def outlet() -> int:
