@@ -54,8 +54,8 @@ def _command(services: Services, guest: Guest, wish: Exec) -> list[str]:
     words += ["--user", wish.user] if wish.user else []
     words += ["--cwd", wish.cwd] if wish.cwd else []
     places = services.apps.places(guest)
-    return [container.CRUN, "--root", str(places.crun), "--cgroup-manager", "cgroupfs", "exec", "--no-new-privs", *words,
-            guest.name, *wish.args]  # fmt: skip
+    own = ["--root", str(places.crun), "--cgroup-manager", "cgroupfs"]
+    return [container.CRUN, *own, "exec", "--no-new-privs", *words, guest.name, *wish.args]
 
 
 def _end_of(output: bytes) -> str:

@@ -281,6 +281,8 @@ class Keeper:
             await self.resident.tend_disks()
         if self.in_saga or self.token.phase is Phase.OFFERED:
             return
+        if self.token.phase is Phase.OWNER and self.resident.due:
+            await self._start_again()
         if self.token.phase is Phase.INCOMING and self._lease_over():
             await self.tell(GiveUp())
         for effect in handoff.pending(self.token, self.copy()):
@@ -342,6 +344,14 @@ class Keeper:
     async def start(self, peers_highest: int) -> None:
         """Starts the guest from its disk."""
         await self.tell(Start(peers_highest=peers_highest))
+
+    async def _start_again(self) -> None:
+        """It ran here since the boot, so nobody else can have taken it over: no peer has to be asked."""
+        try:
+            await self.start(peers_highest=0)
+        except (SegueError, OSError, TimeoutError) as error:
+            self.resident.postpone(error.why if isinstance(error, SegueError) else str(error))
+            self.announce()
 
     async def stop(self, within_s: float) -> None:
         """Asks the guest to shut down, and ends it when it has not done so in time."""

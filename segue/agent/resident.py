@@ -133,6 +133,14 @@ class Resident:
             return "stopped", f"the guest ended by itself ({by_guest})"
         return "running", "its QEMU ended unexpectedly"
 
+    @property
+    def due(self) -> bool:
+        """True for one that ended by itself and is to be started again now."""
+        return False
+
+    def postpone(self, why: str) -> None:
+        """It could not be started again: later, then."""
+
     async def shut_down(self, within_s: float) -> None:
         """Asks the guest to shut down; returns when it has, or its time is over."""
         if self.machine is not None and not self.machine.gone.is_set():

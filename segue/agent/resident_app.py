@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import structlog
 
 from segue.adapters import clock
@@ -9,9 +11,10 @@ from segue.adapters.oci import container as containers
 from segue.adapters.oci.container import Container, Exit
 from segue.agent import plant_app
 from segue.agent.resident import Resident, later
-from segue.model.application import Restart
+from segue.model.application import Application, Restart
 from segue.model.guest import Guest
 from segue.model.handoff import Copy, Phase
+from segue.policy import restart
 
 log = structlog.get_logger()
 
@@ -20,6 +23,10 @@ class AppResident(Resident):
     """`container` is None where nothing of it runs, or could; `machine` always is. Callers hold the keeper's lock."""
 
     container: Container | None = None
+    _failures = 0
+    _began_s = 0.0
+    _due_s = math.inf
+    """When it is started again, by the clock that only grows."""
 
     @property
     def body(self) -> Container | None:
@@ -41,13 +48,17 @@ class AppResident(Resident):
         """After a start of the agent: the container as it stands, touched by nobody."""
         guest = self._guest()
         self._adopt(await plant_app.find(self._services, guest))
-        if self.container is not None or phase is not Phase.OWNER or self.wanted != "running":
-            if self.container is None:
-                await plant_app.clear_network(self._services, guest)
+        if self.container is not None:
             return
-        if found := containers.read_exit(self._services.apps.places(guest)):
-            self.want(*self._sentence(found))
-            await plant_app.remove(self._services, guest, None)
+        ran = (
+            phase is Phase.OWNER
+            and self.wanted == "running"
+            and self._services.journal.ran_since_boot(guest.name)
+        )
+        if ran:  # It ended while no agent was there, or waits for its next start.
+            found = containers.read_exit(self._services.apps.places(guest))
+            self.want(*self._sentence(found or Exit(None, 0.0)))
+        await plant_app.remove(self._services, guest, None)
 
     def _adopt(self, found: Container | None) -> None:
         self.container = found
@@ -69,7 +80,7 @@ class AppResident(Resident):
         return self._runs()
 
     def _runs(self) -> float:
-        now_s = clock.wall_s()
+        now_s, self._began_s, self._due_s = clock.wall_s(), clock.steady_s(), math.inf
         self._services.journal.ran(self._guest().name)
         self.wanted, self.reason = "running", ""
         later(self.make_known())
@@ -99,10 +110,10 @@ class AppResident(Resident):
 
     async def shut_down(self, within_s: float) -> None:
         """Asks it to end, as its image says how."""
-        app = self._guest().app
-        if self.container is None or app is None:
+        self._due_s = math.inf
+        if self.container is None:
             return
-        if not await self.container.ask_to_end(app.stop_signal, within_s) and within_s > 0:
+        if not await self.container.ask_to_end(self._app().stop_signal, within_s) and within_s > 0:
             log.warning("the application did not end in time and is ended", guest=self._guest().name)
 
     async def epitaph(self) -> tuple[str, str]:
@@ -113,9 +124,31 @@ class AppResident(Resident):
         return self._sentence(await self.container.exit())
 
     def _sentence(self, found: Exit) -> tuple[str, str]:
+        said = f"it ended by itself ({found.text})"
+        self._failures = restart.failures_that_count(self._failures, clock.steady_s() - self._began_s)
+        wait_s = restart.wait_s(self._app().restart, found.status, self._failures)
+        if wait_s is None:
+            return "stopped" if found.status == 0 else "running", said
+        self._failures += 1
+        self._due_s = clock.steady_s() + wait_s
+        return "running", f"{said}, and is started again after {wait_s:.0f} s"
+
+    @property
+    def due(self) -> bool:
+        """See Resident."""
+        return self.wanted == "running" and self.container is None and clock.steady_s() >= self._due_s
+
+    def postpone(self, why: str) -> None:
+        """See Resident."""
+        wait_s = restart.wait_s(Restart.ALWAYS, None, self._failures) or restart.MOST_S
+        self._failures += 1
+        self._due_s = clock.steady_s() + wait_s
+        self.want("running", f"it cannot be started again: {why}; it is tried again after {wait_s:.0f} s")
+
+    def _app(self) -> Application:
         app = self._guest().app
-        over = found.status == 0 and app is not None and app.restart is not Restart.ALWAYS
-        return "stopped" if over else "running", f"it ended by itself ({found.text})"
+        assert app is not None
+        return app
 
     def _guest(self) -> Guest:
         assert self.guest is not None

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from segue.cli import app_image, fleet, nics, output, values, vm
+from segue.cli import app_image, fleet, output, values, vm
+from segue.cli import app_options as options
 from segue.cli.output import Format, Output
-from segue.errors import Kind, Refused
 
 app = typer.Typer(
     help="Applications in OCI containers: run, list, show, logs, exec, start, stop, delete, images.",
@@ -21,7 +19,6 @@ app = typer.Typer(
 )
 Name = Annotated[str, typer.Argument(help="The application's name.")]
 COLUMNS = ("NAME", "HOST", "STATE", "IMAGE", "MEMORY", "CPUS", "ADDRESS", "NOTE")
-RESTARTS = ("no", "on-failure", "always")
 app.command("images")(app_image.images)
 app.command("load")(app_image.load)
 app.command("pull")(app_image.pull)
@@ -29,42 +26,23 @@ app.command("pull")(app_image.pull)
 
 @app.command(context_settings={"allow_interspersed_args": False})
 def run(
-    image: Annotated[
-        str, typer.Argument(help="What the image is called, in its registry or on the host.")
-    ] = "",
-    command: Annotated[
-        list[str] | None, typer.Argument(help="Given to the image's entry point in place of its own.")
-    ] = None,
-    name: Annotated[str, typer.Option(help="Its name: small letters, digits, hyphens.")] = "",
-    host: Annotated[str, typer.Option(help="Where it runs.")] = "",
-    archive: Annotated[
-        Path | None,
-        typer.Option(help="A file of `docker save`, `podman save` or `skopeo copy`, in place of IMAGE."),
-    ] = None,
-    bundle: Annotated[
-        Path | None,
-        typer.Option(help="A folder with an OCI bundle (config.json, rootfs), in place of IMAGE."),
-    ] = None,
-    address: Annotated[str, typer.Option(help="Its address with prefix, such as 10.77.100.1/16.")] = "",
-    network: Annotated[str, typer.Option(help="The network that it is on; empty: the host's bridge.")] = "",
-    nic: Annotated[list[str] | None, typer.Option("--nic", help=nics.HELP)] = None,
-    gateway: Annotated[
-        str, typer.Option(help="Where its packets go that are for no network of its own.")
-    ] = "",
-    memory: Annotated[str, typer.Option(help="All that it may use, such as 256MiB or 4GiB.")] = "256MiB",
-    cpus: Annotated[
-        float, typer.Option(min=0, help="Processors that it may use; 0: as many as there are.")
-    ] = 0,
-    env: Annotated[list[str] | None, typer.Option("--env", "-e", help="NAME=VALUE. Again for more.")] = None,
-    volume: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="PATH: a folder of its own, or SOURCE:PATH[:ro]: one of every host's. Again for more."
-        ),
-    ] = None,
-    restart: Annotated[str, typer.Option(help=f"When it ends by itself: {', '.join(RESTARTS)}.")] = "no",
-    user: Annotated[str, typer.Option(help="USER[:GROUP], names or numbers; empty: as the image says.")] = "",
-    start: Annotated[bool, typer.Option("--start/--no-start", help="Start it at once.")] = True,
+    image: options.Image = "",
+    command: options.Command = None,
+    name: options.Named = "",
+    host: options.Where = "",
+    archive: options.Archive = None,
+    bundle: options.Bundle = None,
+    address: options.Address = "",
+    network: options.Network = "",
+    nic: options.Nics = None,
+    gateway: options.Gateway = "",
+    memory: options.Memory = "256MiB",
+    cpus: options.Cpus = 0,
+    env: options.Env = None,
+    volume: options.Volumes = None,
+    restart: options.Restart = "no",
+    user: options.User = "",
+    start: options.Start = True,
     form: Output = Format.TABLE,
 ) -> None:
     """Run an application from an image, in a container with an address of its own.
@@ -79,63 +57,41 @@ def run(
 
         segue app run --name job1 --host host1 --restart on-failure -e LEVEL=3 --user 1000:1000 alpine:3 sleep 1000
     """
+    wish = {
+        "name": name or options.name_of(image, archive or bundle),
+        **options.cards(nic, network, address),
+        "gateway": gateway,
+        "memory_bytes": values.size_bytes(memory),
+        "cpus": cpus,
+        "env": list(env or ()),
+        "user": user,
+        "volumes": [options.volume(one) for one in volume or ()],
+        "restart": values.choice(restart, options.RESTARTS),
+        "start": start,
+    }
+    _show([_run(host, wish, image, list(command or ()), archive, bundle)], form, one=True)
+
+
+def _run(
+    host: str, wish: dict[str, Any], image: str, args: list[str], archive: Path | None, bundle: Path | None
+) -> dict[str, Any]:
+    if not host:
+        raise options.usage("nothing is run", "no host was named", "Name one with --host.")
     known = fleet.load()
-    where = known.host(_demand_host(host))
-    name = name or _name_of(image, archive or bundle)
-    vm.demand_free(known, name)
-    args = list(command or ())
+    where = known.host(host)
+    vm.demand_free(known, wish["name"])
     if archive is not None or bundle is not None:
         # There is no IMAGE then, so what stands in its place is the command's first word.
         args = [image, *args] if image else args
         image = app_image.send(where, archive, bundle)
     elif not image:
-        raise _usage("nothing is run", "no image was named", "Name one, or give --archive or --bundle.")
-    wish = {
-        "name": name, "image": image, "args": args, "address": address if not network else "", "gateway": gateway,
-        "nics": _cards(nic, network, address), "memory_bytes": values.size_bytes(memory), "cpus": cpus,
-        "env": list(env or ()), "user": user, "volumes": [_volume(one) for one in volume or ()],
-        "restart": values.choice(restart, RESTARTS), "start": start,
-    }  # fmt: skip
-    _show([where.call("POST", "/apps", wish, within_s=app_image.PULL_S)], form, one=True)
-
-
-def _demand_host(host: str) -> str:
-    if not host:
-        raise _usage("nothing is run", "no host was named", "Name one with --host.")
-    return host
-
-
-def _usage(what: str, why: str, todo: str) -> Refused:
-    return Refused(what=what, why=why, todo=todo, kind=Kind.USAGE)
-
-
-def _name_of(image: str, path: Path | None) -> str:
-    """What the image is called, without registry and tag."""
-    last = (
-        path.name.split(".")[0] if path is not None else image.rsplit("/", 1)[-1].split("@")[0].split(":")[0]
-    )
-    return re.sub("[^a-z0-9]+", "-", last.lower()).strip("-")
-
-
-def _cards(nic: Iterable[str] | None, network: str, address: str) -> list[dict[str, Any]]:
-    cards = [nics.wish(one) for one in nic or ()]
-    if network and cards:
-        raise _usage(
-            "nothing is run", "--network and --nic are both given", "Name the network with --nic network=."
+        raise options.usage(
+            "nothing is run", "no image was named", "Name one, or give --archive or --bundle."
         )
-    if not network:
-        return cards
-    text = f"network={network}" + (f",address={address}" if address else "")
-    return [nics.wish(text)]
-
-
-def _volume(text: str) -> dict[str, Any]:
-    """`/data`, `/srv/data:/data` or `/srv/data:/data:ro`."""
-    parts = text.split(":")
-    read_only = len(parts) > 1 and parts[-1] in {"ro", "rw"} and parts.pop() == "ro"
-    if len(parts) not in {1, 2} or not all(parts):
-        raise _usage(f"'{text}' was not understood", "it is no volume", "Write PATH, or SOURCE:PATH[:ro].")
-    return {"path": parts[-1], "source": parts[0] if len(parts) == 2 else "", "read_only": read_only}
+    made: dict[str, Any] = where.call(
+        "POST", "/apps", {**wish, "image": image, "args": args}, within_s=app_image.PULL_S
+    )
+    return made
 
 
 @app.command("list")
@@ -245,7 +201,9 @@ def delete(name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do
 def _find(name: str) -> tuple[fleet.Host, dict[str, Any]]:
     host, guest = fleet.load().find(name)
     if not guest["spec"].get("app"):
-        raise _usage(f"{name} is no application", "it is a virtual machine", "`segue vm` is for machines.")
+        raise options.usage(
+            f"{name} is no application", "it is a virtual machine", "`segue vm` is for machines."
+        )
     return host, guest
 
 

@@ -112,16 +112,16 @@ def demand_free(known: fleet.Fleet, name: str) -> None:
 
 @app.command("list")
 def list_(form: Output = Format.TABLE) -> None:
-    """Show every guest of every host.
+    """Show every machine of every host; applications are in `segue app list`.
 
     Example: segue vm list -o json
     """
     known = fleet.load()
     if known.controller is not None:
-        _show(known.controller.all("/guests"), form)
+        _show(_machines(known.controller.all("/guests")), form)
         return
     guests, errors = known.guests()
-    _show(guests, form)
+    _show(_machines(guests), form)
     for name, error in sorted(errors.items()):
         output.say(f"not asked: {name}: {error.why}")
     if errors and not guests:
@@ -218,6 +218,10 @@ def recover(
     if not yes:
         typer.confirm(f"Is {fenced} really without power? {name} may otherwise run twice", abort=True)
     _show([chosen.call("POST", f"/guests/{name}/recover", {"fenced": fenced})], form, one=True)
+
+
+def _machines(guests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [guest for guest in guests if not guest["spec"].get("app")]
 
 
 def _show(guests: list[dict[str, Any]], form: Format, *, one: bool = False) -> None:

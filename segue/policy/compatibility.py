@@ -11,6 +11,7 @@ from segue.model.host import HostFacts
 
 QEMU_OLDEST = (10, 0)
 PLAIN_MTU = 1500
+APPS_STAY = "applications do not move yet"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A server with threads and state: counts what it was asked, keeps connections open, holds memory, says what it does."""
+"""A server with threads and state: counts what it was asked, keeps connections open, holds memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 
 PORT = 8080
 lock = threading.Lock()
-count = 0
+asked: list[int] = [0]
 held: list[bytearray] = []
 
 
@@ -23,9 +23,8 @@ def serve(connection: socket.socket) -> None:
 
 
 def answer(words: list[str]) -> str:
-    global count
     with lock:
-        count += 1
+        asked[0] += 1
         match words:
             case ["hold", mib]:
                 held.append(bytearray(os.urandom(1 << 20) * int(mib)))
@@ -38,7 +37,7 @@ def answer(words: list[str]) -> str:
             case ["whoami"]:
                 return f"{os.getuid()} {os.getgid()} {os.getpid()}"
             case _:
-                return f"{count} {' '.join(words)}"
+                return f"{asked[0]} {' '.join(words)}"
 
 
 def main() -> None:
