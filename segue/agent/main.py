@@ -74,8 +74,7 @@ async def serve(config: Config) -> None:
     own = _own(config, trust := Trust(journal, config.tls.ca))
     async with AsyncIPRoute() as netlink, peer.session(own.client()) as session:
         links = Links(netlink)
-        boards = Boards(journal)
-        protection = Protection(config)
+        boards, protection = Boards(journal), Protection(config)
         daemons = Daemons(config, protection)
         figures = Figures(Meter(metrics.AGENT))
         services = Services(
