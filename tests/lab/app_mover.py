@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -55,6 +56,16 @@ async def run(container: Container) -> None:
     await launch(crun(container, "run", "--detach", "--bundle", str(container.bundle), container.name))
 
 
+async def remove(container: Container) -> None:
+    """What is left of a container that never ran."""
+    while "populated 1" in (container.cgroup / "cgroup.events").read_text():
+        await asyncio.sleep(0.01)
+    subprocess.run(
+        crun(container, "delete", "--force", container.name), check=False, stderr=subprocess.DEVNULL
+    )
+    shutil.rmtree(container.bundle / "criu-root", ignore_errors=True)
+
+
 async def leave(container: Container, script: Path) -> None:
     departure = Departure(container, ROOM, script)
     departure.take_up()
@@ -100,11 +111,7 @@ async def arrive(container: Container, script: Path) -> None:
                     continue
                 case ["drop"]:
                     await landing.drop()
-                    subprocess.run(
-                        crun(container, "delete", "--force", container.name),
-                        check=False,
-                        stderr=subprocess.DEVNULL,
-                    )
+                    await remove(container)
             say("ok")
         except (SegueError, TimeoutError, OSError) as error:
             say("failed", error)

@@ -14,6 +14,7 @@ NAME: Final = "app1"
 BUNDLE: Final = "/run/app1"
 PORT: Final = 7000
 ADDRESS: Final = "10.77.100.9"
+CLIENT: Final = "10.77.0.201"
 CARD: Final = "02:aa:00:00:00:01"
 OUTER: Final = "tapapp1"
 PATHS: Final = "PYTHONPATH=/usr/lib/segue/app:/usr/lib/segue/site-packages"
@@ -135,7 +136,8 @@ class Stage:
 
     def plug(self, host: str) -> None:
         """Its frames come and go there."""
-        self.lab.exec(host, ["ip", "link", "set", OUTER, "master", "br0"], check=True)
+        said = f"ip link set {OUTER} master br0 && ip netns exec sg-{NAME} ping -c 1 -W 1 {CLIENT}"
+        self.lab.exec(host, ["sh", "-c", said], check=True)
 
     def unplug(self, host: str) -> None:
         """No frame comes in and none gets out."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from segue.adapters.criu import keys, program
+from segue.adapters.criu import freezer, keys, program
 from segue.adapters.criu.hook import Hook, Word
 from segue.adapters.criu.porter import Porter
 from segue.adapters.criu.program import Container, Room
@@ -68,7 +68,10 @@ class Landing:
     async def go(self) -> float:
         """Lets it run; wall-clock seconds at which it did. Raises Aborted where it cannot."""
         self._mark("told")
-        if self._hook is None or not await self._hook.tell(Word.GO):
+        if self._hook is None or not self._hook.waits():
+            raise self._not_restored("it waits for no word any more")
+        self._thaw()
+        if not await self._hook.tell(Word.GO):
             raise self._not_restored("it waits for no word any more")
         if self._making is not None:
             try:
@@ -88,8 +91,15 @@ class Landing:
         if self._hook is not None and (self._making is None or not self._making.done()):
             await self._hook.tell(Word.UNDO)
         if self._making is not None:
-            await asyncio.wait({self._making}, timeout=END_S)
+            done, _ = await asyncio.wait({self._making}, timeout=END_S)
+            for made in done:
+                made.exception()  # It failed, as it was told to.
+        self._thaw()  # The next to come would be restored into a frozen group, and hang.
         await self._end()
+
+    def _thaw(self) -> None:
+        if self._container.cgroup.is_dir():
+            freezer.set_frozen(self._container.cgroup, frozen=False)
 
     async def _receive(self) -> None:
         assert self._porter is not None
@@ -107,10 +117,13 @@ class Landing:
 
     async def _restore_all(self) -> None:
         assert self._hook is not None
+        self._thaw()
         self._making = asyncio.ensure_future(self._launch(program.restore(self._container, self._room)))
         asked = asyncio.create_task(self._hook.asked())
         await asyncio.wait({asked, self._making}, return_when=asyncio.FIRST_COMPLETED)
         if asked.done():
+            # A lock of our own beside the hook: until the word is said nothing of it runs, whatever becomes of CRIU.
+            freezer.set_frozen(self._container.cgroup, frozen=True)
             return
         asked.cancel()
         raise self._not_restored(str(self._making.exception() or "it did not wait for its word"))
