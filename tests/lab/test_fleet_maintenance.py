@@ -29,6 +29,7 @@ procedure:
   - drain
   - run: |
       echo "patched $(hostname)" >>/root/patched
+      touch /run/patched
       cat /root/patched
     name: patch
     within: 30s
@@ -111,6 +112,8 @@ def test_two_hosts_are_patched_and_rebooted_under_traffic(fleet: Fleet) -> None:
     after = {host: fleet.boot(host) for host in HOSTS}
     assert [host for host in HOSTS if after[host] != before[host]] == ["host1", "host2"]
     hosts = {host["host"]: host for host in shown["hosts"]}
+    kept = fleet.lab.exec("host2", ["sh", "-c", "cat /root/patched; ls /run/patched"])
+    assert kept.stdout == "patched host2\n", "its disk is the same, and what is in memory is gone"
     assert [p["output"] for p in hosts["host2"]["passed"] if p["title"] == "run patch"] == ["patched host2\n"]
     # g1 went to host3, as host2 was next; g2 to host1, which was done, or to host3.
     assert [(o["guest"], o["target"]) for o in hosts["host1"]["outages"]] == [("g1", "host3")]
