@@ -15,7 +15,7 @@ from segue.controller import fleet, works
 from segue.controller.work import LOOK_S, Work, went_well, why
 from segue.errors import Kind, Refused, SegueError
 from segue.model.guest import RunState
-from segue.model.maintenance import Order
+from segue.model.maintenance import HostState, Order
 from segue.model.migration import Migration
 from segue.policy import drain, maintenance
 
@@ -83,10 +83,17 @@ class GuestUpdates:
         return kept.value
 
     def _elsewhere(self, name: str) -> str:
-        """Where it would go if this host was emptied now; empty where nothing takes it in."""
+        """Where it would go if this host was emptied now, if it can be to one that has had its turn, or has none.
+
+        Empty where nothing takes it in.
+        """
         mirror, controller = self._work.controller.mirror, self._work.controller
         known = controller.books.known(mirror.maintenances, self._order.name).value
         seen = works.seen(mirror, {}, controller.loads)
-        kept = maintenance.reserved(seen, self._order, works.works(mirror, known))
-        plan = drain.plan(kept, [self._host])
-        return next((move.target for move in plan.moves if move.guest == name), "")
+        turns = works.works(mirror, known)
+        waiting = {host for host, turn in turns.items() if turn.state is HostState.WAITING}
+        for closed in (waiting, set[str]()):
+            plan = drain.plan(maintenance.reserved(seen, self._order, turns, closed), [self._host])
+            if target := next((move.target for move in plan.moves if move.guest == name), ""):
+                return target
+        return ""
