@@ -57,12 +57,16 @@ def test_files_of_packages_count_and_a_program_s_own_do_not(tmp_path: Path) -> N
 
 
 def test_a_real_process_whose_program_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "sleeps"
-    program.write_bytes(Path("/bin/sleep").read_bytes())
+    program = tmp_path / "echoes"
+    program.write_bytes(Path("/bin/cat").read_bytes())
     program.chmod(0o755)
     monkeypatch.setattr(outdated, "OF_PACKAGES", (f"{tmp_path}/",))
-    process = subprocess.Popen([program, "60"], stdin=subprocess.DEVNULL)
+    process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+    assert process.stdin
+    assert process.stdout
     try:
+        process.stdin.write(b"x")
+        assert process.stdout.read(1) == b"x"  # From here on its program is mapped.
         assert outdated.replaced_files(process.pid) == []
         new = tmp_path / "new"
         new.write_bytes(program.read_bytes())
@@ -70,4 +74,4 @@ def test_a_real_process_whose_program_is_replaced(tmp_path: Path, monkeypatch: p
         assert outdated.replaced_files(process.pid) == [str(program)]
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
