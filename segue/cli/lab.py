@@ -56,6 +56,9 @@ def up(
         list[str] | None,
         typer.Option(help="HOST=newest: it has the newest QEMU that Debian offers; HOST=usual ends it."),
     ] = None,
+    bmc: Annotated[
+        bool, typer.Option("--bmc", help="Give every host a BMC that speaks Redfish; controllers know it.")
+    ] = False,
     wait: Annotated[bool, typer.Option(help="Return only when the agents answer.")] = True,
     name: Name = DEFAULT,
 ) -> None:
@@ -66,6 +69,8 @@ def up(
         segue lab up --hosts 2 --images micro,debian
 
         segue lab up --hosts 4 --controllers 3 --etcd 3
+
+        segue lab up --hosts 3 --controllers 1 --bmc
 
         segue lab up --qemu host2=newest --agent host3=../segue-0.1
     """
@@ -83,6 +88,7 @@ def up(
             etcd=etcd,
             renew=renew,
             variants=chosen_variants,
+            bmc=bmc,
         )
         if wait:
             status.update("waiting for the agents")

@@ -34,6 +34,8 @@ class Door:
     address: str
     port: int
     auth_file: Path
+    socket: int | None = None
+    """A socket that listens there already; where it is none, one is made."""
 
 
 def write_password(path: Path, user: str, password: str) -> None:
@@ -60,7 +62,7 @@ def server(name: str, uuid: str, door: Door, plug: Plug) -> Any:
             "SUSHY_EMULATOR_AUTH_FILE": str(door.auth_file),
         }
     )
-    return make_server(door.address, door.port, application, threaded=True)
+    return make_server(door.address, door.port, application, threaded=True, fd=door.socket)
 
 
 def _driver(plug: Plug) -> Callable[..., Any]:
