@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Final
@@ -54,7 +55,7 @@ async def power(request: Request, name: str, _: Surveyor) -> PowerShown:
     """What its BMC says now."""
     controller = controller_of(request)
     _demand_host(controller, name)
-    return PowerShown(name, await controller.powers.of(name).power())
+    return PowerShown(name, await _told(name, controller.powers.of(name).power()))
 
 
 @router.post("/hosts/{name}/power")
@@ -64,11 +65,11 @@ async def switch(request: Request, name: str, wish: SwitchPower, _: Fences) -> P
     _demand_host(controller, name)
     bmc = controller.powers.of(name)
     if wish.to is Switch.ON:
-        return PowerShown(name, await bmc.on(WITHIN_S))
+        return PowerShown(name, await _told(name, bmc.on(WITHIN_S)))
     there = [s.name for s in successions.hit(controller.mirror, name) if s.state in deaths.RUNS]
     if there and not wish.force:
         raise _refused(name, f"guests run there: {', '.join(there[:5])}", "Drain it first, or add --force.")
-    return PowerShown(name, await bmc.off(WITHIN_S))
+    return PowerShown(name, await _told(name, bmc.off(WITHIN_S)))
 
 
 @router.get("/deaths")
@@ -125,6 +126,14 @@ def _proved(incident: Incident, words: str, proof: Proof) -> Incident:
 def _demand_host(controller: Controller, name: str) -> None:
     if name not in controller.mirror.reports.items():
         controller.books.known(controller.mirror.hosts, name)
+
+
+async def _told(name: str, asked: Awaitable[Power]) -> Power:
+    """A BMC that does not answer, or takes no password, is not a controller that does so."""
+    try:
+        return await asked
+    except Refused as error:
+        raise _refused(name, error.why, error.todo) from error
 
 
 def _refused(host: str, why: str, todo: str) -> Refused:

@@ -55,9 +55,12 @@ def server(name: str, uuid: str, door: Door, plug: Plug) -> Any:
     main.fakedriver.FakeDriver = _driver(plug)
     system = {"uuid": uuid, "name": name, "power_state": "On", "external_notifier": False, "nics": []}
     application = main.app
+    state = door.auth_file.parent / f"state-{name}"
+    state.mkdir(exist_ok=True)  # Else all emulators of this machine would keep theirs in one file, and mix them up.
     application.configure(
         extra_config={
             "SUSHY_EMULATOR_FAKE_DRIVER": True,
+            "SUSHY_EMULATOR_STATE_DIR": str(state),
             "SUSHY_EMULATOR_FAKE_SYSTEMS": [system],
             "SUSHY_EMULATOR_AUTH_FILE": str(door.auth_file),
         }
