@@ -94,9 +94,20 @@ async def confirm_dead(request: Request, name: str, asked: Fences) -> Death:
         raise _refused(
             name, "no other host could be asked whether it sees it", "Ask the controller that leads."
         )
+    await _demand_bmc_agrees(controller, name)
     by = asked.by.name
     proof = Proof(ProofKind.PERSON, name, clock.wall_s(), by, f"{by} says that it is off and stays off")
     return await _vouched(controller, name, proof)
+
+
+async def _demand_bmc_agrees(controller: Controller, name: str) -> None:
+    """Where there is one that answers, it knows better than any person."""
+    try:
+        said = await controller.powers.of(name).power()
+    except Refused:
+        return
+    if said is not Power.OFF:
+        raise _refused(name, f"its BMC says {said}", f"Switch it off: `segue host power {name} off --force`.")
 
 
 async def _vouched(controller: Controller, name: str, proof: Proof) -> Death:

@@ -130,7 +130,11 @@ class Watch:
             "what others see of it", "\n".join(f"{who}: {what}" for who, what in sorted(seen.items()))
         )
         health = mirror.health.get(host)
-        words = Evidence("its last report of its health", health.value.text) if health else None
+        words = (
+            Evidence("its last report of its health", health.value.text)
+            if health and health.value.text
+            else None
+        )
         incident = Incident(
             chance.new_id(), host, Cause.HOST_LOST, at_s, f"{host} is lost: {why}", hits,
             tuple(filter(None, (told, words))),
@@ -169,17 +173,18 @@ class Watch:
     async def _demand_off(self, death: Death) -> None:
         """Once more, after an heir's journal has it: whatever ran there in between is gone. Raises Refused."""
         assert death.proof is not None
-        host = death.host
-        if death.proof.kind is ProofKind.BMC_OFF:
-            bmc = self._controller.powers.of(host)
-            if await bmc.power() is not Power.OFF and await bmc.off(FENCE_S) is not Power.OFF:
-                raise losses.refused(
-                    f"{host} is not off any more", "its BMC says so, and does not switch it off"
-                )
-            return
-        seen = await sights(self._controller, host)
-        if host in self._controller.links.linked() or Sight.ANSWERS in seen.values():
-            raise losses.refused(f"{host} is not dead", "it answers, whatever was said of it")
+        host, powers = death.host, self._controller.powers
+        try:
+            bmc = powers.of(host)
+            is_off = await bmc.power() is Power.OFF
+            is_off = is_off or (powers.may_fence(host) and await bmc.off(FENCE_S) is Power.OFF)
+        except SegueError:
+            if death.proof.kind is not ProofKind.PERSON:
+                raise
+            seen = await sights(self._controller, host)
+            is_off = host not in self._controller.links.linked() and Sight.ANSWERS not in seen.values()
+        if not is_off:
+            raise losses.refused(f"{host} is not off", "it lives, whatever was said of it: switch it off")
 
     async def _back(self, host: str) -> float:
         """A takeover that was begun is carried to its end first: its heir may hold it already."""

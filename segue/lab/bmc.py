@@ -56,7 +56,9 @@ def server(name: str, uuid: str, door: Door, plug: Plug) -> Any:
     system = {"uuid": uuid, "name": name, "power_state": "On", "external_notifier": False, "nics": []}
     application = main.app
     state = door.auth_file.parent / f"state-{name}"
-    state.mkdir(exist_ok=True)  # Else all emulators of this machine would keep theirs in one file, and mix them up.
+    state.mkdir(
+        exist_ok=True
+    )  # Else all emulators of this machine would keep theirs in one file, and mix them up.
     application.configure(
         extra_config={
             "SUSHY_EMULATOR_FAKE_DRIVER": True,
