@@ -76,19 +76,12 @@ def up(
     """
     from segue.lab import variants
 
-    chosen_variants = variants.parse(agent or [], qemu or [])
+    chosen = variants.parse(agent or [], qemu or [])
     with Console(stderr=True).status("looking at what is there") as status:
         lab = _lab(name, status)
-        chosen_images = [each for each in images.split(",") if each]
+        wanted = [each for each in images.split(",") if each]
         lab.up(
-            hosts,
-            clients,
-            chosen_images,
-            controllers=controllers,
-            etcd=etcd,
-            renew=renew,
-            variants=chosen_variants,
-            bmc=bmc,
+            hosts, clients, wanted, controllers=controllers, etcd=etcd, renew=renew, variants=chosen, bmc=bmc
         )
         if wait:
             status.update("waiting for the agents")

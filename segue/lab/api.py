@@ -98,17 +98,20 @@ class Lab:
             )
             for name in {*wanted.agents, *wanted.qemus}:
                 wanted.node(name)
-            lower = lower_of(places.cache(), wanted.variants, self._say, self._packages)
-            state.save(self.places, wanted)
-            self.places.shared.mkdir(exist_ok=True)
-            furnish.write_machine_context(self.places, wanted.everybody)
-            if wanted.bmc:
-                bmcs.prepare(self.places)
-            if renew:
-                self._stop_older(wanted, lower)
-            bringup.start_missing(self.places, wanted, lower, self._say)
-            if wanted.bmc:
-                bmcs.start_missing(self.places, wanted.hosts)
+            self._bring_up(wanted, renew=renew)
+
+    def _bring_up(self, wanted: state.Wanted, *, renew: bool) -> None:
+        lower = lower_of(places.cache(), wanted.variants, self._say, self._packages)
+        state.save(self.places, wanted)
+        self.places.shared.mkdir(exist_ok=True)
+        furnish.write_machine_context(self.places, wanted.everybody)
+        if wanted.bmc:
+            bmcs.prepare(self.places)
+        if renew:
+            self._stop_older(wanted, lower)
+        bringup.start_missing(self.places, wanted, lower, self._say)
+        if wanted.bmc:
+            bmcs.start_missing(self.places, wanted.hosts)
 
     def down(self) -> bool:
         """Leave nothing behind, whatever state the lab is in; true if there was anything."""
