@@ -19,6 +19,7 @@ from segue.controller import (
     drain,
     health,
     maintenance,
+    reserve,
     single,
 )
 from segue.controller.app import Controller
@@ -119,6 +120,7 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
         running["balancer"] = asyncio.create_task(balancer.keep(controller, tenure))
         if controller.powers.watched:
             running["deaths"] = asyncio.create_task(deaths.keep(controller, tenure))
+            running["reserve"] = asyncio.create_task(reserve.keep(controller))
         while not links.outranked.is_set():
             alone = lonely.look()
             for number, kept in list(mirror.tasks.items().items()):
