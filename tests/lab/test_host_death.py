@@ -74,14 +74,16 @@ class Ward:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
+        self.asks = "controller1"
+        """The machine on which `segue` is called."""
 
     def segue(self, *words: str, code: int = 0) -> Any:
-        done = self.lab.exec("controller1", ["segue", *words], timeout=100.0)
+        done = self.lab.exec(self.asks, ["segue", *words], timeout=100.0)
         assert done.returncode == code, (words, done.stdout, done.stderr, self.log())
         return json.loads(done.stdout) if "json" in words else done.stdout + done.stderr
 
     def sh(self, text: str) -> str:
-        return str(self.lab.exec("controller1", ["sh", "-ec", text], check=True).stdout)
+        return str(self.lab.exec(self.asks, ["sh", "-ec", text], check=True).stdout)
 
     def log(self) -> str:
         return self.sh("tail -n 40 /var/log/segue/controller/current")
@@ -172,3 +174,36 @@ def test_a_host_that_is_cut_off_is_left_alone_until_its_bmc_switches_it_off(ward
     ward.lab.mend()
     ward.segue("host", "power", host, "on")
     wait_until(lambda: len(ward.up()) == 3, "all hosts are back")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_the_leader_dies_in_the_middle_and_the_next_one_goes_on(labs_folder: object) -> None:
+    lab = Lab(f"hl{os.getpid()}")
+    try:
+        lab.up(hosts=3, clients=0, controllers=3, etcd=3, bmc=True)
+        lab.wait_for_services(60.0)
+        ward = Ward(lab)
+        wait_until(lambda: len(ward.up()) == 3, "all hosts are connected")
+        leader = ward.segue("status", "-o", "json")["leader"]
+        ward.asks = next(name for name in ("controller1", "controller2") if name != leader)
+        ward.create("g1", "host2")
+        ward.create("g2", "host2")
+        watching = Writers(lab)
+        wait_until(lambda: len(watching.seen) == 2, "both disks are seen to be written")
+        killed_s = time.time()
+        lab.kill("host2")
+        wait_until(lambda: ward.segue("incident", "list", "-o", "json"), "the loss is an incident")
+        lab.kill(leader)
+        wait_until(
+            lambda: all(host != "host2" and state == "running" for host, state in ward.where().values()),
+            "both guests run elsewhere",
+        )
+        watching.end()
+        incidents = ward.segue("incident", "list", "-o", "json")
+        took_s = max(hit["back_s"] for hit in incidents[0]["hits"]) - killed_s
+        print(f"with {leader} killed after the loss was noted: {took_s:.1f} s from the kill of host2")
+        assert len(incidents) == 1
+        assert not watching.twice
+    finally:
+        Lab(lab.places.name).down()
