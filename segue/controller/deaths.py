@@ -6,14 +6,16 @@ It must never let a guest be taken over without a proof that is in the store, an
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
+import msgspec
 import structlog
 
 from segue.adapters import chance, clock, sight
 from segue.controller import fleet, losses, successions, works
 from segue.controller.app import Controller
 from segue.errors import SegueError
+from segue.model import store as nouns
 from segue.model.crash import Cause
 from segue.model.fencing import Death, Power, Proof, ProofKind, Sight
 from segue.model.incident import Evidence, Hit, Incident
@@ -139,9 +141,14 @@ class Watch:
             chance.new_id(), host, Cause.HOST_LOST, at_s, f"{host} is lost: {why}", hits,
             tuple(filter(None, (told, words))),
         )  # fmt: skip
-        await self._add(mirror.incidents, incident.id, incident)
         death = Death(host, at_s, incident.id)
-        await self._add(mirror.deaths, host, death)
+        # In one commit: a leader that died between the two would leave an incident that nobody ends.
+        revision = await self._controller.store.commit(
+            nouns.create(mirror.incidents.key(incident.id), msgspec.json.encode(incident)),
+            nouns.create(mirror.deaths.key(host), msgspec.json.encode(death)),
+            fence=self._tenure.fence,
+        )
+        await mirror.reached(revision)
         log.error("a host is lost", host=host, why=why, guests=len(hits), incident=incident.id)
         return death
 
@@ -201,6 +208,3 @@ class Watch:
     def _known(self, host: str) -> Death | None:
         kept = self._controller.mirror.deaths.get(host)
         return kept.value if kept else None
-
-    async def _add(self, table: Any, name: str, value: object) -> None:
-        await self._controller.books.add(table, name, value, fence=self._tenure.fence)
