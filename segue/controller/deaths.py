@@ -91,9 +91,11 @@ class Watch:
         return {host: now_s - at for host, at in self._since_s.items() if now_s - at >= hostloss.LOST_S}
 
     async def tend(self, host: str, silent_s: float | None) -> None:
-        """One look at it, and what follows. silent_s: None for a host that is back."""
+        """One look at it, and what follows. silent_s: None for one that is not, or not yet by our own clock:
+        a leader before us knew more, so only a host that is connected is back."""
+        is_back = silent_s is None and host in self._controller.links.linked()
         try:
-            pause_s = await (self._back(host) if silent_s is None else self._lost(host, silent_s))
+            pause_s = await (self._back(host) if is_back else self._lost(host, silent_s or hostloss.LOST_S))
         except SegueError as error:
             log.warning("a lost host is looked at again", host=host, why=str(error))
             pause_s = AGAIN_S
