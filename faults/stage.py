@@ -43,6 +43,7 @@ class Stage(Scene):
             "memory_bytes": MEMORY_BYTES,
             "address": address,
             "start": False,
+            "on_crash": {"qemu": "leave", "panic": "leave", "hang": "leave"},
             "cmdline": f"{WRITES} {DISK_WRITES}",
             "disks": [{"size_bytes": DISK_BYTES, "format": form, "storage": storage}],
         }

@@ -56,7 +56,7 @@ class PeerClient:
         self._session = session
         self._demand = demand
         self.name = name
-        self._url = url.rstrip("/")
+        self.url = self._url = url.rstrip("/")
 
     async def facts(self) -> HostFacts:
         """What the host says it can do."""

@@ -39,9 +39,10 @@ class StopGuest:
 
 @dataclass(frozen=True)
 class Recover:
-    """Body of POST .../recover: a host that the operator vouches has no power."""
+    """Body of POST .../recover: a host that has no power, and who says so."""
 
     fenced: str
+    proof: str = "the operator said so"
 
 
 @open_router.get("/host")
@@ -119,7 +120,7 @@ async def stop(request: Request, name: str, body: StopGuest) -> Shown:
 async def recover(request: Request, name: str, body: Recover) -> Shown:
     """Takes a guest back from a host that has no power any more."""
     agent = agent_of(request)
-    await agent.guests.recover(agent.guests.by_name(name), body.fenced)
+    await agent.guests.recover(agent.guests.by_name(name), body.fenced, body.proof)
     return _shown(agent, name)
 
 

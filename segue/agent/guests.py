@@ -15,7 +15,7 @@ from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
 from segue.model.crash import Cause
 from segue.model.guest import Guest
-from segue.model.handoff import Copy, Created, PeerEpoch, PeerFenced, Phase
+from segue.model.handoff import Copy, Created, PeerEpoch, PeerFenced, Phase, TakeOver
 from segue.model.host import HostFacts
 from segue.model.migration import Migration
 from segue.policy import compatibility, recovery
@@ -180,6 +180,20 @@ class Guests:
             await self._unmake(keeper)
             raise
 
+    async def inherit(self, guest: Guest, event: TakeOver) -> None:
+        """This host is its owner from now on, and lets it stand. What is adopted for a takeover that is refused
+        goes with the next tick."""
+        async with self.placing:
+            keeper = self.by_uuid(guest.uuid)
+            if keeper.guest is None:
+                self.demand_free(guest.name)
+                compatibility.demand(guest, self.facts(), compatibility.Already())
+                keeper.resident.guest = guest
+                keeper.resident.wanted = "stopped"
+                keeper.resident.reason = f"taken over from {event.owner}"
+                self._services.journal.put_guest(guest, keeper.token, "stopped", keeper.resident.reason)
+            await keeper.tell(event)
+
     async def start(self, keeper: Keeper) -> None:
         """From disk. After a power loss the peers are asked first whether the guest lives elsewhere."""
         await keeper.start(await self._highest_since_boot(keeper))
@@ -189,8 +203,8 @@ class Guests:
         known = self._services.journal.ran_since_boot(keeper.guest_here().name)
         return 0 if known else await self._highest_claim(keeper, without="")
 
-    async def recover(self, keeper: Keeper, fenced: str) -> None:
-        """The operator vouches that `fenced` has no power. What its copy did is lost with it, so the guest is
+    async def recover(self, keeper: Keeper, fenced: str, proof: str) -> None:
+        """`fenced` has no power, by this proof. What its copy did is lost with it, so the guest is
         owned here again without memory, and restarts from its disk."""
         guest = keeper.guest_here()
         ruling = recovery.decide(keeper.token, None, source_dead=False, target_dead=True)
@@ -200,8 +214,8 @@ class Guests:
             raise _no_recovery(guest.name, ruling.reason.replace("the source", self._services.config.name))
         await self._demand_silence(guest.name, fenced)
         highest = await self._highest_claim(keeper, without=fenced)
-        await keeper.tell(PeerFenced(fenced, proof="the operator said so", highest=highest))
-        keeper.note(f"recovered, because {fenced} was declared without power; start it from its disk")
+        await keeper.tell(PeerFenced(fenced, proof=proof, highest=highest))
+        keeper.note(f"recovered, because {fenced} is without power; start it from its disk")
 
     async def _demand_silence(self, name: str, fenced: str) -> None:
         """A host that answers has power, whatever anybody says."""

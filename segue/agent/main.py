@@ -44,6 +44,7 @@ from segue.agent import (
     api_load,
     api_metrics,
     api_peer,
+    api_succession,
     api_update,
     api_user,
     health,
@@ -185,6 +186,7 @@ def application(agent: Agent) -> FastAPI:
     app.include_router(api_health.router)
     app.include_router(api_incidents.router)
     app.include_router(api_jobs.router)
+    app.include_router(api_succession.router)
     app.include_router(api_peer.router)
     app.include_router(api_metrics.router)
     app.add_middleware(SmallBodies, most_bytes=api_peer.BODY_BYTES_MAX, but=api_app.LARGE)

@@ -6,6 +6,7 @@ import time
 from typing import Annotated, Any, Final
 
 import typer
+from rich.markup import escape
 
 from segue.cli import fleet, output, values
 from segue.cli.output import Format, Output
@@ -97,7 +98,7 @@ def _row(one: dict[str, Any]) -> tuple[str, ...]:
     away = ", ".join(_away(hit) for hit in one["hits"])
     names = ", ".join(hit["guest"] for hit in one["hits"])
     state = "over" if one["ended_s"] else "open"
-    last = one["done"][-1]["text"] if one["done"] else ""
+    last = escape(one["done"][-1]["text"]) if one["done"] else ""
     return (one["id"][:8], values.show_time(one["at_s"]), one["host"], names, one["cause"], away, state, last)
 
 

@@ -56,6 +56,9 @@ def up(
         list[str] | None,
         typer.Option(help="HOST=newest: it has the newest QEMU that Debian offers; HOST=usual ends it."),
     ] = None,
+    bmc: Annotated[
+        bool, typer.Option("--bmc", help="Give every host a BMC that speaks Redfish; controllers know it.")
+    ] = False,
     wait: Annotated[bool, typer.Option(help="Return only when the agents answer.")] = True,
     name: Name = DEFAULT,
 ) -> None:
@@ -67,22 +70,18 @@ def up(
 
         segue lab up --hosts 4 --controllers 3 --etcd 3
 
+        segue lab up --hosts 3 --controllers 1 --bmc
+
         segue lab up --qemu host2=newest --agent host3=../segue-0.1
     """
     from segue.lab import variants
 
-    chosen_variants = variants.parse(agent or [], qemu or [])
+    chosen = variants.parse(agent or [], qemu or [])
     with Console(stderr=True).status("looking at what is there") as status:
         lab = _lab(name, status)
-        chosen_images = [each for each in images.split(",") if each]
+        wanted = [each for each in images.split(",") if each]
         lab.up(
-            hosts,
-            clients,
-            chosen_images,
-            controllers=controllers,
-            etcd=etcd,
-            renew=renew,
-            variants=chosen_variants,
+            hosts, clients, wanted, controllers=controllers, etcd=etcd, renew=renew, variants=chosen, bmc=bmc
         )
         if wait:
             status.update("waiting for the agents")

@@ -37,7 +37,7 @@ def policy(text: str, per_hour: int) -> dict[str, Any]:
                 kind=Kind.USAGE,
             )
         # `restart` alone is no wish to restart guests that may only have lost their guest agent.
-        every = tuple(Sort) if deed == Deed.LEAVE else (Sort.QEMU, Sort.PANIC, Sort.HANG)
+        every = tuple(Sort) if deed == Deed.LEAVE else (Sort.QEMU, Sort.PANIC, Sort.HANG, Sort.HOST)
         made |= dict.fromkeys((sort,) if sign else every, deed)
     return {**made, "per_hour": per_hour}
 

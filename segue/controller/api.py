@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from segue.adapters import clock
 from segue.adapters.http.access import Caller
-from segue.controller import api_doc, events, fleet, gate, scoped
+from segue.controller import api_doc, events, fleet, gate, reserve, scoped
 from segue.controller.api_common import Viewer
 from segue.controller.app import Controller, controller_of
 from segue.errors import SegueError
@@ -99,7 +99,8 @@ async def link(socket: WebSocket) -> None:
 
 
 def _warnings(controller: Controller, hosts: list[str]) -> Iterator[str]:
-    """Certificates that ought to have been renewed by now, or whose renewal failed; a CA that ends before they do."""
+    """Hosts that are lost, or could not be; certificates that ought to have been renewed, and a CA that ends before."""
+    yield from reserve.warnings(controller, hosts)
     ca_ends_s = controller.authority.certificate.not_valid_after_utc.timestamp()
     if ca_ends_s - clock.wall_s() < CA_LEFT * controller.certificate_s:
         yield f"the fleet's CA ends on {_day(ca_ends_s)}: `segue controller renew-ca`"

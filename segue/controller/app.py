@@ -15,6 +15,7 @@ from segue.controller.limits import Limits
 from segue.controller.links import Links
 from segue.controller.loads import Loads
 from segue.controller.mirror import Mirror
+from segue.controller.power import Powers
 from segue.controller.traces import Traces
 from segue.engine.leadership import Candidate
 from segue.engine.store import Store
@@ -43,6 +44,10 @@ class Controller:
     traces: Traces
     answers: AnswerOrders = field(default_factory=lambda: AnswerOrders(at_once=0))
     """What it may do by itself about failing hosts; by default nothing."""
+    powers: Powers = field(default_factory=Powers)
+    """How the power of hosts is switched; by default not at all."""
+    lacking: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Guests that would find no place if their host died, by the host; the leader alone knows."""
 
 
 def controller_of(connection: HTTPConnection) -> Controller:

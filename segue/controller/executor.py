@@ -10,7 +10,18 @@ from typing import Final
 
 import structlog
 
-from segue.controller import audit_trail, balance, balancer, certificates, drain, health, maintenance, single
+from segue.controller import (
+    audit_trail,
+    balance,
+    balancer,
+    certificates,
+    deaths,
+    drain,
+    health,
+    maintenance,
+    reserve,
+    single,
+)
 from segue.controller.app import Controller
 from segue.controller.incidents import Fetcher
 from segue.controller.links import Links
@@ -107,6 +118,9 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
         lonely.begins()
         await _gather(controller)
         running["balancer"] = asyncio.create_task(balancer.keep(controller, tenure))
+        if controller.powers.watched:
+            running["deaths"] = asyncio.create_task(deaths.keep(controller, tenure))
+            running["reserve"] = asyncio.create_task(reserve.keep(controller))
         while not links.outranked.is_set():
             alone = lonely.look()
             for number, kept in list(mirror.tasks.items().items()):

@@ -65,6 +65,8 @@ class View:
             elif name in up and record is not None and record.value.cordoned:
                 state = "cordoned"
             yield Sample("segue_host_state", 1, (name, state))
+            lacking = self._controller.lacking.get(name, ())
+            yield Sample("segue_reserve_lacking_vms", len(lacking), (name,))
             if state != "removed":
                 yield Sample("segue_host_up", float(name in up), (name,))
 

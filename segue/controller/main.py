@@ -41,6 +41,7 @@ from segue.controller import (
     api_maintenance,
     api_metrics,
     api_placing,
+    api_power,
     api_tasks,
     audit_trail,
     certificates,
@@ -58,6 +59,7 @@ from segue.controller.links import Links
 from segue.controller.loads import Loads
 from segue.controller.metered import MeteredStore
 from segue.controller.mirror import Mirror
+from segue.controller.power import Powers
 from segue.controller.traces import Traces
 from segue.engine.leadership import TTL_S, Candidate
 from segue.engine.store import Store
@@ -70,7 +72,7 @@ log = structlog.get_logger()
 
 PARTS: Final = (
     api, api_hosts, api_guests, api_tasks, api_admin, api_balance, api_load, api_placing, api_metrics,
-    api_health, api_incidents, api_maintenance,
+    api_health, api_incidents, api_maintenance, api_power,
 )  # fmt: skip
 BODY_BYTES: Final = 1 << 20
 
@@ -145,6 +147,7 @@ def _made(settings: Settings, store: Store, mirror: Mirror, candidate: Candidate
         meter=meter,
         traces=Traces(_sender(settings, meter)),
         answers=AnswerOrders(at_once=settings.evacuate_failing),
+        powers=Powers(settings.folder.path),
     )
 
 

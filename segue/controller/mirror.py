@@ -17,6 +17,7 @@ from segue.engine.store import Store
 from segue.errors import Kind, Refused, SegueError
 from segue.model.answer import Report
 from segue.model.balance import BalanceOrders, BalanceState, BookedMove
+from segue.model.fencing import Death, Succession
 from segue.model.fleet import Rule
 from segue.model.incident import Incident
 from segue.model.leadership import HOLDER, Leader
@@ -129,6 +130,8 @@ class Mirror:
         self.maintenances = Table("maintenances/", Maintenance)
         self.maintenance_hosts = Table("maintenance-hosts/", HostWork)
         self.incidents = Table("incidents/", Incident)
+        self.deaths = Table("deaths/", Death)
+        self.successions = Table("successions/", Succession)
         self._tables: tuple[Table[Any], ...] = tuple(
             table for table in vars(self).values() if isinstance(table, Table)
         )

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from segue.errors import Kind, Refused
 from segue.lab import (
+    bmcs,
     bringup,
     cachefill,
     cgroups,
@@ -66,11 +67,13 @@ class Lab:
         etcd: int = 0,
         renew: bool = False,
         variants: Variants = ALL_ALIKE,
+        bmc: bool = False,
     ) -> None:
         """Make the lab, or add to it whatever is missing; nothing that runs is disturbed.
 
         `renew` switches machines that run another segue or QEMU than they should off and on again, and their guests
         with them. `variants` adds to those that the lab has. `etcd` members hold the store of the `controllers`.
+        `bmc` gives every host a BMC, which the controllers know.
         """
         _require_root()
         nodes.hosts(hosts), nodes.clients(clients), nodes.controllers(controllers), nodes.etcd_members(etcd)
@@ -91,16 +94,24 @@ class Lab:
                 off=(),
                 agents=merged(old.agents, variants.agents),
                 qemus=merged(old.qemus, variants.qemus),
+                bmc=bmc or old.bmc,
             )
             for name in {*wanted.agents, *wanted.qemus}:
                 wanted.node(name)
-            lower = lower_of(places.cache(), wanted.variants, self._say, self._packages)
-            state.save(self.places, wanted)
-            self.places.shared.mkdir(exist_ok=True)
-            furnish.write_machine_context(self.places, wanted.everybody)
-            if renew:
-                self._stop_older(wanted, lower)
-            bringup.start_missing(self.places, wanted, lower, self._say)
+            self._bring_up(wanted, renew=renew)
+
+    def _bring_up(self, wanted: state.Wanted, *, renew: bool) -> None:
+        lower = lower_of(places.cache(), wanted.variants, self._say, self._packages)
+        state.save(self.places, wanted)
+        self.places.shared.mkdir(exist_ok=True)
+        furnish.write_machine_context(self.places, wanted.everybody)
+        if wanted.bmc:
+            bmcs.prepare(self.places)
+        if renew:
+            self._stop_older(wanted, lower)
+        bringup.start_missing(self.places, wanted, lower, self._say)
+        if wanted.bmc:
+            bmcs.start_missing(self.places, wanted.hosts)
 
     def down(self) -> bool:
         """Leave nothing behind, whatever state the lab is in; true if there was anything."""

@@ -34,6 +34,8 @@ class Door:
     address: str
     port: int
     auth_file: Path
+    socket: int | None = None
+    """A socket that listens there already; where it is none, one is made."""
 
 
 def write_password(path: Path, user: str, password: str) -> None:
@@ -53,14 +55,19 @@ def server(name: str, uuid: str, door: Door, plug: Plug) -> Any:
     main.fakedriver.FakeDriver = _driver(plug)
     system = {"uuid": uuid, "name": name, "power_state": "On", "external_notifier": False, "nics": []}
     application = main.app
+    state = door.auth_file.parent / f"state-{name}"
+    state.mkdir(
+        exist_ok=True
+    )  # Else all emulators of this machine would keep theirs in one file, and mix them up.
     application.configure(
         extra_config={
             "SUSHY_EMULATOR_FAKE_DRIVER": True,
+            "SUSHY_EMULATOR_STATE_DIR": str(state),
             "SUSHY_EMULATOR_FAKE_SYSTEMS": [system],
             "SUSHY_EMULATOR_AUTH_FILE": str(door.auth_file),
         }
     )
-    return make_server(door.address, door.port, application, threaded=True)
+    return make_server(door.address, door.port, application, threaded=True, fd=door.socket)
 
 
 def _driver(plug: Plug) -> Callable[..., Any]:

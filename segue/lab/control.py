@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from segue.lab import nodes
+from segue.lab import bmc, nodes
 from segue.lab.nodes import Node, Role
 from segue.lab.places import Places
 
@@ -57,7 +57,8 @@ class File:
 def files(places: Places, node: Node, everybody: Sequence[Node]) -> list[File]:
     """Everything that this machine has more than others."""
     if node.role is Role.CONTROLLER:
-        return [*_controller(places, node), *_etcd_client(places), *_controller_service(node, everybody)]
+        files = [*_controller(places, node), *_etcd_client(places), *_controller_service(node, everybody)]
+        return [*files, *_bmcs(places, everybody)]
     if node.role is Role.ETCD:
         return [*_etcd_member(places, node), *_etcd_client(places), *_etcd_service(node, everybody)]
     return []
@@ -94,6 +95,19 @@ def _controller(places: Places, node: Node) -> Iterator[File]:
     yield from _pair(FOLDER, "admin", pki.ensure_admin(authority, places.pki))
     ca = pki.Pair(places.pki / "ca.pem", places.pki / "ca.key")
     yield from _pair(FOLDER, "ca", ca)
+
+
+def _bmcs(places: Places, everybody: Sequence[Node]) -> Iterator[File]:
+    """How a controller reaches the hosts' BMCs, where they have any."""
+    if not places.bmc_password.exists():
+        return
+    tables = [
+        f'[{node.name}]\nurl = "{nodes.bmc_url(node)}"\nuser = "{bmc.USER}"\npassword_file = "bmc.password"\n'
+        for node in everybody
+        if node.role is Role.HOST
+    ]
+    yield File(f"{FOLDER}/bmc.toml", "\n".join(tables))
+    yield File(f"{FOLDER}/bmc.password", places.bmc_password.read_text(encoding="ascii"), 0o600)
 
 
 def _etcd_client(places: Places) -> Iterator[File]:

@@ -20,6 +20,7 @@ AGENT_PORT: Final = 7443
 CONTROLLER_PORT: Final = 7440
 ETCD_PORT: Final = 2379
 ETCD_PEER_PORT: Final = 2380
+BMC_PORT: Final = 8000
 OVERLAY_VNI: Final = 77
 """Of the network `blue`, which segue makes on every host of the lab."""
 HOSTS_MAX: Final = 100
@@ -74,6 +75,15 @@ class Node:
         """Where its service listens; 0: it has none."""
         ports = {Role.HOST: AGENT_PORT, Role.CONTROLLER: CONTROLLER_PORT, Role.ETCD: ETCD_PORT}
         return ports.get(self.role, 0)
+
+
+def bmc_address(host: Node) -> str:
+    """Its BMC is a machine beside it: it answers while the host has no power, and while its link is cut."""
+    return f"10.77.1.{10 + host.number}"
+
+
+def bmc_url(host: Node) -> str:
+    return f"http://{bmc_address(host)}:{BMC_PORT}"
 
 
 FABRIC: Final = Node(Role.FABRIC, 0)

@@ -44,6 +44,14 @@ class Places:
         return self.top / "pki"
 
     @property
+    def bmc(self) -> Path:
+        return self.top / "bmc"
+
+    @property
+    def bmc_password(self) -> Path:
+        return self.bmc / "password"
+
+    @property
     def context(self) -> Path:
         return self.top / "context.toml"
 

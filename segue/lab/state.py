@@ -32,6 +32,7 @@ class Wanted:
     # Hosts that differ from the others: see variants.py.
     agents: dict[str, str] = field(default_factory=dict)
     qemus: dict[str, str] = field(default_factory=dict)
+    bmc: bool = False
 
     @property
     def everybody(self) -> list[Node]:

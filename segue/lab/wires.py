@@ -54,6 +54,14 @@ def attach(fabric: int, node: Node, pid: int) -> None:
         _address(link, node)
 
 
+def give_address(fabric: int, address: str) -> None:
+    """One more address of the fabric itself; given already is not an error."""
+    with _netlink(fabric) as link:
+        index = _index(link, "br0")
+        if not any(found.get_attr("IFA_ADDRESS") == address for found in link.get_addr(index=index)):
+            link.addr("add", index=index, address=address, prefixlen=nodes.PREFIX_BITS)
+
+
 def unplug(fabric: int, node: Node) -> None:
     """The kernel removes a dead machine's cable some time later; a power loss does it at once."""
     with _netlink(fabric) as ports:

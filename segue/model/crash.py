@@ -16,6 +16,7 @@ class Cause(StrEnum):
     WATCHDOG = "watchdog"  # the guest armed its watchdog (i6300esb) and does not feed it any more
     DEAF = "deaf"  # its QEMU is there and answers nobody
     SILENT = "silent"  # its guest agent, which once spoke, does not answer, and nothing of the guest moves
+    HOST_LOST = "host_lost"  # the whole host is silent; told by the controller
 
 
 class Sort(StrEnum):
@@ -25,6 +26,7 @@ class Sort(StrEnum):
     PANIC = "panic"
     HANG = "hang"
     SILENCE = "silence"
+    HOST = "host"
 
 
 SORT: Final[Mapping[Cause, Sort]] = {
@@ -33,13 +35,14 @@ SORT: Final[Mapping[Cause, Sort]] = {
     Cause.WATCHDOG: Sort.HANG,
     Cause.DEAF: Sort.HANG,
     Cause.SILENT: Sort.SILENCE,
+    Cause.HOST_LOST: Sort.HOST,
 }
 
 
 class Deed(StrEnum):
     """What is done about a crash."""
 
-    RESTART = "restart"  # from its disks, on its host
+    RESTART = "restart"  # from its disks, on its host while that one lives
     LEAVE = "leave"  # a person looks at it
 
 
@@ -52,6 +55,8 @@ class OnCrash:
     hang: Deed = Deed.RESTART
     silence: Deed = Deed.LEAVE
     """Its services may well be served: only a report, unless the operator wants more."""
+    host: Deed = Deed.RESTART
+    """On another host, once its own is proved to be off."""
     per_hour: int = 5
     """So many restarts within an hour; after that it is left."""
 

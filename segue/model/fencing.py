@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from segue.model.guest import Guest
+
 
 class Power(StrEnum):
     """What a BMC says of its host. Anything that is neither clearly on nor clearly off is unknown."""
@@ -46,3 +48,38 @@ class Bmc:
     """PEM file of the CA that its certificate must be from; empty: those of this machine."""
     insecure: bool = False
     """Its certificate is not looked at: whoever stands between may then say that a host is off."""
+
+
+class Sight(StrEnum):
+    """What one host sees of another's address."""
+
+    ANSWERS = "answers"  # its kernel does, whether or not its agent runs
+    SILENT = "silent"
+
+
+@dataclass(frozen=True)
+class Death:
+    """A host that was lost with guests on it: under `deaths/HOST`, until it is back. at_s: when it was lost."""
+
+    host: str
+    at_s: float
+    incident: str
+    proof: Proof | None = None
+    why: str = ""
+    """Why there is no proof yet, or why a guest still waits."""
+
+
+@dataclass(frozen=True)
+class Succession:
+    """Who takes over a guest of a host that is off: under `successions/UUID`. Written before the heir is told, and
+    never changed to another heir before that one has said no."""
+
+    guest: Guest
+    owner: str
+    heir: str
+    epoch: int
+    begun_s: float
+    refused: tuple[str, ...] = ()
+    """Heirs that said no, with their reasons."""
+    ended_s: float = 0.0
+    started: bool = False

@@ -158,6 +158,19 @@ class PeerFenced:
 
 
 @dataclass(frozen=True)
+class TakeOver:
+    """This host, which has nothing of the guest, is its owner from now on, and will restart it from disk.
+
+    owner: the host that owned it, which is powered off and stays off until the reaction is journaled. epoch: by
+    `policy.takeover.epoch`, from the claims of all other hosts, none of which has a part in the guest.
+    """
+
+    owner: str
+    proof: str
+    epoch: int
+
+
+@dataclass(frozen=True)
 class PeerEpoch:
     """Another host says that it owns this epoch itself (`policy.handoff.owned`). Never about this host."""
 
@@ -167,7 +180,17 @@ class PeerEpoch:
 
 Message = Offer | Ask | Withdraw | Grant | Confirm
 Event = (
-    Message | Created | Start | Begin | BothComplete | GiveUp | NeverRan | Succeeded | PeerFenced | PeerEpoch
+    Message
+    | Created
+    | Start
+    | Begin
+    | BothComplete
+    | GiveUp
+    | NeverRan
+    | Succeeded
+    | PeerFenced
+    | TakeOver
+    | PeerEpoch
 )
 MESSAGES: Final[Mapping[str, type[Message]]] = {
     "offer": Offer,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from segue.model.crash import Cause
+from segue.model.fencing import Proof
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Incident:
     """0: open."""
     tried_s: tuple[float, ...] = ()
     """When restarts were tried."""
+    proof: Proof | None = None
+    """Of a host that was lost: why it was certain that its guests ran no more."""
 
     @property
     def is_open(self) -> bool:

@@ -163,6 +163,11 @@ CONTROLLER: Final = (
     _gauge("segue_fleet_guests", "Guests of the fleet, each as its owner has it, by state.", "state"),
     _gauge("segue_fleet_migrations_running", "Migrations under way in the fleet, by stage.", "phase"),
     _gauge("segue_fleet_incidents_open", "Incidents of all hosts that are not over.", "cause"),
+    _gauge(
+        "segue_reserve_lacking_vms",
+        "Guests that would find no place if their host died now; the leader knows.",
+        "host",
+    ),
     _gauge("segue_tasks", "Tasks that the store has, by kind and state; ended ones with them.", "kind", "state"),
     _gauge("segue_drain_remaining_vms", "Guests that drains under way have still to move."),
     _gauge("segue_drain_staying_vms", "Guests for which drains under way found no place."),

@@ -51,10 +51,11 @@ from segue.model.handoff import (
     Send,
     Start,
     Succeeded,
+    TakeOver,
     Token,
     Withdraw,
 )
-from segue.policy import in_place
+from segue.policy import in_place, takeover
 
 __all__ = [
     "MESSAGES",
@@ -82,6 +83,7 @@ __all__ = [
     "Resume",
     "Send",
     "Start",
+    "TakeOver",
     "Token",
     "Withdraw",
     "claim",
@@ -90,8 +92,7 @@ __all__ = [
     "react",
 ]
 
-# A grant on its way may still make another host write one epoch more, and handing it back one more again.
-TAKEOVER_STEP: Final = 3
+TAKEOVER_STEP: Final = takeover.STEP
 
 
 def react(token: Token, event: Event, copy: Copy, sender: str = "") -> Reaction:
@@ -103,8 +104,8 @@ def react(token: Token, event: Event, copy: Copy, sender: str = "") -> Reaction:
             return _refuse(token, "the guest does not change its QEMU here")
         case Offer() | Ask() | Withdraw() | Grant() | Confirm():
             return _on_message(token, event, copy, sender)
-        case PeerFenced():
-            return _on_peer_fenced(token, event, copy)
+        case PeerFenced() | TakeOver():
+            return _on_fencing(token, event, copy)
         case PeerEpoch():
             return _on_peer_epoch(token, event, copy)
         case _:
@@ -337,6 +338,12 @@ def _on_never_ran(token: Token, event: NeverRan, copy: Copy) -> Reaction:
         return _refuse(token, f"nobody can be given the guest back, which is {token.phase} and {copy} here")
     back = replace(token, phase=Phase.RELEASED, epoch=token.epoch + 1)
     return Reaction(back, (*_discard_if_any(copy), Send(back.peer, Grant(back.epoch, back.migration))))
+
+
+def _on_fencing(token: Token, event: PeerFenced | TakeOver, copy: Copy) -> Reaction:
+    if isinstance(event, TakeOver):
+        return takeover.react(token, event, copy)
+    return _on_peer_fenced(token, event, copy)
 
 
 def _on_peer_fenced(token: Token, event: PeerFenced, copy: Copy) -> Reaction:

@@ -6,6 +6,7 @@ mistake is, the budget in which it shows, and what it breaks.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -108,6 +109,24 @@ def takeover_with_the_next_number(token: Token, event: handoff.Event, copy: Copy
     return reaction
 
 
+def heir_takes_the_next_number(claims: Iterable[int], recorded: int) -> int:
+    return max(recorded, *claims, 0) + 1
+
+
+def heir_of_whatever_is_here(token: Token, event: handoff.Event, copy: Copy, sender: str) -> Reaction:
+    """A host that still has a part in the guest, and a copy, is made an heir as if it had none."""
+    if isinstance(event, handoff.TakeOver) and token.phase is not Phase.OWNER:
+        return Reaction(Token(Phase.OWNER, event.epoch, "", token.migration))
+    return handoff.react(token, event, copy, sender)
+
+
+def heir_takes_any_number(token: Token, event: handoff.Event, copy: Copy, sender: str) -> Reaction:
+    """The number is the decider's, and the journal here is not asked."""
+    if isinstance(event, handoff.TakeOver) and token.phase is Phase.ABSENT and copy is Copy.NONE:
+        return Reaction(Token(Phase.OWNER, event.epoch, "", token.migration))
+    return handoff.react(token, event, copy, sender)
+
+
 def target_forgets_when_it_gives_up(token: Token, event: handoff.Event, copy: Copy, sender: str) -> Reaction:
     if isinstance(event, handoff.GiveUp) and token.phase is Phase.INCOMING:
         return Reaction(Token(Phase.ABSENT, token.epoch), (handoff.Discard(),))
@@ -154,7 +173,7 @@ def fencing_is_ignored(token: Token, event: handoff.Event, copy: Copy, sender: s
 _TWO_JOURNALS: Final = "two journals allow the guest to run"
 _NOT_ALLOWED: Final = "a copy runs where the journal does not allow it"
 _STALE: Final = "a copy resumes that is older than what has run"
-_OLD_OWNER: Final = "A owns epoch 1, but 4 was owned before"
+_OLD_OWNER: Final = "A owns epoch 1, but 3 was owned before"
 
 _CALM = Budget()
 _AGAIN = Budget(migrations=2)
@@ -206,6 +225,17 @@ MISTAKES: Final[dict[str, Mistake]] = {
     ),
     "a takeover just takes the next epoch": Mistake(
         Rules(react=takeover_with_the_next_number), _OUTAGE_AGAIN, _TWO_JOURNALS, hosts=3
+    ),
+    "an heir just takes the next epoch": Mistake(
+        Rules(heirs_epoch=heir_takes_the_next_number, react=heir_takes_any_number),
+        _OUTAGE,
+        "B owns epoch 1, but 1 was owned before",
+    ),
+    "an heir is made although another has the guest": Mistake(
+        Rules(asks_everybody=False, react=heir_takes_any_number), _OUTAGE_AGAIN, _TWO_JOURNALS, hosts=3
+    ),
+    "an heir keeps the copy that it has": Mistake(
+        Rules(asks_everybody=False, react=heir_of_whatever_is_here), _CRASH_AND_OUTAGE, _STALE
     ),
     # Against "never none".
     "migrations are not compared": Mistake(Rules(react=migrations_are_ignored), _AGAIN, DOOMED),

@@ -25,6 +25,7 @@ TABLE = {
     Verb.LABEL: ("operator admin", ""),
     Verb.BALANCE: ("operator admin", ""),
     Verb.MAINTAIN: ("admin", ""),
+    Verb.FENCE: ("admin", ""),
     Verb.REVOKE: ("admin", ""),
     Verb.TOKENS: ("admin", ""),
     Verb.AUDIT: ("admin", ""),

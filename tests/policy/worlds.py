@@ -17,7 +17,7 @@ from enum import Enum, auto
 from functools import cache
 from typing import NamedTuple
 
-from segue.policy import handoff, recovery
+from segue.policy import handoff, recovery, takeover
 from segue.policy.handoff import Copy, Phase, Token
 
 NAMES = "ABC"
@@ -101,6 +101,7 @@ class Rules:
     react: Callable[[Token, handoff.Event, Copy, str], handoff.Reaction] = handoff.react
     pending: Callable[[Token, Copy], tuple[handoff.Effect, ...]] = handoff.pending
     owned: Callable[[Token], int] = handoff.owned
+    heirs_epoch: Callable[[Iterable[int], int], int] = takeover.epoch
     journal_first: bool = True  # the token is written before the first effect
     hears_after_reboot: bool = True  # nothing starts from disk before the peers were heard
     proof_holds: bool = True  # a fencing is told only while the host is still off
@@ -248,8 +249,18 @@ class Model:
             if told or (other.unheard and not rules.proof_holds):
                 event = handoff.PeerFenced(NAMES[peer], "it is off", max([recorded, *claims]))
                 yield from self._event(world, who, event)
+                yield from self._inherits(world, who, peer)
             if not other.on and len(others) == 1:
                 yield from self._recovered(world, who, peer)
+
+    def _inherits(self, world: World, who: int, dead: int) -> Iterator[Move]:
+        """The decider makes an heir of a host that has nothing, where none of the others has anything either."""
+        rules, living = self.rules, [host for n, host in enumerate(world.hosts) if n != dead]
+        if rules.asks_everybody and any(host.token.phase is not Phase.ABSENT for host in living):
+            return
+        heard = living if rules.asks_everybody else [world.hosts[who]]
+        epoch = rules.heirs_epoch([_claim(rules, host) for host in heard], world.decided[1])
+        yield from self._event(world, who, handoff.TakeOver(NAMES[dead], "it is off", epoch))
 
     def _recovered(self, world: World, who: int, dead: int) -> Iterator[Move]:
         """The decider reads both journals, also that of the host without power, and resumes by the table."""
@@ -288,7 +299,7 @@ class Model:
         if token.phase is Phase.OWNER and host.memory.kind is not Copy.NONE:
             changed = changed._replace(unheard=False)  # its copy came after the reboot, from the owner
         after = _put(world, who, changed)
-        if isinstance(event, handoff.PeerFenced) and token.phase is Phase.OWNER:
+        if isinstance(event, handoff.PeerFenced | handoff.TakeOver) and token.phase is Phase.OWNER:
             after = after._replace(decided=(who, token.epoch))
         if isinstance(event, handoff.Begin):
             after = after._replace(begun=world.begun + 1)

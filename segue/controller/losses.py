@@ -1,0 +1,61 @@
+"""Writes what is known of a lost host: the incident that people read, and the record that leaders go on from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from segue.adapters import clock
+from segue.controller.app import Controller
+from segue.errors import Kind, Refused
+from segue.model.fencing import Death, Proof
+from segue.model.incident import Incident
+from segue.model.leadership import Tenure
+
+log = structlog.get_logger()
+
+
+async def prove(controller: Controller, tenure: Tenure, death: Death, proof: Proof) -> Death:
+    """From now on it counts as off; the proof is in the store before anything follows from it."""
+    books, mirror = controller.books, controller.mirror
+    made = await books.change(
+        mirror.deaths, death.host, lambda known: replace(known, proof=proof, why=""), fence=tenure.fence
+    )
+    await note(controller, tenure, death.host, f"it is off: {proof.text} ({proof.by})", proof=proof)
+    log.warning("a host is proved to be off", host=death.host, by=proof.by, kind=proof.kind)
+    return made
+
+
+async def note(controller: Controller, tenure: Tenure, host: str, text: str, **fields: Any) -> None:
+    """Into the incident, once for each text, and beside the host."""
+    kept = controller.mirror.deaths.get(host)
+    if kept is None:
+        return
+    books, mirror = controller.books, controller.mirror
+
+    def told(known: Incident) -> Incident:
+        said = known if any(s.text == text for s in known.done) else known.with_step(clock.wall_s(), text)
+        return replace(said, **fields)
+
+    await books.change(mirror.incidents, kept.value.incident, told, fence=tenure.fence)
+    if not fields and kept.value.why != text:
+        log.error("a lost host", host=host, why=text)
+        await books.change(mirror.deaths, host, lambda known: replace(known, why=text), fence=tenure.fence)
+
+
+async def end(controller: Controller, tenure: Tenure, death: Death, text: str) -> None:
+    """The incident is over; one that is over stays as it is."""
+
+    def over(known: Incident) -> Incident:
+        now_s = clock.wall_s()
+        return replace(known.with_step(now_s, text), ended_s=now_s) if known.is_open else known
+
+    await controller.books.change(controller.mirror.incidents, death.incident, over, fence=tenure.fence)
+
+
+def refused(what: str, why: str) -> Refused:
+    """Nothing was done, and it is looked at again."""
+    todo = "`segue incident list --open` shows what is waited for."
+    return Refused(what=what, why=why, todo=todo, kind=Kind.POLICY)

@@ -1,0 +1,223 @@
+"""Brings the guests of a host that is proved to be off back on others, the most important ones first.
+
+It must never tell a second heir before the first has said no, and never start a guest before its heir's journal has it
+and the dead host was seen to be off after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from segue.adapters import clock
+from segue.controller import fleet, health, losses
+from segue.controller.app import Controller
+from segue.controller.links import HostAway
+from segue.controller.mirror import Mirror
+from segue.errors import SegueError
+from segue.model.crash import Deed
+from segue.model.fencing import Death, Succession
+from segue.model.incident import Hit, Incident
+from segue.model.leadership import Tenure
+from segue.model.plan import NoHost
+from segue.policy import placement, takeover
+from segue.wire.frames import Shown
+
+log = structlog.get_logger()
+ASK_S: Final = 5.0
+TELL_S: Final = 20.0
+START_S: Final = 60.0
+UNSETTLED: Final = frozenset({"offered", "incoming", "released"})
+
+
+def hit(mirror: Mirror, host: str) -> list[Shown]:
+    """Guests that its loss concerns: its own, and those that were given to it and not confirmed."""
+    moving = fleet.under_way(mirror)
+    return [
+        shown
+        for name, shown in fleet.owners(mirror).items()
+        if shown.host == host
+        or (shown.phase == "released" and name in moving and moving[name].target == host)
+    ]
+
+
+class Successions:
+    """The guests of one dead host, in one tenure. demand_off: raises Refused unless it is off at this moment."""
+
+    def __init__(
+        self, controller: Controller, tenure: Tenure, death: Death, demand_off: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._controller = controller
+        self._mirror = controller.mirror
+        self._tenure = tenure
+        self._death = death
+        self._demand_off = demand_off
+        self._choosing = asyncio.Lock()
+
+    async def settle(self) -> bool:
+        """One round over all of them; True while some wait for something."""
+        begun = {s.guest.name for s in self._mirror.successions.values() if self._is_open(s)}
+        wanted = {hit.guest for hit in self._incident().hits if not hit.back_s}
+        concerned = {shown.name for shown in hit(self._mirror, self._death.host)}
+        found = []
+        for name, shown in fleet.owners(self._mirror).items():
+            if name in begun or (name in wanted and name in concerned):
+                found.append(shown)
+            elif name in wanted and shown.state == "running":
+                await self._is_back(shown, shown.host)  # Its move had come to its end, after all.
+        found.sort(key=lambda shown: (-self._importance(shown.name), shown.name))
+        await health.side_by_side(self._one(shown) for shown in found)
+        left = [hit for hit in self._incident().hits if not hit.back_s]
+        if not left and self._incident().is_open:
+            await losses.end(self._controller, self._tenure, self._death, "all its guests are back")
+        return bool(left)
+
+    def _incident(self) -> Incident:
+        return self._controller.books.known(self._mirror.incidents, self._death.incident).value
+
+    def _importance(self, name: str) -> int:
+        kept = self._mirror.wishes.get(name)
+        return kept.value.importance if kept else 0
+
+    def _is_open(self, succession: Succession) -> bool:
+        return succession.owner == self._death.host and not succession.ended_s
+
+    async def _one(self, shown: Shown) -> None:
+        if shown.spec.on_crash.host is Deed.LEAVE:
+            await self._note(f"{shown.name} is left: that is its policy for a host that is lost")
+            return
+        try:
+            where = await self._bring_back(shown)
+        except HostAway as error:
+            log.info("a guest waits for a host's answer", guest=shown.name, why=str(error))
+        except SegueError as error:
+            await self._note(f"{shown.name} does not come back yet: {error.why}")
+        else:
+            await self._is_back(shown, where)
+
+    async def _bring_back(self, shown: Shown) -> str:
+        """The host on which it runs again. Raises SegueError."""
+        uuid = shown.spec.uuid
+        kept = self._mirror.successions.get(uuid)
+        if kept is None or not self._is_open(kept.value) or not kept.value.heir:
+            parts = await self._parts(uuid)
+            held = {host: part for host, part in parts.items() if part["phase"] != "absent"}
+            if held:
+                return await self._settle_handoff(shown, held)
+            await self._choose(shown, kept.value if kept else None, parts)
+        return await self._carry_out(self._controller.books.known(self._mirror.successions, uuid).value)
+
+    async def _parts(self, uuid: str) -> dict[str, dict[str, Any]]:
+        """What every other host has of it. Raises HostAway where one cannot be asked: it may be the owner."""
+        known = {*self._mirror.hosts.items(), *self._mirror.reports.items()} - {self._death.host}
+        hosts = sorted(host for host in known if not fleet.is_revoked(self._mirror, host))
+        asked = (self._call(host, "GET", f"/v1/successions/{uuid}", None, ASK_S) for host in hosts)
+        try:
+            return dict(zip(hosts, await asyncio.gather(*asked), strict=True))
+        except HostAway as error:
+            why = f"{error.what} ({error.why}), and may have the guest"
+            raise losses.refused(
+                "a guest is not taken over", f"{why}; bring it back, or revoke it"
+            ) from error
+
+    async def _settle_handoff(self, shown: Shown, held: Mapping[str, dict[str, Any]]) -> str:
+        """A move was under way: the survivor's journal says how it goes on (policy/recovery)."""
+        dead, proof = self._death.host, self._death.proof
+        assert proof is not None
+        for host, part in held.items():
+            if part["phase"] in UNSETTLED and part["peer"] == dead:
+                await self._demand_off()
+                body = {"fenced": dead, "proof": f"{proof.kind}: {proof.text}"}
+                await self._call(host, "POST", f"/v1/guests/{shown.name}/recover", body, TELL_S)
+            elif part["phase"] != "owner":
+                raise losses.refused(
+                    f"{shown.name} waits", f"it is {part['phase']} at {host}, which settles that"
+                )
+            now = await self._call(host, "GET", f"/v1/successions/{shown.spec.uuid}", None, ASK_S)
+            if now["phase"] != "owner":
+                raise losses.refused(f"{shown.name} waits", f"it is {now['phase']} at {host}")
+            await self._demand_off()
+            path = f"/v1/successions/{shown.spec.uuid}/start"
+            await self._call(host, "POST", path, {"epoch": now["claim"]}, START_S)
+            return host
+        raise losses.refused(f"{shown.name} waits", "nobody has anything of it")
+
+    async def _choose(
+        self, shown: Shown, known: Succession | None, parts: Mapping[str, dict[str, Any]]
+    ) -> None:
+        """Written before the heir hears of it. Raises Refused where no host takes the guest."""
+        refusals = known.refused if known and self._is_open(known) else ()
+        table, now_s = self._mirror.successions, clock.wall_s()
+        async with self._choosing:
+            heir = await self._heir(shown, refusals)
+            recorded = max(shown.epoch, known.epoch if known else 0)
+            epoch = takeover.epoch((part["claim"] for part in parts.values()), recorded)
+            made = Succession(shown.spec, self._death.host, heir, epoch, now_s, refusals)
+            books, fence = self._controller.books, self._tenure.fence
+            if known is None:
+                await books.add(table, shown.spec.uuid, made, fence=fence)
+            else:
+                await books.change(table, shown.spec.uuid, lambda _: made, fence=fence)
+
+    async def _heir(self, shown: Shown, refusals: tuple[str, ...]) -> str:
+        not_to = {shown.name: tuple(text.partition(":")[0] for text in refusals)}
+        seen = await fleet.looked(self._mirror, self._controller.loads, not_to)
+        heirs = {s.guest.name: s.heir for s in self._mirror.successions.values() if s.heir and not s.ended_s}
+        guests = tuple(replace(g, host=heirs.get(g.name, g.host)) for g in seen.guests)
+        mine = next(guest for guest in guests if guest.name == shown.name)
+        mine = replace(mine, host="", pinned="", moving_to="", needs=replace(mine.needs, disk_bytes=0))
+        choice = placement.place(mine, replace(seen, guests=guests))
+        if isinstance(choice, NoHost):
+            words = "; ".join(f"{host}: {', '.join(why)}" for host, why in sorted(choice.refused.items()))
+            raise losses.refused(f"{shown.name} finds no host", "; ".join((*refusals, words)))
+        return choice.host
+
+    async def _carry_out(self, succession: Succession) -> str:
+        proof, uuid, heir = self._death.proof, succession.guest.uuid, succession.heir
+        assert proof is not None
+        spec = msgspec.to_builtins(succession.guest)
+        told = f"{proof.kind}: {proof.text}"
+        body = {"guest": spec, "owner": succession.owner, "proof": told, "epoch": succession.epoch}
+        await self._demand_off()
+        try:
+            await self._call(heir, "PUT", f"/v1/successions/{uuid}", body, TELL_S)
+        except HostAway:
+            raise
+        except SegueError as error:
+            no = f"{heir}: {error.why}"
+            await self._save(uuid, heir="", refused=(*succession.refused, no))
+            raise losses.refused(f"{succession.guest.name} waits", no) from error
+        await self._demand_off()
+        await self._call(heir, "POST", f"/v1/successions/{uuid}/start", {"epoch": succession.epoch}, START_S)
+        await self._save(uuid, ended_s=clock.wall_s(), started=True)
+        return heir
+
+    async def _save(self, uuid: str, **fields: Any) -> None:
+        table, fence = self._mirror.successions, self._tenure.fence
+        await self._controller.books.change(table, uuid, lambda known: replace(known, **fields), fence=fence)
+
+    async def _is_back(self, shown: Shown, where: str) -> None:
+        now_s = clock.wall_s()
+
+        def back(known: Incident) -> Incident:
+            hits = tuple(replace(h, back_s=now_s) if _is(h, shown) else h for h in known.hits)
+            return replace(known.with_step(now_s, f"{shown.name} was restarted on {where}"), hits=hits)
+
+        table, fence = self._mirror.incidents, self._tenure.fence
+        await self._controller.books.change(table, self._death.incident, back, fence=fence)
+        log.warning("a guest was restarted elsewhere", guest=shown.name, host=where, owner=self._death.host)
+
+    async def _note(self, text: str) -> None:
+        await losses.note(self._controller, self._tenure, self._death.host, text)
+
+    async def _call(self, host: str, method: str, path: str, body: object, within_s: float) -> Any:
+        return await self._controller.links.call(host, method, path, body, within_s=within_s)
+
+
+def _is(hit: Hit, shown: Shown) -> bool:
+    return hit.uuid == shown.spec.uuid and not hit.back_s
