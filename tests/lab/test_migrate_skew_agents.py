@@ -16,7 +16,7 @@ import pytest
 from segue.errors import Kind, SegueError
 from segue.lab import layers
 from segue.lab.variants import Variants
-from tests.lab.scene import GUEST, Scene
+from tests.lab.scene import CARDS, GUEST, Scene
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(900)]
 BEFORE: Final = "5804676"
@@ -43,8 +43,8 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def mixed(labs_folder: Path, before: Path) -> Iterator[Scene]:
-    """host2 has the agent of before; the guest begins on host1."""
-    made = Scene(f"w{os.getpid()}", Variants(agents={"host2": str(before)}))
+    """host2 has the agent of before, which knows guests with one card; the guest begins on host1."""
+    made = Scene(f"w{os.getpid()}", Variants(agents={"host2": str(before)}), cards=CARDS[:1])
     made.up()
     yield made
     made.down()
