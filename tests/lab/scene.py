@@ -67,12 +67,16 @@ class Scene:
         self.lab.up(hosts=len(HOSTS), clients=1, variants=self._variants)
         for host in HOSTS:
             self.wait_for_agent(host)
+        self.ready()
         self.uuid = self.make_guest(GUEST, "", nics=self.cards)
         self.census = Census(self.lab.places.top, self.uuid)
         self.census.start()
         self.client = Client(self.lab, ADDRESS)
         self.is_up = True
         self.start_guest("host1")
+
+    def ready(self) -> None:
+        """The hosts answer, and there is no guest yet: for scenes whose hosts are to be otherwise."""
 
     def down(self) -> None:
         """Leaves nothing behind."""
