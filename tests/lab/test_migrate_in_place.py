@@ -111,6 +111,29 @@ def test_the_agent_dies(scene: Scene, place: str, end: str) -> None:
 @pytest.mark.parametrize(
     "place",
     [
+        pytest.param("first ended", marks=slow),
+        pytest.param("taps renamed", marks=slow),
+        pytest.param("before owner"),
+    ],
+)
+def test_the_agent_dies_while_the_new_qemu_gets_its_names(scene: Scene, place: str) -> None:
+    """Before the journal says that the first one has ended: it is looked for under both names."""
+    lived_s, host = scene.client.uptime_s(), scene.owner()
+    halt = scene.halt(host, "after owner")
+    move = begin(scene)
+    halt.wait()
+    new = of_age(scene, host, newest=True)
+    scene.arm(host, place)
+    halt.go()
+    move.end("done")
+    scene.demand_calm()
+    assert scene.client.uptime_s() > lived_s
+    assert [qemu.pid for qemu in scene.census.on(host)] == [new]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
         pytest.param("done reserve target", marks=slow),
         pytest.param("begun copy memory"),
         pytest.param("begun hand off", marks=slow),
