@@ -30,7 +30,18 @@ from segue.adapters.pki import Pair
 from segue.adapters.qemu import capabilities
 from segue.adapters.spans import Sender
 from segue.adapters.store.journal import Journal
-from segue.agent import api_health, api_load, api_metrics, api_peer, api_update, api_user, health, kept, link
+from segue.agent import (
+    api_health,
+    api_load,
+    api_metrics,
+    api_peer,
+    api_update,
+    api_user,
+    health,
+    kept,
+    link,
+    updates,
+)  # fmt: skip
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
 from segue.agent.boards import Boards
@@ -171,6 +182,7 @@ async def _serve(config: Config, agent: Agent) -> None:
         asyncio.create_task(agent.guests.keep()),
         asyncio.create_task(kept.sweep(agent.services.journal.disks)),
         asyncio.create_task(agent.loads.keep()),
+        asyncio.create_task(updates.keep(agent)),
         asyncio.create_task(agent.services.traces.keep(agent)),
         asyncio.create_task(agent.health.run()),
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from typing import Final
 
 import structlog
 
@@ -11,7 +13,7 @@ from segue.adapters.qemu import capabilities, in_place, queues
 from segue.agent.app import Agent
 from segue.agent.keeper import Keeper
 from segue.agent.services import Services
-from segue.errors import Kind, Refused
+from segue.errors import Kind, Refused, SegueError
 from segue.model.integrity import Verify
 from segue.model.migration import Limits, Migration
 from segue.policy import compatibility, update, wishes
@@ -19,12 +21,15 @@ from segue.policy.update import Running
 from segue.wire.frames import UpdateGuest
 
 log = structlog.get_logger()
+LOOK_S: Final = 2.0
+LOOK_AGAIN_S: Final = 20.0
 
 
 async def begin(agent: Agent, keeper: Keeper, wish: UpdateGuest, traceparent: str) -> Migration:
     """Checks all, then starts; returns at once with the record. Raises Refused, and then nothing has changed."""
     guest = agent.migrations.demand_movable(keeper)
-    compatibility.refuse(guest, agent.services.config.name, wishes.wrong(wish.limits))
+    if wrong := wishes.wrong(wish.limits):
+        raise _cannot(guest.name, agent.services.config.name, wrong)
     await look_at_installed(agent.services)
     running = await _running(keeper)
     if not running.is_outdated and not wish.again:
@@ -36,6 +41,23 @@ async def begin(agent: Agent, keeper: Keeper, wish: UpdateGuest, traceparent: st
         raise _cannot(guest.name, agent.services.config.name, reasons)
     log.info("not updated in place", guest=guest.name, why="; ".join(reasons), to=wish.or_migrate)
     return await agent.migrations.begin(keeper, wish.or_migrate, wish.limits, traceparent=traceparent)
+
+
+async def keep(agent: Agent) -> None:
+    """For as long as the agent lives: what the host says of its QEMU is what is installed."""
+    failed, pause_s = (0, 0), LOOK_S
+    while True:
+        await asyncio.sleep(pause_s)
+        if agent.migrations.standing():
+            continue  # It would take the processor from a guest that waits to go on.
+        try:
+            await look_at_installed(agent.services)
+            pause_s = LOOK_S
+        except SegueError as error:
+            # A package is just being installed, or cannot be used: what was known is still true of what runs.
+            if (seen := capabilities.fingerprint()) != failed:
+                log.warning("the installed QEMU cannot be asked", why=error.why)
+            failed, pause_s = seen, LOOK_AGAIN_S
 
 
 async def look_at_installed(services: Services) -> None:

@@ -1,4 +1,4 @@
-"""Asks this host's QEMU what it can do. Asked once, at the agent's start."""
+"""Asks this host's QEMU what it can do: at the agent's start, and once more when another one was installed."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def _takes(monitor: Monitor, method: str) -> bool:
 
 def _no_qemu(why: str) -> Refused:
     return Refused(
-        what="the agent cannot start",
+        what="this host's QEMU cannot be used",
         why=why,
         todo="Install QEMU 10.0 or newer for x86-64 (Debian: qemu-system-x86).",
     )
