@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from segue.controller import audit_trail, balance, balancer, certificates, drain, health, single
+from segue.controller import audit_trail, balance, balancer, certificates, drain, health, single, updating
 from segue.controller.app import Controller
 from segue.controller.links import Links
 from segue.controller.reports import Reports
@@ -28,6 +28,7 @@ HOW: Final[Mapping[TaskKind, Callable[[Work], Awaitable[None]]]] = {
     TaskKind.POWER: single.power,
     TaskKind.DRAIN: drain.carry_out,
     TaskKind.BALANCE: balance.carry_out,
+    TaskKind.UPDATE: updating.carry_out,
 }
 INTRODUCE_S: Final = 0.5
 GATHER_S: Final = 10.0

@@ -35,6 +35,7 @@ from segue.controller import (
     api_metrics,
     api_placing,
     api_tasks,
+    api_update,
     audit_trail,
     certificates,
     executor,
@@ -63,7 +64,7 @@ log = structlog.get_logger()
 
 PARTS: Final = (
     api, api_hosts, api_guests, api_tasks, api_admin, api_balance, api_load, api_placing, api_metrics,
-    api_health,
+    api_health, api_update,
 )  # fmt: skip
 BODY_BYTES: Final = 1 << 20
 

@@ -19,6 +19,7 @@ class TaskKind(StrEnum):
     POWER = "power"
     DRAIN = "drain"
     BALANCE = "balance"
+    UPDATE = "update"
 
 
 class TaskState(StrEnum):
@@ -55,7 +56,7 @@ NEXT: Final[Mapping[tuple[TaskState, Wish], TaskState]] = {
     (TaskState.PAUSED, Wish.CANCEL): TaskState.CANCELLING,
     (TaskState.CANCELLING, Wish.CANCEL): TaskState.CANCELLING,
 }
-PAUSABLE: Final = frozenset({TaskKind.DRAIN, TaskKind.BALANCE})
+PAUSABLE: Final = frozenset({TaskKind.DRAIN, TaskKind.BALANCE, TaskKind.UPDATE})
 """The others have one step; there is nothing between."""
 
 
