@@ -40,7 +40,10 @@ async def begin(agent: Agent, keeper: Keeper, wish: UpdateGuest, traceparent: st
     if not wish.or_migrate:
         raise _cannot(guest.name, agent.services.config.name, reasons)
     log.info("not updated in place", guest=guest.name, why="; ".join(reasons), to=wish.or_migrate)
-    return await agent.migrations.begin(keeper, wish.or_migrate, wish.limits, traceparent=traceparent)
+    try:
+        return await agent.migrations.begin(keeper, wish.or_migrate, wish.limits, traceparent=traceparent)
+    except Refused as error:
+        raise _neither(guest.name, reasons, wish.or_migrate, error) from error
 
 
 async def keep(agent: Agent) -> None:
@@ -106,6 +109,15 @@ def _is_newest(name: str, version: str) -> Refused:
         why=f"it runs in the QEMU {version} that is installed",
         todo="Install another QEMU first, or give it a new process of the same one with --again.",
         kind=Kind.CONFLICT,
+    )
+
+
+def _neither(name: str, reasons: tuple[str, ...], to: str, error: Refused) -> Refused:
+    return Refused(
+        what=f"{name} can neither get another QEMU here while it runs nor go to {to}",
+        why=f"{'; '.join(reasons)}; {to}: {error.why}",
+        todo=error.todo,
+        kind=error.kind,
     )
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from segue.controller import api_common, api_doc, gate, scoped, updating
 from segue.controller.api_common import Key, Viewer
-from segue.controller.app import Controller, controller_of
+from segue.controller.app import controller_of
 from segue.controller.gate import Asked
 from segue.model.migration import Migration
 from segue.model.rights import Verb
@@ -27,7 +27,7 @@ async def update_guest(
     """Gives a running guest the QEMU that is installed on its host."""
     controller = controller_of(request)
     scoped.guest(controller, asked.by, name)
-    _demand_host(controller, asked, wish.or_migrate)
+    _demand_may_move(asked, wish.or_migrate)
     body = {"guest": name, **msgspec.to_builtins(wish)}
     return await api_common.begin(request, response, asked, key, TaskKind.UPDATE, body)
 
@@ -44,7 +44,7 @@ async def update_host(
     """The same for all guests of a host that run in another QEMU, and that the caller may see."""
     controller = controller_of(request)
     scoped.demand_hosts(controller, asked.by, [name])
-    _demand_host(controller, asked, wish.or_migrate)
+    _demand_may_move(asked, wish.or_migrate)
     guests = updating.chosen(scoped.guests(controller, asked.by).values(), name, again=wish.again)
     body = updating.body(guests, name, wish)
     return await api_common.begin(request, response, asked, key, TaskKind.UPDATE, body)
@@ -60,7 +60,6 @@ async def migration(request: Request, number: str, by: Viewer) -> Migration:
     return found
 
 
-def _demand_host(controller: Controller, asked: Asked, name: str) -> None:
-    if name:
+def _demand_may_move(asked: Asked, to: str) -> None:
+    if to:
         gate.demand_more(asked, Verb.MOVE)
-        scoped.demand_hosts(controller, asked.by, [name])

@@ -120,7 +120,6 @@ async def test_a_scope_updates_its_own_guests_alone(rig: Rig) -> None:
         (looks, "/hosts/host1/update", {}),
         (web, "/hosts/host2/update", {}),
         (web, "/guests/g0/update", {}),
-        (web, "/guests/g1/update", {"or_migrate": "host2"}),
     ]
     for caller, path, wish in refusals:
         with pytest.raises(SegueError):
