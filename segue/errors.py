@@ -56,7 +56,7 @@ class InDoubt(SegueError):
 
 
 class Lost(SegueError):
-    """The guest ended while it was being moved; what was only in its memory is gone. It is never restarted unasked."""
+    """The guest ended while it was being moved; what was only in its memory is gone. Its policy says what follows."""
 
     consequence = "lost"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from starlette.requests import HTTPConnection
 
 from segue.agent.guests import Guests
+from segue.agent.jobs import Jobs
 from segue.agent.loads import Loads
 from segue.agent.migrations import Migrations
 from segue.agent.services import Services
@@ -22,6 +23,7 @@ class Agent:
     migrations: Migrations
     loads: Loads
     health: Watch
+    jobs: Jobs
 
 
 def agent_of(connection: HTTPConnection) -> Agent:

@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from segue.adapters import spans
+from segue.adapters import spans, webhook
 from segue.adapters.http import metrics_page
-from segue.agent import health_config
+from segue.agent import health_config, maintenance_config
 from segue.agent.health_config import HealthConfig
+from segue.agent.maintenance_config import MaintenanceConfig
 from segue.errors import Kind, Refused
 from segue.policy import identity
 
@@ -85,11 +86,14 @@ class Config:
     """ADDRESS:PORT where the page for Prometheus is offered without TLS to whoever comes; empty: nowhere."""
     traces_url: str = ""
     """Where spans of ended migrations are sent (OTLP over HTTP); empty: nowhere."""
+    incidents_url: str = ""
+    """Where each change of an incident is posted as JSON; empty: nowhere."""
     controllers: tuple[str, ...] = ()
     """URLs of the fleet's controllers; empty: this host is in no fleet."""
     labels: dict[str, str] = field(default_factory=dict)
     """Where it stands and what it hangs on, such as rack and feed: told to the controller."""
     health: HealthConfig = field(default_factory=HealthConfig)
+    maintenance: MaintenanceConfig = field(default_factory=MaintenanceConfig)
     peers: dict[str, str] = field(default_factory=dict)
     networks: dict[str, NetworkConfig] = field(default_factory=dict)
 
@@ -130,7 +134,7 @@ def _demand_known(path: Path, content: dict[str, Any]) -> None:
     for name, network in content.get("networks", {}).items():
         known = {field.name for field in fields(NetworkConfig)}
         unknown += sorted(f"networks.{name}.{key}" for key in network.keys() - known)
-    unknown += health_config.unknown_keys(content)
+    unknown += [*health_config.unknown_keys(content), *maintenance_config.unknown_keys(content)]
     if unknown:
         raise _refused(path, f"there is no key {', '.join(unknown)}")
 
@@ -154,7 +158,10 @@ def _problems(config: Config) -> Iterator[str]:
         yield f"metrics_address: {why}"
     if why := spans.wrong(config.traces_url):
         yield f"traces_url: {why}"
+    if why := webhook.wrong(config.incidents_url):
+        yield f"incidents_url: {why}"
     yield from health_config.problems(config.health)
+    yield from maintenance_config.problems(config.maintenance)
     numbers = [network.vni for network in config.networks.values() if network.vni]
     if len(numbers) != len(set(numbers)):
         yield "two networks have the same `vni`"

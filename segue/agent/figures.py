@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from segue import __version__
-from segue.adapters import clock, spans
+from segue.adapters import clock, spans, webhook
 from segue.adapters.certificates import Expiries
 from segue.adapters.metrics import Meter
 from segue.engine.saga import CANCELLED
 from segue.model.checkup import Level
+from segue.model.crash import Cause, Deed
 from segue.model.guest import RunState
 from segue.model.lifecycle import ENDS, Stage
 from segue.model.metrics import Sample
@@ -95,6 +96,18 @@ class Figures:
         """What `segue doctor` found."""
         self._examined = clock.wall_s(), found
 
+    def crashed(self, cause: Cause, deed: Deed) -> None:
+        """Once for each incident; the deed that was decided at first."""
+        self.meter.count("segue_incidents_total", cause, deed)
+
+    def returned(self, cause: Cause, away_s: float) -> None:
+        """A guest that crashed runs again."""
+        self.meter.observe("segue_guest_away_seconds", away_s, cause)
+
+    def hooked(self, result: str) -> None:
+        """What became of one message to the webhook."""
+        self.meter.count("segue_incident_posts_total", result)
+
     def spans(self, result: str, number: int) -> None:
         """What became of so many spans; called from another thread."""
         self.meter.count("segue_trace_spans_total", result, by=number)
@@ -107,6 +120,9 @@ class Figures:
         yield from self._certificates(agent)
         yield from _migrations(agent.migrations.under_way())
         yield from _guests(agent)
+        causes = Counter(incident.cause for incident in agent.services.crashes.open())
+        for cause in Cause:
+            yield Sample("segue_incidents_open", causes[cause], (cause.value,))
         facts = agent.guests.facts()
         yield Sample("segue_host_memory_bytes", facts.memory_total_bytes, ("total",))
         yield Sample("segue_host_memory_bytes", facts.memory_free_bytes, ("free",))
@@ -150,6 +166,12 @@ def _expected() -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "segue_migration_bytes_total", (channel, "out")
     for figure in ("total", "blackout"):
         yield "segue_migration_forecast_ratio", (figure,)
+    for cause in Cause:
+        yield "segue_guest_away_seconds", (cause,)
+        for deed in Deed:
+            yield "segue_incidents_total", (cause, deed)
+    for posted in webhook.RESULTS:
+        yield "segue_incident_posts_total", (posted,)
     for sent in spans.RESULTS:
         yield "segue_trace_spans_total", (sent,)
 

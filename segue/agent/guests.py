@@ -12,6 +12,7 @@ from segue.adapters import system
 from segue.agent.keeper import TICK_S, Keeper
 from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
+from segue.model.crash import Cause
 from segue.model.guest import Guest
 from segue.model.handoff import Copy, Created, PeerEpoch, PeerFenced, Phase
 from segue.model.host import HostFacts
@@ -46,10 +47,17 @@ class Guests:
             await keeper.take_up()
             if keeper.machine is None and not incoming and wanted == "running" and not reason:
                 keeper.resident.reason = GONE
+                await self._note_crash(keeper, guest)
             self._keepers[guest.uuid] = keeper
             log.info("guest taken up", guest=guest.name, state=keeper.state(), phase=keeper.token.phase)
         for uuid in self._services.journal.unsettled_tokens():
             self.by_uuid(uuid)  # Its guest never came to be here, but its journal waits for an answer.
+
+    async def _note_crash(self, keeper: Keeper, guest: Guest) -> None:
+        """Not after a boot of the host: then it is not this guest that crashed, and it may live elsewhere by now."""
+        owned = keeper.token.phase is Phase.OWNER and keeper.copy() is Copy.NONE
+        if owned and self._services.journal.ran_since_boot(guest.name):
+            await self._services.crashes.begin(guest, Cause.QEMU_ENDED, None)
 
     async def keep(self) -> None:
         """Ticks every keeper for as long as the agent lives; one that waits for a dead peer holds up no other."""
@@ -75,6 +83,8 @@ class Guests:
     async def _tick(self, keeper: Keeper) -> None:
         try:
             await keeper.tick()
+            await self._services.crashes.tend(keeper, self.start)
+            await self._services.crashes.feel(keeper)
             await self.let_go(keeper)
             await self._look_for_successor(keeper)
         except (SegueError, OSError, TimeoutError) as error:

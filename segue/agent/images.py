@@ -70,6 +70,8 @@ async def specify(services: Services, wish: CreateGuest) -> Guest:
         cmdline=" ".join(part for part in (image.cmdline, wish.cmdline) if part),
         uid=uid,
         nics=nics.specify(services.networks, wish),
+        watched=wish.watch,
+        on_crash=wish.on_crash,
     )
     base = (str(folder / image.disk), image.disk_format) if image.disk else ("", "")
     return replace(guest, disks=await disks.make(services.config, guest, base, wish.storage, wish.disks))
@@ -84,6 +86,8 @@ def check(wish: CreateGuest) -> None:
         problems.append("memory must be between 32 MiB and 16 TiB")
     if not 1 <= wish.vcpus <= 255:
         problems.append("a guest has 1 to 255 vCPUs")
+    if not 0 <= wish.on_crash.per_hour <= 100:
+        problems.append("a guest is restarted 0 to 100 times an hour")
     problems += nics.problems(wish)
     problems += disks.wrong(wish.disks)
     if problems:

@@ -14,6 +14,7 @@ from segue.agent import plant
 from segue.agent.resident import Resident
 from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
+from segue.model.crash import Cause
 from segue.model.guest import Guest, RunState
 from segue.model.handoff import (
     HERE,
@@ -324,25 +325,45 @@ class Keeper:
         return here and clock.steady_s() - self.resident.heard_s > INCOMING_LEASE_S
 
     async def _notice_end(self) -> None:
-        """A QEMU that ended, or a guest that shut itself down, is cleared away and written down."""
-        machine = self.machine
-        if machine is None or self.guest is None:
-            return
-        if machine.alive() and not machine.ended_by_guest:
+        """A QEMU that ended, and a guest that shut down or crashed, are cleared away and written down."""
+        machine, guest = self.machine, self.guest
+        if machine is None or guest is None or (machine.alive() and not machine.is_over):
             return
         if self.token.phase is Phase.RELEASED or self.in_saga:
             return  # The saga needs to see it first.
+        if self._lock.locked():
+            return  # Somebody is just ending it: the next tick sees what is left.
+        if machine.crash is Cause.WATCHDOG and self.resident.lacks_memory:
+            machine.crash = None  # It did not hang: it waited for a page. It is let run on.
+            return
+        by_guest, wanted, reason = machine.ended_by_guest, "stopped", self.resident.reason
+        if by_guest:
+            reason = f"the guest ended by itself ({by_guest})"
+        if self.token.phase is Phase.OWNER and not by_guest and self.resident.wanted == "running":
+            cause = machine.crash or Cause.QEMU_ENDED
+            wanted, reason = "running", (await self._services.crashes.begin(guest, cause, machine)).text
         async with self._lock:
             await self.resident.discard()
             if self.token.phase is Phase.OWNER:
-                self._note_end(machine.ended_by_guest)
+                self.resident.want(wanted, reason)
+                log.warning("guest ended", guest=self.uuid, reason=reason)
         self.announce()
 
-    def _note_end(self, by_guest: str) -> None:
-        wanted = "stopped" if by_guest else "running"
-        reason = f"the guest ended by itself ({by_guest})" if by_guest else "its QEMU ended unexpectedly"
-        self.resident.want(wanted, reason)
-        log.warning("guest ended", guest=self.uuid, reason=reason)
+    async def end_crashed(self, why: str) -> None:
+        """Ends a guest that hangs; nothing where it is not ours."""
+        async with self._lock:
+            if self.token.phase is Phase.OWNER:
+                await self.resident.discard()
+                self.resident.want("running", why)
+        self.announce()
+
+    def respecify(self, guest: Guest) -> None:
+        """Its owner keeps it with another policy from now on. Raises Refused while it is on its way."""
+        if self.token.phase is not Phase.OWNER or self.in_saga:
+            raise _refused(guest.name, f"the guest is {self.token.phase} here")
+        self._services.journal.respecify(guest)
+        self.resident.guest = guest
+        self.announce()
 
     def note(self, reason: str) -> None:
         """Keeps a sentence for people beside the guest."""

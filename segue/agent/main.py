@@ -28,25 +28,30 @@ from segue.adapters.net.steering import Steering
 from segue.adapters.own_tls import OwnTls
 from segue.adapters.pki import Pair
 from segue.adapters.qemu import capabilities
+from segue.adapters.qemu.command import Places
 from segue.adapters.spans import Sender
 from segue.adapters.store.journal import Journal
 from segue.agent import (
     api_health,
+    api_incidents,
+    api_jobs,
     api_load,
     api_metrics,
     api_peer,
     api_update,
     api_user,
     health,
+    hooks,
     kept,
     link,
     updates,
-)  # fmt: skip
+)
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
 from segue.agent.boards import Boards
 from segue.agent.channels import Protection
 from segue.agent.config import Config
+from segue.agent.crashes import Crashes
 from segue.agent.daemons import Daemons
 from segue.agent.failpoints import Failpoints
 from segue.agent.figures import Figures
@@ -54,6 +59,7 @@ from segue.agent.flows import Flows
 from segue.agent.guests import Guests
 from segue.agent.here import ThisHost
 from segue.agent.intake import Intake
+from segue.agent.jobs import Jobs
 from segue.agent.link_share import LinkShare
 from segue.agent.loads import Loads
 from segue.agent.metadata import Metadata
@@ -62,6 +68,7 @@ from segue.agent.networks import Networks
 from segue.agent.notices import Notices
 from segue.agent.pulling import Pulling
 from segue.agent.renewal import Renewal
+from segue.agent.senses import HostSenses
 from segue.agent.services import Services
 from segue.agent.traces import Traces
 from segue.agent.trust import Trust
@@ -79,10 +86,9 @@ async def serve(config: Config) -> None:
     own = _own(config, trust := Trust(journal, config.tls.ca))
     async with AsyncIPRoute() as netlink, peer.session(own.client()) as session:
         links = Links(netlink)
-        boards = Boards(journal)
-        protection = Protection(config)
+        boards, protection = Boards(journal), Protection(config)
         daemons = Daemons(config, protection)
-        figures = Figures(Meter(metrics.AGENT))
+        figures, notices = Figures(Meter(metrics.AGENT)), Notices()
         services = Services(
             config=config,
             journal=journal,
@@ -93,7 +99,7 @@ async def serve(config: Config) -> None:
             session=session,
             peers={},
             capabilities=await capabilities.ask(config.run_dir, config.qemu_user),
-            notices=Notices(),
+            notices=notices,
             failpoints=Failpoints(config.failpoints),
             protection=protection,
             share=LinkShare(config.migration_bandwidth_bytes_per_s),
@@ -107,6 +113,7 @@ async def serve(config: Config) -> None:
             trust=trust,
             figures=figures,
             traces=Traces(journal, _sender(config, figures)),
+            crashes=_crashes(config, journal, notices, figures),
         )
         await _open(services)
         guests = Guests(services)
@@ -126,7 +133,14 @@ async def serve(config: Config) -> None:
 def _agent(services: Services, guests: Guests) -> Agent:
     migrations = Migrations(services, guests)
     watch = health.build(services.config, guests, migrations, services.notices)
-    return Agent(services, guests, migrations, Loads(services.config, guests), watch)
+    services.crashes.senses.health = watch.shown
+    jobs = Jobs(services.config, services.journal.jobs, system.boot_id(), guests)
+    return Agent(services, guests, migrations, Loads(services.config, guests), watch, jobs)
+
+
+def _crashes(config: Config, journal: Journal, notices: Notices, figures: Figures) -> Crashes:
+    senses = HostSenses(lambda guest: Places(config.run_dir / "guests" / guest.name), config.health.kmsg)
+    return Crashes(config.name, journal, notices, figures, senses)
 
 
 async def _open(services: Services) -> None:
@@ -160,6 +174,8 @@ def application(agent: Agent) -> FastAPI:
     app.include_router(api_load.router)
     app.include_router(api_update.router)
     app.include_router(api_health.router)
+    app.include_router(api_incidents.router)
+    app.include_router(api_jobs.router)
     app.include_router(api_peer.router)
     app.include_router(api_metrics.router)
     app.add_middleware(SmallBodies, most_bytes=api_peer.BODY_BYTES_MAX)
@@ -186,6 +202,8 @@ async def _serve(config: Config, agent: Agent) -> None:
         asyncio.create_task(agent.services.traces.keep(agent)),
         asyncio.create_task(agent.health.run()),
     ]
+    if config.incidents_url:
+        tasks.append(asyncio.create_task(hooks.keep(agent.services)))
     if config.controllers:
         tasks.append(asyncio.create_task(link.keep(_way(config, agent), ThisHost(agent))))
     await serving.until_told(servers)

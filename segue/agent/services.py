@@ -16,6 +16,7 @@ from segue.agent.aftercare import Caretaker
 from segue.agent.boards import Boards
 from segue.agent.channels import Protection
 from segue.agent.config import Config
+from segue.agent.crashes import Crashes
 from segue.agent.daemons import Daemons
 from segue.agent.failpoints import Failpoints
 from segue.agent.figures import Figures
@@ -58,6 +59,7 @@ class Services:
     trust: Trust
     figures: Figures
     traces: Traces
+    crashes: Crashes
 
     def meet(self, name: str, url: str) -> None:
         """From now on this host can be asked, and guests can move there."""

@@ -43,9 +43,9 @@ class SourceGuest:
         self._address = ""
 
     def alive(self) -> bool:
-        """False once its QEMU has ended or the guest shut itself down."""
+        """False once its QEMU has ended, or the guest shut itself down or crashed."""
         machine = self._keeper.machine
-        return machine is not None and machine.alive() and not machine.ended_by_guest
+        return machine is not None and machine.alive() and not machine.is_over
 
     def _memory(self) -> MemoryCopy:
         machine = self._keeper.machine

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.cli import fleet, nics, output, task, update, values, vm_wishes
+from segue.cli import fleet, nics, output, task, update, values, vm_crash, vm_wishes
 from segue.cli.output import Format, Output
 from segue.errors import Kind, Refused
 
@@ -25,9 +25,15 @@ Labels = Annotated[
     list[str] | None, typer.Option(help="With a controller: a label for rules, as app=web. Again for more.")
 ]
 Address = Annotated[str, typer.Option(help="The guest's address with prefix, such as 10.77.100.1/16.")]
+Cpu = Annotated[str, typer.Option(help="QEMU CPU model; empty: one that every host has.")]
+Cmdline = Annotated[str, typer.Option(help="Added to the kernel's command line.")]
+StorageOption = Annotated[
+    str, typer.Option(help="Where the image's disk lies: shared, or local to the host.")
+]
 app.command("label")(vm_wishes.label)
 app.command("wish")(vm_wishes.wish)
 app.command("update")(update.update)
+app.command("on-crash")(vm_crash.on_crash)
 COLUMNS = ("NAME", "HOST", "STATE", "MEMORY", "VCPUS", "ADDRESS", "NOTE")
 
 
@@ -38,16 +44,17 @@ def create(
     image: Annotated[str, typer.Option(help="An image of that host's image store.")] = "micro",
     memory: Annotated[str, typer.Option(help="Such as 256MiB or 4GiB.")] = "256MiB",
     vcpus: Annotated[int, typer.Option(min=1, max=255, help="Virtual processors.")] = 1,
-    cpu: Annotated[str, typer.Option(help="QEMU CPU model; empty: one that every host has.")] = "",
+    cpu: Cpu = "",
     address: Address = "",
     nic: Annotated[list[str] | None, typer.Option("--nic", help=nics.HELP)] = None,
-    cmdline: Annotated[str, typer.Option(help="Added to the kernel's command line.")] = "",
-    storage: Annotated[
-        str, typer.Option(help="Where the image's disk lies: shared, or local to the host.")
-    ] = "shared",
+    cmdline: Cmdline = "",
+    storage: StorageOption = "shared",
     disk: Disks = None,
     start: Annotated[bool, typer.Option("--start/--no-start", help="Start it at once.")] = True,
     label: Labels = None,
+    on_crash: vm_crash.OnCrashOption = "",
+    restarts_per_hour: vm_crash.PerHour = vm_crash.MOST,
+    watch: vm_crash.Watch = True,
     form: Output = Format.TABLE,
 ) -> None:
     """Create a guest, and start it.
@@ -58,9 +65,10 @@ def create(
 
         segue vm create gw1 --host host1 --nic address=10.77.100.2/16 --nic network=blue,address=10.9.0.2/24
 
+        segue vm create web2 --on-crash panic=leave --restarts-per-hour 2
+
         segue vm create db1 --host host1 --image debian --storage local --disk size=4GiB,format=raw,storage=local
     """
-    known = fleet.load()
     wish = {
         "name": name,
         "image": image,
@@ -73,8 +81,14 @@ def create(
         "nics": [nics.wish(one) for one in nic or ()],
         "storage": values.choice(storage, ("shared", "local")),
         "disks": [values.disk(text) for text in disk or ()],
+        "watch": watch,
+        "on_crash": vm_crash.policy(on_crash, restarts_per_hour),
     }
-    worn = values.labels(label or ())
+    _create(wish, host, values.labels(label or ()), form)
+
+
+def _create(wish: dict[str, Any], host: str, worn: dict[str, str], form: Format) -> None:
+    known, name = fleet.load(), str(wish["name"])
     if not host:
         _place(known, {**wish, "labels": worn}, form)
         return

@@ -69,7 +69,7 @@ async def begin(
     controller = controller_of(request)
     body = msgspec.to_builtins(wish)
     digest = hashlib.sha256(msgspec.json.encode([kind, body], order="deterministic")).hexdigest()
-    number = str(uuid.uuid5(KEYED, f"{asked.by.name} {key}") if key else chance.new_id())
+    number = numbered(asked, key) or chance.new_id()
     made = Task(number, kind, asked.by.name, clock.wall_s(), body, digest)
     try:
         await controller.books.add(controller.mirror.tasks, number, made)
@@ -79,6 +79,11 @@ async def begin(
             raise odd("the Idempotency-Key was used for something else", "Take a new key.") from None
     response.headers["location"] = f"/v1/tasks/{number}"
     return made
+
+
+def numbered(asked: Asked, key: str) -> str:
+    """The id of the task that this caller began with that key; empty without a key."""
+    return str(uuid.uuid5(KEYED, f"{asked.by.name} {key}")) if key else ""
 
 
 def odd(why: str, todo: str) -> Refused:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from segue.adapters import chance, clock
-from segue.controller import fleet, moving
+from segue.controller import fleet, moving, works
 from segue.controller.app import Controller
 from segue.controller.mirror import Mirror
 from segue.controller.work import Work, went_well
@@ -98,7 +98,8 @@ def remember(mirror: Mirror) -> Temper:
 
 def draining(mirror: Mirror) -> bool:
     """True while some host is being emptied: the room is for its guests."""
-    return any(task.kind is TaskKind.DRAIN and not task.ended for task in mirror.tasks.values())
+    drains = any(task.kind is TaskKind.DRAIN and not task.ended for task in mirror.tasks.values())
+    return drains or bool(works.emptied(mirror))
 
 
 def under_way(mirror: Mirror) -> Task | None:

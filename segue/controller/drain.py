@@ -61,11 +61,11 @@ async def carry_out(work: Work) -> None:
     hosts = tuple(str(host) for host in work.task.wish["hosts"])
     for host in hosts:
         await _cordon(work, host)
-    absence = _Absence(work.controller.mirror)
+    absence = Absence(work.controller.mirror)
     await moving.until_ended(work, lambda _, beginning: _next(work, hosts, beginning, absence))
 
 
-class _Absence:
+class Absence:
     """Hosts that are away and may come back soon: a broken network must not look like the end of a drain."""
 
     def __init__(self, mirror: Mirror) -> None:
@@ -83,7 +83,7 @@ class _Absence:
         return now_s - self._since_s < AWAY_S
 
 
-async def _next(work: Work, hosts: tuple[str, ...], beginning: moving.Beginning, absence: _Absence) -> None:
+async def _next(work: Work, hosts: tuple[str, ...], beginning: moving.Beginning, absence: Absence) -> None:
     task = work.task
     if task.state is TaskState.CANCELLING:
         await moving.stop(work, moving.busy(work, beginning))
@@ -96,12 +96,12 @@ async def _next(work: Work, hosts: tuple[str, ...], beginning: moving.Beginning,
     seen, orders = moving.adjusted(looked, trials), _orders(int(task.wish["parallel"]))
     made = await asyncio.to_thread(drain.plan, seen, hosts, orders)
     admitted = moving.admitted(made.waves[0].moves if made.waves else (), seen, orders)
-    made = replace(made, staying=_reasons(made.staying, trials))
+    made = replace(made, staying=told_reasons(made.staying, trials))
     await _report(work, made)
     if admitted:
         await moving.begin(work, [(job.guest, job.target) for job in admitted], beginning)
     elif not (
-        moving.busy(work, beginning) or made.moves or _retrying(trials) or _unforeseen(work, hosts, made)
+        moving.busy(work, beginning) or made.moves or retrying(trials) or _unforeseen(work, hosts, made)
     ) and not (made.staying and absence.may_pass()):
         await _conclude(work, hosts, made)
 
@@ -123,7 +123,7 @@ async def _conclude(work: Work, hosts: tuple[str, ...], made: Plan) -> None:
         await work.end(TaskState.DONE, f"{names}: empty; {moved} guests moved", staying={})
 
 
-def _reasons(staying: Mapping[str, str], trials: Mapping[str, Trial]) -> dict[str, str]:
+def told_reasons(staying: Mapping[str, str], trials: Mapping[str, Trial]) -> dict[str, str]:
     """Why the planner leaves a guest out, and, where moves of it failed, what happened to the last one."""
     told = dict(staying)
     for guest in told.keys() & trials.keys():
@@ -134,21 +134,28 @@ def _reasons(staying: Mapping[str, str], trials: Mapping[str, Trial]) -> dict[st
 
 
 def _unforeseen(work: Work, hosts: tuple[str, ...], made: Plan) -> bool:
-    """A guest that is on one of them, on its way from or to one, or about to be shown by one, by what is known now:
-    the plan is as old as it took to make."""
+    """By what is known now: the plan is as old as it took to make."""
     known = fleet.owners(work.controller.mirror)
     if any(shown.host in hosts and name not in made.staying for name, shown in known.items()):
         return True
-    if any({m.source, m.target} & set(hosts) for m in fleet.under_way(work.controller.mirror).values()):
-        return True
-    now_s = clock.wall_s()
+    return among(work, hosts) or arriving(work, hosts)
+
+
+def among(work: Work, hosts: tuple[str, ...]) -> bool:
+    """Away from them, or to one of them, begun before it was cordoned: that guest has to leave it again."""
+    return any({m.source, m.target} & set(hosts) for m in fleet.under_way(work.controller.mirror).values())
+
+
+def arriving(work: Work, hosts: tuple[str, ...]) -> bool:
+    """Gone to one of them by its source's word, and not shown by that host yet."""
+    known, now_s = fleet.owners(work.controller.mirror), clock.wall_s()
     return any(
         m.target in hosts and m.guest not in known and went_well(m) and abs(now_s - m.ended_s) < ARRIVES_S
         for m in work.controller.mirror.migrations.values()
     )
 
 
-def _retrying(trials: Mapping[str, Trial]) -> bool:
+def retrying(trials: Mapping[str, Trial]) -> bool:
     return any(
         0 < trial.failures < moving.FAILURES_MOST and moving.waits(trial, clock.wall_s())
         for trial in trials.values()

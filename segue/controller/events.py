@@ -25,6 +25,9 @@ SHOWN: Final = {
     "rules/": "rule",
     "wishes/": "wishes",
     "domains/": "domain",
+    "maintenances/": "maintenance",
+    "maintenance-hosts/": "maintenance.host",
+    "incidents/": "incident",
     "leader/holder": "leader",
 }
 KEEPALIVE_S: Final = 15.0

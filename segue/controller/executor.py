@@ -10,8 +10,19 @@ from typing import Final
 
 import structlog
 
-from segue.controller import audit_trail, balance, balancer, certificates, drain, health, single, updating
+from segue.controller import (
+    audit_trail,
+    balance,
+    balancer,
+    certificates,
+    drain,
+    health,
+    maintenance,
+    single,
+    updating,
+)
 from segue.controller.app import Controller
+from segue.controller.incidents import Fetcher
 from segue.controller.links import Links
 from segue.controller.reports import Reports
 from segue.controller.work import LOOK_S, Work, failure_of
@@ -29,6 +40,7 @@ HOW: Final[Mapping[TaskKind, Callable[[Work], Awaitable[None]]]] = {
     TaskKind.DRAIN: drain.carry_out,
     TaskKind.BALANCE: balance.carry_out,
     TaskKind.UPDATE: updating.carry_out,
+    TaskKind.MAINTENANCE: maintenance.carry_out,
 }
 INTRODUCE_S: Final = 0.5
 GATHER_S: Final = 10.0
@@ -96,6 +108,7 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
         asyncio.create_task(_introduce(links, new)),
         asyncio.create_task(audit_trail.keep_pruned(controller.store, mirror, tenure.fence)),
         asyncio.create_task(health.keep(controller, tenure)),
+        asyncio.create_task(Fetcher(controller, tenure).keep()),
     )
     try:
         await mirror.reached(tenure.fence.revision)

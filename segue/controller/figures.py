@@ -12,6 +12,7 @@ from segue.controller import fleet
 from segue.controller.app import Controller
 from segue.controller.folder import Folder
 from segue.errors import Refused
+from segue.model.crash import Cause
 from segue.model.guest import RunState
 from segue.model.lifecycle import ENDS, Stage
 from segue.model.metrics import Sample
@@ -39,6 +40,9 @@ class View:
         yield from self._hosts()
         yield from self._guests()
         yield from self._tasks()
+        causes = Counter(one.cause for one in self._controller.mirror.incidents.values() if one.is_open)
+        for cause in Cause:
+            yield Sample("segue_fleet_incidents_open", causes[cause], (cause.value,))
 
     def _lead(self) -> Iterator[Sample]:
         controller, leader = self._controller, self._controller.mirror.leader.get("")

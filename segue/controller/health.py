@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from segue.adapters import clock
-from segue.controller import fleet
+from segue.controller import fleet, works
 from segue.controller.app import Controller
 from segue.controller.mirror import Mirror
 from segue.errors import SegueError
@@ -51,7 +51,7 @@ async def keep(controller: Controller, tenure: Tenure) -> None:
     """For as long as the tenure lasts."""
     while True:
         try:
-            await _side_by_side(_ask(controller, tenure, host) for host in sorted(controller.links.linked()))
+            await side_by_side(_ask(controller, tenure, host) for host in sorted(controller.links.linked()))
             await _act(controller, tenure)
         except SegueError as error:
             log.warning("the health of hosts is asked for again later", why=str(error))
@@ -74,9 +74,9 @@ def seen(controller: Controller) -> FleetHealth:
 
 
 def evacuating(mirror: Mirror) -> set[str]:
-    """Hosts that a drain empties now, whoever asked for it."""
+    """Hosts that a drain or a maintenance empties now, whoever asked for it."""
     drains = (task for task in mirror.tasks.values() if task.kind is TaskKind.DRAIN and not task.ended)
-    return {str(host) for task in drains for host in task.wish["hosts"]}
+    return {str(host) for task in drains for host in task.wish["hosts"]} | works.emptied(mirror)
 
 
 def _tried(mirror: Mirror, reports: Iterable[Report]) -> dict[str, str]:
@@ -90,7 +90,7 @@ def _number(host: str, since_s: float) -> str:
     return hashlib.sha256(f"{BY} {host} {since_s}".encode()).hexdigest()[:32]
 
 
-async def _side_by_side(asked: Iterable[Awaitable[None]]) -> None:
+async def side_by_side(asked: Iterable[Awaitable[None]]) -> None:
     gate = asyncio.Semaphore(SIDE_BY_SIDE)
 
     async def one(work: Awaitable[None]) -> None:

@@ -31,7 +31,9 @@ from segue.controller import (
     api_guests,
     api_health,
     api_hosts,
+    api_incidents,
     api_load,
+    api_maintenance,
     api_metrics,
     api_placing,
     api_tasks,
@@ -64,7 +66,7 @@ log = structlog.get_logger()
 
 PARTS: Final = (
     api, api_hosts, api_guests, api_tasks, api_admin, api_balance, api_load, api_placing, api_metrics,
-    api_health, api_update,
+    api_health, api_incidents, api_maintenance, api_update,
 )  # fmt: skip
 BODY_BYTES: Final = 1 << 20
 

@@ -18,7 +18,9 @@ from segue.errors import Kind, Refused, SegueError
 from segue.model.answer import Report
 from segue.model.balance import BalanceOrders, BalanceState, BookedMove
 from segue.model.fleet import Rule
+from segue.model.incident import Incident
 from segue.model.leadership import HOLDER, Leader
+from segue.model.maintenance import HostWork, Maintenance
 from segue.model.migration import Migration
 from segue.model.roster import AuditLine, DomainRecord, GuestWishes, HostRecord, HostReport, Token
 from segue.model.store import Compacted, Entry, Event
@@ -124,6 +126,9 @@ class Mirror:
         self.balance_orders = Table("balance/orders", BalanceOrders)
         self.balance_state = Table("balance/state", BalanceState)
         self.bookings = Table("bookings/", BookedMove)
+        self.maintenances = Table("maintenances/", Maintenance)
+        self.maintenance_hosts = Table("maintenance-hosts/", HostWork)
+        self.incidents = Table("incidents/", Incident)
         self._tables: tuple[Table[Any], ...] = tuple(
             table for table in vars(self).values() if isinstance(table, Table)
         )

@@ -83,13 +83,18 @@ async def begin(
 
 async def stop(work: Work, busy_: set[str], done: str = "moved") -> None:
     """Takes back what can be, and waits for the rest."""
-    moving = fleet.under_way(work.controller.mirror)
-    numbers = {trial.migration for trial in work.task.trials}
-    for guest in busy_:
-        if guest in moving and moving[guest].id in numbers and moving[guest].stage == "preparation":
-            await work.take_back(moving[guest])
+    await take_back(work, busy_)
     if not busy_:
         await work.end(TaskState.CANCELLED, f"cancelled; {len(work.task.moved)} guests were {done}")
+
+
+async def take_back(work: Work, busy_: set[str]) -> None:
+    """Those that have not come to their handoff."""
+    moving = fleet.under_way(work.controller.mirror)
+    numbers = {trial.migration for trial in work.task.trials}
+    for guest in sorted(busy_):  # A set has another order in each process, and a rehearsal must not.
+        if guest in moving and moving[guest].id in numbers and moving[guest].stage == "preparation":
+            await work.take_back(moving[guest])
 
 
 def adjusted(seen: Fleet, trials: Mapping[str, Trial]) -> Fleet:

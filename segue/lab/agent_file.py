@@ -17,6 +17,7 @@ from segue.lab.nodes import Node, Role
 
 T = TypeVar("T")
 CODE: Final = f"{APP}/segue/agent/config.py"
+REBOOT: Final = "/usr/local/sbin/reboot"
 SHAPE: Final = "Config"
 """The class in it whose fields are the file's keys."""
 
@@ -41,6 +42,7 @@ def text(node: Node, everybody: Sequence[Node], layers: Sequence[Path]) -> str:
     networks = ["[networks.lan]", f'bridge = "{node.interface}"', "", "[networks.blue]"]
     tables = {
         "networks": [*networks, f"vni = {nodes.OVERLAY_VNI}"],
+        "maintenance": ["[maintenance]", "commands = true", f'reboot = ["{REBOOT}"]'],
         "tls": ["[tls]", *pki_lines("host")],
         "peers": ["[peers]", *(f'{other.name} = "{url(other)}"' for other in peers)],
     }

@@ -3,6 +3,9 @@
 Started by `Lab.up` as `python -S -m segue.lab.boot SPEC`. It says `pid N` when the namespaces exist, says
 `ready` when the root file system is in place, and waits for `go` while the network is wired. If `up` dies
 before that word, the end of the pipe is read instead and the half-built machine vanishes by itself.
+
+A host can reboot itself, as a real one can: whoever started it stays outside, and starts it again when the kernel
+says that it asked for that by reboot(2). Any other end, such as that by `segue lab kill`, is an end.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import json
 import os
 import signal
 import stat
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,12 +62,16 @@ class Spec:
     cgroup: str
     command: list[str]
     environ: dict[str, str]
+    reboots: list[str]
+    """Run when the machine has asked for a reboot; none: it has to be started by hand."""
 
 
 def main() -> int:
     spec = Spec(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     os.setsid()
     os.umask(0o022)
+    if spec.reboots and not _leave_to_a_child():
+        return 0
     namespaces = NAMESPACES
     if spec.cgroup:
         _join(f"{spec.cgroup}/cgroup.procs")
@@ -78,6 +86,32 @@ def main() -> int:
     except OSError as error:
         _say(f"failed {error.errno or 0} {error}")
     return 1
+
+
+def _leave_to_a_child() -> bool:
+    """True in the process that makes the machine; another one has it as its child, and waits for its end.
+
+    It has to stay outside: whoever makes the machine's namespaces ends up in its file system.
+    """
+    if os.fork():
+        return False
+    syscalls.adopt_orphans()
+    maker = os.fork()
+    if maker == 0:
+        return True
+    empty = os.open("/dev/null", os.O_RDWR)
+    os.dup2(empty, 0)
+    os.dup2(empty, 1)  # Else the end of the machine's first words would never be seen.
+    os.waitpid(maker, 0)
+    try:
+        _, status = os.wait()
+    except ChildProcessError:
+        os._exit(1)
+    # reboot(2) in a pid namespace ends its first process with this signal (pid_namespaces(7)).
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGHUP:
+        spec = Spec(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+        subprocess.run(spec.reboots, check=False, stdin=subprocess.DEVNULL, stdout=2)
+    os._exit(0)
 
 
 def _first_process(spec: Spec) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 from segue.errors import Kind, Refused
-from segue.lab import control, cuts, furnish, machine, nodes, state, wires
+from segue.lab import cgroups, control, cuts, furnish, machine, nodes, state, wires
 from segue.lab.nodes import Node
 from segue.lab.places import Places
 from segue.lab.variants import Lower
@@ -37,6 +37,20 @@ def start_missing(places: Places, wanted: state.Wanted, lower: Lower, say: Calla
     if wanted.cuts and nodes.FABRIC in fresh:
         apply_cuts(places, wanted.cuts)
     _tell_others(places, everybody, fresh)
+
+
+def restart(places: Places, wanted: state.Wanted, node: Node, layers: Sequence[Path]) -> None:
+    """Start a machine that has ended by itself, on the layers that it had; the others are not looked at."""
+    fabric = need_running(places, nodes.FABRIC)
+    wire(wires.unplug, fabric.pid, node)
+    cgroups.remove(places, node.name)
+    boot = machine.Boot(places, node, wanted.everybody, layers)
+    try:
+        _join(places, wanted, {node: boot.wait_ready()})
+        boot.go()
+    except BaseException:
+        boot.cancel()
+        raise
 
 
 def need_running(places: Places, node: Node) -> machine.Running:

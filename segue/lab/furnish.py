@@ -8,10 +8,20 @@ import shutil
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from segue.lab import agent_file, control
 from segue.lab.nodes import Node, Role
 from segue.lab.places import Places
+
+REBOOTS: Final = """#!/usr/bin/python3
+# The machine's init starts services and knows no reboot; the kernel does, and the lab starts the machine again.
+import ctypes, os
+os.sync()
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.reboot(0x01234567):
+    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+"""
 
 
 def furnish(
@@ -34,6 +44,7 @@ def furnish(
     changed |= _write(etc / "segue" / "context.toml", _context(everybody))
     if node.role is Role.HOST:
         changed |= _write(etc / "segue" / "agent.toml", agent_file.text(node, everybody, [root, *below]))
+        _write(root / agent_file.REBOOT.lstrip("/"), REBOOTS, 0o755)
     for file in control.files(places, node, everybody):
         changed |= _write(root / file.path.lstrip("/"), file.text, file.mode)
     if service := control.service(node):

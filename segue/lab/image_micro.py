@@ -9,7 +9,7 @@ from typing import Any, Final
 from segue.lab import cachefill, cpio, guest_services, initrd, kernel, packages
 
 PACKAGES: Final = (*initrd.PACKAGES, *guest_services.PACKAGES, "redis-server")
-MODULES: Final = ("virtio_net", "virtio_blk", "virtio_rng", "evdev", "button")
+MODULES: Final = ("virtio_net", "virtio_blk", "virtio_rng", "evdev", "button", "pvpanic_pci", "i6300esb")
 REDIS: Final = "usr/bin/redis-server"
 LIBRARIES: Final = "lib/x86_64-linux-gnu"
 LOADER: Final = "lib64/ld-linux-x86-64.so.2"

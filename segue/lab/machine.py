@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from segue.errors import Kind, Refused
-from segue.lab import boot, cgroups, etcd_program, furnish, layers, processes
+from segue.lab import boot, cgroups, etcd_program, furnish, layers, processes, restart
 from segue.lab.nodes import Node, Role
 from segue.lab.places import Places, cache
 
@@ -117,6 +117,7 @@ class Boot:
             cgroup=self._cgroup,
             command=["/usr/bin/tini", "--", "/usr/bin/runsvdir", "-P", "/etc/service"],
             environ=environ(self._mark),
+            reboots=restart.command(places, node) if node.role is Role.HOST else [],
         )
 
 
@@ -157,7 +158,12 @@ def _python(module: str, *arguments: str, mark: str, log: IO[bytes]) -> subproce
         stdout=subprocess.PIPE,
         stderr=log,
         cwd="/",
-        env={"PATH": PATH, "PYTHONPATH": str(layers.package().parent), processes.MARK: mark},
+        env={
+            **restart.environ(),
+            "PATH": PATH,
+            "PYTHONPATH": str(layers.package().parent),
+            processes.MARK: mark,
+        },
     )
 
 

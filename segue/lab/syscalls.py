@@ -27,6 +27,7 @@ MS_PRIVATE: Final = 1 << 18
 
 MNT_DETACH: Final = 2
 PR_SET_PDEATHSIG: Final = 1
+PR_SET_CHILD_SUBREAPER: Final = 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
 # pivot_root has no wrapper in glibc, and its number differs between machines.
@@ -83,3 +84,8 @@ def set_hostname(name: str) -> None:
 def die_with_parent(signal_number: int) -> None:
     """Ask the kernel to send this process a signal when the thread that forked it ends."""
     _check(_libc.prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0))
+
+
+def adopt_orphans() -> None:
+    """From now on children of our children become ours when those end."""
+    _check(_libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))

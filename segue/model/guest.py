@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from segue.model.crash import OnCrash
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Nic:
 
 @dataclass(frozen=True)
 class Guest:
-    """All that QEMU has to be told; equal on source and target, or the device state does not fit."""
+    """All that QEMU has to be told; equal on source and target, or the device state does not fit. And its policy."""
 
     name: str
     uuid: str
@@ -59,6 +61,10 @@ class Guest:
     nics: tuple[Nic, ...] = ()
     uid: int = 0
     """User (and group) number of its QEMU, the same on every host, as its disks belong to it; 0: the shared user."""
+    watched: bool = False
+    """It has a device that tells its kernel's panic (pvpanic) and a watchdog (i6300esb); older guests have none."""
+    on_crash: OnCrash = field(default_factory=OnCrash)
+    """Not told to QEMU."""
 
 
 class RunState(StrEnum):

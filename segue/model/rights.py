@@ -27,6 +27,7 @@ class Verb(StrEnum):
     STEER = "steer"
     LABEL = "label"
     BALANCE = "balance"
+    MAINTAIN = "maintain"
     REVOKE = "revoke"
     TOKENS = "tokens"
     AUDIT = "audit"
@@ -54,6 +55,7 @@ RIGHTS: Final[Mapping[Verb, Right]] = {
     Verb.STEER: Right("operator"),
     Verb.LABEL: Right("operator", whole=True),  # else whoever has a scope would choose what is in it
     Verb.BALANCE: Right("operator", whole=True),
+    Verb.MAINTAIN: Right("admin", whole=True),  # its scripts run as root on hosts
     Verb.REVOKE: Right("admin", whole=True),
     Verb.TOKENS: Right("admin", whole=True),
     Verb.AUDIT: Right("admin", whole=True),

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, cast
 
 import msgspec
 
+from segue.adapters import clock
 from segue.adapters.http.access import Caller
 from segue.adapters.metrics import Meter
 from segue.adapters.peer import CALL_S, PeerClient
@@ -20,11 +21,13 @@ from segue.agent.app import Agent
 from segue.agent.boards import Boards, MigrationNotice
 from segue.agent.channels import Protection
 from segue.agent.config import Channels, Config, Tls
+from segue.agent.crashes import Crashes
 from segue.agent.failpoints import Failpoints
 from segue.agent.figures import Figures as Booked
 from segue.agent.flows import Flows
 from segue.agent.guests import Guests
 from segue.agent.intake import Intake
+from segue.agent.jobs import Jobs
 from segue.agent.keeper import Keeper
 from segue.agent.link_share import LinkShare
 from segue.agent.loads import Loads
@@ -42,12 +45,15 @@ from segue.engine.run import Run
 from segue.engine.watch import Ears, Kept, Traffic, Watch
 from segue.model.foresight import Figures
 from segue.model.guest import Guest
+from segue.model.health import Health
 from segue.model.host import HostFacts
+from segue.model.incident import Evidence
 from segue.model.landing import Placement
 from segue.model.load import HostLoad
 from segue.model.metrics import AGENT
 from segue.model.migration import Forecast, Limits, Migration
 from segue.policy import forecast, lessons
+from segue.policy.crash import Pulse
 from segue.sim.host import SimHost
 from segue.sim.ports import SimDisks, SimGuestHere, SimNetwork
 from segue.sim.qemu import START_S, SimLanding, SimMachine
@@ -193,6 +199,21 @@ class _NoShelf:
         return ""
 
 
+class _NoSenses:
+    """Fits `Senses` of agent/senses.py: logs are not simulated, and nobody hangs."""
+
+    def __init__(self) -> None:
+        self.health: Callable[[], Health | None] = lambda: None
+
+    async def evidence(self, guest: Guest, machine: Machine | None) -> tuple[Evidence, ...]:
+        """See Senses."""
+        return ()
+
+    async def pulse(self, guest: Guest, machine: Machine) -> Pulse | None:
+        """See Senses."""
+        return Pulse(clock.steady_s(), answers=False, moved=0)
+
+
 class _Places(Failpoints):
     def __init__(self, host: SimHost) -> None:
         self._host = host
@@ -293,7 +314,8 @@ async def serve(host: SimHost, reports: Callable[[Agent], asyncio.Task[None]]) -
     for name, url in host.journal.neighbours().items():
         services.meet(name, url)
     guests = SimGuests(services)
-    agent = Agent(services, guests, SimMigrations(services, guests), _NoLoads(), _health(host))
+    jobs = Jobs(services.config, host.journal.jobs, f"{host.name}-boot", guests)
+    agent = Agent(services, guests, SimMigrations(services, guests), _NoLoads(), _health(host), jobs)
     await guests.take_up()
     agent.migrations.take_up()
     host.agent = agent
@@ -315,15 +337,16 @@ def _services(host: SimHost) -> SimServices:
     tls = Tls(NOWHERE, NOWHERE, NOWHERE, Channels.OFF)
     config = Config(host.name, host.address, tls, labels=host.labels, peers={})
     devices: Any = _Devices(host)
-    boards = Boards(host.journal)
+    boards, notices, booked = Boards(host.journal), Notices(), Booked(Meter(AGENT))
     nothing = cast(Any, None)
     made = SimServices(
         config=config, journal=host.journal, links=devices, steering=devices, networks=devices, flows=Flows(),
-        session=nothing, peers={}, capabilities=nothing, notices=Notices(), failpoints=_Places(host),
+        session=nothing, peers={}, capabilities=nothing, notices=notices, failpoints=_Places(host),
         protection=_Open(), share=LinkShare(0), boards=boards, care=Caretaker(boards), metadata=devices,
         daemons=nothing, intake=_NoDisks(), pulling=Pulling(config, host.journal),
-        own=nothing, trust=Trust(host.journal, NOWHERE), figures=Booked(Meter(AGENT)),
+        own=nothing, trust=Trust(host.journal, NOWHERE), figures=booked,
         traces=Traces(host.journal, None),
+        crashes=Crashes(host.name, host.journal, notices, booked, _NoSenses()),
     )  # fmt: skip
     made.host = host
     return made

@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from segue.adapters.http import problems
 from segue.adapters.http.access import Caller
-from segue.agent import api_health, api_peer, api_user
+from segue.agent import api_health, api_incidents, api_peer, api_user
 from segue.agent.app import Agent
 from segue.errors import Kind, Refused, SegueError
 from segue.model.integrity import Blocks
@@ -99,7 +99,13 @@ def _reply(route: _Route, answer: Any) -> Reply:
 
 @cache
 def _routes() -> tuple[_Route, ...]:
-    routers = (api_peer.router, api_user.open_router, api_user.router, api_health.router)
+    routers = (
+        api_peer.router,
+        api_user.open_router,
+        api_user.router,
+        api_health.router,
+        api_incidents.router,
+    )
     return tuple(_route(one) for router in routers for one in router.routes if isinstance(one, APIRoute))
 
 

@@ -57,7 +57,8 @@ class SimJournal(Journal):
 
     def __init__(self, boot: str) -> None:
         super().__init__(Path(":memory:"), boot)
-        self._db = self.traces._db = cast(sqlite3.Connection, _Database(self._db))
+        self._db = cast(sqlite3.Connection, _Database(self._db))
+        self.traces._db = self.incidents._db = self._db
 
     def rebooted(self, boot: str) -> None:
         """The machine had no power in between."""

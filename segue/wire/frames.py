@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from segue.model.crash import OnCrash
 from segue.model.guest import Guest
 from segue.model.migration import Limits
 
@@ -63,6 +64,9 @@ class CreateGuest:
     """For the image's own disk."""
     disks: tuple[NewDisk, ...] = ()
     """More disks, empty."""
+    watch: bool = True
+    """A device that tells its kernel's panic, and a watchdog: agents of wire version 1 cannot take such a guest in."""
+    on_crash: OnCrash = field(default_factory=OnCrash)
 
 
 @dataclass(frozen=True)

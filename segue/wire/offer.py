@@ -30,6 +30,7 @@ class Feature(StrEnum):
     CONNTRACK = "take in the state of connections"
     CHANNELS = "take in memory by several connections, or compressed"
     OWN_USER = "run a guest's QEMU as a user of its own"
+    WATCHED = "take in a guest with a panic device and a watchdog"
     ATTEMPTS = "tell one attempt to copy from the next"
 
 
@@ -43,6 +44,7 @@ LEAST: Final[Mapping[Feature, int]] = {
     Feature.CONNTRACK: 2,
     Feature.CHANNELS: 2,
     Feature.OWN_USER: 2,
+    Feature.WATCHED: 2,
     Feature.ATTEMPTS: 2,
 }
 """The first version that can say it."""

@@ -23,6 +23,7 @@ from segue.model.answer import Report
 from segue.model.guest import Guest
 from segue.model.health import Kind, Level
 from segue.model.host import HostFacts
+from segue.model.incident import Incident, Told
 from segue.model.lifecycle import Stage
 from segue.model.load import GuestLoad, HostLoad, Pressure, Smoothed, Use
 from segue.model.migration import Failure, Limits, Migration
@@ -69,6 +70,7 @@ class ToyHost:
         self.own: OwnTls | None = None
         self.load_told = 0
         self.health = Report(name, Level.HEALTHY, 0.0)
+        self.incidents: list[Told] = []
         world.hosts[name] = self
 
     # What the link asks
@@ -140,15 +142,20 @@ class ToyHost:
     async def begin(self, way: link.Way) -> None:
         app = aiohttp.web.Application()
         app.router.add_get("/v1/health/report", self._health)
+        app.router.add_get("/v1/incidents/after/{number}", self._incidents)
         app.router.add_post("/v1/guests", self._create)
         app.router.add_post("/v1/guests/{name}/migrations", self._migrate)
         app.router.add_post("/v1/guests/{name}/update", self._update)
         app.router.add_post("/v1/guests/{name}/stop", self._stop)
         app.router.add_post("/v1/migrations/{id}/cancel", self._cancel)
+        self.more_routes(app)
         self._runner = aiohttp.web.AppRunner(app)
         await self._runner.setup()
         await aiohttp.web.UnixSite(self._runner, str(self.socket)).start()
         self._link = asyncio.create_task(link.keep(way, self))
+
+    def more_routes(self, app: aiohttp.web.Application) -> None:
+        """For hosts that can do more."""
 
     async def die(self) -> None:
         """As in a power loss: nobody hears of it any more, and what comes to it fails."""
@@ -175,6 +182,12 @@ class ToyHost:
         text = f"what {rule} says of {self.name}"
         self.health = Report(self.name, level, 0.0, time.time(), text, rule, kind)
 
+    def tells(self, incident: Incident) -> None:
+        """A new one, or a change of one that it told before."""
+        number = self.incidents[-1].number + 1 if self.incidents else 1
+        kept = [told for told in self.incidents if told.incident.id != incident.id]
+        self.incidents = [*kept, Told(number, incident)]
+
     def names(self) -> list[str]:
         return sorted(self._guests)
 
@@ -182,6 +195,10 @@ class ToyHost:
 
     async def _health(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
         return _json(self.health)
+
+    async def _incidents(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
+        after, most = int(request.match_info["number"]), int(request.query["limit"])
+        return _json([told for told in self.incidents if told.number > after][:most])
 
     async def _create(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
         wish = await request.json()

@@ -57,6 +57,7 @@ class Scene:
         self.cards = cards
         self._variants = variants
         self.is_up = False
+        self.watch = True
         self._logged: dict[str, int] = {}
         self._halts: list[Halt] = []
 
@@ -103,6 +104,8 @@ class Scene:
             "memory_bytes": MEMORY_BYTES,
             "address": address,
             "start": False,
+            "watch": self.watch,
+            "on_crash": {"qemu": "leave", "panic": "leave", "hang": "leave"},
         }
         # The lab's own image store is for all labs and read-only: ours is laid over it for one moment.
         self.run("host1", "mount", "--bind", "/srv/segue/shared/images", "/srv/segue/images")

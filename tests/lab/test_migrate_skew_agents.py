@@ -43,10 +43,11 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Mixed(Scene):
-    """host2 has the agent of before: it knows guests with one card, and no users of their own."""
+    """host2 has the agent of before: it knows guests with one card, no users of their own, and no watchdogs."""
 
     def __init__(self, before: Path) -> None:
         super().__init__(f"w{os.getpid()}", Variants(agents={"host2": str(before)}), CARDS[:1])
+        self.watch = False
 
     def ready(self) -> None:
         """The guest begins on host1."""

@@ -16,7 +16,7 @@ COUNTS = (
     "segue_agent_leader_epoch", "segue_agent_peers", "segue_doctor_findings", "segue_leader", "segue_leader_epoch",
     "segue_agents_connected", "segue_host_up", "segue_host_state", "segue_fleet_guests", "segue_tasks",
     "segue_drain_remaining_vms", "segue_drain_staying_vms", "segue_store_revision", "segue_migrations_running",
-    "segue_fleet_migrations_running",
+    "segue_fleet_migrations_running", "segue_incidents_open", "segue_fleet_incidents_open",
 )  # fmt: skip
 """Numbers of things, epochs, yes or no: they have no unit."""
 

@@ -24,6 +24,7 @@ TABLE = {
     Verb.STEER: ("operator admin", "operator"),
     Verb.LABEL: ("operator admin", ""),
     Verb.BALANCE: ("operator admin", ""),
+    Verb.MAINTAIN: ("admin", ""),
     Verb.REVOKE: ("admin", ""),
     Verb.TOKENS: ("admin", ""),
     Verb.AUDIT: ("admin", ""),

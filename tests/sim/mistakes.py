@@ -89,7 +89,7 @@ def _a_new_leader_starts_afresh(patch: Patch) -> None:
 
 
 def _reasons_are_lost(patch: Patch) -> None:
-    patch.setattr(drain, "_reasons", lambda staying, trials: dict.fromkeys(staying, ""))
+    patch.setattr(drain, "told_reasons", lambda staying, trials: dict.fromkeys(staying, ""))
 
 
 def _nobody_stands(patch: Patch) -> None:

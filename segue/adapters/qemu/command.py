@@ -120,6 +120,7 @@ def arguments(
         *_key(lent),
         *(part for disk in guest.disks for part in _disk(disk, lent)),
         *(part for nic, fd in zip(guest.nics, tap_fds, strict=True) for part in _nic(nic, fd)),
+        *_watches(guest),
         *(["-incoming", "defer"] if incoming else []),
         *(["-incoming", json.dumps(_descriptors(places))] if in_place else []),
     ]
@@ -192,6 +193,16 @@ def _channels(places: Places) -> list[str]:
         *("-chardev", f"socket,id=qga0,path={places.guest_agent},server=on,wait=off"),
         *("-device", "virtserialport,bus=vser0.0,chardev=qga0,name=org.qemu.guest_agent.0"),
         *("-device", "virtio-rng-pci,id=rng0"),
+    ]
+
+
+def _watches(guest: Guest) -> list[str]:
+    """Last, so that no other device has another place on the bus for them. A crashed guest stands until it was seen."""
+    if not guest.watched:
+        return []
+    return [
+        *("-device", "pvpanic-pci,id=panic0", "-device", "i6300esb,id=watchdog0"),
+        *("-action", "panic=pause,watchdog=pause"),
     ]
 
 

@@ -12,15 +12,18 @@ import subprocess
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 from segue.adapters.qemu import hatch, identity
 from segue.adapters.qemu.command import NOTHING_LENT, Lent, Places, arguments
 from segue.adapters.qemu.monitor import Event, Monitor, QemuDeaf, QemuGone, stamp_s
 from segue.errors import Refused
+from segue.model.crash import Cause
 from segue.model.guest import Guest
 
 T = TypeVar("T")
+CRASHED: Final = {"guest-panicked": Cause.PANIC, "watchdog": Cause.WATCHDOG}
+"""QEMU's states of a guest that stands because it crashed."""
 
 BINARY = "qemu-system-x86_64"
 START_S = 30.0
@@ -34,8 +37,34 @@ FRESH = frozenset({"prelaunch", "inmigrate", "paused"})
 is a source, and of a source nobody asks."""
 
 
+class Ending:
+    """How a child of ours ended, and when, by the wall clock; 0 while it runs."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.at_s = 0.0
+
+    def said(self) -> str:
+        """In words; empty while it runs."""
+        code = self._process.poll()
+        if code is None:
+            return ""
+        if code >= 0:
+            return f"it ended by itself with exit code {code}"
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = "a signal without a name"
+        return f"it was ended by signal {-code} ({name})"
+
+
 class Machine:
     """QEMU of one guest. `running` follows QEMU's own events; `fresh`: no vCPU of a copy that came in has run."""
+
+    crash: Cause | None = None
+    """Why its guest stands by itself: it will never do anything sensible again."""
+    ending: Ending | None = None
+    """Where it is our own child: how it ended."""
 
     def __init__(
         self, guest: Guest, places: Places, monitor: Monitor, pid: int, *, running: bool, fresh: bool
@@ -61,6 +90,22 @@ class Machine:
             self.resumed_at_s, self.running, self.fresh = at_s, True, False
         elif event["event"] == "SHUTDOWN":
             self.ended_by_guest = str(event["data"]["reason"])
+        elif event["event"] == "GUEST_PANICKED":
+            self.crash = Cause.PANIC
+        elif event["event"] == "WATCHDOG":
+            self.crash = Cause.WATCHDOG
+
+    @property
+    def crashed_at_s(self) -> float:
+        """When that was, by the wall clock; 0 where it is not known."""
+        if self.crash is not None:
+            return self.stopped_at_s
+        return self.ending.at_s if self.ending is not None else 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Its guest shut down or crashed: there is nothing in it that could go on."""
+        return bool(self.ended_by_guest) or self.crash is not None
 
     @property
     def version(self) -> str:
@@ -138,7 +183,7 @@ def spawn(
     argv = ["nice", "-n", str(-os.nice(0)), *owner.prefix(), BINARY, *words]
     with _log(places) as log:
         # Not asyncio's subprocess: that kills its child when the event loop ends, and QEMU outlives the agent.
-        process = subprocess.Popen(
+        return subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -147,14 +192,14 @@ def spawn(
             start_new_session=True,
             cwd=places.folder,
         )
-    reap_when_it_ends(process)
-    return process
 
 
 async def come_up(guest: Guest, places: Places, process: subprocess.Popen[bytes]) -> Machine:
     """The QEMU once it answers. Raises Refused with its own words."""
+    ending = reap_when_it_ends(process)
     try:
         machine = await when_ready(lambda: attach(guest, places), process)
+        machine.ending = ending
         hatch.agree(places)
         return machine
     except QemuGone as error:
@@ -178,17 +223,20 @@ async def when_ready(connect: Callable[[], Awaitable[T]], process: subprocess.Po
         await asyncio.sleep(0.02)
 
 
-def reap_when_it_ends(process: subprocess.Popen[bytes]) -> None:
+def reap_when_it_ends(process: subprocess.Popen[bytes]) -> Ending:
     """No zombie stays of a child that outlives whoever started it."""
+    ending = Ending(process)
     loop = asyncio.get_running_loop()
     handle = os.pidfd_open(process.pid)
 
     def reap() -> None:
+        ending.at_s = time.time()
         process.poll()
         loop.remove_reader(handle)
         os.close(handle)
 
     loop.add_reader(handle, reap)
+    return ending
 
 
 async def attach(guest: Guest, places: Places) -> Machine:
@@ -205,6 +253,7 @@ async def attach(guest: Guest, places: Places) -> Machine:
     machine = Machine(guest, places, monitor, pid, running=status == "running", fresh=status in FRESH)
     if status == "shutdown":
         machine.ended_by_guest = "guest-shutdown"
+    machine.crash = CRASHED.get(status)
     return machine
 
 

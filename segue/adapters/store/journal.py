@@ -11,6 +11,8 @@ import msgspec
 
 from segue.adapters import chance, clock
 from segue.adapters.store.disks import DiskNotes
+from segue.adapters.store.incidents import IncidentNotes
+from segue.adapters.store.jobs import JobNotes
 from segue.adapters.store.traces import TraceNotes
 from segue.errors import Refused
 from segue.model.guest import Guest
@@ -61,6 +63,8 @@ class Journal:
             ) from error
         self.disks = DiskNotes(self._db)
         self.traces = TraceNotes(self._db)
+        self.jobs = JobNotes(self._db)
+        self.incidents = IncidentNotes(self._db)
         self.instance = self._meta("instance", chance.new_id())
 
     def _widen(self) -> None:
@@ -126,6 +130,10 @@ class Journal:
                 (guest.name, msgspec.json.encode(guest), wanted, reason, self._boot),
             )
             self._put_token(guest.uuid, token)
+
+    def respecify(self, guest: Guest) -> None:
+        """Another policy; all else that is known of it stays."""
+        self._db.execute("update guest set spec = ? where name = ?", (msgspec.json.encode(guest), guest.name))
 
     def set_wanted(self, name: str, wanted: str, reason: str = "") -> None:
         """What the guest should be: running or stopped, and why."""

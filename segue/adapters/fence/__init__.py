@@ -1,0 +1,1 @@
+"""Ways to prove that a host cannot run its guests any more."""

@@ -1,0 +1,56 @@
+"""The agent's API of incidents, and of what is to be done when a guest crashes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from segue.adapters.http import access
+from segue.agent.app import agent_of
+from segue.errors import Kind, Refused
+from segue.model.crash import OnCrash
+from segue.model.incident import Incident, Told
+from segue.wire.frames import Shown
+
+MOST = 100
+
+
+def _operator(request: Request) -> None:
+    access.only(request, "operator")
+
+
+router = APIRouter(prefix="/v1", dependencies=[Depends(_operator)])
+
+
+@router.get("/incidents")
+async def incidents(request: Request) -> list[Incident]:
+    """All that this host keeps, newest first."""
+    return agent_of(request).services.journal.incidents.all()
+
+
+@router.get("/incidents/after/{number}")
+async def changed(
+    request: Request, number: int, limit: Annotated[int, Query(ge=1, le=MOST)] = MOST
+) -> list[Told]:
+    """Those that changed since the change of that number, in that order: as a controller asks every few seconds."""
+    return agent_of(request).services.journal.incidents.after(number, limit)
+
+
+@router.put("/guests/{name}/on-crash")
+async def on_crash(request: Request, name: str, body: OnCrash) -> Shown:
+    """What is done from now on when the guest crashes; possible while it runs, and not while it is moved."""
+    agent = agent_of(request)
+    keeper = agent.guests.by_name(name)
+    if not 0 <= body.per_hour <= 100:
+        raise Refused(
+            what=f"{name} keeps its policy",
+            why=f"{body.per_hour} restarts within an hour are not between 0 and 100",
+            todo="Choose another number.",
+            kind=Kind.USAGE,
+        )
+    keeper.respecify(replace(keeper.guest_here(), on_crash=body))
+    shown = keeper.shown()
+    assert shown is not None
+    return shown

@@ -1,0 +1,204 @@
+"""Guests that crashed on this host: each has an incident in the journal before anything is done about it.
+
+It must never start a guest that its host does not own, and never one whose old QEMU is not known to be gone: it only
+asks the guest's keeper, which refuses both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from segue.adapters import chance, clock
+from segue.adapters.qemu.machine import Machine
+from segue.adapters.store.journal import Journal
+from segue.agent.figures import Figures
+from segue.agent.notices import Notices
+from segue.agent.senses import Senses
+from segue.errors import SegueError
+from segue.model.crash import Cause, Deed
+from segue.model.guest import Guest
+from segue.model.handoff import Copy, Phase
+from segue.model.incident import Hit, Incident
+from segue.policy import crash
+from segue.policy.crash import Vitals
+
+if TYPE_CHECKING:
+    from segue.agent.keeper import Keeper
+
+log = structlog.get_logger()
+LOOK_S: Final = 5.0
+"""Between two looks at a running guest."""
+WORDS: Final = {
+    Cause.QEMU_ENDED: "its QEMU ended unexpectedly",
+    Cause.PANIC: "its kernel panicked",
+    Cause.WATCHDOG: "it hangs: it does not feed its watchdog any more",
+    Cause.DEAF: f"its QEMU has not answered for {crash.DEAF_S:g} s",
+    Cause.SILENT: f"its guest agent has not answered for {crash.SILENT_S:g} s, and it sends, reads and writes nothing",
+}
+Start = Callable[["Keeper"], Awaitable[None]]
+
+
+class Crashes:
+    """All open incidents of this host, and who is told of them."""
+
+    def __init__(
+        self, host: str, journal: Journal, notices: Notices, figures: Figures, senses: Senses
+    ) -> None:
+        self._host = host
+        self._journal = journal
+        self._notices = notices
+        self._figures = figures
+        self.senses = senses
+        self._open = {incident.hits[0].uuid: incident for incident in journal.incidents.open()}
+        self._vitals: dict[str, Vitals] = {}
+        self._answered_s: dict[str, float] = {}
+
+    def open(self) -> list[Incident]:
+        """Those that are not over."""
+        return list(self._open.values())
+
+    async def begin(self, guest: Guest, cause: Cause, machine: Machine | None) -> Incident:
+        """Written down with its evidence, before anything is done; the one that is open, if there is one."""
+        known, seems_to_run = self._open.get(guest.uuid), cause in {Cause.DEAF, Cause.SILENT}
+        if known is not None and (seems_to_run or not known.hits[0].runs):
+            return known
+        if known is not None:
+            self._end(known, f"it ended: {WORDS[cause]}")  # What was decided then is not what is wanted now.
+        at_s = (machine.crashed_at_s if machine is not None else 0.0) or clock.wall_s()
+        found = await self.senses.evidence(guest, machine)
+        made = Incident(
+            id=chance.new_id(),
+            host=self._host,
+            cause=cause,
+            at_s=at_s,
+            text=f"{guest.name}: {WORDS[cause]}",
+            hits=(Hit(guest.name, guest.uuid, at_s, runs=seems_to_run),),
+            evidence=found,
+        )
+        made = self._decide(made, guest)
+        log.error("a guest crashed", guest=guest.name, cause=cause, done=made.done[-1].text, incident=made.id)
+        return made
+
+    def _decide(self, incident: Incident, guest: Guest) -> Incident:
+        now_s = clock.wall_s()
+        tried = [at_s for one in self._of(guest.uuid) for at_s in one.tried_s] + list(incident.tried_s)
+        chosen = crash.answer(incident.cause, guest.on_crash, tried, now_s)
+        restarts = chosen.deed is Deed.RESTART
+        words = f"it is restarted on {self._host}" if restarts else "it is left to a person"
+        made = replace(incident, due_s=now_s + chosen.wait_s if restarts else 0.0)
+        return self._keep(made.with_step(now_s, f"{words}: {chosen.why}"))
+
+    def _of(self, uuid: str) -> list[Incident]:
+        return [one for one in self._journal.incidents.all() if not one.is_open and one.hits[0].uuid == uuid]
+
+    async def tend(self, keeper: Keeper, start: Start) -> None:
+        """With each tick of a guest: does what is due about its crash, and ends the incident when that is over."""
+        incident = self._open.get(keeper.uuid)
+        if incident is None:
+            return
+        if keeper.guest is None or keeper.token.phase is not Phase.OWNER:
+            if not keeper.in_saga and keeper.token.phase is not Phase.OFFERED:
+                self._end(incident, "it is not on this host any more")
+        elif not self._journal.ran_since_boot(keeper.guest.name):
+            self._end(
+                incident, "its host had no power meanwhile: it is left to a person, and may live elsewhere"
+            )
+        elif keeper.copy() is Copy.NONE:
+            await self._tend_dead(keeper, incident, start)
+        elif keeper.copy() is Copy.RUNNING and not incident.hits[0].runs:
+            machine = keeper.machine
+            self._back(incident, machine.resumed_at_s if machine is not None else 0.0)
+        elif incident.hits[0].runs and incident.due_s and clock.wall_s() >= incident.due_s:
+            # It hangs: from here on it is away, and the next tick starts it.
+            await keeper.end_crashed(incident.text)
+            self._keep(self._away(incident))
+
+    async def _tend_dead(self, keeper: Keeper, incident: Incident, start: Start) -> None:
+        if keeper.resident.wanted == "stopped":
+            self._end(incident, "somebody stopped it")
+        elif incident.hits[0].runs:
+            self._keep(self._away(incident))
+        elif incident.due_s and clock.wall_s() >= incident.due_s:
+            await self._restart(keeper, incident, start)
+
+    async def _restart(self, keeper: Keeper, incident: Incident, start: Start) -> None:
+        """The try is in the journal before it is made: an agent that dies in it has made it."""
+        now_s, guest = clock.wall_s(), keeper.guest_here()
+        tried = replace(incident, tried_s=(*incident.tried_s, now_s), due_s=0.0)
+        incident = self._keep(tried.with_step(now_s, "it is started from its disks"))
+        try:
+            await start(keeper)
+        except (SegueError, OSError, TimeoutError) as error:
+            log.error("a crashed guest is not back", guest=guest.name, why=str(error))
+            self._decide(incident.with_step(clock.wall_s(), f"it was not started: {error}"), guest)
+            return
+        await self.tend(keeper, start)
+
+    def _back(self, incident: Incident, at_s: float) -> None:
+        at_s = at_s if at_s > incident.at_s else clock.wall_s()
+        hits = (replace(incident.hits[0], back_s=at_s),)
+        self._figures.returned(incident.cause, hits[0].away_s)
+        self._end(replace(incident, hits=hits), f"it runs again, after {hits[0].away_s:.1f} s")
+
+    def _away(self, incident: Incident) -> Incident:
+        return replace(incident, hits=(replace(incident.hits[0], runs=False),))
+
+    def _end(self, incident: Incident, text: str) -> None:
+        now_s = clock.wall_s()
+        self._keep(replace(incident.with_step(now_s, text), ended_s=now_s, due_s=0.0))
+
+    def _keep(self, incident: Incident) -> Incident:
+        """Durable, and then told."""
+        uuid = incident.hits[0].uuid
+        is_new = uuid not in self._open and incident.is_open
+        self._journal.incidents.put(incident)
+        if incident.is_open:
+            self._open[uuid] = incident
+        else:
+            self._open.pop(uuid, None)
+            self._vitals.pop(uuid, None)
+        if is_new:
+            self._figures.crashed(incident.cause, Deed.RESTART if incident.due_s else Deed.LEAVE)
+        self._notices.tell("incident", incident.hits[0].guest, incident)
+        return incident
+
+    # Guests that run, and may hang
+
+    async def feel(self, keeper: Keeper) -> None:
+        """Now and then a look at a guest that runs here by right and lacks nothing; what hangs becomes an incident."""
+        machine, guest, now_s = keeper.machine, keeper.guest, clock.steady_s()
+        vitals = self._vitals.get(keeper.uuid, Vitals(seen_s=float("-inf")))
+        calm = keeper.token.phase is Phase.OWNER and keeper.copy() is Copy.RUNNING and not keeper.in_saga
+        if machine is None or guest is None or not calm or keeper.resident.lacks_memory:
+            self._forget_pulse(keeper.uuid)
+            return
+        if now_s - vitals.seen_s < LOOK_S:
+            return
+        pulse = await self.senses.pulse(guest, machine)
+        if machine is not keeper.machine or keeper.in_saga:
+            return  # What was seen is of another one, or of one that is being moved.
+        if pulse is None:
+            since_s = self._answered_s.setdefault(keeper.uuid, now_s)
+            self._vitals[keeper.uuid] = replace(vitals, seen_s=clock.steady_s())
+            if clock.steady_s() - since_s >= crash.DEAF_S:
+                await self.begin(guest, Cause.DEAF, machine)
+            return
+        self._answered_s[keeper.uuid] = pulse.at_s
+        self._vitals[keeper.uuid] = vitals = crash.felt(vitals, pulse)
+        if crash.is_silent(vitals):
+            await self.begin(guest, Cause.SILENT, machine)
+        else:
+            self._lives(keeper.uuid)
+
+    def _lives(self, uuid: str) -> None:
+        incident = self._open.get(uuid)
+        if incident is not None and incident.hits[0].runs:
+            self._end(incident, "it answers again by itself")
+
+    def _forget_pulse(self, uuid: str) -> None:
+        self._vitals.pop(uuid, None)
+        self._answered_s.pop(uuid, None)

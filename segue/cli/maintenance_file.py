@@ -1,0 +1,162 @@
+"""Reads the order of a maintenance, YAML or JSON; what is not understood is refused, never skipped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import yaml
+from msgspec import Struct, field
+
+from segue.cli import fleet_file, values
+from segue.errors import Kind, Refused
+from segue.model.maintenance import Alerts, Order, Scope, Step, StepKind, Strategy, Window
+from segue.model.migration import Limits
+
+Time = Any
+"""Text, seconds since 1970, or what YAML itself has made of a time."""
+OPTIONS: Final = frozenset({"name", "within", "takes", "retries", "when"})
+
+
+class ScopeText(Struct, forbid_unknown_fields=True):
+    """One of the three."""
+
+    hosts: list[str] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)
+    domain: str = ""
+
+
+class WindowText(Struct, forbid_unknown_fields=True):
+    """Times as 2026-11-28T02:00 (this machine's) or with a zone."""
+
+    begins: Time = 0
+    ends: Time = 0
+
+
+class AlertsText(Struct, forbid_unknown_fields=True):
+    """A Prometheus server, and a query that gives nothing while all is well."""
+
+    prometheus: str
+    query: str = Alerts.query
+
+
+class StrategyText(Struct, forbid_unknown_fields=True):
+    """How careful."""
+
+    at_once: int = 1
+    per_domain: dict[str, int] = field(default_factory=dict)
+    moves_per: dict[str, int] = field(default_factory=dict)
+    canary: int = 0
+    bake: str | int = 0
+    alerts: AlertsText | None = None
+    failures: int = 1
+    parallel: int = 4
+    max_blackout: str = "300ms"
+    force: bool = False
+
+
+class OrderText(Struct, forbid_unknown_fields=True):
+    """The whole file."""
+
+    name: str
+    scope: ScopeText
+    procedure: list[str | dict[str, Any]]
+    title: str = ""
+    window: WindowText = field(default_factory=WindowText)
+    strategy: StrategyText = field(default_factory=StrategyText)
+
+
+def load(path: str) -> Order:
+    """`-` is stdin. Raises Refused for anything that is wrong."""
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text()
+        data = msgspec.json.decode(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
+        return _order(msgspec.convert(data, OrderText))
+    except (OSError, UnicodeDecodeError, msgspec.MsgspecError, yaml.YAMLError, ValueError) as error:
+        raise _wrong(path, " ".join(str(error).split())) from error
+    except Refused as error:
+        raise _wrong(path, f"{error.what}: {error.why}") from error
+
+
+def _order(written: OrderText) -> Order:
+    label, value = fleet_file.pair(written.scope.domain) if written.scope.domain else ("", "")
+    scope = Scope(tuple(written.scope.hosts), dict(written.scope.labels), label, value)
+    window = Window(_time(written.window.begins), _time(written.window.ends))
+    steps = tuple(_step(step) for step in written.procedure)
+    return Order(written.name, scope, steps, window, _strategy(written.strategy), written.title)
+
+
+def _strategy(text: StrategyText) -> Strategy:
+    alerts = Alerts(text.alerts.prometheus, text.alerts.query) if text.alerts else Alerts()
+    return Strategy(
+        at_once=text.at_once,
+        per_domain=text.per_domain,
+        moves_per=text.moves_per,
+        canary=text.canary,
+        bake_s=values.duration_s(str(text.bake)),
+        alerts=alerts,
+        failures=text.failures,
+        parallel=text.parallel,
+        limits=Limits(blackout_s=values.duration_s(text.max_blackout)),
+        force=text.force,
+    )
+
+
+def _step(text: str | Mapping[str, Any]) -> Step:
+    """`drain`; `run: apt-get update`; `drain: {within: 1h}`; `run: ...` with its options beside it."""
+    if isinstance(text, str):
+        return Step(_kind(text))
+    kinds = [key for key in text if key not in OPTIONS]
+    if len(kinds) != 1:
+        raise ValueError(
+            f"a step is one of {', '.join(StepKind)}; found: {', '.join(map(str, text)) or 'none'}"
+        )
+    kind, inside = _kind(kinds[0]), text[kinds[0]]
+    options = {key: text[key] for key in text if key in OPTIONS}
+    if isinstance(inside, Mapping):
+        options |= inside
+        inside = options.pop("script", "")
+    if unknown := sorted(options.keys() - OPTIONS):
+        raise ValueError(
+            f"a step has no key {', '.join(unknown)}; known: {', '.join(sorted(OPTIONS))}, script"
+        )
+    when = options.get("when", "always")
+    if when not in {"always", "wanted"}:
+        raise ValueError(f"`when` is always or wanted, not {when}")
+    return Step(
+        kind,
+        str(inside or ""),
+        str(options.get("name", "")),
+        values.duration_s(str(options.get("within", 0))),
+        values.duration_s(str(options.get("takes", 0))),
+        int(options.get("retries", 0)),
+        when == "wanted",
+    )
+
+
+def _kind(text: object) -> StepKind:
+    if text not in set(StepKind):
+        raise ValueError(f"there is no step `{text}`; there are: {', '.join(StepKind)}")
+    return StepKind(str(text))
+
+
+def _time(text: Time) -> float:
+    """Seconds since 1970; YAML may have made a time of it already, and one without a zone is this machine's."""
+    if isinstance(text, datetime):
+        return text.timestamp()
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        return float(text)
+    return datetime.fromisoformat(str(text)).timestamp()
+
+
+def _wrong(path: str, why: str) -> Refused:
+    return Refused(
+        what=f"the maintenance in {path} is not understood",
+        why=why,
+        todo="Mend it; docs/reference/maintenance.md has every key.",
+        kind=Kind.USAGE,
+    )

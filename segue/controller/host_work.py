@@ -1,0 +1,355 @@
+"""The steps of a maintenance on one host, one after another, each noted before it is begun.
+
+Whoever leads next goes on from what is noted. It must never ask for a command a second time by another number, and
+never give a host back that failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from segue.adapters import clock
+from segue.controller import works
+from segue.controller.links import HostAway
+from segue.controller.work import LOOK_S, Work
+from segue.errors import Kind, Refused, SegueError
+from segue.model.answer import Report
+from segue.model.health import Level
+from segue.model.job import Inventory, Job, JobState, Reboot
+from segue.model.leadership import NotLeading
+from segue.model.maintenance import HostState, HostWork, Maintenance, Outage, Passed, Step, StepKind
+from segue.model.store import Away, Fenced, OutcomeUnknown
+from segue.model.task import TaskState
+from segue.policy import inventory, procedure
+
+log = structlog.get_logger()
+ANSWER_S: Final = 20.0
+POLL_S: Final = 1.0
+OUTPUT_CHARS: Final = 4000
+"""Of a command's output that the report has; the agent has more."""
+SKEW_S: Final = 5.0
+"""By so much hosts' clocks may differ from ours where a move is looked for by its time."""
+LEAST_S: Final = 60.0
+"""That a leader which finds a step begun still gives it, however late it is."""
+
+
+@dataclass
+class Moves:
+    """What the maintenance's planner says of guests that leave or come back, by the host."""
+
+    stuck: dict[str, str]
+    """Hosts whose guests cannot leave, with the reason."""
+    home: set[str]
+    """Hosts to which nobody is on the way any more who could be."""
+    staying: dict[str, str]
+    """Guests that do not go home, with the reason."""
+
+
+class Aborted(Exception):
+    """The maintenance is taken back; this host was between two steps."""
+
+
+class HostRun:
+    """One host of one maintenance in one tenure."""
+
+    def __init__(self, work: Work, maintenance: Maintenance, host: str, moves: Moves) -> None:
+        self._work = work
+        self._controller = work.controller
+        self._order = maintenance.order
+        self._host = host
+        self._moves = moves
+        self._notes: dict[str, Any] = {}
+        """Fields that are written with the end of the step."""
+        self._waits = ""
+        self._limit = asyncio.timeout(None)
+
+    @property
+    def work(self) -> HostWork:
+        """As it stands in the store."""
+        table = self._controller.mirror.maintenance_hosts
+        return self._controller.books.known(table, works.key(self._order.name, self._host)).value
+
+    async def save(self, **fields: Any) -> None:
+        """Changes some of its fields."""
+        table, name = self._controller.mirror.maintenance_hosts, works.key(self._order.name, self._host)
+        await self._controller.books.change(
+            table, name, lambda known: replace(known, **fields), fence=self._work.tenure.fence
+        )
+
+    async def carry_out(self) -> None:
+        """Until the last step, or the first that fails."""
+        try:
+            while not self.work.over:
+                await self._turn()
+                await self._step(self._order.procedure[self.work.step])
+        except Aborted:
+            await self._give_up()
+        except (NotLeading, Fenced, Away, OutcomeUnknown) as error:
+            log.info("a host's maintenance is left to whoever leads", host=self._host, why=str(error))
+        except SegueError as error:
+            await self._fail(f"{error.what}: {error.why}")
+        except TimeoutError:
+            step = self._order.procedure[self.work.step]
+            await self._fail(f"`{step.title}` took longer than {step.limit_s:g} s{self._last()}")
+
+    async def _turn(self) -> None:
+        """Between two steps: waits while the maintenance is paused. Raises Aborted."""
+        while (task := self._work.task).state is TaskState.PAUSED and not self.work.acting:
+            await self._controller.mirror.change(LOOK_S)
+        if task.state is TaskState.CANCELLING and not self.work.acting:
+            raise Aborted
+
+    async def _step(self, step: Step) -> None:
+        known, self._notes, self._waits = self.work, {}, ""
+        begun_s, rest_s = known.step_begun_s, step.limit_s
+        if begun_s:
+            rest_s = max(LEAST_S, rest_s - abs(clock.wall_s() - begun_s))
+        else:
+            begun_s = clock.wall_s()
+            await self.save(step_begun_s=begun_s)
+        log.info("a step of a maintenance", maintenance=self._order.name, host=self._host, step=step.title)
+        async with asyncio.timeout(rest_s) as self._limit:
+            note = await DO[step.kind](self, step)
+        await self._passed(step, begun_s, note, ok=True)
+
+    async def _passed(self, step: Step, begun_s: float, note: str, *, ok: bool) -> None:
+        known, now_s = self.work, clock.wall_s()
+        passed = Passed(
+            known.step, step.title, begun_s, now_s, ok, note,
+            str(self._notes.pop("job", "")), str(self._notes.pop("output", "")),
+        )  # fmt: skip
+        fields = {**self._notes, "passed": (*known.passed, passed), "acting": False, "attempt": 0}
+        following = procedure.following(self._order.procedure, replace(known, **fields))
+        if not ok:
+            fields |= {"state": HostState.FAILED, "why": f"{step.title}: {note}", "ended_s": now_s}
+        elif following >= len(self._order.procedure):
+            skipping = fields.get("skipping", known.skipping)
+            fields |= {"state": HostState.SKIPPED if skipping else HostState.DONE, "ended_s": now_s}
+        else:
+            fields |= {"step": following, "step_begun_s": 0.0}
+        await self.save(**fields)
+
+    async def _fail(self, why: str) -> None:
+        step = self._order.procedure[self.work.step]
+        log.warning("a maintenance failed on a host", host=self._host, step=step.title, why=why)
+        await self._passed(step, self.work.step_begun_s or clock.wall_s(), why, ok=False)
+
+    async def _give_up(self) -> None:
+        """A host on which nothing was changed yet goes back into service; others stay cordoned."""
+        known = self.work
+        steps = self._order.procedure[: known.step]
+        touched = any(s.kind in {StepKind.RUN, StepKind.REBOOT} for s in steps) and not known.skipping
+        why = (
+            "aborted after it was changed; it stays cordoned" if touched else "aborted before it was changed"
+        )
+        if not touched and any(step.kind is StepKind.CORDON for step in steps):
+            await self._set_cordoned(known.was_cordoned)
+        await self.save(state=HostState.ABORTED, why=why, ended_s=clock.wall_s(), acting=False)
+
+    def _last(self) -> str:
+        return f": {self._waits}" if self._waits else ""
+
+    async def _look_again(self) -> None:
+        """Between two looks at what others do; while the maintenance is paused no time passes. Raises Aborted."""
+        loop = asyncio.get_running_loop()
+        before_s = loop.time()
+        await self._controller.mirror.change(LOOK_S)
+        state = self._work.task.state
+        if state is TaskState.CANCELLING:
+            raise Aborted
+        until_s = self._limit.when()
+        if state is TaskState.PAUSED and until_s is not None:
+            self._limit.reschedule(until_s + loop.time() - before_s)
+
+    # What it asks of the agent
+
+    async def _ask(self, method: str, path: str, body: object = None) -> Any:
+        """The agent's answer; waits for an agent that is away, until the step's time is over."""
+        while True:
+            try:
+                return await self._controller.links.call(self._host, method, path, body, within_s=ANSWER_S)
+            except HostAway as error:
+                self._waits = error.why
+                await self._controller.mirror.change(LOOK_S)
+
+    async def _inventory(self) -> Inventory:
+        return msgspec.convert(await self._ask("GET", "/v1/inventory"), Inventory)
+
+    def _number(self) -> str:
+        """Says for what it is: the same step of the same task has no second command."""
+        known = self.work
+        return f"{self._work.id[:13]}-{known.step}-{known.attempt}"
+
+    # Steps
+
+    async def cordon(self, step: Step) -> str:
+        """No guest comes in from now on; what is there is noted."""
+        record = self._controller.books.known(self._controller.mirror.hosts, self._host).value
+        if not self.work.home and self.work.before is None:
+            needs = procedure.changes(self._order.procedure)
+            self._notes |= {
+                "was_cordoned": record.cordoned,
+                "home": tuple(works.on_host(self._controller.mirror, self._host)),
+                "before": await self._inventory() if needs else None,
+            }
+            await self.save(**self._notes)
+        await self._set_cordoned(True)
+        return "it was cordoned already" if self.work.was_cordoned else ""
+
+    async def drain(self, step: Step) -> str:
+        """Waits for the planner's moves. Raises Refused where guests cannot leave."""
+        mirror = self._controller.mirror
+        while left := works.on_host(mirror, self._host):
+            self._waits = f"{', '.join(left[:5])} still there"
+            if why := self._moves.stuck.get(self._host):
+                raise Refused(what="its guests cannot leave", why=why, todo="Help them, and begin again.")
+            await self._look_again()
+        found = self._outages(leaving=True)
+        self._notes["outages"] = (*self.work.outages, *found)
+        return f"{len(found)} guests moved" if found else "no guest was there"
+
+    async def run(self, step: Step) -> str:
+        """A command, once for each attempt."""
+        while True:
+            await self.save(acting=True)
+            job = await self._follow(step)
+            self._notes |= {"job": job.id, "output": _shown(job)}
+            if job.state is JobState.DONE:
+                return _took(job)
+            if job.state is JobState.NOTHING:
+                self._notes["skipping"] = not any(p.job and p.ok for p in self.work.passed)
+                return job.why
+            if job.state is JobState.LOST or self.work.attempt >= step.retries:
+                raise Refused(
+                    what=f"command {job.id}", why=job.why, todo="Look at its output, and at the host."
+                )
+            log.info("a command is tried again", host=self._host, job=job.id, why=job.why)
+            await self.save(attempt=self.work.attempt + 1)
+
+    async def _follow(self, step: Step) -> Job:
+        path, wish = f"/v1/jobs/{self._number()}", {"script": step.script, "within_s": step.limit_s}
+        job = msgspec.convert(await self._ask("PUT", path, wish), Job)
+        while not job.ended:
+            await asyncio.sleep(POLL_S)
+            job = msgspec.convert(await self._ask("GET", path), Job)
+        return job
+
+    async def reboot(self, step: Step) -> str:
+        """Asks for it, and waits for another boot; the same number never reboots twice."""
+        if step.when_wanted and not (await self._inventory()).reboot_wanted and not self.work.acting:
+            return "no reboot is wanted"
+        await self.save(acting=True)
+        begun_s = clock.steady_s()
+        while True:
+            asked = await self._ask_reboot()
+            if (await self._inventory()).boot != asked.boot:
+                return f"back after {clock.steady_s() - begun_s:.0f} s"
+            if asked.why:
+                raise Refused(
+                    what="it does not reboot", why=asked.why, todo="Look at it, and reboot it by hand."
+                )
+            self._waits = "it has not gone down yet"
+            await asyncio.sleep(POLL_S)
+
+    async def _ask_reboot(self) -> Reboot:
+        """The agent itself looks whether a guest is there; what has just left is gone in a moment."""
+        while True:
+            try:
+                return msgspec.convert(await self._ask("PUT", f"/v1/reboots/{self._number()}"), Reboot)
+            except SegueError as error:
+                if error.kind is not Kind.CONFLICT:
+                    raise
+                self._waits = error.why
+            await asyncio.sleep(POLL_S)
+
+    async def health(self, step: Step) -> str:
+        """Waits until its agent says that it is well, or no worse than before the maintenance."""
+        while True:
+            report = msgspec.convert(await self._ask("GET", "/v1/health/report"), Report)
+            if report.level is Level.HEALTHY:
+                return "healthy"
+            if report.level is Level.SUSPECT and 0 < report.since_s < self.work.begun_s:
+                return f"as before: {report.text}"
+            self._waits = f"{report.level}: {report.text}"
+            await self._look_again()
+
+    async def verify(self, step: Step) -> str:
+        """Compares it with what it was; raises Refused where guests of it could not live there any more."""
+        after, known = await self._inventory(), self.work
+        before = known.before or after
+        self._notes |= {"after": after, "changes": inventory.changes(before, after)}
+        mirror = self._controller.mirror
+        seen = works.seen(mirror, {}, self._controller.loads)
+        host = next((host for host in seen.hosts if host.name == self._host), None)
+        if host is None:
+            raise Refused(what="it is not in the fleet", why="no agent reports it", todo="Look at the host.")
+        unfit = inventory.unfit((guest for guest in seen.guests if guest.name in known.home), host)
+        if unfit:
+            why = "; ".join(f"{name}: {reason}" for name, reason in unfit.items())
+            await self.save(**{key: self._notes[key] for key in ("after", "changes")})
+            raise Refused(what="it cannot take its guests back", why=why, todo="Look at what changed on it.")
+        return f"{len(self._notes['changes'])} changes"
+
+    async def uncordon(self, step: Step) -> str:
+        """Back into service, if a person had not taken it out before."""
+        if self.work.was_cordoned:
+            return "it stays cordoned: somebody had cordoned it before"
+        await self._set_cordoned(False)
+        return ""
+
+    async def come_back(self, step: Step) -> str:
+        """Waits for the planner's moves."""
+        while self._host not in self._moves.home:
+            await self._look_again()
+        found = self._outages(leaving=False)
+        self._notes["outages"] = (*self.work.outages, *found)
+        there = set(works.on_host(self._controller.mirror, self._host))
+        left = [name for name in self.work.home if name not in there]
+        why = "; ".join(f"{name}: {self._moves.staying.get(name, 'it is gone')}" for name in left)
+        return f"{len(found)} guests came back" + (f"; not: {why}" if left else "")
+
+    async def _set_cordoned(self, cordoned: bool) -> None:
+        hosts = self._controller.mirror.hosts
+        await self._controller.books.change(
+            hosts, self._host, lambda known: replace(known, cordoned=cordoned), fence=self._work.tenure.fence
+        )
+
+    def _outages(self, *, leaving: bool) -> tuple[Outage, ...]:
+        """Of the moves of this step, as the sources' agents measured them."""
+        known = {outage.migration for outage in self.work.outages}
+        since_s = self.work.step_begun_s - SKEW_S
+        return tuple(
+            Outage(m.guest, m.source, m.target, m.id, m.outcome.blackout_s, m.outcome.outage_s)
+            for m in self._controller.mirror.migrations.values()
+            if (m.source if leaving else m.target) == self._host
+            and m.started_s >= since_s
+            and m.outcome.resumed_at_s
+            and m.id not in known
+        )
+
+
+def _took(job: Job) -> str:
+    return f"{job.ended_s - job.begun_s:.0f} s" if job.ended_s >= job.begun_s else ""
+
+
+def _shown(job: Job) -> str:
+    text = job.head + (f"\n[... {job.output_bytes} bytes in all ...]\n{job.tail}" if job.tail else "")
+    return text if len(text) <= OUTPUT_CHARS else f"[...]{text[-OUTPUT_CHARS:]}"
+
+
+DO: Final[Mapping[StepKind, Callable[[HostRun, Step], Awaitable[str]]]] = {
+    StepKind.CORDON: HostRun.cordon,
+    StepKind.DRAIN: HostRun.drain,
+    StepKind.RUN: HostRun.run,
+    StepKind.REBOOT: HostRun.reboot,
+    StepKind.HEALTH: HostRun.health,
+    StepKind.VERIFY: HostRun.verify,
+    StepKind.UNCORDON: HostRun.uncordon,
+    StepKind.RETURN: HostRun.come_back,
+}

@@ -1,0 +1,89 @@
+"""A BMC for a host of the lab: sushy-tools' Redfish emulator, whose power button switches the lab's machine off and on.
+
+It speaks Redfish as a real one does, with user and password; what it says of the power is what is so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+USER: Final = "segue"
+ROUNDS: Final = 4
+"""Of bcrypt: the lab's password is no secret, and the emulator checks it with each request."""
+
+
+class Plug(Protocol):
+    """What the power button is wired to. Whatever it raises becomes an error of the BMC."""
+
+    def is_on(self) -> bool:
+        """True while the host has power."""
+        ...
+
+    def switch(self, *, on: bool) -> None:
+        """Returns when the order is given; it may take a while until it is so."""
+        ...
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where it listens, and who may come in."""
+
+    address: str
+    port: int
+    auth_file: Path
+
+
+def write_password(path: Path, user: str, password: str) -> None:
+    """The file that the emulator compares with, as htpasswd has it."""
+    import bcrypt
+
+    hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(ROUNDS)).decode()
+    path.touch(0o600)
+    path.write_text(f"{user}:{hashed}\n", encoding="ascii")
+
+
+def server(name: str, uuid: str, door: Door, plug: Plug) -> Any:
+    """The emulator for one system, not serving yet (`serve_forever`). One in each process: it has globals."""
+    from sushy_tools.emulator import main
+    from werkzeug.serving import make_server
+
+    main.fakedriver.FakeDriver = _driver(plug)
+    system = {"uuid": uuid, "name": name, "power_state": "On", "external_notifier": False, "nics": []}
+    application = main.app
+    application.configure(
+        extra_config={
+            "SUSHY_EMULATOR_FAKE_DRIVER": True,
+            "SUSHY_EMULATOR_FAKE_SYSTEMS": [system],
+            "SUSHY_EMULATOR_AUTH_FILE": str(door.auth_file),
+        }
+    )
+    return make_server(door.address, door.port, application, threaded=True)
+
+
+def _driver(plug: Plug) -> Callable[..., Any]:
+    from sushy_tools import error
+    from sushy_tools.emulator.resources.systems.fakedriver import FakeDriver
+
+    class PlugDriver(FakeDriver):  # type: ignore[misc]
+        """The emulator's own for systems without anything behind them, with power that is real."""
+
+        def get_power_state(self, identity: str) -> str:
+            self._get(identity)
+            return "On" if plug.is_on() else "Off"
+
+        def set_power_state(self, identity: str, state: str) -> None:
+            self._get(identity)
+            if state in {"ForceOff", "GracefulShutdown"}:
+                plug.switch(on=False)
+            elif state in {"On", "ForceOn"}:
+                plug.switch(on=True)
+            elif state in {"ForceRestart", "GracefulRestart"}:
+                plug.switch(on=False)
+                plug.switch(on=True)
+            else:
+                raise error.NotSupportedError(f"there is no {state}")
+
+    return PlugDriver

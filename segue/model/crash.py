@@ -1,0 +1,61 @@
+"""How a guest can end against its will while its host lives, and what its operator wants done then. Only nouns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Cause(StrEnum):
+    """What was seen; each is told apart from the others by its own evidence."""
+
+    QEMU_ENDED = "qemu_ended"  # the process is gone: killed, or it ended by itself
+    PANIC = "panic"  # the guest's kernel said so (pvpanic)
+    WATCHDOG = "watchdog"  # the guest armed its watchdog (i6300esb) and does not feed it any more
+    DEAF = "deaf"  # its QEMU is there and answers nobody
+    SILENT = "silent"  # its guest agent, which once spoke, does not answer, and nothing of the guest moves
+
+
+class Sort(StrEnum):
+    """What an operator decides about: causes that call for the same answer."""
+
+    QEMU = "qemu"
+    PANIC = "panic"
+    HANG = "hang"
+    SILENCE = "silence"
+
+
+SORT: Final[Mapping[Cause, Sort]] = {
+    Cause.QEMU_ENDED: Sort.QEMU,
+    Cause.PANIC: Sort.PANIC,
+    Cause.WATCHDOG: Sort.HANG,
+    Cause.DEAF: Sort.HANG,
+    Cause.SILENT: Sort.SILENCE,
+}
+
+
+class Deed(StrEnum):
+    """What is done about a crash."""
+
+    RESTART = "restart"  # from its disks, on its host
+    LEAVE = "leave"  # a person looks at it
+
+
+@dataclass(frozen=True)
+class OnCrash:
+    """A guest's policy. It moves with the guest; it can be changed while the guest runs."""
+
+    qemu: Deed = Deed.RESTART
+    panic: Deed = Deed.RESTART
+    hang: Deed = Deed.RESTART
+    silence: Deed = Deed.LEAVE
+    """Its services may well be served: only a report, unless the operator wants more."""
+    per_hour: int = 5
+    """So many restarts within an hour; after that it is left."""
+
+    def wanted(self, cause: Cause) -> Deed:
+        """What its operator wants done."""
+        deed: Deed = getattr(self, SORT[cause])
+        return deed

@@ -1,0 +1,86 @@
+"""The order of a maintenance as people write it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from segue.cli import maintenance_file
+from segue.errors import Refused
+from segue.model.maintenance import Order, StepKind
+
+FULL = """
+name: feed-a
+title: a new UPS
+scope: {domain: feed=a}
+window: {begins: 2026-11-28T02:00:00+01:00, ends: "2026-11-28T04:00:00+01:00"}
+strategy:
+  at_once: 0
+  per_domain: {rack: 2}
+  moves_per: {tenant: 3}
+  canary: 1
+  bake: 10m
+  alerts: {prometheus: "http://prometheus:9090", query: up == 0}
+  failures: 2
+  parallel: 8
+  max_blackout: 50ms
+procedure:
+  - cordon
+  - drain: {within: 1h}
+  - run: apt-get -y dist-upgrade
+    name: upgrade
+    within: 30m
+    takes: 5m
+    retries: 2
+  - reboot: {when: wanted}
+  - uncordon
+"""
+
+
+def read(tmp_path: Path, text: str) -> Order:
+    path = tmp_path / "order.yaml"
+    path.write_text(text)
+    return maintenance_file.load(str(path))
+
+
+def test_every_key_arrives(tmp_path: Path) -> None:
+    order = read(tmp_path, FULL)
+    assert (order.name, order.title, order.scope.label, order.scope.value) == (
+        "feed-a", "a new UPS", "feed", "a",
+    )  # fmt: skip
+    begins = datetime(2026, 11, 28, 1, tzinfo=UTC).timestamp()
+    assert (order.window.begins_s, order.window.ends_s) == (begins, begins + 7200)
+    strategy = order.strategy
+    assert (strategy.at_once, strategy.per_domain, strategy.moves_per) == (0, {"rack": 2}, {"tenant": 3})
+    assert (strategy.canary, strategy.bake_s, strategy.failures, strategy.parallel) == (1, 600.0, 2, 8)
+    assert (strategy.alerts.prometheus, strategy.alerts.query) == ("http://prometheus:9090", "up == 0")
+    assert strategy.limits.blackout_s == 0.05
+    cordon, drain, run, reboot, _ = order.procedure
+    assert (cordon.kind, drain.within_s) == (StepKind.CORDON, 3600.0)
+    assert (run.script, run.name, run.within_s, run.takes_s, run.retries) == (
+        "apt-get -y dist-upgrade", "upgrade", 1800.0, 300.0, 2,
+    )  # fmt: skip
+    assert reboot.when_wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("name: x\nprocedure: [drain]", "`scope`"),
+        ("name: x\nscope: {hosts: [h]}\nprocedure: [explode]", "no step `explode`"),
+        ("name: x\nscope: {hosts: [h]}\nprocedure: [{run: a, reboot: b}]", "one of"),
+        ("name: x\nscope: {hosts: [h]}\nprocedure: [{run: a, whithin: 3s}]", "one of"),
+        ("name: x\nscope: {hosts: [h]}\nprocedure: [{drain: {whithin: 3s}}]", "no key whithin"),
+        ("name: x\nscope: {hosts: [h]}\nprocedure: [{reboot: , when: never}]", "always or wanted"),
+        ("name: x\nscope: {hosts: [h]}\nprocedure: [drain]\nwindow: {ends: tomorrow}", "tomorrow"),
+        ("name: x\nscope: {hosts: [h]}\nprocedure: [drain]\nstrategy: {bake: long}", "'long'"),
+        ("name: x\nscope: {domain: feed}\nprocedure: [drain]", "label with its value"),
+        ("name: [", "while parsing"),
+    ],
+)
+def test_what_is_not_understood_is_refused_with_the_place(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(Refused) as refused:
+        read(tmp_path, text)
+    assert why in refused.value.why

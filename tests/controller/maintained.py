@@ -1,0 +1,107 @@
+"""A toy host that can be maintained: its commands are run by the agent's own code, its reboots cut its link."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import aiohttp.web
+import msgspec
+
+from segue.adapters.store.journal import Journal
+from segue.agent import link
+from segue.agent.config import Config, Tls
+from segue.agent.jobs import Jobs
+from segue.agent.maintenance_config import MaintenanceConfig
+from segue.errors import SegueError
+from segue.model.job import JobWish
+from tests.controller.rig import Rig
+from tests.controller.toy import ToyHost, _json, _refusal
+
+NOWHERE = Path("/nowhere")
+DOWN_S = 0.6
+
+
+class MaintainedHost(ToyHost):
+    """As a host whose agent.toml allows commands."""
+
+    def __init__(self, rig: Rig, name: str, labels: dict[str, str] | None = None) -> None:
+        super().__init__(rig.world, rig.path, name, labels)
+        self._rig = rig
+        self._folder = rig.path / name
+        self._journal = Journal(self._folder / "journal.db", "boot")
+        self.boots = 0
+        self.commands = True
+        self.does_not_come_back = False
+        self._cycles: set[asyncio.Task[None]] = set()
+        self.jobs = self._jobs()
+
+    @classmethod
+    async def made(cls, rig: Rig, name: str, labels: dict[str, str] | None = None) -> MaintainedHost:
+        host = cls(rig, name, labels)
+        await host.begin(rig.way(name, labels or {}))
+        return host
+
+    def _jobs(self) -> Jobs:
+        config = Config(
+            self.name, "127.0.0.1", Tls(NOWHERE, NOWHERE, NOWHERE), state_dir=self._folder,
+            maintenance=MaintenanceConfig(commands=self.commands, reboot=("true",)),
+        )  # fmt: skip
+        return Jobs(config, self._journal.jobs, f"{self.name}-boot{self.boots}", self)
+
+    def shown(self) -> list[Any]:
+        return self.guests()
+
+    def moving(self) -> bool:
+        return any(not m.ended for m in self._migrations.values())
+
+    def more_routes(self, app: aiohttp.web.Application) -> None:
+        app.router.add_get("/v1/inventory", self._inventory)
+        app.router.add_put("/v1/jobs/{id}", self._begin_job)
+        app.router.add_get("/v1/jobs/{id}", self._job)
+        app.router.add_put("/v1/reboots/{id}", self._reboot)
+
+    async def _inventory(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
+        return _json(self.jobs.inventory())
+
+    async def _begin_job(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
+        wish = msgspec.json.decode(await request.read(), type=JobWish)
+        return self._told(lambda: self.jobs.begin(request.match_info["id"], wish))
+
+    async def _job(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
+        return self._told(lambda: self.jobs.look(request.match_info["id"]))
+
+    async def _reboot(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
+        number = request.match_info["id"]
+        is_new = self._journal.jobs.reboot(number) is None
+        answer = self._told(lambda: self.jobs.reboot(number))
+        if is_new and answer.status < 300:
+            task = asyncio.create_task(self._power_cycle())
+            self._cycles.add(task)
+            task.add_done_callback(self._cycles.discard)
+        return answer
+
+    def _told(self, ask: Any) -> aiohttp.web.Response:
+        try:
+            return _json(ask())
+        except SegueError as error:
+            return _refusal(error.why)
+
+    async def _power_cycle(self) -> None:
+        await asyncio.sleep(0.1)
+        await self.lose_link()
+        assert not [shown for shown in self.guests() if shown.state == "running"], "guests ended with it"
+        self.boots += 1
+        self.jobs = self._jobs()
+        await asyncio.sleep(DOWN_S)
+        if not self.does_not_come_back:
+            self.regain_link()
+
+    async def lose_link(self) -> None:
+        assert self._link is not None
+        self._link.cancel()
+        await asyncio.wait({self._link})
+
+    def regain_link(self) -> None:
+        self._link = asyncio.create_task(link.keep(self._rig.way(self.name, self.labels), self))

@@ -1,0 +1,173 @@
+"""A maintenance goes through a fleet: hosts empty before they reboot, one failure stops it, another leader ends it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from segue.errors import Refused
+from tests.controller.maintained import MaintainedHost
+from tests.controller.rig import Rig
+from tests.controller.toy import GIB
+
+STEPS = ("cordon", "drain", "run", "reboot", "health", "verify", "uncordon", "return")
+
+
+def order(name: str = "m1", *, script: str = "true", **more: Any) -> dict[str, Any]:
+    steps = [{"kind": kind, **({"script": script} if kind == "run" else {})} for kind in STEPS]
+    return {"name": name, "scope": {"hosts": ["host1", "host2"]}, "procedure": steps, **more}
+
+
+async def fleet(rig: Rig, hosts: int = 3, guests: int = 4) -> list[MaintainedHost]:
+    rig.world.move_s = 0.2
+    made = [await MaintainedHost.made(rig, f"host{n + 1}") for n in range(hosts)]
+    for number in range(guests):
+        made[number % 2].add(f"g{number}", GIB // 4)
+    await rig.up(hosts)
+    await rig.until("guests are known", lambda: rig.caller().call("GET", "/status")["guests"] == guests)
+    return made
+
+
+async def begun(rig: Rig, wish: dict[str, Any], *, force: bool = False) -> str:
+    name = wish["name"]
+    await rig.call("PUT", f"/maintenances/{name}", wish)
+    task = await rig.call("POST", f"/maintenances/{name}/start", {"force": force})
+    return str(task["id"])
+
+
+async def report(rig: Rig, name: str = "m1") -> dict[str, Any]:
+    shown = await rig.call("GET", f"/maintenances/{name}")
+    return {host["host"]: host for host in shown["hosts"]}
+
+
+async def test_two_hosts_are_rebooted_one_after_the_other_and_their_guests_come_home(rig: Rig) -> None:
+    rig.start()
+    one, two, three = await fleet(rig)
+    foreseen = await rig.call("POST", "/maintenances/plan", order())
+    assert [batch["hosts"] for batch in foreseen["batches"]] == [["host1"], ["host2"]]
+    assert foreseen["missing"] == []
+    ended = await rig.ended(await begun(rig, order(script="echo it was here")), 60.0)
+    assert ended["state"] == "done", (ended, rig.logs())
+    assert (one.boots, two.boots, three.boots) == (1, 1, 0)
+    assert (one.names(), two.names(), three.names()) == (["g0", "g2"], ["g1", "g3"], [])
+    hosts = await report(rig)
+    for host in hosts.values():
+        assert host["state"] == "done"
+        assert [passed["title"] for passed in host["passed"]] == list(STEPS)
+        assert [p["output"] for p in host["passed"] if p["title"] == "run"] == ["it was here\n"]
+    assert hosts["host1"]["ended_s"] <= hosts["host2"]["begun_s"]
+    assert not (await rig.call("GET", "/hosts/host1"))["cordoned"]
+    # No guest was ever sent to the host whose turn was next.
+    assert {target for guest, _, target in rig.world.begun if guest in {"g0", "g2"}} == {"host3", "host1"}
+
+
+async def test_a_host_that_fails_stays_cordoned_and_no_other_one_begins(rig: Rig) -> None:
+    rig.start()
+    one, two, _ = await fleet(rig)
+    ended = await rig.ended(await begun(rig, order(script="echo broken; exit 3")), 60.0)
+    assert ended["state"] == "failed"
+    hosts = await report(rig)
+    assert hosts["host1"]["state"] == "failed"
+    assert "ended with 3" in hosts["host1"]["why"]
+    assert hosts["host2"]["state"] == "waiting"
+    assert (one.boots, one.names(), two.names()) == (0, [], ["g1", "g3"])
+    assert (await rig.call("GET", "/hosts/host1"))["cordoned"]
+
+
+async def test_nothing_to_do_skips_the_rest_and_gives_the_host_back(rig: Rig) -> None:
+    rig.start()
+    one, two, _ = await fleet(rig)
+    wish = order(script="exit 70")
+    wish["procedure"].insert(0, wish["procedure"].pop(2))  # before anything is moved
+    ended = await rig.ended(await begun(rig, wish), 60.0)
+    assert ended["state"] == "done"
+    assert {host["state"] for host in (await report(rig)).values()} == {"skipped"}
+    assert (one.boots, two.boots, rig.world.begun) == (0, 0, [])
+    assert not (await rig.call("GET", "/hosts/host1"))["cordoned"]
+
+
+async def test_another_leader_goes_on_and_no_command_runs_twice(rig: Rig) -> None:
+    rig.start("c1"), rig.start("c2")
+    await rig.until("c1 leads", lambda: rig.caller().call("GET", "/status")["leader"] != "")
+    leader = (await rig.call("GET", "/status"))["leader"]
+    one, two, _ = await fleet(rig)
+    script = f"echo once >>{rig.path}/ran; sleep 2"
+    number = await begun(rig, order(script=script))
+    await rig.until("the command runs", (rig.path / "ran").exists)
+    rig.controllers[0 if leader == "c1" else 1].kill()
+    ended = await rig.ended(number, 90.0)
+    assert ended["state"] == "done", (ended, rig.logs())
+    assert (rig.path / "ran").read_text() == "once\n" * 2  # one for each host
+    assert (one.boots, two.boots) == (1, 1)
+
+
+async def test_a_host_that_does_not_come_back_is_reported_and_its_guests_are_safe(rig: Rig) -> None:
+    rig.start()
+    one, two, _ = await fleet(rig)
+    one.does_not_come_back = True
+    wish = order()
+    wish["procedure"][3]["within_s"] = 3.0
+    ended = await rig.ended(await begun(rig, wish), 60.0)
+    assert ended["state"] == "failed"
+    assert "reboot` took longer" in (await report(rig))["host1"]["why"]
+    await rig.up(2)
+    assert sorted(guest["name"] for guest in await asyncio.to_thread(rig.caller().all, "/guests")) == [
+        "g0", "g1", "g2", "g3",
+    ]  # fmt: skip
+    assert two.boots == 0
+
+
+async def test_paused_between_steps_resumed_and_aborted(rig: Rig) -> None:
+    rig.start()
+    one, two, _ = await fleet(rig)
+    number = await begun(rig, order(script="sleep 1.5"))
+    await rig.until("a command runs", (rig.path / "host1" / "jobs").is_dir)
+    await rig.call("POST", f"/tasks/{number}/pause")
+    await asyncio.sleep(3.0)
+    assert one.boots == 0
+    await rig.call("POST", f"/tasks/{number}/resume")
+    await rig.until("it reboots", lambda: one.boots == 1)
+    await rig.call("POST", f"/tasks/{number}/cancel")
+    ended = await rig.ended(number, 60.0)
+    assert ended["state"] == "cancelled"
+    hosts = await report(rig)
+    assert hosts["host1"]["state"] == "aborted"
+    assert "stays cordoned" in hosts["host1"]["why"]
+    assert (await rig.call("GET", "/hosts/host1"))["cordoned"]
+    assert (hosts["host2"]["state"], two.boots) == ("waiting", 0)
+
+
+async def test_what_is_missing_is_said_before_anything_begins(rig: Rig) -> None:
+    rig.start()
+    one, two, three = await fleet(rig)
+    two.commands = False
+    two.jobs = two._jobs()
+    one.add("giant", 9 * GIB)
+    await rig.until("it is known", lambda: rig.caller().call("GET", "/status")["guests"] == 5)
+    await three.lose_link()
+    await rig.up(2)
+    wish = order(scope={"hosts": ["host1", "host2", "host3"]})
+    foreseen = await rig.call("POST", "/maintenances/plan", wish)
+    told = "\n".join(foreseen["missing"])
+    assert "short of memory" in told
+    assert "host2: agent.toml does not let controllers run commands" in told
+    assert "host3: its agent is not connected" in told
+    await rig.call("PUT", "/maintenances/m1", wish)
+    with pytest.raises(Refused, match="is not begun"):
+        await rig.call("POST", "/maintenances/m1/start", {})
+
+
+async def test_orders_that_make_no_sense_are_refused(rig: Rig) -> None:
+    rig.start()
+    await rig.until("somebody leads", lambda: rig.caller().call("GET", "/status")["leader"])
+    wish = order()
+    wish["procedure"] = [{"kind": "reboot"}, {"kind": "run"}, {"kind": "uncordon"}]
+    with pytest.raises(Refused) as refused:
+        await rig.call("POST", "/maintenances/plan", wish)
+    for word in ("needs `drain` before it", "has no script", "needs `cordon` before it"):
+        assert word in refused.value.why
+    operator = rig.caller(rig.certificate("operator", "olga"))
+    with pytest.raises(Refused, match="an admin"):
+        await rig.call("PUT", "/maintenances/m1", order(), operator)

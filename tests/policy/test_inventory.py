@@ -1,0 +1,43 @@
+"""What changed on a host, and whether its guests could live there still."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from segue.model.fleet import Amounts, FleetGuest, FleetHost, Taint
+from segue.model.job import Inventory
+from segue.policy import inventory
+
+BEFORE = Inventory(
+    "boot1", "6.12.1", "10.0.2", "Debian 13.1", "0x1", "Xeon", ("aes", "avx2", "hle"), "1.2", 16, 64 << 30,
+    {"Haswell": ()}, ("pc-q35-9.2", "pc-q35-10.0"),
+)  # fmt: skip
+
+
+def test_a_reboot_alone_is_no_change() -> None:
+    assert inventory.changes(BEFORE, replace(BEFORE, boot="boot2", memory_bytes=(64 << 30) - (1 << 20))) == ()
+
+
+def test_every_change_has_its_line_and_losses_are_among_them() -> None:
+    after = replace(
+        BEFORE, kernel="6.12.9", microcode="0x2", cpu_flags=("aes", "avx2", "md-clear"), firmware="1.3",
+        machines=("pc-q35-10.0",), cpu_models={"Haswell": ("hle",)}, cpus=8, memory_bytes=32 << 30,
+    )  # fmt: skip
+    told = inventory.changes(BEFORE, after)
+    for line in (
+        "kernel: 6.12.1 -> 6.12.9", "microcode: 0x1 -> 0x2", "firmware: 1.2 -> 1.3", "new CPU flags: md-clear",
+        "CPU flags that are gone: hle", "machine types that are gone: pc-q35-9.2",
+        "CPU model Haswell lacks now: hle", "processors: 16 -> 8",
+    ):  # fmt: skip
+        assert line in told
+    assert set(inventory.losses(BEFORE, after)) < set(told)
+    assert len(inventory.losses(BEFORE, after)) == 5
+
+
+def test_a_guest_that_needs_what_is_gone_does_not_come_back() -> None:
+    host = FleetHost("h", 1, 1, taints=(Taint("health"),), cpu_models={"Haswell": ("hle",), "Nehalem": ()})
+    guests = [
+        FleetGuest("a", Amounts(), cpu_model="Haswell"),
+        FleetGuest("b", Amounts(), cpu_model="Nehalem"),
+    ]
+    assert inventory.unfit(guests, host) == {"a": "lacks hle"}
