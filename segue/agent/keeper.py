@@ -291,7 +291,7 @@ class Keeper:
 
     async def take_up(self) -> None:
         """What is of it on this host, touched by nobody but what the journal does not know of."""
-        await self.resident.take_up(self.token.phase)
+        await self.resident.take_up(self.token)
         await self.resident.take_up_beside(self.token)
 
     async def _listen_to_the_deaf(self) -> None:

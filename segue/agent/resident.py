@@ -102,8 +102,9 @@ class Resident:
         """True for a copy that came here, was told to run, and could not."""
         return bool(self.refusal) and self.machine is not None and self.machine.fresh
 
-    async def take_up(self, phase: Phase) -> None:
+    async def take_up(self, token: Token) -> None:
         """After a start of the agent: the QEMU as it stands, touched by nobody."""
+        phase = token.phase
         assert self.guest is not None
         try:
             self.machine = await self._find(self.guest)
@@ -112,9 +113,9 @@ class Resident:
             log.warning("a guest's QEMU does not answer", guest=self.uuid, error=str(error))
             return
         self.deaf = False
-        if self.machine is None:
+        if self.machine is None and token.peer != HERE:  # Else a second one may run, behind these very taps.
             await plant.clear_network(self._services, self.guest)
-        else:
+        elif self.machine is not None:
             await self._take_up_copy(self.machine, incoming=phase is Phase.INCOMING)
         if phase in OWNED and (self.machine is None or not self.machine.fresh):
             self._services.intake.settle(self.uuid)  # The agent died before it could note that the guest ran.
@@ -143,6 +144,8 @@ class Resident:
         except QemuDeaf:
             self.deaf = self.deaf or token.phase is Phase.OWNER
             return
+        if self.machine is None and (second is None or token.phase is not Phase.OWNER):
+            await plant.clear_network(self._services, self.guest)
         if token.phase is not Phase.OWNER:
             self.beside = second
         elif self.machine is None or not in_place.took_place(self.machine, token.migration):
@@ -177,6 +180,10 @@ class Resident:
             return
         await beside.settle(self._services, self.beside, self.machine)
         self.beside = None
+        if self.guest is not None and not self._services.metadata.serves(self.guest):
+            await self._services.metadata.attach(
+                self.guest
+            )  # The first one had ended before the agent came up.
         await self.make_known()
 
     async def make_room(self, *, post_copy: bool) -> MemoryLanding:
