@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 from typer.main import get_command
 
-from segue.agent import api_health, api_metrics, api_update, api_user, config, health_config
+from segue.agent import api_app, api_health, api_metrics, api_update, api_user, config, health_config
 from segue.agent import api_load as agent_load
 from segue.cli import fleet_file, follow, main, migrate
 from segue.controller import api_balance, balance
@@ -174,7 +174,7 @@ def test_every_exit_code_is_in_its_page() -> None:
 def test_every_endpoint_is_in_its_page() -> None:
     page = (REFERENCE / "api.md").read_text()
     parts = (
-        api_user.open_router, api_user.router, api_update.router,
+        api_user.open_router, api_user.router, api_app.router, api_update.router,
         api_health.router, agent_load.router, api_metrics.router,
     )  # fmt: skip
     for route in (route for part in parts for route in part.routes):

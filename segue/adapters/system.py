@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -73,3 +74,23 @@ def storage_mark(path: str) -> str:
     except OSError:
         return ""
     return f"{info.st_ino}:{info.st_size}:{head}"
+
+
+def birth(pid: int) -> str:
+    """When the process began, in the kernel's ticks; a number that is used again has another. Empty for none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def is_locked(path: Path) -> bool:
+    """True while some process holds the lock on this file."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

@@ -131,6 +131,8 @@ async def delete(request: Request, name: str) -> None:
     spec = keeper.guest_here()
     await agent.guests.delete(keeper)
     disks.remove(agent.services.config, spec)
+    if spec.is_app:
+        agent.services.apps.remove_files(spec)
 
 
 @router.get("/guests/{name}/console")

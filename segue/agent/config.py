@@ -68,6 +68,8 @@ class Config:
     disks_dir: Path = Path("/var/lib/segue/disks")
     """Where disks lie that this host alone sees."""
     shared_dir: Path = Path("/srv/segue/shared")
+    apps_dir: Path = Path("/var/lib/segue/apps")
+    """Images of applications, and what they write; not on an overlay."""
     socket: Path = Path("/run/segue/agent.sock")
     qemu_user: str = "segue-qemu"
     qemu_uids: int = 0x70000000

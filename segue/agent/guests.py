@@ -10,6 +10,7 @@ import structlog
 from segue import __version__
 from segue.adapters import system
 from segue.agent.keeper import TICK_S, Keeper
+from segue.agent.resident import GONE
 from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
 from segue.model.crash import Cause
@@ -23,8 +24,6 @@ from segue.wire import offer
 from segue.wire.frames import Shown
 
 log = structlog.get_logger()
-
-GONE = "its QEMU was gone when the agent started (a power loss, or it was killed)"
 
 
 class Guests:
@@ -45,7 +44,7 @@ class Guests:
             incoming = keeper.token.phase is Phase.INCOMING
             keeper.resident.wanted, keeper.resident.reason = wanted, reason
             await keeper.take_up()
-            if keeper.machine is None and not incoming and wanted == "running" and not reason:
+            if keeper.body is None and not incoming and keeper.resident.expected:
                 keeper.resident.reason = GONE
                 await self._note_crash(keeper, guest)
             self._keepers[guest.uuid] = keeper
@@ -56,7 +55,7 @@ class Guests:
     async def _note_crash(self, keeper: Keeper, guest: Guest) -> None:
         """Not after a boot of the host: then it is not this guest that crashed, and it may live elsewhere by now."""
         owned = keeper.token.phase is Phase.OWNER and keeper.copy() is Copy.NONE
-        if owned and self._services.journal.ran_since_boot(guest.name):
+        if owned and not guest.is_app and self._services.journal.ran_since_boot(guest.name):
             await self._services.crashes.begin(guest, Cause.QEMU_ENDED, None)
 
     async def keep(self) -> None:
@@ -139,7 +138,7 @@ class Guests:
     def adopt(self, keeper: Keeper, guest: Guest) -> None:
         """Keeps a guest that comes in, so that a restarted agent finds it."""
         if keeper.guest is None:
-            keeper.resident.guest = guest
+            keeper.adopt(guest)
             self._services.journal.put_guest(guest, keeper.token, "running")
 
     def shown(self) -> list[Shown]:
@@ -152,9 +151,9 @@ class Guests:
         return [shown.spec for shown in self.shown()]
 
     def running(self) -> list[tuple[Guest, int]]:
-        """Guests whose QEMU runs here by right, with its process."""
-        found = [(k.guest, k.machine) for k in self._keepers.values() if k.token.phase is Phase.OWNER]
-        return [(guest, machine.pid) for guest, machine in found if guest and machine and machine.running]
+        """Guests that run here by right, with their first process."""
+        found = [(k.guest, k.body) for k in self._keepers.values() if k.token.phase is Phase.OWNER]
+        return [(guest, body.pid) for guest, body in found if guest and body and body.running]
 
     def names(self) -> tuple[str, ...]:
         """Names that are taken on this host."""
@@ -227,7 +226,7 @@ class Guests:
     async def delete(self, keeper: Keeper) -> None:
         """Only a guest that is owned here and stands. After a power loss it may live elsewhere, on the same disks."""
         assert keeper.guest is not None
-        if keeper.token.phase is not Phase.OWNER or keeper.machine is not None:
+        if keeper.token.phase is not Phase.OWNER or keeper.body is not None:
             raise Refused(
                 what=f"{keeper.guest.name} is not deleted",
                 why=f"it is {keeper.state()} here ({keeper.token.phase})",
@@ -278,6 +277,7 @@ class Guests:
             channels=services.config.tls.channels,
             queue_entries=services.capabilities.queue_entries,
             certificate=services.own.certificate(),
+            app_runtime=services.apps.runtime,
         )
 
 

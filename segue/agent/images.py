@@ -33,6 +33,8 @@ class Image:
     disk_format: str = "raw"
     cmdline: str = ""
     login: str = ""
+    archive: str = ""
+    """Of an application: nothing that a machine could start from."""
     services: dict[str, int] = field(default_factory=dict)
 
 
@@ -48,7 +50,15 @@ def find(services: Services, name: str) -> tuple[Image, Path]:
             todo="Choose one of them with --image, or put a folder with an image.json there.",
             kind=Kind.NOT_FOUND,
         )
-    return msgspec.json.decode(path.read_bytes(), type=Image), path.parent
+    found = msgspec.json.decode(path.read_bytes(), type=Image)
+    if found.archive:
+        raise Refused(
+            what=f"{name} is no image of a machine",
+            why="it is one of an application",
+            todo=f"`segue app run --archive {path.parent / found.archive} --name NAME`.",
+            kind=Kind.USAGE,
+        )
+    return found, path.parent
 
 
 async def specify(services: Services, wish: CreateGuest) -> Guest:

@@ -25,6 +25,7 @@ from segue.adapters.net.enclave import Enclave
 from segue.adapters.net.links import Links
 from segue.adapters.net.overlay import Overlays
 from segue.adapters.net.steering import Steering
+from segue.adapters.oci import runtime
 from segue.adapters.own_tls import OwnTls
 from segue.adapters.pki import Pair
 from segue.adapters.qemu import capabilities
@@ -32,6 +33,7 @@ from segue.adapters.qemu.command import Places
 from segue.adapters.spans import Sender
 from segue.adapters.store.journal import Journal
 from segue.agent import (
+    api_app,
     api_health,
     api_incidents,
     api_jobs,
@@ -48,6 +50,7 @@ from segue.agent import (
 )
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
+from segue.agent.apps import Apps
 from segue.agent.boards import Boards
 from segue.agent.channels import Protection
 from segue.agent.config import Config
@@ -114,11 +117,11 @@ async def serve(config: Config) -> None:
             figures=figures,
             traces=Traces(journal, _sender(config, figures)),
             crashes=_crashes(config, journal, notices, figures),
+            apps=Apps(config, netlink, links, await runtime.version()),
         )
         await _open(services)
         guests = Guests(services)
         agent = _agent(services, guests)
-        services.figures.meter.shows(lambda: services.figures.look(agent))
         await guests.take_up()
         agent.migrations.take_up()
         # What is there now stays: without this a collection would look through all of it, 50 ms, in some blackout.
@@ -135,7 +138,9 @@ def _agent(services: Services, guests: Guests) -> Agent:
     watch = health.build(services.config, guests, migrations, services.notices)
     services.crashes.senses.health = watch.shown
     jobs = Jobs(services.config, services.journal.jobs, system.boot_id(), guests)
-    return Agent(services, guests, migrations, Loads(services.config, guests), watch, jobs)
+    agent = Agent(services, guests, migrations, Loads(services.config, guests), watch, jobs)
+    services.figures.meter.shows(lambda: services.figures.look(agent))
+    return agent
 
 
 def _crashes(config: Config, journal: Journal, notices: Notices, figures: Figures) -> Crashes:
@@ -171,6 +176,7 @@ def application(agent: Agent) -> FastAPI:
     app.state.demand_not_barred = agent.services.trust.demand
     app.include_router(api_user.open_router)
     app.include_router(api_user.router)
+    app.include_router(api_app.router)
     app.include_router(api_load.router)
     app.include_router(api_update.router)
     app.include_router(api_health.router)
@@ -178,7 +184,7 @@ def application(agent: Agent) -> FastAPI:
     app.include_router(api_jobs.router)
     app.include_router(api_peer.router)
     app.include_router(api_metrics.router)
-    app.add_middleware(SmallBodies, most_bytes=api_peer.BODY_BYTES_MAX)
+    app.add_middleware(SmallBodies, most_bytes=api_peer.BODY_BYTES_MAX, but=api_app.LARGE)
     app.add_exception_handler(SegueError, show_error)
     app.add_exception_handler(RequestValidationError, show_bad_input)
     app.add_exception_handler(Exception, show_bug)

@@ -120,6 +120,8 @@ class Migrations:
         )
         if keeper.machine is not None:
             reasons += compatibility.queue_obstacles(await queues.entries(keeper.machine.monitor), theirs)
+        if guest.is_app:
+            reasons += (compatibility.APPS_STAY,)
         reasons += compatibility.obstacles(guest, theirs, compatibility.Already(theirs.guests))
         compatibility.refuse(guest, to, reasons + plan.obstacles)
         compatibility.refuse(

@@ -89,6 +89,15 @@ def _wishes(wish: CreateGuest) -> tuple[NicWish, ...]:
     return wish.nics or (_short_form(wish.address),)
 
 
+def is_address(text: str) -> bool:
+    """True for an address without a prefix."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _short_form(address: str) -> NicWish:
     return NicWish(address6=address) if ":" in address else NicWish(address=address)
 

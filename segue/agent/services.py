@@ -13,6 +13,7 @@ from segue.adapters.peer import PeerClient
 from segue.adapters.qemu.capabilities import Capabilities
 from segue.adapters.store.journal import Journal
 from segue.agent.aftercare import Caretaker
+from segue.agent.apps import Apps
 from segue.agent.boards import Boards
 from segue.agent.channels import Protection
 from segue.agent.config import Config
@@ -60,6 +61,7 @@ class Services:
     figures: Figures
     traces: Traces
     crashes: Crashes
+    apps: Apps
 
     def meet(self, name: str, url: str) -> None:
         """From now on this host can be asked, and guests can move there."""

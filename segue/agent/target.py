@@ -12,6 +12,7 @@ from segue.adapters.qemu.credentials import Endpoint
 from segue.adapters.qemu.memory_landing import MemoryLanding
 from segue.agent.guests import Guests
 from segue.agent.keeper import Keeper
+from segue.agent.resident_machine import MachineResident
 from segue.agent.services import Services
 from segue.errors import Kind, Refused
 from segue.model.guest import Guest
@@ -71,6 +72,7 @@ async def _place(
     await _offered(services, guests, keeper, placement)
     guest = placement.guest
     address = await _disks(services, placement)
+    assert isinstance(keeper.resident, MachineResident)
     landing = await keeper.resident.make_room(post_copy=placement.shape.post_copy)
     memory_address = await _listen(services, keeper, landing, placement, called_from)
     await join(services, guest, placement, placement.source)

@@ -17,6 +17,7 @@ from segue.errors import Kind, SegueError
 # Imported only when used: most of them would slow down every command by what they import.
 SUB_APPS: Final = {
     "agent": "segue.cli.agent",
+    "app": "segue.cli.app",
     "audit": "segue.cli.audit",
     "balance": "segue.cli.balance",
     "cert": "segue.cli.cert",

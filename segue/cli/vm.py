@@ -92,7 +92,7 @@ def _create(wish: dict[str, Any], host: str, worn: dict[str, str], form: Format)
     if not host:
         _place(known, {**wish, "labels": worn}, form)
         return
-    _demand_free(known, name)
+    demand_free(known, name)
     if worn:
         vm_wishes.change(known, name, {"labels": worn})
     _show([known.host(host).call("POST", "/guests", wish)], form, one=True)
@@ -113,7 +113,8 @@ def _place(known: fleet.Fleet, wish: dict[str, Any], form: Format) -> None:
     _show([known.controller.call("GET", f"/guests/{wish['name']}")], form, one=True)
 
 
-def _demand_free(known: fleet.Fleet, name: str) -> None:
+def demand_free(known: fleet.Fleet, name: str) -> None:
+    """Raises Refused where a host has a guest of that name."""
     taken = [guest for guest in known.guests()[0] if guest["name"] == name]
     if taken:
         raise Refused(
@@ -126,16 +127,16 @@ def _demand_free(known: fleet.Fleet, name: str) -> None:
 
 @app.command("list")
 def list_(form: Output = Format.TABLE) -> None:
-    """Show every guest of every host.
+    """Show every machine of every host; applications are in `segue app list`.
 
     Example: segue vm list -o json
     """
     known = fleet.load()
     if known.controller is not None:
-        _show(known.controller.all("/guests"), form)
+        _show(_machines(known.controller.all("/guests")), form)
         return
     guests, errors = known.guests()
-    _show(guests, form)
+    _show(_machines(guests), form)
     for name, error in sorted(errors.items()):
         output.say(f"not asked: {name}: {error.why}")
     if errors and not guests:
@@ -232,6 +233,10 @@ def recover(
     if not yes:
         typer.confirm(f"Is {fenced} really without power? {name} may otherwise run twice", abort=True)
     _show([chosen.call("POST", f"/guests/{name}/recover", {"fenced": fenced})], form, one=True)
+
+
+def _machines(guests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [guest for guest in guests if not guest["spec"].get("app")]
 
 
 def _show(guests: list[dict[str, Any]], form: Format, *, one: bool = False) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from segue.errors import Kind, Refused
-from segue.lab import cachefill, image_debian, image_micro, image_postgres, rootfs
+from segue.lab import cachefill, image_app, image_debian, image_micro, image_postgres, rootfs
 
 LAB: Final = Path(__file__).parent
 
@@ -30,6 +30,18 @@ class Recipe:
     label: str
     based_on: str = ""
     """The image whose recipe this one adds to."""
+    ingredients: tuple[str, ...] = ()
+    """Files of this folder that make it; empty: those of every machine, and its own."""
+
+
+def _app(name: str, wanted: Sequence[str], settings: Mapping[str, Any]) -> Recipe:
+    return Recipe(
+        image_app.recipe(wanted, settings, name),
+        image_app.description(name),
+        image_app.FREE_BYTES,
+        f"the image of the application {name} (about 10 s)",
+        ingredients=("packages.py", "oci_layout.py", "image_app.py", f"guest/{name}"),
+    )
 
 
 COMMON_INGREDIENTS: Final = (
@@ -60,6 +72,8 @@ RECIPES: Final[Mapping[str, Recipe]] = {
         "the guest image postgres (about 90 s)",
         based_on="debian",
     ),
+    "app-redis": _app("app-redis", ("redis-server",), image_app.REDIS),
+    "app-python": _app("app-python", ("python3",), image_app.PYTHON),
 }
 
 
@@ -113,7 +127,7 @@ def _key(name: str) -> str:
 
 def _ingredients(name: str) -> Iterator[Path]:
     own = [part for each in (RECIPES[name].based_on, name) if each for part in _parts(each)]
-    for ingredient in (*COMMON_INGREDIENTS, *own):
+    for ingredient in RECIPES[name].ingredients or (*COMMON_INGREDIENTS, *own):
         path = LAB / ingredient
         yield from sorted(path.iterdir()) if path.is_dir() else [path]
 

@@ -53,7 +53,7 @@ class Boot:
         self._cgroup = cgroups.ensure(places, node.name)
         self._mark = processes.mark(places.top, node.name)
         self._pid = 0
-        for name in ("root", "upper", "work", "run"):
+        for name in ("root", "upper", "work", "run", "apps"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         furnish.clear_volatile(self._folder / "run")
         furnish.furnish(places, node, everybody, self._folder / "upper", lower)
@@ -146,6 +146,8 @@ def _binds(places: Places, node: Node) -> list[list[str]]:
         return []
     return [
         [str(places.node(node.role, node.name) / "run"), "/run/segue", "rw"],
+        # What applications write lies in overlays, which cannot lie on the machine's own.
+        [str(places.node(node.role, node.name) / "apps"), "/var/lib/segue/apps", "rw"],
         [str(places.shared), "/srv/segue/shared", "rw"],
         [str(cache() / "images"), "/srv/segue/images", "ro"],
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ PACKAGES: Final = (
     "crun",
     "iproute2",
     "iputils-ping",
+    "libcriu2",
     "netcat-openbsd",
     "nftables",
     "openssh-client",
@@ -29,8 +32,10 @@ PACKAGES: Final = (
     "qemu-utils",
     "redis-tools",
     "runit",
+    "skopeo",
     "tcpdump",
     "tini",
+    "umoci",
 )
 OPTIONS: Final = (
     "--variant=minbase",
@@ -60,6 +65,15 @@ QEMUS: Final = {
     ),
 }
 """Which QEMU a host has -> what mmdebstrap is told for it. The empty name is Debian 13's own."""
+CRIU_KERNEL: Final = (6, 16)
+"""From this kernel on sockets refuse what a CRIU before 4.2 asks them (SO_PASSCRED), and Debian 13 has 4.1."""
+NEWER_CRIU: Final = (
+    # A list of the next Debian ends soon, also for a machine whose clock is ahead; it is signed like any other.
+    """--setup-hook=sed -nE 's/^deb (.*) trixie /deb [check-valid-until=no] \\1 forky /p' """
+    """"$1/etc/apt/sources.list" > "$1/etc/apt/sources.list.d/criu.list\"""",
+    """--setup-hook=printf 'Package: src:criu src:libnl3 src:libnet\nPin: release n=forky\nPin-Priority: 600\n\n"""
+    """Package: *\nPin: release n=forky\nPin-Priority: -1\n' > "$1/etc/apt/preferences.d/criu\"""",
+)
 FREE_BYTES: Final = 1500 * cachefill.MIB
 LIMIT_S: Final = 1200.0
 
@@ -68,7 +82,7 @@ def ensure(cache: Path, on_progress: cachefill.Progress, extra: Sequence[str] = 
     """The base layer's folder; with `extra` packages, or with a QEMU of QEMUS, it is one of its own."""
 
     def build(half: Path) -> None:
-        _build(half, (*PACKAGES, *extra), QEMUS[qemu])
+        _build(half, (*PACKAGES, *extra), (*QEMUS[qemu], *_criu()))
 
     return cachefill.ensure(
         folder(cache, extra, qemu),
@@ -82,8 +96,14 @@ def ensure(cache: Path, on_progress: cachefill.Progress, extra: Sequence[str] = 
 def folder(cache: Path, extra: Sequence[str] = (), qemu: str = "") -> Path:
     """A changed recipe is another folder, so that an old image is never taken for a new one."""
     recipe: list[object] = [SUITE, (*PACKAGES, *extra), OPTIONS, FINISH]
-    recipe += [QEMUS[qemu]] if qemu else []
+    recipe += [part for part in (QEMUS[qemu], _criu()) if part]
     return cache / f"base-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]}"
+
+
+def _criu() -> tuple[str, ...]:
+    """What mmdebstrap is told so that the hosts have a CRIU that knows this kernel."""
+    major, minor = os.uname().release.split(".")[:2]
+    return NEWER_CRIU if (int(major), int(re.match(r"\d*", minor)[0] or 0)) >= CRIU_KERNEL else ()  # type: ignore[index]
 
 
 def _build(half: Path, packages: Sequence[str], more: Sequence[str]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from segue.model.application import Application
 from segue.model.crash import OnCrash
 
 
@@ -45,7 +47,10 @@ class Nic:
 
 @dataclass(frozen=True)
 class Guest:
-    """All that QEMU has to be told; equal on source and target, or the device state does not fit. And its policy."""
+    """A machine, or an application where `app` is set; equal on source and target, or its state does not fit.
+
+    Of an application everything from `cpu_model` to `disks` is empty: see `application`.
+    """
 
     name: str
     uuid: str
@@ -65,6 +70,27 @@ class Guest:
     """It has a device that tells its kernel's panic (pvpanic) and a watchdog (i6300esb); older guests have none."""
     on_crash: OnCrash = field(default_factory=OnCrash)
     """Not told to QEMU."""
+    app: Application | None = None
+
+    @property
+    def is_app(self) -> bool:
+        """True for an application in a container."""
+        return self.app is not None
+
+
+def application(name: str, uuid: str, memory_bytes: int, app: Application, nics: tuple[Nic, ...]) -> Guest:
+    """A guest that is no machine: it has nothing of one. A part of a processor counts as one, where room is counted."""
+    return Guest(
+        name=name,
+        uuid=uuid,
+        memory_bytes=memory_bytes,
+        vcpus=max(1, math.ceil(app.cpus)),
+        cpu_model="",
+        machine="",
+        accelerator="",
+        nics=nics,
+        app=app,
+    )
 
 
 class RunState(StrEnum):

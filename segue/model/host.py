@@ -43,3 +43,5 @@ class HostFacts:
     """Bridges that filter VLANs."""
     certificate: Certificate | None = None
     """Of its agent; None from one that does not say."""
+    app_runtime: str = ""
+    """What runs applications there, with its version; empty where they cannot run."""

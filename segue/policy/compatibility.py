@@ -11,6 +11,7 @@ from segue.model.host import HostFacts
 
 QEMU_OLDEST = (10, 0)
 PLAIN_MTU = 1500
+APPS_STAY = "applications do not move yet"
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,7 @@ def demand(guest: Guest, host: HostFacts, already: Already) -> None:
 
 
 def _obstacles(guest: Guest, host: HostFacts, already: Already) -> Iterator[str]:
-    if version(host.qemu_version) < QEMU_OLDEST:
-        yield f"its QEMU is {host.qemu_version}, 10.0 or newer is needed"
-    if guest.accelerator != host.accelerator:
-        yield f"it runs guests by {host.accelerator}, this one was started by {guest.accelerator}"
-    if guest.machine not in host.machines:
-        yield f"its QEMU {host.qemu_version} has no machine type {guest.machine}"
-    yield from cpu_obstacles(guest, host)
+    yield from _app_obstacles(host) if guest.is_app else _machine_obstacles(guest, host)
     if guest.memory_bytes > host.memory_free_bytes:
         short = guest.memory_bytes - host.memory_free_bytes
         yield f"it is {short / (1 << 30):.1f} GiB short of memory"
@@ -65,6 +60,21 @@ def _obstacles(guest: Guest, host: HostFacts, already: Already) -> Iterator[str]
         yield f"it has a guest named {guest.name} already"
     for path in already.missing_files:
         yield f"it does not see {path}"
+
+
+def _app_obstacles(host: HostFacts) -> Iterator[str]:
+    if not host.app_runtime:
+        yield "it runs no applications (see `segue doctor`)"
+
+
+def _machine_obstacles(guest: Guest, host: HostFacts) -> Iterator[str]:
+    if version(host.qemu_version) < QEMU_OLDEST:
+        yield f"its QEMU is {host.qemu_version}, 10.0 or newer is needed"
+    if guest.accelerator != host.accelerator:
+        yield f"it runs guests by {host.accelerator}, this one was started by {guest.accelerator}"
+    if guest.machine not in host.machines:
+        yield f"its QEMU {host.qemu_version} has no machine type {guest.machine}"
+    yield from cpu_obstacles(guest, host)
 
 
 def cpu_obstacles(guest: Guest, host: HostFacts) -> Iterator[str]:

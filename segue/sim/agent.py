@@ -36,6 +36,7 @@ from segue.agent.notices import Notices
 from segue.agent.pulling import Pulling
 from segue.agent.record import MigrationRecord
 from segue.agent.resident import Resident
+from segue.agent.resident_machine import MachineResident
 from segue.agent.services import Services
 from segue.agent.source import SourceCustody
 from segue.agent.traces import Traces
@@ -222,7 +223,7 @@ class _Places(Failpoints):
         self._host.hit(place)
 
 
-class SimResident(Resident):
+class SimResident(MachineResident):
     """The real one, in whose place QEMU is simulated."""
 
     _services: SimServices
@@ -346,7 +347,7 @@ def _services(host: SimHost) -> SimServices:
         daemons=nothing, intake=_NoDisks(), pulling=Pulling(config, host.journal),
         own=nothing, trust=Trust(host.journal, NOWHERE), figures=booked,
         traces=Traces(host.journal, None),
-        crashes=Crashes(host.name, host.journal, notices, booked, _NoSenses()),
+        crashes=Crashes(host.name, host.journal, notices, booked, _NoSenses()), apps=nothing,
     )  # fmt: skip
     made.host = host
     return made

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segue.errors import Kind, Refused
-from segue.model.guest import Disk, Guest, Nic
+from segue.model.application import Application
+from segue.model.guest import Disk, Guest, Nic, application
 from segue.model.host import HostFacts
 from segue.model.network import NetworkFacts
 from segue.policy import compatibility
@@ -157,3 +158,14 @@ def test_channels_must_agree(ours: str, theirs: str) -> None:
     (reason,) = between(GUEST, replace(SOURCE, channels=ours), there)
     assert f"[tls] channels is '{theirs}'" in reason
     assert f"'{ours}' on host1" in reason
+
+
+def test_an_application_needs_a_runtime_and_nothing_of_a_machine() -> None:
+    app = Application("sha256:00", "redis", ("redis-server",))
+    wanted = application("cache1", "u", 64 << 20, app, ())
+    without = replace(HOST, machines=(), cpu_models={}, qemu_version="1.0")
+    assert obstacles(wanted, without, NOTHING) == ("it runs no applications (see `segue doctor`)",)
+    able = replace(without, app_runtime="crun 1.21")
+    assert not obstacles(wanted, able, NOTHING)
+    (short,) = obstacles(replace(wanted, memory_bytes=1 << 50), able, NOTHING)
+    assert "short of memory" in short

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 
 from segue.agent import target
-from segue.agent.resident import Resident
+from segue.agent.resident_machine import MachineResident
 from segue.agent.source import SourceCustody
 from segue.controller import drain, executor
 from segue.engine.leadership import Candidate
@@ -97,7 +97,7 @@ def _nobody_stands(patch: Patch) -> None:
 
 
 def _copies_are_kept(patch: Patch) -> None:
-    patch.setattr(Resident, "drop", _nothing)
+    patch.setattr(MachineResident, "drop", _nothing)
 
 
 MISTAKES: Final[dict[str, Mistake]] = {

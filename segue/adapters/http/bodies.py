@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -23,13 +24,15 @@ class _TooLarge(Exception):
 class SmallBodies:
     """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, most_bytes: int, but: Collection[str] = ()) -> None:
+        """but: paths whose body may have any size, as it is written to a file while it comes."""
         self._app = app
         self._most_bytes = most_bytes
+        self._but = frozenset(but)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What comes after is given a body that is small enough, or none; its own answer to none is not sent."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] in self._but:
             await self._app(scope, receive, send)
             return
         taken, refused = 0, False

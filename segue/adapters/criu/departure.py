@@ -1,0 +1,128 @@
+"""An application leaves this host: frozen, dumped, sent, and held until it is known whose it is. It decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from segue.adapters.criu import freezer, keys, program
+from segue.adapters.criu.hook import Hook, Word
+from segue.adapters.criu.porter import Porter
+from segue.adapters.criu.program import Container, Room
+from segue.adapters.criu.running import Running
+from segue.errors import Aborted
+
+END_S = 30.0
+"""To let a dumped tree end, or go on."""
+
+
+class Departure:
+    """One move of one container, on its source."""
+
+    def __init__(self, container: Container, room: Room, hook: Path) -> None:
+        self._container = container
+        self._script = hook
+        self._room = room
+        self._hook: Hook | None = None
+        self._porter: Porter | None = None
+        self._dump: Running | None = None
+        self.marks: list[tuple[str, float]] = []
+
+    async def begin(
+        self, address: str, secret: str, memory_bytes: int, *, channels: int = 2, within_s: float = 20.0
+    ) -> None:
+        """Makes room and connects to the target (host:port), while the application runs. Raises Aborted, OSError."""
+        self._room.make(memory_bytes)
+        self._room.configure(self._script)
+        self._hook = Hook(self._room.top)
+        host, _, port = address.rpartition(":")
+        identity = keys.pem(secret).decode() if secret else ""
+        order = {"host": host, "port": int(port), "channels": channels, "identity": identity}
+        self._porter = await Porter.start("ship_out", order | {"folder": str(self._room.images)})
+        await self._porter.hear("connected", within_s)
+
+    def take_up(self) -> None:
+        """After a start of the agent: what it left as it stands, to be told `go` or `undo`."""
+        if self._room.top.is_dir():
+            self._hook = Hook(self._room.top)
+            self._dump = Running.find(self._room.note)
+
+    async def freeze(self) -> float:
+        """All processes stand; wall-clock seconds at which they did."""
+        await freezer.freeze(self._container.cgroup)
+        stood_s = time.time()
+        self._mark("frozen")
+        return stood_s
+
+    async def dump(self) -> None:
+        """Returns when all is dumped; CRIU then waits at its hook. What is dumped is sent meanwhile. Raises Aborted."""
+        assert self._hook is not None
+        assert self._porter is not None
+        self._porter.tell("begin")
+        command = program.checkpoint(self._container, self._room)
+        self._dump = Running.start(command, self._room.log, self._room.note)
+        if not await self._at_hook():
+            raise self._not_dumped()
+        # CRIU has thawed the cgroup for its own work; this second lock is ours alone.
+        freezer.set_frozen(self._container.cgroup, frozen=True)
+        self._mark("dumped")
+        self._porter.tell("complete")
+
+    async def restored(self, within_s: float) -> None:
+        """Returns when the target has restored all and waits at its own hook. Raises Aborted, TimeoutError."""
+        assert self._porter is not None
+        await self._porter.hear("restored", within_s)
+        self._mark("loaded there")
+
+    async def go(self) -> None:
+        """It runs elsewhere: what stands here ends, and nothing of it can run any more. Safe to repeat."""
+        if self._hook is not None:
+            await self._hook.tell(Word.GO)
+        await self._end()
+
+    async def undo(self) -> None:
+        """It stays: everything goes on as it stood. Safe to repeat, wherever it is."""
+        if self._dump is not None and self._hook is not None:
+            # CRIU is not killed in the middle: it would leave its own code in the processes.
+            async with asyncio.timeout(END_S):
+                if await self._at_hook():
+                    await self._hook.tell(Word.UNDO)
+        await self._end()
+        freezer.set_frozen(self._container.cgroup, frozen=False)
+
+    async def _at_hook(self) -> bool:
+        """Returns when CRIU waits at its hook (True), or has ended without having come so far."""
+        assert self._hook is not None
+        assert self._dump is not None
+        asked, ended = asyncio.create_task(self._hook.asked()), asyncio.create_task(self._dump.wait())
+        try:
+            await asyncio.wait({asked, ended}, return_when=asyncio.FIRST_COMPLETED)
+            return asked.done()
+        finally:
+            asked.cancel()
+            ended.cancel()
+
+    async def _end(self) -> None:
+        if self._dump is not None:
+            await asyncio.wait_for(self._dump.wait(), END_S)
+        if self._porter is not None:
+            await self._porter.end()
+        if self._hook is not None:
+            self._hook.close()
+            self._hook = None
+        self._room.clear()
+        self._dump = self._porter = None
+
+    def _mark(self, what: str) -> None:
+        self.marks.append((what, time.time()))
+
+    def _not_dumped(self) -> Aborted:
+        said = program.reason(self._room, "dump")
+        if not said:
+            said = self._room.log.read_text(errors="replace").strip()[-300:]
+        return Aborted(
+            what=f"{self._container.name} cannot be taken along",
+            why=f"CRIU did not dump it: {said or 'it gave no reason'}",
+            todo="It runs on as before. Read what cannot move in docs/explanation/applications.md.",
+        )

@@ -1,0 +1,147 @@
+"""An application comes to this host: received, restored, and held until it is known whose it is. It decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from segue.adapters.criu import freezer, keys, program
+from segue.adapters.criu.hook import Hook, Word
+from segue.adapters.criu.porter import Porter
+from segue.adapters.criu.program import Container, Room
+from segue.errors import Aborted, SegueError
+
+END_S = 30.0
+Launch = Callable[[Sequence[str]], Awaitable[object]]
+"""Has a command make the container, with pipes for its output as it was started with; returns when it runs.
+Raises SegueError where the command fails."""
+
+
+class Landing:
+    """One move of one container, on its target."""
+
+    def __init__(self, container: Container, room: Room, hook: Path, launch: Launch) -> None:
+        self._container = container
+        self._script = hook
+        self._launch = launch
+        self._room = room
+        self._hook: Hook | None = None
+        self._porter: Porter | None = None
+        self._making: asyncio.Task[object] | None = None
+        self._working: asyncio.Task[None] | None = None
+        self.is_complete = False
+        """All is restored and waits for the word to run."""
+        self.failure = ""
+        self.marks: list[tuple[str, float]] = []
+
+    @property
+    def pid(self) -> int:
+        """The process that listens; 0 where none does."""
+        return self._porter.pid if self._porter is not None else 0
+
+    async def open(self, host: str, secret: str, memory_bytes: int, *, channels: int = 2) -> str:
+        """Waits for the images at a free port of `host`; host:port. What arrives is restored by itself."""
+        self._room.make(memory_bytes)
+        self._room.configure(self._script)
+        self._hook = Hook(self._room.top)
+        identity = keys.pem(secret).decode() if secret else ""
+        order = {"host": host, "channels": channels, "identity": identity, "folder": str(self._room.images)}
+        self._porter = await Porter.start("ship_in", order)
+        port = await self._porter.hear("listening", END_S)
+        self._working = asyncio.create_task(self._receive())
+        return f"{host}:{port}"
+
+    async def complete(self, within_s: float) -> bool:
+        """True once it is; waits for that at most `within_s`."""
+        if self._working is not None:
+            await asyncio.wait({self._working}, timeout=within_s)
+        return self.is_complete
+
+    def take_up(self) -> None:
+        """After a start of the agent: what was restored by then still waits; what was not is worth nothing."""
+        if self._room.top.is_dir():
+            self._hook = Hook(self._room.top)
+            self.is_complete = self._hook.waits()
+
+    async def go(self) -> float:
+        """Lets it run; wall-clock seconds at which it did. Raises Aborted where it cannot."""
+        self._mark("told")
+        if self._hook is None or not self._hook.waits():
+            raise self._not_restored("it waits for no word any more")
+        self._thaw()
+        if not await self._hook.tell(Word.GO):
+            raise self._not_restored("it waits for no word any more")
+        if self._making is not None:
+            try:
+                await asyncio.wait_for(self._making, END_S)
+            except (SegueError, TimeoutError) as error:
+                raise self._not_restored(str(error)) from error
+        ran_s = time.time()
+        await self._end()
+        return ran_s
+
+    async def drop(self) -> None:
+        """Nothing of what came stays, once the container is removed. Safe to repeat."""
+        self.is_complete = False
+        if self._working is not None:
+            self._working.cancel()
+            await asyncio.wait({self._working})
+        if self._hook is not None and (self._making is None or not self._making.done()):
+            await self._hook.tell(Word.UNDO)
+        if self._making is not None:
+            done, _ = await asyncio.wait({self._making}, timeout=END_S)
+            for made in done:
+                made.exception()  # It failed, as it was told to.
+        self._thaw()  # The next to come would be restored into a frozen group, and hang.
+        await self._end()
+
+    def _thaw(self) -> None:
+        if self._container.cgroup.is_dir():
+            freezer.set_frozen(self._container.cgroup, frozen=False)
+
+    async def _receive(self) -> None:
+        assert self._porter is not None
+        try:
+            await self._porter.hear("arrived", None)
+            self._mark("arrived")
+            await self._restore_all()
+        except Aborted as error:
+            self.failure = error.why
+            await self._porter.end()  # The source hears of it by the end of its connection.
+            return
+        self.is_complete = True
+        self._mark("restored")
+        self._porter.tell("restored")
+
+    async def _restore_all(self) -> None:
+        assert self._hook is not None
+        self._thaw()
+        self._making = asyncio.ensure_future(self._launch(program.restore(self._container, self._room)))
+        asked = asyncio.create_task(self._hook.asked())
+        await asyncio.wait({asked, self._making}, return_when=asyncio.FIRST_COMPLETED)
+        if asked.done():
+            # A lock of our own beside the hook: until the word is said nothing of it runs, whatever becomes of CRIU.
+            freezer.set_frozen(self._container.cgroup, frozen=True)
+            return
+        asked.cancel()
+        raise self._not_restored(str(self._making.exception() or "it did not wait for its word"))
+
+    async def _end(self) -> None:
+        if self._porter is not None:
+            await self._porter.end()
+        if self._hook is not None:
+            self._hook.close()
+        self._room.clear()
+        self._hook = self._porter = None
+
+    def _mark(self, what: str) -> None:
+        self.marks.append((what, time.time()))
+
+    def _not_restored(self, otherwise: str) -> Aborted:
+        return Aborted(
+            what=f"{self._container.name} cannot be brought to life here",
+            why=f"CRIU did not restore it: {program.reason(self._room, 'restore') or otherwise}",
+            todo="Read CRIU's words in the agent's log; compare kernels and programs of the two hosts.",
+        )

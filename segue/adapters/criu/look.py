@@ -1,0 +1,177 @@
+"""Looks at what an application's processes hold, and at what this host's CRIU and kernel can do. It judges nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import mmap
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from segue.model.belongings import Engine, Held, Holding
+
+PROTOCOL = "system.sockprotoname"
+CHECK_S = 20.0
+IN_MEMORY = ("/dev/shm/", "/dev/zero")
+"""Paths below /dev that are no devices, or hold nothing."""
+LIBRARY = "libcriu.so.2"
+SOFT_DIRTY = 1 << 55
+"""Bit of an entry in /proc/PID/pagemap."""
+
+
+def belongings(cgroup: Path) -> tuple[Held, ...]:
+    """Everything that the processes of the cgroup hold, and that somebody may have to judge."""
+    found: set[Held] = set()
+    for pid in map(int, (cgroup / "cgroup.procs").read_text().split()):
+        try:
+            found.update(_of(pid))
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # It ended while we looked.
+    return tuple(sorted(found))
+
+
+def _of(pid: int) -> Iterator[Held]:
+    top = Path(f"/proc/{pid}")
+    types = dict(_mounts(top))
+    for place, kind in types.values():
+        yield Held(Holding.MOUNT, kind, pid, place)
+    for entry in (top / "fd").iterdir():
+        yield from _descriptor(pid, entry, types)
+    for path in _mapped(top):
+        if path.startswith("/dev/") and not path.startswith(IN_MEMORY):
+            yield Held(Holding.DEVICE, path, pid)
+    if (tracer := _field(top / "status", "TracerPid")) not in {"0", ""}:
+        yield Held(Holding.TRACER, tracer, pid)
+
+
+def _mapped(top: Path) -> Iterator[str]:
+    """The path behind each part of its memory that has one."""
+    for line in (top / "maps").read_text().splitlines():
+        words = line.split(maxsplit=5)
+        if len(words) == 6:
+            yield words[5]
+
+
+def _descriptor(pid: int, entry: Path, types: dict[str, tuple[str, str]]) -> Iterator[Held]:
+    try:
+        link = os.readlink(entry)
+        if link.startswith("socket:"):
+            name = os.getxattr(entry, PROTOCOL).rstrip(b"\0").decode()
+            yield Held(Holding.SOCKET, name, pid)
+        elif link.startswith("/") and stat.S_ISCHR(entry.stat().st_mode):
+            yield Held(Holding.DEVICE, link, pid)
+        elif link == "anon_inode:inotify":
+            yield from _watches(pid, entry, types)
+        else:
+            yield Held(Holding.FILE, link, pid)
+    except FileNotFoundError:
+        return  # Closed while we looked.
+
+
+def _watches(pid: int, entry: Path, types: dict[str, tuple[str, str]]) -> Iterator[Held]:
+    for line in Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text().splitlines():
+        if found := re.search(r"^inotify .*\bsdev:([0-9a-f]+)", line):
+            device = int(found[1], 16)
+            _, kind = types.get(f"{device >> 20}:{device & 0xFFFFF}", ("", "unknown"))
+            yield Held(Holding.WATCH, kind, pid)
+
+
+def _mounts(top: Path) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Device number -> (where, type) of each mount that the process sees."""
+    for line in (top / "mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        yield left.split()[2], (left.split()[4], right.split()[0])
+
+
+def _field(path: Path, name: str) -> str:
+    for line in path.read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return line.partition(":")[2].strip()
+    return ""
+
+
+async def engine() -> Engine:
+    """What this host can do; takes about a tenth of a second."""
+    kernel, flags = os.uname().release, cpu_flags()
+    version, fault = await _criu()
+    return Engine(
+        criu="" if fault else version,
+        fault=fault,
+        kernel=kernel,
+        cpu_flags=flags,
+        soft_dirty=soft_dirty(),
+        userfault=Path("/dev/userfaultfd").exists(),
+    )
+
+
+async def _criu() -> tuple[str, str]:
+    """(version, why it cannot work)."""
+    if missing := [name for name in ("criu", "crun") if shutil.which(name) is None]:
+        return "", f"it has no {', '.join(missing)}"
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError:
+        return "", f"it has no {LIBRARY} (package libcriu2), which crun needs to move containers"
+    said, _ = await _run("criu", "--version")
+    version = _version(said)
+    checked, code = await _run("criu", "check")
+    if code != 0:
+        lines = [line for line in checked.splitlines() if "Error" in line]
+        return version, f"criu check: {(lines or ['it failed'])[0]}"
+    return version, sockets_fault(version, os.uname().release)
+
+
+def sockets_fault(version: str, kernel: str) -> str:
+    """A CRIU before 4.2 cannot dump any socket of a kernel from 6.16 on (it asks for SO_PASSCRED and is refused)."""
+    if _numbers(kernel) >= (6, 16) and _numbers(version) < (4, 2):
+        return f"CRIU {version} cannot dump sockets of kernel {kernel}; 4.2 or newer can"
+    return ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+
+
+def _version(said: str) -> str:
+    found = re.search(r"Version: (\S+)", said)
+    return found[1] if found else "of an unknown version"
+
+
+async def _run(*argv: str) -> tuple[str, int]:
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), CHECK_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return f"Error: no answer within {CHECK_S:.0f} s", 1
+    return said.decode(errors="replace"), process.returncode or 0
+
+
+def soft_dirty() -> bool:
+    """Whether this kernel marks pages that were written: a fresh one of our own would be."""
+    with mmap.mmap(-1, mmap.PAGESIZE) as page, open("/proc/self/pagemap", "rb", buffering=0) as map_file:
+        page[0] = 1
+        view = ctypes.c_char.from_buffer(page)
+        address = ctypes.addressof(view)
+        del view  # Else the page could not be given back.
+        entry = os.pread(map_file.fileno(), 8, address // mmap.PAGESIZE * 8)
+    return bool(int.from_bytes(entry, "little") & SOFT_DIRTY)
+
+
+def cpu_flags() -> frozenset[str]:
+    """What this host's processor can do, by the kernel's names."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "flags":
+            return frozenset(value.split())
+    return frozenset()

@@ -1,0 +1,110 @@
+"""What crun and CRIU are told, and what their logs say; it starts nothing itself."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from segue.adapters.criu import tmpfs
+
+SAME: Final = ("--tcp-established", "--file-locks", "--manage-cgroups-mode", "ignore")
+"""What dump and restore have to agree on. The cgroup is made by crun, on both hosts alike."""
+LOG: Final = {"dump": "dump.log", "restore": "restore.log"}
+
+
+@dataclass(frozen=True)
+class Container:
+    """Where one container is to be found on this host, or is to be put."""
+
+    name: str
+    bundle: Path
+    crun_root: Path
+    cgroup: Path
+
+
+@dataclass(frozen=True)
+class Room:
+    """The folder of one move on one host: images, logs and the hook's FIFOs, all in memory."""
+
+    top: Path
+
+    @property
+    def images(self) -> Path:
+        """What is dumped, and restored from."""
+        return self.top / "images"
+
+    @property
+    def config(self) -> Path:
+        """CRIU's configuration for this move."""
+        return self.top / "criu.conf"
+
+    @property
+    def log(self) -> Path:
+        """What crun had to say."""
+        return self.work / "crun.log"
+
+    @property
+    def note(self) -> Path:
+        """Which process dumps."""
+        return self.top / "crun.pid"
+
+    @property
+    def work(self) -> Path:
+        """CRIU's logs and sockets."""
+        return self.top / "work"
+
+    def make(self, memory_bytes: int) -> None:
+        """An empty room for images of that much memory. Raises OSError."""
+        self.clear()
+        self.top.mkdir(parents=True, mode=0o700)
+        tmpfs.mount(self.top, memory_bytes)
+        for folder in (self.images, self.work):
+            folder.mkdir(mode=0o700)
+
+    def clear(self) -> None:
+        """Nothing of it stays. Safe to repeat."""
+        tmpfs.unmount(self.top)
+        shutil.rmtree(self.top, ignore_errors=True)
+
+    def configure(self, hook: Path) -> None:
+        """CRIU's own configuration: crun hands on only a part of what it needs to know."""
+        lines = [
+            "tcp-established",
+            "file-locks",
+            "network-lock skip",  # Frames are held by us, on both hosts: see the networks' adapters.
+            f"action-script {hook}",
+        ]
+        self.config.write_text("\n".join(lines) + "\n")
+
+
+def checkpoint(container: Container, room: Room) -> tuple[str, ...]:
+    """Dumps the container, and ends it once the hook says go."""
+    return _crun(container, room.config, "checkpoint", *_places(room), *SAME, container.name)
+
+
+def restore(container: Container, room: Room) -> tuple[str, ...]:
+    """Makes the container out of the images; it runs once the hook says go."""
+    where = ("--bundle", str(container.bundle), "--detach", "--pid-file", str(container.bundle / "pid"))
+    return _crun(container, room.config, "restore", *where, *_places(room), *SAME, container.name)
+
+
+def reason(room: Room, what: str) -> str:
+    """The first error in CRIU's log, which is the cause; the others follow from it."""
+    try:
+        lines = (room.work / LOG[what]).read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    # A name space without a limit of its own says this each time, and goes on.
+    errors = [line for line in lines if "Error (" in line and "RLIMIT_NOFILE" not in line]
+    return errors[0].partition("Error (")[2].partition("): ")[2] if errors else ""
+
+
+def _places(room: Room) -> tuple[str, ...]:
+    return ("--image-path", str(room.images), "--work-path", str(room.work))
+
+
+def _crun(container: Container, config: Path, *words: str) -> tuple[str, ...]:
+    own = ("--root", str(container.crun_root), "--cgroup-manager", "cgroupfs")
+    return ("env", f"CRIU_CONFIG_FILE={config}", "crun", *own, *words)

@@ -1,0 +1,124 @@
+"""Takes in a folder that `ship_out` sends: the process of one move on its target. It starts nothing from it.
+
+Told by lines on its input what to tell the source; ends with its agent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from segue.adapters.criu import channel, keys
+from segue.adapters.criu.channel import Kind
+
+HANDSHAKE_S = 5.0
+
+
+class Intake:
+    """One folder as it arrives over several sockets."""
+
+    def __init__(self, folder: Path, sockets: list[socket.socket]) -> None:
+        self._folder = folder
+        self.sockets = sockets
+        self.first = sockets[0]
+        self.bytes = 0
+        self._listed = b""
+
+    def run(self) -> None:
+        """Returns when all is here. Raises OSError, ValueError."""
+        failures: list[Exception] = []
+        threads = [threading.Thread(target=self._take, args=(one, failures)) for one in self.sockets]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failures:
+            raise failures[0]
+        if missing := channel.differences(self._folder, self._listed):
+            raise ValueError(f"not all has arrived: {'; '.join(missing[:3])}")
+
+    def _take(self, source: socket.socket, failures: list[Exception]) -> None:
+        try:
+            while (frame := channel.receive(source)).kind is Kind.DATA:
+                self._put(frame.name, frame.offset, channel.exactly(source, frame.length))
+            if frame.length:
+                self._listed, self.first = bytes(channel.exactly(source, frame.length)), source
+        except (OSError, ValueError) as error:
+            failures.append(error)
+            for one in self.sockets:
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+
+    def _put(self, name: str, offset: int, data: bytearray) -> None:
+        fd = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            view, at = memoryview(data), 0
+            while at < len(data):
+                at += os.pwrite(fd, view[at:], offset + at)
+        finally:
+            os.close(fd)
+        self.bytes += len(data)
+
+
+def accept(listener: socket.socket, count: int, identity: bytes) -> list[socket.socket]:
+    """So many connections of whoever knows the key; strangers are sent away."""
+    context = keys.context(identity, server=True) if identity else None
+    made: list[socket.socket] = []
+    while len(made) < count:
+        plain, _ = listener.accept()
+        plain.settimeout(HANDSHAKE_S)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            ready = context.wrap_socket(plain, server_side=True) if context else plain
+            if ready.recv(1) != b"+":
+                raise ConnectionError("nothing was said")
+        except OSError as error:
+            _say(f"refused {error}")
+            plain.close()
+            continue
+        ready.settimeout(None)
+        made.append(ready)
+    return made
+
+
+def main() -> int:
+    order: dict[str, Any] = json.loads(sys.stdin.readline())
+    listener = socket.create_server((order["host"], 0), backlog=order["channels"])
+    _say(f"listening {listener.getsockname()[1]}")
+    words: list[socket.socket] = []
+    threading.Thread(target=_pass_on, args=(words,), daemon=True).start()
+    sockets = accept(listener, order["channels"], order["identity"].encode())
+    listener.close()
+    _say("connected")
+    intake = Intake(Path(order["folder"]), sockets)
+    try:
+        intake.run()
+    except (OSError, ValueError) as error:
+        _say(f"failed {error}")
+        return 1
+    words.append(intake.first)
+    _say(f"arrived {intake.bytes}")
+    threading.Event().wait()  # Until the agent ends it.
+    return 0
+
+
+def _pass_on(words: list[socket.socket]) -> None:
+    for line in sys.stdin:
+        if words:
+            with contextlib.suppress(OSError):
+                words[0].sendall(line.encode())
+    os._exit(0)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

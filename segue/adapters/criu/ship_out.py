@@ -1,0 +1,144 @@
+"""Sends a folder while it is being filled: the process of one move on its source. It changes nothing in the folder.
+
+Run as `python -m segue.adapters.criu.ship_out`, told what to do by lines on its input, telling how it goes by lines
+on its output. It ends with its agent: what it sent is then worthless, as nobody would hand over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from segue.adapters.criu import channel, keys
+from segue.adapters.criu.channel import CHUNK_BYTES, Kind
+
+LOOK_S = 0.002
+CONNECT_S = 10.0
+EAGER_BYTES = CHUNK_BYTES // 4
+"""A file is sent before it is complete where so much of it is new. CRIU only ever appends to files that big;
+smaller ones, which it may write anew, go at the end."""
+Piece = tuple[str, int, int]
+
+
+class Shipment:
+    """One folder on its way over several sockets."""
+
+    def __init__(self, folder: Path, sockets: list[socket.socket]) -> None:
+        self._folder = folder
+        self._sockets = sockets
+        self._pieces: queue.Queue[Piece | None] = queue.Queue(maxsize=4 * len(sockets))
+        self._sent: dict[str, int] = {}
+        self._complete = threading.Event()
+        self.bytes = 0
+
+    def run(self) -> None:
+        """Returns when the folder is complete and sent. Raises OSError."""
+        failures: list[OSError] = []
+        threads = [threading.Thread(target=self._carry, args=(out, failures)) for out in self._sockets]
+        for thread in threads:
+            thread.start()
+        while not self._complete.is_set() and not failures:
+            self._take(EAGER_BYTES)
+            time.sleep(LOOK_S)
+        self._take(0)
+        for _ in threads:
+            self._pieces.put(None)
+        for thread in threads:
+            thread.join()
+        if failures:
+            raise failures[0]
+        for out in self._sockets[1:]:
+            channel.send(out, Kind.END, "", 0, b"")
+        channel.send(self._sockets[0], Kind.END, "", 0, channel.listing(self._folder))
+
+    def complete(self) -> None:
+        """Nothing more is written into the folder."""
+        self._complete.set()
+
+    def _take(self, least: int) -> None:
+        for entry in os.scandir(self._folder):
+            size, sent = entry.stat().st_size, self._sent.get(entry.name, 0)
+            if size - sent < max(least, 1) and not (least == 0 and entry.name not in self._sent):
+                continue
+            self._sent[entry.name] = size
+            for offset in range(sent, size, CHUNK_BYTES) or (0,):
+                self._pieces.put((entry.name, offset, min(CHUNK_BYTES, size - offset)))
+
+    def _carry(self, out: socket.socket, failures: list[OSError]) -> None:
+        """One socket: takes pieces until there is none; after a failure it takes them to nowhere."""
+        broken = False
+        while (piece := self._pieces.get()) is not None:
+            if broken:
+                continue
+            try:
+                self._send(out, *piece)
+            except OSError as error:
+                failures.append(error)
+                broken = True
+
+    def _send(self, out: socket.socket, name: str, offset: int, length: int) -> None:
+        fd = os.open(self._folder / name, os.O_RDONLY)
+        try:
+            data = os.pread(fd, length, offset)
+        finally:
+            os.close(fd)
+        channel.send(out, Kind.DATA, name, offset, data)
+        self.bytes += len(data)
+
+
+def connect(host: str, port: int, count: int, identity: bytes) -> list[socket.socket]:
+    """So many connections, each with its own handshake. Raises OSError."""
+    made: list[socket.socket] = []
+    context = keys.context(identity, server=False) if identity else None
+    for _ in range(count):
+        plain = socket.create_connection((host, port), CONNECT_S)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        ready = context.wrap_socket(plain) if context else plain
+        ready.sendall(b"+")
+        ready.settimeout(None)
+        made.append(ready)
+    return made
+
+
+def main() -> int:
+    order: dict[str, Any] = json.loads(sys.stdin.readline())
+    try:
+        sockets = connect(order["host"], order["port"], order["channels"], order["identity"].encode())
+    except OSError as error:
+        return _say(f"failed cannot connect: {error}", 1)
+    _say("connected")
+    shipment = Shipment(Path(order["folder"]), sockets)
+    if sys.stdin.readline().strip() != "begin":
+        return 1
+    threading.Thread(target=_obey, args=(shipment,), daemon=True).start()
+    try:
+        shipment.run()
+        _say(f"sent {shipment.bytes}")
+        for line in sockets[0].makefile("r"):
+            _say(line.strip())
+    except OSError as error:
+        return _say(f"failed {error}", 1)
+    return 0
+
+
+def _obey(shipment: Shipment) -> None:
+    for line in sys.stdin:
+        if line.strip() == "complete":
+            shipment.complete()
+    os._exit(1)  # The agent has ended, or wants this to end.
+
+
+def _say(line: str, code: int = 0) -> int:
+    print(line, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""The agent's API for applications: images, making one, programs in one, its output. The rest is as for any guest."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from segue.adapters.http import access
+from segue.adapters.oci import images as stores
+from segue.agent import app_exec, apps
+from segue.agent.app import agent_of
+from segue.errors import Kind, Refused
+from segue.wire.apps import AppImage, Exec, Executed, RunApp
+from segue.wire.frames import Shown
+
+UPLOAD: Final = "/v1/apps/images"
+LARGE: Final = (UPLOAD,)
+
+
+def _operator(request: Request) -> None:
+    access.only(request, "operator")
+
+
+router = APIRouter(prefix="/v1", dependencies=[Depends(_operator)])
+
+
+@router.get("/apps/images")
+async def images(request: Request) -> list[AppImage]:
+    """What applications can be made of on this host, without asking a registry."""
+    found = agent_of(request).services.apps.images.every()
+    return [AppImage(one.digest, one.references, one.bytes) for one in found]
+
+
+@router.post("/apps/images", status_code=201)
+async def take_in(
+    request: Request, reference: Annotated[str, Query()] = "", pull: Annotated[bool, Query()] = False
+) -> AppImage:
+    """Takes the body in, a file of `docker save` or the like, or pulls `reference` from its registry."""
+    here = agent_of(request).services.apps
+    here.demand_programs()
+    if pull:
+        digest = await here.images.pull(reference)
+    else:
+        digest = await _uploaded(request, here, reference)
+    return next(
+        AppImage(one.digest, one.references, one.bytes) for one in here.images.every() if one.digest == digest
+    )
+
+
+async def _uploaded(request: Request, here: apps.Apps, reference: str) -> str:
+    here.images.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(prefix="upload-", dir=here.images.folder) as file:
+        try:
+            async for part in request.stream():
+                file.write(part)
+            file.flush()
+        except OSError as error:
+            raise _no_room(here.images.folder, error) from error
+        return await here.images.load(Path(file.name), reference or stores.name_of_file(Path(file.name)))
+
+
+@router.post("/apps", status_code=201)
+async def run(request: Request, wish: RunApp) -> Shown:
+    """A new application from an image."""
+    agent = agent_of(request)
+    agent.guests.demand_free(wish.name)
+    guest = await apps.specify(agent.services.apps, agent.services.networks, wish)
+    try:
+        await agent.guests.create(guest, start=wish.start)
+    except BaseException:
+        if wish.name not in agent.guests.names():
+            agent.services.apps.remove_files(guest)
+        raise
+    shown = agent.guests.by_name(guest.name).shown()
+    assert shown is not None
+    return shown
+
+
+@router.post("/guests/{name}/exec")
+async def execute(request: Request, name: str, wish: Exec) -> Executed:
+    """Runs a program in the application's container, to its end."""
+    agent = agent_of(request)
+    return await app_exec.run(agent.services, agent.guests.by_name(name), wish)
+
+
+@router.get("/guests/{name}/log")
+async def log(
+    request: Request, name: str, lines: Annotated[int, Query(ge=1, le=app_exec.LINES_MAX)] = 1000
+) -> Response:
+    """What the application wrote to its standard output and error on this host."""
+    agent = agent_of(request)
+    text = app_exec.log_text(agent.services, agent.guests.by_name(name).guest_here(), lines)
+    return Response(text, media_type="text/plain; charset=utf-8")
+
+
+def _no_room(folder: Path, error: OSError) -> Refused:
+    return Refused(
+        what="the image is not taken in",
+        why=f"it cannot be written to {folder}: {error.strerror}",
+        todo="Free some room there, then try again.",
+        kind=Kind.CONFLICT,
+    )

@@ -1,0 +1,100 @@
+"""One more program in a running application's container, and what the application wrote so far."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from segue.adapters.oci import container
+from segue.agent.keeper import Keeper
+from segue.agent.services import Services
+from segue.errors import Kind, Refused
+from segue.model.guest import Guest
+from segue.wire.apps import Exec, Executed
+
+OUTPUT_BYTES_MAX = 1 << 20
+LINES_MAX = 100_000
+
+
+async def run(services: Services, keeper: Keeper, wish: Exec) -> Executed:
+    """Runs it to its end, as the application's user unless another is named. Raises Refused."""
+    guest = keeper.guest_here()
+    if not guest.is_app or keeper.body is None or not keeper.body.running:
+        raise _refused(
+            guest.name, "it does not run here" if guest.is_app else "it is a machine, not an application"
+        )
+    if not wish.args:
+        raise _refused(guest.name, "no program was named")
+    process = await asyncio.create_subprocess_exec(
+        *_command(services, guest, wish),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(wish.within_s):
+            out, err = await process.communicate(wish.input.encode())
+    except BaseException as error:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        if isinstance(error, TimeoutError):
+            raise _too_long(guest.name, wish) from error
+        raise
+    return Executed(process.returncode or 0, _end_of(out), _end_of(err))
+
+
+def _command(services: Services, guest: Guest, wish: Exec) -> list[str]:
+    words = [word for one in wish.env for word in ("--env", one)]
+    words += ["--user", wish.user] if wish.user else []
+    words += ["--cwd", wish.cwd] if wish.cwd else []
+    places = services.apps.places(guest)
+    own = ["--root", str(places.crun), "--cgroup-manager", "cgroupfs"]
+    return [container.CRUN, *own, "exec", "--no-new-privs", *words, guest.name, *wish.args]
+
+
+def _end_of(output: bytes) -> str:
+    return output[-OUTPUT_BYTES_MAX:].decode(errors="replace")
+
+
+def log_text(services: Services, guest: Guest, lines: int) -> str:
+    """The last lines of its output on this host, oldest first, each with its time and stream."""
+    folder = services.apps.places(guest).logs
+    found: list[str] = []
+    for path in _files(folder):
+        found = (
+            path.read_text(encoding="utf-8", errors="replace").splitlines()[-(lines - len(found)) :] + found
+        )
+        if len(found) >= lines:
+            break
+    return "".join(f"{line}\n" for line in found)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Newest first."""
+    for name in ("current", *(str(number) for number in range(1, container.LOG_FILES))):
+        if (folder / name).is_file():
+            yield folder / name
+
+
+def _refused(name: str, why: str) -> Refused:
+    return Refused(
+        what=f"nothing is executed in {name}",
+        why=why,
+        todo=f"Look with `segue app show {name}`.",
+        kind=Kind.CONFLICT,
+    )
+
+
+def _too_long(name: str, wish: Exec) -> Refused:
+    return Refused(
+        what=f"{wish.args[0]} in {name} was ended",
+        why=f"it did not end within {wish.within_s:g} s",
+        todo="Give it more time with --timeout.",
+        kind=Kind.TIMEOUT,
+    )

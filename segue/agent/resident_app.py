@@ -1,0 +1,158 @@
+"""One application's container on this host: what it holds and what can be done with it. The keeper decides."""
+
+from __future__ import annotations
+
+import math
+
+import structlog
+
+from segue.adapters import clock
+from segue.adapters.oci import container as containers
+from segue.adapters.oci.container import Container, Exit
+from segue.agent import plant_app
+from segue.agent.resident import Resident, later
+from segue.model.application import Application, Restart
+from segue.model.guest import Guest
+from segue.model.handoff import Copy, Phase, Token
+from segue.policy import restart
+
+log = structlog.get_logger()
+
+
+class AppResident(Resident):
+    """`container` is None where nothing of it runs, or could; `machine` always is. Callers hold the keeper's lock."""
+
+    container: Container | None = None
+    _failures = 0
+    _began_s = 0.0
+    _due_s = math.inf
+    """When it is started again, by the clock that only grows."""
+
+    @property
+    def body(self) -> Container | None:
+        """See Resident."""
+        return self.container
+
+    def copy(self) -> Copy:
+        """A container that is frozen holds a whole copy, that does not run."""
+        if self.container is None or not self.container.alive():
+            return Copy.NONE
+        return Copy.COMPLETE if self.container.frozen else Copy.RUNNING
+
+    @property
+    def ended(self) -> bool:
+        """See Resident."""
+        return self.container is not None and not self.container.alive()
+
+    async def take_up(self, phase: Phase) -> None:
+        """After a start of the agent: the container as it stands, touched by nobody."""
+        guest = self._guest()
+        self._adopt(await plant_app.find(self._services, guest))
+        if self.container is not None:
+            return
+        ran = (
+            phase is Phase.OWNER
+            and self.wanted == "running"
+            and self._services.journal.ran_since_boot(guest.name)
+        )
+        if ran:  # It ended while no agent was there, or waits for its next start.
+            found = containers.read_exit(self._services.apps.places(guest))
+            self.want(*self._sentence(found or Exit(None, 0.0)))
+        await plant_app.remove(self._services, guest, None)
+
+    async def take_up_beside(self, token: Token) -> None:
+        """An application has no second one beside it."""
+
+    def _adopt(self, found: Container | None) -> None:
+        self.container = found
+        if found is not None:
+            found.when_gone(self.on_end)
+
+    async def resume(self) -> float:
+        """Lets a frozen one go on; the wall-clock time at which it did, 0 where it did not."""
+        if self.container is None or not self.container.alive():
+            return 0.0
+        self.container.thaw()
+        return self._runs()
+
+    async def boot(self) -> float:
+        """Starts it from its files. Raises Refused, and then nothing is left of the try."""
+        guest = self._guest()
+        await plant_app.remove(self._services, guest, self.container)
+        self._adopt(await plant_app.start(self._services, guest))
+        return self._runs()
+
+    def _runs(self) -> float:
+        now_s, self._began_s, self._due_s = clock.wall_s(), clock.steady_s(), math.inf
+        self._services.journal.ran(self._guest().name)
+        self.wanted, self.reason = "running", ""
+        later(self.make_known())
+        return now_s
+
+    async def make_known(self) -> None:
+        """See Resident."""
+        if self.guest is None or self.container is None:
+            return
+        try:
+            await plant_app.make_known(self._services, self.guest)
+        except OSError as error:
+            log.warning("the application's place is not announced", guest=self.uuid, error=str(error))
+
+    async def discard(self) -> None:
+        """Ends it and takes its network away; it is still kept, and so are its files."""
+        if self.guest is not None:
+            await plant_app.remove(self._services, self.guest, self.container)
+        self.container = None
+
+    async def drop(self) -> None:
+        """Nothing of it stays here but its files."""
+        await self.discard()
+        if self.guest is not None:
+            self._services.journal.drop_guest(self.guest.name)
+        self.guest = None
+
+    async def shut_down(self, within_s: float) -> None:
+        """Asks it to end, as its image says how."""
+        self._due_s = math.inf
+        if self.container is None:
+            return
+        if not await self.container.ask_to_end(self._app().stop_signal, within_s) and within_s > 0:
+            log.warning("the application did not end in time and is ended", guest=self._guest().name)
+
+    async def epitaph(self, *, owned: bool) -> tuple[str, str]:
+        """See Resident."""
+        assert self.container is not None
+        if self.wanted == "stopped":
+            return self.wanted, self.reason
+        return self._sentence(await self.container.exit())
+
+    def _sentence(self, found: Exit) -> tuple[str, str]:
+        said = f"it ended by itself ({found.text})"
+        self._failures = restart.failures_that_count(self._failures, clock.steady_s() - self._began_s)
+        wait_s = restart.wait_s(self._app().restart, found.status, self._failures)
+        if wait_s is None:
+            return "stopped" if found.status == 0 else "running", said
+        self._failures += 1
+        self._due_s = clock.steady_s() + wait_s
+        return "running", f"{said}, and is started again after {wait_s:.0f} s"
+
+    @property
+    def due(self) -> bool:
+        """See Resident."""
+        return self.wanted == "running" and self.container is None and clock.steady_s() >= self._due_s
+
+    def postpone(self, why: str) -> None:
+        """See Resident."""
+        wait_s = restart.wait_s(Restart.ALWAYS, None, self._failures) or restart.MOST_S
+        self._failures += 1
+        self._due_s = clock.steady_s() + wait_s
+        self.want("running", f"it cannot be started again: {why}; it is tried again after {wait_s:.0f} s")
+
+    def _app(self) -> Application:
+        app = self._guest().app
+        assert app is not None
+        return app
+
+    def _guest(self) -> Guest:
+        assert self.guest is not None
+        return self.guest

@@ -1,0 +1,48 @@
+"""What an application's processes hold that may tie them to their host. Nothing here looks at one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Holding(StrEnum):
+    """The sort of a thing that is held."""
+
+    FILE = "file"
+    """A path, or the kernel's name for what has none, as /proc/PID/fd shows it."""
+    DEVICE = "device"
+    SOCKET = "socket"
+    """The kernel's name of its protocol."""
+    WATCH = "watch"
+    """An inotify watch: the type of the file system that it is on."""
+    MOUNT = "mount"
+    """The type of a mounted file system."""
+    TRACER = "tracer"
+    """Another process that traces this one."""
+
+
+@dataclass(frozen=True, order=True)
+class Held:
+    """One thing, and the process (by its number on the host) that holds it."""
+
+    sort: Holding
+    what: str
+    pid: int
+    place: str = ""
+    """Where it is mounted, for a mount."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What takes applications out of a host and puts them into another one."""
+
+    criu: str
+    """Its version, empty where it cannot work; then `fault` says why."""
+    fault: str = ""
+    kernel: str = ""
+    cpu_flags: frozenset[str] = frozenset()
+    soft_dirty: bool = False
+    """The kernel notes which pages were written; without it memory cannot leave before the application stops."""
+    userfault: bool = False
+    """Pages may follow after the application."""
