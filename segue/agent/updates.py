@@ -10,6 +10,7 @@ import structlog
 
 from segue.adapters import chance, clock
 from segue.adapters.qemu import capabilities, in_place, queues
+from segue.adapters.qemu.monitor import QemuRefused
 from segue.agent.app import Agent
 from segue.agent.keeper import Keeper
 from segue.agent.services import Services
@@ -48,7 +49,8 @@ async def begin(agent: Agent, keeper: Keeper, wish: UpdateGuest, traceparent: st
 
 async def keep(agent: Agent) -> None:
     """For as long as the agent lives: what the host says of its QEMU is what is installed."""
-    failed, pause_s = (0, 0), LOOK_S
+    failed: tuple[int, ...] = ()
+    pause_s = LOOK_S
     while True:
         await asyncio.sleep(pause_s)
         if agent.migrations.standing():
@@ -56,10 +58,10 @@ async def keep(agent: Agent) -> None:
         try:
             await look_at_installed(agent.services)
             pause_s = LOOK_S
-        except SegueError as error:
+        except (SegueError, QemuRefused, OSError) as error:
             # A package is just being installed, or cannot be used: what was known is still true of what runs.
             if (seen := capabilities.fingerprint()) != failed:
-                log.warning("the installed QEMU cannot be asked", why=error.why)
+                log.warning("the installed QEMU cannot be asked", why=str(error))
             failed, pause_s = seen, LOOK_AGAIN_S
 
 

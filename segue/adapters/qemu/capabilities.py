@@ -29,7 +29,7 @@ class Capabilities:
     """Virtio device -> entries of the queue that this QEMU gives it: see queues.py."""
     compressions: tuple[str, ...] = ()
     """What it can compress memory with on its way."""
-    fingerprint: tuple[int, int] = (0, 0)
+    fingerprint: tuple[int, ...] = ()
     """Of the program that was asked: see `fingerprint`."""
     no_post_copy: str = ""
     """Why QEMU's user cannot take a guest in by post-copy; empty where it can."""
@@ -42,13 +42,16 @@ def accelerator() -> str:
     return "kvm" if usable else "tcg"
 
 
-def fingerprint() -> tuple[int, int]:
-    """Which file the installed program is; (0, 0) where there is none."""
+def fingerprint(program: Path | None = None) -> tuple[int, ...]:
+    """Which file a program is, the installed one where none is named; empty where there is none.
+
+    With its time: the number of a file that is gone is given to the next one.
+    """
     try:
-        found = Path(shutil.which(BINARY) or BINARY).stat()
+        found = (program or Path(shutil.which(BINARY) or BINARY)).stat()
     except OSError:
-        return 0, 0
-    return found.st_dev, found.st_ino
+        return ()
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 async def ask(folder: Path, user: str) -> Capabilities:

@@ -45,11 +45,8 @@ def beside(places: Places, migration: str) -> Places:
 
 def is_outdated(machine: Machine) -> bool:
     """True where the program was replaced that the QEMU was started from; False where nobody can tell."""
-    try:
-        started_from = os.stat(f"/proc/{machine.pid}/exe")
-    except OSError:
-        return False
-    return fingerprint() not in {(started_from.st_dev, started_from.st_ino), (0, 0)}
+    started_from = fingerprint(Path(f"/proc/{machine.pid}/exe"))
+    return bool(started_from) and fingerprint() not in {started_from, ()}
 
 
 async def why_not(machine: Machine) -> str:
