@@ -29,8 +29,12 @@ LOOK_AGAIN_S: Final = 20.0
 async def begin(agent: Agent, keeper: Keeper, wish: UpdateGuest, traceparent: str) -> Migration:
     """Checks all, then starts; returns at once with the record. Raises Refused, and then nothing has changed."""
     guest = agent.migrations.demand_movable(keeper)
+    if keeper.machine is None:
+        raise _not_begun(
+            guest.name, "it is an application, which runs in no QEMU", "Update virtual machines."
+        )
     if wrong := wishes.wrong(wish.limits):
-        raise _cannot(guest.name, agent.services.config.name, wrong)
+        raise _not_begun(guest.name, "; ".join(wrong), "Ask for other limits.")
     await look_at_installed(agent.services)
     running = await _running(keeper)
     if not running.is_outdated and not wish.again:
@@ -121,6 +125,10 @@ def _neither(name: str, reasons: tuple[str, ...], to: str, error: Refused) -> Re
         todo=error.todo,
         kind=error.kind,
     )
+
+
+def _not_begun(name: str, why: str, todo: str) -> Refused:
+    return Refused(what=f"{name} is not updated", why=why, todo=todo, kind=Kind.POLICY)
 
 
 def _cannot(name: str, here: str, reasons: tuple[str, ...]) -> Refused:

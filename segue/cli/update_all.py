@@ -26,7 +26,11 @@ def run(host: Host, wish: dict[str, Any], parallel: int, form: Format) -> int:
         guest["name"]
         for guest in host.call("GET", "/guests")
         if update.is_due(
-            guest["phase"], guest["state"], is_outdated=guest["qemu_outdated"], again=wish["again"]
+            guest["phase"],
+            guest["state"],
+            guest["qemu"],
+            is_outdated=guest["qemu_outdated"],
+            again=wish["again"],
         )
     ]
     records: dict[str, dict[str, Any]] = {}

@@ -37,7 +37,7 @@ def chosen(guests: Iterable[Shown], host: str, *, again: bool) -> list[str]:
         guest.name
         for guest in guests
         if guest.host == host
-        and update.is_due(guest.phase, guest.state, is_outdated=guest.qemu_outdated, again=again)
+        and update.is_due(guest.phase, guest.state, guest.qemu, is_outdated=guest.qemu_outdated, again=again)
     ]
 
 

@@ -32,9 +32,9 @@ class Running:
     unfit: str = ""
 
 
-def is_due(phase: str, state: str, *, is_outdated: bool, again: bool) -> bool:
-    """True for a guest that runs, in another QEMU than the installed one; again: or in any."""
-    return (phase, state) == ("owner", "running") and (again or is_outdated)
+def is_due(phase: str, state: str, qemu: str, *, is_outdated: bool, again: bool) -> bool:
+    """True for a guest that runs in another QEMU than the installed one; again: or in any. An application has none."""
+    return (phase, state) == ("owner", "running") and bool(qemu) and (again or is_outdated)
 
 
 def wave(left: Sequence[str], busy: Collection[str], parallel: int) -> tuple[str, ...]:

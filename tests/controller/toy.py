@@ -172,7 +172,9 @@ class ToyHost:
         self, name: str, memory_bytes: int = GIB, state: str = "running", *, is_outdated: bool = False
     ) -> None:
         spec = Guest(name, str(uuid.uuid4()), memory_bytes)
-        self._guests[name] = Shown(name, self.name, state, "owner", 1, spec, qemu_outdated=is_outdated)
+        self._guests[name] = Shown(
+            name, self.name, state, "owner", 1, spec, qemu="10.0", qemu_outdated=is_outdated
+        )
         self._changed.set()
 
     def fails(

@@ -31,11 +31,12 @@ def test_all_of_them_have_their_turn(left: list[str], parallel: int) -> None:
 @given(
     st.sampled_from(["owner", "offered", "released", "incoming", "absent"]),
     st.sampled_from(["running", "paused", "stopped", "crashed", "incoming"]),
+    st.sampled_from(["", "10.0.13"]),
     st.booleans(),
     st.booleans(),
 )
-def test_only_a_guest_that_runs_by_right_is_due(
-    phase: str, state: str, is_outdated: bool, again: bool
+def test_only_a_machine_that_runs_by_right_is_due(
+    phase: str, state: str, qemu: str, is_outdated: bool, again: bool
 ) -> None:
-    due = update.is_due(phase, state, is_outdated=is_outdated, again=again)
-    assert due == (phase == "owner" and state == "running" and (is_outdated or again))
+    due = update.is_due(phase, state, qemu, is_outdated=is_outdated, again=again)
+    assert due == (phase == "owner" and state == "running" and qemu != "" and (is_outdated or again))
