@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from segue.adapters import integrity
+from segue.adapters.maintenance import outdated
 from segue.adapters.qemu import postcopy, settings
 from segue.adapters.qemu.capabilities import fingerprint
 from segue.adapters.qemu.command import Places, arguments
@@ -44,9 +45,11 @@ def beside(places: Places, migration: str) -> Places:
 
 
 def is_outdated(machine: Machine) -> bool:
-    """True where the program was replaced that the QEMU was started from; False where nobody can tell."""
+    """True where the program, or a library of it, was replaced since; False where nobody can tell."""
     started_from = fingerprint(Path(f"/proc/{machine.pid}/exe"))
-    return bool(started_from) and fingerprint() not in {started_from, ()}
+    if not started_from:
+        return False
+    return fingerprint() not in {started_from, ()} or bool(outdated.replaced_files(machine.pid))
 
 
 async def why_not(machine: Machine) -> str:
