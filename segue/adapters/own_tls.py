@@ -26,7 +26,7 @@ class OwnTls:
     """The pair in its files, and the contexts made of it."""
 
     def __init__(self, ca: Path, pair: Pair, demand: Demand | None = None) -> None:
-        self._ca = ca
+        self.ca = ca
         self.pair = pair
         self._contexts: list[ssl.SSLContext] = []
         self._demand = demand
@@ -37,7 +37,7 @@ class OwnTls:
     @property
     def ca_pem(self) -> bytes:
         """The CA that is trusted."""
-        return self._ca.read_bytes()
+        return self.ca.read_bytes()
 
     def certificate(self) -> Certificate:
         """How long it holds."""
@@ -46,7 +46,7 @@ class OwnTls:
 
     def client(self) -> ssl.SSLContext:
         """For calls to others: the CA alone is trusted, and nobody who is barred."""
-        context = ssl.create_default_context(cafile=str(self._ca))
+        context = ssl.create_default_context(cafile=str(self.ca))
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         if self._demand is not None:
             context.sslobject_class = _checked(self._demand)
@@ -82,7 +82,7 @@ class OwnTls:
             return
         if pki.span(pem)[1] <= pki.span(self.ca_pem)[1]:
             return
-        pki.write_certificate(self._ca, pem)
+        pki.write_certificate(self.ca, pem)
         for context in self._contexts:
             context.load_verify_locations(cadata=pem.decode())
 

@@ -89,10 +89,12 @@ async def settle(services: Services, old: Machine | None, new: Machine) -> None:
         await end_process(pid)
     if not new.places.mark:
         return
+    services.failpoints.hit("first ended")
     # Safe to repeat: a tap that has its new name already is left alone.
     for nic, (tap, other) in zip(guest.nics, ways(guest).items(), strict=True):
         if await services.links.index(other) is not None:
             await services.links.remove(tap)
             await services.links.rename(other, tap)
         await services.links.unpin(tap, nic.mac)
+    services.failpoints.hit("taps renamed")
     in_place.take_place(new)

@@ -264,10 +264,10 @@ class Guests:
 
     def facts(self) -> HostFacts:
         """What this host can do, now."""
-        services = self._services
+        services, shown = self._services, self.shown()
         total, _available = system.memory_bytes()
         spoken = offer.offered(encrypted=services.protection.required)
-        promised = sum(shown.spec.memory_bytes for shown in self.shown() if shown.state != "stopped")
+        promised = sum(one.spec.memory_bytes for one in shown if one.state != "stopped")
         return HostFacts(
             name=services.config.name,
             instance=services.journal.instance,
@@ -284,7 +284,8 @@ class Guests:
             bridges=system.bridges(),
             networks=services.networks.facts(),
             vlan_bridges=system.vlan_bridges(),
-            guests=self.names(),
+            guests=tuple(one.name for one in shown),
+            guests_outdated=tuple(one.name for one in shown if one.qemu_outdated),
             kernel=system.kernel(),
             post_copy=services.capabilities.no_post_copy,
             channels=services.config.tls.channels,

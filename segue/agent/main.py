@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import gc
-import signal
 import socket
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import structlog
-import uvicorn
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pyroute2 import AsyncIPRoute
 
 from segue import __version__
 from segue.adapters import peer, system
-from segue.adapters.http import access, metrics_page
+from segue.adapters.http import metrics_page, serving
 from segue.adapters.http.bodies import SmallBodies
 from segue.adapters.http.problems import show_bad_input, show_bug, show_error
 from segue.adapters.metrics import Meter
@@ -51,6 +47,7 @@ from segue.agent import (
     hooks,
     kept,
     link,
+    updates,
 )
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
@@ -196,46 +193,20 @@ def application(agent: Agent) -> FastAPI:
     return app
 
 
-class _Server(uvicorn.Server):
-    """Leaves signals to us: two servers in one process would fight for them."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 async def _serve(config: Config, agent: Agent) -> None:
-    app = application(agent)
-    common: dict[str, Any] = {
-        "log_config": None,
-        "access_log": False,
-        "lifespan": "off",
-        "timeout_graceful_shutdown": 1,
-    }
-    fleet = uvicorn.Config(
-        app,
-        host=config.address,
-        port=config.port,
-        http=access.TlsHttp,
-        ssl_certfile=config.tls.cert,
-        ssl_keyfile=str(config.tls.key),
-        ssl_ca_certs=str(config.tls.ca),
-        ssl_cert_reqs=ssl.CERT_REQUIRED,
-        **common,
-    )
-    fleet.load()
-    assert fleet.ssl is not None
-    agent.services.own.adopt(fleet.ssl)
-    local = uvicorn.Config(app, http=access.LocalHttp, **common)
-    servers = [(_Server(fleet), None), (_Server(local), [_local_socket(config.socket)])]
+    app, own = application(agent), agent.services.own
+    servers = [
+        serving.over_tls(app, (config.address, config.port), own, ssl.CERT_REQUIRED),
+        serving.on_local_socket(app, _local_socket(config.socket)),
+    ]
     if config.metrics_address:
-        alone = metrics_page.alone(api_metrics.shown, {"agent": agent}, common)
-        servers.append((_Server(alone), [metrics_page.listener(config.metrics_address)]))
-    _stop_on_signals([server for server, _ in servers])
+        alone = metrics_page.alone(api_metrics.shown, {"agent": agent}, serving.QUIET)
+        servers.append(serving.plain(alone, metrics_page.listener(config.metrics_address)))
     tasks = [
         asyncio.create_task(agent.guests.keep()),
         asyncio.create_task(kept.sweep(agent.services.journal.disks)),
         asyncio.create_task(agent.loads.keep()),
+        asyncio.create_task(updates.keep(agent)),
         asyncio.create_task(agent.services.traces.keep(agent)),
         asyncio.create_task(agent.health.run()),
     ]
@@ -243,7 +214,7 @@ async def _serve(config: Config, agent: Agent) -> None:
         tasks.append(asyncio.create_task(hooks.keep(agent.services)))
     if config.controllers:
         tasks.append(asyncio.create_task(link.keep(_way(config, agent), ThisHost(agent))))
-    await asyncio.gather(*(server.serve(sockets=sockets) for server, sockets in servers))
+    await serving.until_told(servers)
     for task in tasks:
         task.cancel()
 
@@ -268,15 +239,6 @@ def _local_socket(path: Path) -> socket.socket:
     local.bind(str(path))
     path.chmod(0o600)
     return local
-
-
-def _stop_on_signals(servers: list[_Server]) -> None:
-    def stop() -> None:
-        for server in servers:
-            server.should_exit = True
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
 
 
 def _own(config: Config, trust: Trust) -> OwnTls:

@@ -86,6 +86,10 @@ class Metadata:
             lambda: HttpToolsProtocol(config=config, server_state=state, app_state={}), sock=listening
         )
 
+    def serves(self, guest: Guest) -> bool:
+        """True where all its cards have the service, or where there is none at all."""
+        return not self._is_open or all(tap_name(guest.name, nic) in self._servers for nic in guest.nics)
+
     async def lead(self, ways: Mapping[str, str], *, back: bool) -> None:
         """The guest is found behind another tap as well, or, with `back`, behind that one from now on.
 

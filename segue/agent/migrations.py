@@ -345,6 +345,8 @@ def needs(guest: Guest, limits: Limits, *, encrypted: bool, copies: bool) -> Ite
         yield Feature.LOCAL_DISKS
     if len(guest.nics) > 1:
         yield Feature.SEVERAL_NICS
+    if guest.uid:
+        yield Feature.OWN_USER
     if guest.watched:
         yield Feature.WATCHED
     if limits.post_copy:

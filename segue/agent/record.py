@@ -122,7 +122,7 @@ def _failure(error: Exception, migration: Migration) -> Failure:
         return Failure(consequence, error.what, error.why, error.todo)
     return Failure(
         Aborted.consequence,
-        f"{migration.guest} was not moved to {migration.target}",
+        migration.undone,
         f"{error}" or type(error).__name__,
         f"The guest runs on {migration.source}. Look at both agents' logs, then try again.",
     )

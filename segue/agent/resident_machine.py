@@ -119,9 +119,7 @@ class MachineResident(Resident):
             log.warning("a guest's QEMU does not answer", guest=self.uuid, error=str(error))
             return
         self.deaf = False
-        if self.machine is None:
-            await plant.clear_network(self._services, self.guest)
-        else:
+        if self.machine is not None:
             await self._take_up_copy(self.machine, incoming=phase is Phase.INCOMING)
         if phase in OWNED and (self.machine is None or not self.machine.fresh):
             self._services.intake.settle(self.uuid)  # The agent died before it could note that the guest ran.
@@ -139,17 +137,22 @@ class MachineResident(Resident):
     async def take_up_beside(self, token: Token) -> None:
         """After `take_up`: the second QEMU of a guest that changes its QEMU in place; any other second one ends.
 
-        Where the token says that the second one may run, it alone counts: the first has stale devices.
+        Where the token says that the second one may run, it alone counts: the first has stale devices. Only then is
+        it known that nothing runs behind the guest's taps.
         """
         assert self.guest is not None
         if token.peer != HERE:
             await self._end_beside(None)
+            if self.machine is None and not self.deaf:
+                await plant.clear_network(self._services, self.guest)
             return
         try:
             second = await self._find_beside(self.guest, token.migration)
         except QemuDeaf:
             self.deaf = self.deaf or token.phase is Phase.OWNER
             return
+        if self.machine is None and (second is None or token.phase is not Phase.OWNER) and not self.deaf:
+            await plant.clear_network(self._services, self.guest)
         if token.phase is not Phase.OWNER:
             self.beside = second
         elif self.machine is None or not in_place.took_place(self.machine, token.migration):
@@ -184,6 +187,10 @@ class MachineResident(Resident):
             return
         await beside.settle(self._services, self.beside, self.machine)
         self.beside = None
+        if self.guest is not None and not self._services.metadata.serves(self.guest):
+            await self._services.metadata.attach(
+                self.guest
+            )  # The first one had ended when the agent came up.
         await self.make_known()
 
     async def make_room(self, *, post_copy: bool) -> MemoryLanding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -30,15 +31,23 @@ log = structlog.get_logger()
 
 
 async def survey(guest: Guest, peer: PeerClient, version: int, *, pull: bool, common: str) -> Plan:
-    """Which disks the peer shares with us, which have to be copied, and what stands in the way."""
+    """Which disks the peer shares with us, which have to be copied, and what stands in the way.
+
+    Agents that speak version 1 say of each file one mark; where it is ours, they see the very same file.
+    """
     if not guest.disks:
         return Plan()
     disks = tuple([await image.describe(disk) for disk in guest.disks])
     paths = [disk.path for disk in disks]
     here = {path: files.look(path, "", whole=False) for path in paths}
+    below = {layer.path: layer for disk in disks for layer in disk.layers}
+    layers = sorted(below)
     if not offer.knows(Feature.LOCAL_DISKS, version):
-        return storage.plan(disks, here, await _as_older_agents_see(peer, paths, here))
-    layers = sorted({layer.path for disk in disks for layer in disk.layers})
+        there = await _as_older_agents_see(peer, [*paths, *layers], here)
+        known = {
+            path: replace(there[path], digest=below[path].digest) for path in layers if there[path].marked
+        }
+        return storage.plan(disks, here, {**there, **known})
     with files.marks(paths) as marker:
         there = await peer.look(marker, paths, layers)
     return storage.plan(disks, here, there, pull=pull, common=common)
@@ -51,7 +60,10 @@ async def _as_older_agents_see(
     same = {path for path in paths if marks.get(path) and marks[path] == system.storage_mark(path)}
     return {
         path: Sight(
-            marked=path in same, exists=bool(marks.get(path)), inode=here[path].inode, folder=path in same
+            marked=path in same,
+            exists=bool(marks.get(path)),
+            inode=here[path].inode if path in here else 0,
+            folder=path in same,
         )
         for path in paths
     }

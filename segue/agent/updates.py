@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from typing import Final
 
 import structlog
 
 from segue.adapters import chance, clock
 from segue.adapters.qemu import capabilities, in_place, queues
+from segue.adapters.qemu.monitor import QemuRefused
 from segue.agent.app import Agent
 from segue.agent.keeper import Keeper
 from segue.agent.services import Services
-from segue.errors import Kind, Refused
+from segue.errors import Kind, Refused, SegueError
 from segue.model.integrity import Verify
 from segue.model.migration import Limits, Migration
 from segue.policy import compatibility, update, wishes
@@ -19,12 +22,19 @@ from segue.policy.update import Running
 from segue.wire.frames import UpdateGuest
 
 log = structlog.get_logger()
+LOOK_S: Final = 2.0
+LOOK_AGAIN_S: Final = 20.0
 
 
 async def begin(agent: Agent, keeper: Keeper, wish: UpdateGuest, traceparent: str) -> Migration:
     """Checks all, then starts; returns at once with the record. Raises Refused, and then nothing has changed."""
     guest = agent.migrations.demand_movable(keeper)
-    compatibility.refuse(guest, agent.services.config.name, wishes.wrong(wish.limits))
+    if keeper.machine is None:
+        raise _not_begun(
+            guest.name, "it is an application, which runs in no QEMU", "Update virtual machines."
+        )
+    if wrong := wishes.wrong(wish.limits):
+        raise _not_begun(guest.name, "; ".join(wrong), "Ask for other limits.")
     await look_at_installed(agent.services)
     running = await _running(keeper)
     if not running.is_outdated and not wish.again:
@@ -35,7 +45,28 @@ async def begin(agent: Agent, keeper: Keeper, wish: UpdateGuest, traceparent: st
     if not wish.or_migrate:
         raise _cannot(guest.name, agent.services.config.name, reasons)
     log.info("not updated in place", guest=guest.name, why="; ".join(reasons), to=wish.or_migrate)
-    return await agent.migrations.begin(keeper, wish.or_migrate, wish.limits, traceparent=traceparent)
+    try:
+        return await agent.migrations.begin(keeper, wish.or_migrate, wish.limits, traceparent=traceparent)
+    except Refused as error:
+        raise _neither(guest.name, reasons, wish.or_migrate, error) from error
+
+
+async def keep(agent: Agent) -> None:
+    """For as long as the agent lives: what the host says of its QEMU is what is installed."""
+    failed: tuple[int, ...] = ()
+    pause_s = LOOK_S
+    while True:
+        await asyncio.sleep(pause_s)
+        if agent.migrations.standing():
+            continue  # It would take the processor from a guest that waits to go on.
+        try:
+            await look_at_installed(agent.services)
+            pause_s = LOOK_S
+        except (SegueError, QemuRefused, OSError) as error:
+            # A package is just being installed, or cannot be used: what was known is still true of what runs.
+            if (seen := capabilities.fingerprint()) != failed:
+                log.warning("the installed QEMU cannot be asked", why=str(error))
+            failed, pause_s = seen, LOOK_AGAIN_S
 
 
 async def look_at_installed(services: Services) -> None:
@@ -85,6 +116,19 @@ def _is_newest(name: str, version: str) -> Refused:
         todo="Install another QEMU first, or give it a new process of the same one with --again.",
         kind=Kind.CONFLICT,
     )
+
+
+def _neither(name: str, reasons: tuple[str, ...], to: str, error: Refused) -> Refused:
+    return Refused(
+        what=f"{name} can neither get another QEMU here while it runs nor go to {to}",
+        why=f"{'; '.join(reasons)}; {to}: {error.why}",
+        todo=error.todo,
+        kind=error.kind,
+    )
+
+
+def _not_begun(name: str, why: str, todo: str) -> Refused:
+    return Refused(what=f"{name} is not updated", why=why, todo=todo, kind=Kind.POLICY)
 
 
 def _cannot(name: str, here: str, reasons: tuple[str, ...]) -> Refused:

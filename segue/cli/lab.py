@@ -163,6 +163,23 @@ def mend(
 
 
 @app.command()
+def upgrade(
+    host: Machine,
+    qemu: Annotated[
+        str, typer.Option(help="newest: the newest that Debian offers; debian: Debian 13's own.")
+    ] = "newest",
+    name: Name = DEFAULT,
+) -> None:
+    """Install another QEMU on a host that runs, as a package manager would; its guests go on in their old one.
+
+    Example: segue lab upgrade host2
+    """
+    with Console(stderr=True).status(f"installing QEMU on {host}") as status:
+        changed = _lab(name, status).upgrade(host, qemu)
+    _tell(f"{host}: {len(changed)} packages changed." if changed else f"{host} has that QEMU already.")
+
+
+@app.command()
 def kill(host: Machine, name: Name = DEFAULT) -> None:
     """Take a machine's power away: all its processes end at once, its disk stays.
 

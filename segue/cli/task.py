@@ -19,6 +19,12 @@ Number = Annotated[str, typer.Argument(help="The task's id, or the beginning of 
 COLUMNS = ("ID", "KIND", "STATE", "BY", "BEGAN", "NOTE")
 CODES: Final = {"done": 0, "partial": 1, "failed": 1, "cancelled": 1}
 DETACHED: Final = 130
+MANY: Final = {
+    "drain": ("moved", "moving"),
+    "balance": ("moved", "moving"),
+    "update": ("updated", "updating"),
+}
+"""Work on many guests: what is done with each of them."""
 
 
 @app.command("list")
@@ -52,7 +58,7 @@ def watch(number: Number) -> None:
 
 @app.command()
 def pause(number: Number) -> None:
-    """Let a drain or a balancing begin nothing more; moves that are under way go on.
+    """Let a drain, a balancing or an update begin nothing more; moves that are under way go on.
 
     Example: segue task pause 3f2a
     """
@@ -61,7 +67,7 @@ def pause(number: Number) -> None:
 
 @app.command()
 def resume(number: Number) -> None:
-    """Let a paused drain or balancing go on.
+    """Let a paused drain, balancing or update go on.
 
     Example: segue task resume 3f2a
     """
@@ -105,10 +111,12 @@ def follow(controller: Controller, number: str, form: Format = Format.TABLE) -> 
 
 def _line(task: dict[str, Any]) -> str:
     line = f"{task['kind']} {task['id'][:8]}: {task['state']}"
-    if task["kind"] in {"drain", "balance"} and not task["ended_s"]:
-        moving = [f"{trial['guest']} to {trial['target']}" for trial in task["trials"] if trial["target"]]
-        line += f", {len(task['moved'])} of {task['total']} moved"
-        line += f", moving {', '.join(moving)}" if moving else ""
+    if task["kind"] in MANY and not task["ended_s"]:
+        done, doing = MANY[task["kind"]]
+        busy = [trial for trial in task["trials"] if trial["target"]]
+        names = [one["guest"] + (f" to {one['target']}" if done == "moved" else "") for one in busy]
+        line += f", {len(task['moved'])} of {task['total']} {done}"
+        line += f", {doing} {', '.join(names)}" if names else ""
     return f"{line}. {task['note']}" if task["note"] else line
 
 

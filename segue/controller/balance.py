@@ -154,7 +154,7 @@ async def _next(work: Work, moves: tuple[PlannedMove, ...], beginning: moving.Be
     if off:
         await work.save(lambda now: replace(now, staying={**now.staying, **off}))
     admitted = moving.admitted(_as_moves(found.ready), seen, _orders(mirror, orders))
-    await moving.begin(work, admitted, beginning)
+    await moving.begin(work, [(job.guest, job.target) for job in admitted], beginning)
     if not busy and all(move.guest in off for move in left):
         await _conclude(work, seen, orders)
 

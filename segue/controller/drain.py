@@ -99,7 +99,7 @@ async def _next(work: Work, hosts: tuple[str, ...], beginning: moving.Beginning,
     made = replace(made, staying=told_reasons(made.staying, trials))
     await _report(work, made)
     if admitted:
-        await moving.begin(work, admitted, beginning)
+        await moving.begin(work, [(job.guest, job.target) for job in admitted], beginning)
     elif not (
         moving.busy(work, beginning) or made.moves or retrying(trials) or _unforeseen(work, hosts, made)
     ) and not (made.staying and absence.may_pass()):

@@ -21,6 +21,7 @@ from segue.controller import (
     maintenance,
     reserve,
     single,
+    updating,
 )
 from segue.controller.app import Controller
 from segue.controller.incidents import Fetcher
@@ -40,6 +41,7 @@ HOW: Final[Mapping[TaskKind, Callable[[Work], Awaitable[None]]]] = {
     TaskKind.POWER: single.power,
     TaskKind.DRAIN: drain.carry_out,
     TaskKind.BALANCE: balance.carry_out,
+    TaskKind.UPDATE: updating.carry_out,
     TaskKind.MAINTENANCE: maintenance.carry_out,
 }
 INTRODUCE_S: Final = 0.5

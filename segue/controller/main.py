@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
-import socket
 import ssl
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
-import uvicorn
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -21,7 +16,7 @@ from starlette.exceptions import HTTPException
 from segue import __version__
 from segue.adapters import pki, spans
 from segue.adapters.clock import BootClock
-from segue.adapters.http import access, metrics_page
+from segue.adapters.http import metrics_page, serving
 from segue.adapters.http.bodies import SmallBodies
 from segue.adapters.http.problems import show_bad_input, show_bug, show_error, show_http
 from segue.adapters.metrics import Meter
@@ -43,6 +38,7 @@ from segue.controller import (
     api_placing,
     api_power,
     api_tasks,
+    api_update,
     audit_trail,
     certificates,
     executor,
@@ -72,7 +68,7 @@ log = structlog.get_logger()
 
 PARTS: Final = (
     api, api_hosts, api_guests, api_tasks, api_admin, api_balance, api_load, api_placing, api_metrics,
-    api_health, api_incidents, api_maintenance, api_power,
+    api_health, api_incidents, api_maintenance, api_power, api_update,
 )  # fmt: skip
 BODY_BYTES: Final = 1 << 20
 
@@ -182,59 +178,11 @@ def application(controller: Controller) -> FastAPI:
     return app
 
 
-QUIET: Final[dict[str, Any]] = {
-    "log_config": None,
-    "access_log": False,
-    "lifespan": "off",
-    "timeout_graceful_shutdown": 1,
-}
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to us: a connection that an agent keeps must not hold up the end."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 async def _serve(settings: Settings, controller: Controller, leading: asyncio.Task[None]) -> None:
-    options: dict[str, Any] = {
-        **QUIET,
-        "ws_max_size": FRAME_BYTES,
-        "ws_ping_interval": None,
-    }
-    pair = settings.folder.pair
-    config = uvicorn.Config(
-        application(controller),
-        host=settings.address,
-        port=settings.port,
-        http=access.TlsHttp,
-        ssl_certfile=str(pair.certificate),
-        ssl_keyfile=str(pair.key),
-        ssl_ca_certs=str(settings.folder.ca),
-        ssl_cert_reqs=ssl.CERT_OPTIONAL,
-        **options,
-    )
-    config.load()
-    assert config.ssl is not None
-    controller.own.adopt(config.ssl)
-    server = _Server(config)
-
-    servers = [(server, None), *_metrics(settings, controller)]
-
-    def stop() -> None:
-        for each, _ in servers:
-            each.should_exit = True
-        leading.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
-    await asyncio.gather(*(each.serve(sockets=sockets) for each, sockets in servers))
-
-
-def _metrics(settings: Settings, controller: Controller) -> list[tuple[_Server, list[socket.socket]]]:
-    if not settings.metrics_address:
-        return []
-    alone = metrics_page.alone(api_metrics.shown, {"controller": controller}, QUIET)
-    return [(_Server(alone), [metrics_page.listener(settings.metrics_address)])]
+    at, link = (settings.address, settings.port), {"ws_max_size": FRAME_BYTES, "ws_ping_interval": None}
+    servers = [serving.over_tls(application(controller), at, controller.own, ssl.CERT_OPTIONAL, **link)]
+    if settings.metrics_address:
+        alone = metrics_page.alone(api_metrics.shown, {"controller": controller}, serving.QUIET)
+        servers.append(serving.plain(alone, metrics_page.listener(settings.metrics_address)))
+    # A connection that an agent keeps must not hold up the end.
+    await serving.until_told(servers, also=leading.cancel)

@@ -157,7 +157,7 @@ class Roll:
         orders = Orders(Slots(per_source=strategy.parallel, per_target=strategy.parallel))
         shared = maintenance.within_shares(wanted, seen, strategy.moves_per)
         if admitted := moving.admitted(shared, seen, orders):
-            await moving.begin(self._work, admitted, beginning)
+            await moving.begin(self._work, [(job.guest, job.target) for job in admitted], beginning)
 
     def _judge(
         self,

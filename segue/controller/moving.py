@@ -59,18 +59,33 @@ def busy(work: Work, beginning: Beginning) -> set[str]:
     return {trial.guest for trial in work.task.trials if trial.target} | set(beginning)
 
 
-async def begin(work: Work, jobs: Iterable[Job], beginning: Beginning) -> None:
-    """Notes each before it is done: from here on no plan has the guest, and another leader knows what to look for."""
-    for job in jobs:
-        await _intend(work, job.guest, job.target)
-        beginning[job.guest] = asyncio.create_task(_begin(work, job.guest, job.target))
+Send = Callable[[Work, str, str], Awaitable[str]]
+"""(task, guest, target) -> the id of the migration that was begun."""
 
 
-async def stop(work: Work, busy_: set[str]) -> None:
+async def move(work: Work, guest: str, target: str) -> str:
+    """A migration as the task wants them."""
+    wish = work.task.wish
+    return await work.begin_move(guest, target, dict(wish["limits"]), force=bool(wish["force"]))
+
+
+async def begin(
+    work: Work, moves: Iterable[tuple[str, str]], beginning: Beginning, send: Send = move
+) -> None:
+    """Notes each before it is done: from here on no plan has the guest, and another leader knows what to look for.
+
+    moves: (guest, target).
+    """
+    for guest, target in moves:
+        await _intend(work, guest, target)
+        beginning[guest] = asyncio.create_task(_begin(work, guest, target, send))
+
+
+async def stop(work: Work, busy_: set[str], done: str = "moved") -> None:
     """Takes back what can be, and waits for the rest."""
     await take_back(work, busy_)
     if not busy_:
-        await work.end(TaskState.CANCELLED, f"cancelled; {len(work.task.moved)} guests were moved")
+        await work.end(TaskState.CANCELLED, f"cancelled; {len(work.task.moved)} guests were {done}")
 
 
 async def take_back(work: Work, busy_: set[str]) -> None:
@@ -174,13 +189,11 @@ async def _intend(work: Work, guest: str, target: str) -> None:
     await _try(work, guest, lambda trial: replace(trial, target=target, migration="", known=known))
 
 
-async def _begin(work: Work, guest: str, target: str) -> None:
+async def _begin(work: Work, guest: str, target: str, send: Send) -> None:
     """Does what was noted, and notes what came of it."""
     task = work.task
     try:
-        number = await work.begin_move(
-            guest, target, dict(task.wish["limits"]), force=bool(task.wish["force"])
-        )
+        number = await send(work, guest, target)
     except HostAway as error:
         # Its fault is not the target's: the intention stays until the source is heard again.
         log.info("a move waits for its source", task=task.kind, guest=guest, why=error.why)

@@ -60,6 +60,9 @@ def sees_task(controller: Controller, by: Caller, task: Task) -> bool:
         return rights.within(dict(wish.get("labels", {})), by.scope)
     if task.kind is TaskKind.DRAIN:
         return all(sees_host(controller, by, str(name)) for name in wish["hosts"])
+    if "guests" in wish:
+        own = all(sees_guest(controller, by, str(name)) for name in wish["guests"])
+        return own and sees_host(controller, by, str(wish["host"]))
     return sees_guest(controller, by, str(wish["guest"])) if "guest" in wish else False
 
 

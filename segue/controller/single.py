@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -121,10 +122,22 @@ def _named(work: Work, told: dict[str, tuple[str, ...]]) -> dict[str, tuple[str,
 
 
 async def move(work: Work) -> None:
-    """One migration, begun once whoever leads, and followed to its end."""
-    name = str(work.task.wish["guest"])
-    if not work.task.migration:
-        await _begin(work, name)
+    """To the host that is named, or to the one that suits it best."""
+    name, wish = str(work.task.wish["guest"]), work.task.wish
+    limits, force = dict(wish.get("limits", {})), bool(wish.get("force"))
+
+    async def where() -> str:
+        return str(wish.get("to", "")) or (await choose_target(work, name, {})).host
+
+    async def send(target: str) -> str:
+        return await work.begin_move(name, target, limits, force=force)
+
+    await begin_once(work, name, where, send)
+    await follow(work, name)
+
+
+async def follow(work: Work, name: str) -> None:
+    """The task's one migration, to its end."""
     cancelled = False
     while True:
         record = work.controller.mirror.migrations.get(work.task.migration)
@@ -141,22 +154,27 @@ async def move(work: Work) -> None:
     elif cancelled:
         await work.end(TaskState.CANCELLED, f"{name} runs on {ended.source}", ended.failure)
     else:
-        unknown = Failure("refused", f"{name} was not moved", why(ended), "Look at the migration's record.")
+        unknown = Failure("refused", ended.undone, why(ended), "Look at the migration's record.")
         await work.end(TaskState.FAILED, why(ended), ended.failure or unknown)
 
 
-async def _begin(work: Work, name: str) -> None:
+async def begin_once(
+    work: Work,
+    name: str,
+    where: Callable[[], Awaitable[str]],
+    send: Callable[[str], Awaitable[str]],
+) -> None:
+    """One migration of the guest to the host that is chosen, whoever leads and however often it is asked for."""
     task = work.task
-    begun = work.begun_beside(name, task.known) if task.host else ""
-    if begun:  # A leader before us began it.
+    if task.migration:
+        return
+    if task.host and (begun := work.begun_beside(name, task.known)):  # A leader before us began it.
         await work.note(migration=begun)
         return
-    target = str(task.wish.get("to", "")) or task.host or (await choose_target(work, name, {})).host
+    host = task.host or await where()
     known = work.migrations_of(name)
-    await work.save(lambda now: replace(now, host=target, known=known, state=_running(now.state)))
-    limits: dict[str, Any] = dict(task.wish.get("limits", {}))
-    number = await work.begin_move(name, target, limits, force=bool(task.wish.get("force")))
-    await work.note(migration=number)
+    await work.save(lambda now: replace(now, host=host, known=known, state=_running(now.state)))
+    await work.note(migration=await send(host))
 
 
 def _running(state: TaskState) -> TaskState:

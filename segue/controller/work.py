@@ -63,19 +63,23 @@ class Work:
 
     async def begin_move(self, guest: str, target: str, limits: dict[str, Any], *, force: bool) -> str:
         """The id of the migration. Raises what the source's agent says against it."""
-        source = fleet.guest(self.controller.mirror, guest).host
         wish = {"to": target, "limits": limits, "force": force}
+        return await self.begin_at_source(guest, "migrations", wish)
+
+    async def begin_at_source(self, guest: str, path: str, wish: dict[str, Any]) -> str:
+        """The id of the migration that the guest's agent begins at that path of its API."""
+        source = fleet.guest(self.controller.mirror, guest).host
         traceparent = self.controller.traces.begin(self.task)
         made = await self.controller.links.call(
             source,
             "POST",
-            f"/v1/guests/{guest}/migrations",
+            f"/v1/guests/{guest}/{path}",
             wish,
             within_s=BEGIN_S,
             traceparent=traceparent,
         )
         number = str(made["id"])
-        words = {"source": source, "target": target, "trace": trace.parse(traceparent).id}
+        words = {"source": source, "target": str(made["target"]), "trace": trace.parse(traceparent).id}
         log.info("a migration was begun", guest=guest, migration=number, **words)
         return number
 

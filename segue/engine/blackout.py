@@ -34,7 +34,7 @@ async def hand_off(run: Run) -> None:
     handed = await run.custody.hand_over()
     if handed.returned:
         raise CameBack(
-            what=f"{migration.guest} was not moved",
+            what=migration.undone,
             why=f"the copy on {migration.target} never ran: it was lost, or QEMU refused to run it, and the guest "
             f"was given back; or {migration.target} was declared without power",
             todo=f"Look at {migration.target} and at QEMU's log there, then try again.",
@@ -75,7 +75,7 @@ async def _stop_and_complete(run: Run) -> None:
         await _send_rest(run, limit_s, asked_s, seen)
     except TimeoutError as error:
         raise Aborted(
-            what=f"{migration.guest} was not moved",
+            what=migration.undone,
             why=f"the rest of it did not arrive within {limit_s * 1e3:.0f} ms of pause",
             todo="Allow a longer pause with --max-blackout, or look at the link between the hosts.",
         ) from error

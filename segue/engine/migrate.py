@@ -69,8 +69,8 @@ def _ended(run: Run, cause: Exception) -> Aborted:
     """Whatever was noticed first: that the guest does not run any more is what matters."""
     migration = run.record.now
     return Aborted(
-        what=f"{migration.guest} was not moved to {migration.target}",
-        why=f"it ended on {migration.source} while it was being moved ({cause})",
+        what=migration.undone,
+        why=f"it ended on {migration.source} meanwhile ({cause})",
         todo=f"It does not run now. Look why with `segue vm show {migration.guest}`, "
         f"then start it: `segue vm start {migration.guest}`.",
     )

@@ -121,7 +121,7 @@ async def cancel_copy(run: Run) -> None:
 
 def _hopeless(migration: Migration, seen: Progress, why: str) -> Aborted:
     return Aborted(
-        what=f"{migration.guest} was not moved",
+        what=migration.undone,
         why=why,
         todo="Allow a longer pause (--max-blackout), more time (--deadline), a slower guest (--max-slowdown), "
         "a pause over the budget (--over-budget accept), or move it when it writes less; "

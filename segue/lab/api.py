@@ -27,6 +27,7 @@ from segue.lab import (
     state,
     status,
     teardown,
+    upgrade,
     wires,
 )
 from segue.lab.nodes import Node, Role
@@ -227,6 +228,17 @@ class Lab:
             wanted = replace(wanted, off=tuple(name for name in wanted.off if name != node.name))
             state.save(self.places, wanted)
             bringup.start_missing(self.places, wanted, lower, self._say)
+
+    def upgrade(self, host: str, qemu: str) -> list[str]:
+        """Installs another QEMU on a host that runs, and nothing is restarted; the packages that changed."""
+        _require_root()
+        node = state.need(self.places).node(host)
+        if node.role is not Role.HOST:
+            raise nodes.unknown(host, [node.name for node in state.need(self.places).everybody])
+        seen = bringup.need_running(self.places, node)
+        changed = upgrade.install(Path(f"/proc/{seen.pid}/root"), places.cache(), qemu, self._say)
+        self.exec(host, ["ldconfig"], check=True)
+        return changed
 
     def set_rate(self, bits_per_s: int | None, host: str | None = None) -> None:
         """Limit the links of one machine or of all, both ways; None takes the limit away."""

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from segue.lab import control, nodes
+from segue.lab import agent_file, control
 from segue.lab.nodes import Node, Role
 from segue.lab.places import Places
 
-REBOOT: Final = "/usr/local/sbin/reboot"
 REBOOTS: Final = """#!/usr/bin/python3
 # The machine's init starts services and knows no reboot; the kernel does, and the lab starts the machine again.
 import ctypes, os
@@ -25,11 +24,13 @@ if libc.reboot(0x01234567):
 """
 
 
-def furnish(places: Places, node: Node, everybody: Sequence[Node], root: Path) -> bool:
+def furnish(
+    places: Places, node: Node, everybody: Sequence[Node], root: Path, below: Sequence[Path] = ()
+) -> bool:
     """Bring the files under `root` up to date; true if something that an agent reads has changed.
 
     `root` is the machine's writable layer before it is started, and its /proc/PID/root afterwards: an overlay
-    must not be changed behind the back of whoever has it mounted.
+    must not be changed behind the back of whoever has it mounted. below: the layers under it, topmost first.
     """
     etc = root / "etc"
     _write(etc / "hostname", f"{node.name}\n")
@@ -42,8 +43,8 @@ def furnish(places: Places, node: Node, everybody: Sequence[Node], root: Path) -
     changed = _furnish_pki(places, node, etc / "segue" / "pki")
     changed |= _write(etc / "segue" / "context.toml", _context(everybody))
     if node.role is Role.HOST:
-        changed |= _write(etc / "segue" / "agent.toml", _agent(node, everybody))
-        _write(root / REBOOT.lstrip("/"), REBOOTS, 0o755)
+        changed |= _write(etc / "segue" / "agent.toml", agent_file.text(node, everybody, [root, *below]))
+        _write(root / agent_file.REBOOT.lstrip("/"), REBOOTS, 0o755)
     for file in control.files(places, node, everybody):
         changed |= _write(root / file.path.lstrip("/"), file.text, file.mode)
     if service := control.service(node):
@@ -86,55 +87,17 @@ def _hosts_file(everybody: Sequence[Node]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _agent(node: Node, everybody: Sequence[Node]) -> str:
-    peers = [other for other in everybody if other.role is Role.HOST and other != node]
-    lines = [
-        f'name = "{node.name}"',
-        f'address = "{node.address}"',
-        f"port = {nodes.AGENT_PORT}",
-        f'bridge = "{node.interface}"',
-        'state_dir = "/var/lib/segue"',
-        'run_dir = "/run/segue"',
-        'images_dir = "/srv/segue/images"',
-        'shared_dir = "/srv/segue/shared"',
-        'socket = "/run/segue/agent.sock"',
-        'failpoints = "/run/segue/failpoints"',
-        *([f"controllers = {json.dumps(found)}"] if (found := control.urls(everybody)) else []),
-        "",
-        "[networks.lan]",
-        f'bridge = "{node.interface}"',
-        "",
-        "[networks.blue]",
-        f"vni = {nodes.OVERLAY_VNI}",
-        "",
-        "[maintenance]",
-        "commands = true",
-        f'reboot = ["{REBOOT}"]',
-        "",
-        "[tls]",
-        *_tls("host"),
-        "",
-        "[peers]",
-        *(f'{other.name} = "{_url(other)}"' for other in peers),
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def _context(everybody: Sequence[Node]) -> str:
     """With controllers they are asked, and know the hosts; without, each host is."""
     if found := control.urls(everybody):
-        return "\n".join(["[controller]", f"urls = {json.dumps(found)}", "", "[tls]", *_tls("admin")]) + "\n"
-    urls = [f'{node.name} = "{_url(node)}"' for node in everybody if node.role is Role.HOST]
-    return "\n".join(["[hosts]", *urls, "", "[tls]", *_tls("operator")]) + "\n"
-
-
-def _tls(name: str) -> list[str]:
-    folder = "/etc/segue/pki"
-    return [f'ca = "{folder}/ca.pem"', f'cert = "{folder}/{name}.pem"', f'key = "{folder}/{name}.key"']
-
-
-def _url(node: Node) -> str:
-    return f"https://{node.address}:{nodes.AGENT_PORT}"
+        return (
+            "\n".join(
+                ["[controller]", f"urls = {json.dumps(found)}", "", "[tls]", *agent_file.pki_lines("admin")]
+            )
+            + "\n"
+        )
+    urls = [f'{node.name} = "{agent_file.url(node)}"' for node in everybody if node.role is Role.HOST]
+    return "\n".join(["[hosts]", *urls, "", "[tls]", *agent_file.pki_lines("operator")]) + "\n"
 
 
 def _link(path: Path, target: str) -> None:

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -43,9 +44,9 @@ def package() -> Path:
     return Path(segue.__file__).parent
 
 
-def ensure_dependencies(cache: Path, base: Path, on_progress: cachefill.Progress) -> Path:
-    """The layer with what segue imports, fetched for the machines' Python and not for ours."""
-    wanted, pins = sorted(_dependencies()), _pins()
+def ensure_dependencies(cache: Path, base: Path, on_progress: cachefill.Progress, tree: str = "") -> Path:
+    """The layer with what segue, or that of `tree`, imports, fetched for the machines' Python and not for ours."""
+    wanted, pins = sorted(_dependencies(tree)), _pins(tree)
     key = hashlib.sha256("\n".join([PYTHON, platform.machine(), *wanted, "--", *pins, base.name]).encode())
 
     def build(half: Path) -> None:
@@ -142,15 +143,20 @@ def compile_python(layer: Path, below: list[Path], folder: str) -> None:
         root.rmdir()
 
 
-def _dependencies() -> list[str]:
-    """What the package declares for running; extras are for developing."""
+def _dependencies(tree: str) -> list[str]:
+    """What the package declares for running; extras are for developing. A tree that declares nothing needs the same."""
+    project = Path(tree) / "pyproject.toml"
+    if tree and project.is_file():
+        found: list[str] = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
+        return found
     declared = metadata.requires("segue") or []
     return [line for line in declared if not re.search(r";.*\bextra\b", line)]
 
 
-def _pins() -> list[str]:
-    """The exact versions: the lock file of the checkout or wheel, else what is installed here."""
-    for lock in (package().parent / "requirements.lock", package() / "requirements.lock"):
+def _pins(tree: str) -> list[str]:
+    """The exact versions: the lock file of the tree, checkout or wheel, else what is installed here."""
+    own = [Path(tree) / "requirements.lock"] if tree else []
+    for lock in (*own, package().parent / "requirements.lock", package() / "requirements.lock"):
         if lock.is_file():
             return lock.read_text(encoding="utf-8").splitlines()
     return sorted(

@@ -56,7 +56,7 @@ class Boot:
         for name in ("root", "upper", "work", "run", "apps"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         furnish.clear_volatile(self._folder / "run")
-        furnish.furnish(places, node, everybody, self._folder / "upper")
+        furnish.furnish(places, node, everybody, self._folder / "upper", lower)
         spec = self._folder / "spec.json"
         spec.write_text(json.dumps(asdict(self._spec(places, node))), encoding="utf-8")
         with (self._folder / "console.log").open("ab") as log:

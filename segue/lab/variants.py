@@ -74,7 +74,7 @@ def _layers(
     cache: Path, qemu: str, agent: str, say: cachefill.Progress, packages: Sequence[str]
 ) -> list[Path]:
     base = rootfs.ensure(cache, say, packages, qemu)
-    dependencies = layers.ensure_dependencies(cache, base, say)
+    dependencies = layers.ensure_dependencies(cache, base, say, agent)
     return [layers.ensure_segue(cache, base, say, agent), dependencies, base]
 
 

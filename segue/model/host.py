@@ -36,6 +36,8 @@ class HostFacts:
     """Memory and disks on their way: `required` (TLS) or `off`; an agent that does not say so has no TLS."""
     queue_entries: dict[str, int] = field(default_factory=dict)
     """Virtio device -> the largest queue of it that this host's QEMU takes in; empty where it is not known."""
+    guests_outdated: tuple[str, ...] = ()
+    """Those that run in another QEMU than the one that is installed."""
     networks: dict[str, NetworkFacts] = field(default_factory=dict)
     vlan_bridges: tuple[str, ...] = ()
     """Bridges that filter VLANs."""

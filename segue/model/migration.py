@@ -175,6 +175,11 @@ class Migration:
         return self.source == self.target
 
     @property
+    def undone(self) -> str:
+        """What did not come about: the first sentence of an error."""
+        return f"{self.guest} {'did not get another QEMU' if self.in_place else 'was not moved'}"
+
+    @property
     def ended(self) -> bool:
         """True once nothing more will happen by itself."""
         return self.stage in ENDS

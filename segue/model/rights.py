@@ -20,6 +20,7 @@ class Verb(StrEnum):
     PLAN = "plan"
     CREATE = "create"
     MOVE = "move"
+    UPDATE = "update"
     POWER = "power"
     CORDON = "cordon"
     DRAIN = "drain"
@@ -48,6 +49,7 @@ RIGHTS: Final[Mapping[Verb, Right]] = {
     Verb.PLAN: Right("viewer"),
     Verb.CREATE: Right("operator"),
     Verb.MOVE: Right("operator"),
+    Verb.UPDATE: Right("operator"),
     Verb.POWER: Right("operator"),
     Verb.CORDON: Right("operator"),
     Verb.DRAIN: Right("operator"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Final
@@ -30,6 +30,16 @@ class Running:
     version: str
     is_outdated: bool
     unfit: str = ""
+
+
+def is_due(phase: str, state: str, qemu: str, *, is_outdated: bool, again: bool) -> bool:
+    """True for a guest that runs in another QEMU than the installed one; again: or in any. An application has none."""
+    return (phase, state) == ("owner", "running") and bool(qemu) and (again or is_outdated)
+
+
+def wave(left: Sequence[str], busy: Collection[str], parallel: int) -> tuple[str, ...]:
+    """Those that begin now, so that no more than `parallel` are under way."""
+    return tuple(name for name in left if name not in busy)[: max(0, parallel - len(busy))]
 
 
 def obstacles(guest: Guest, running: Running, installed: HostFacts) -> tuple[str, ...]:

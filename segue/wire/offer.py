@@ -29,6 +29,7 @@ class Feature(StrEnum):
     SEVERAL_NICS = "take in a guest with several network cards"
     CONNTRACK = "take in the state of connections"
     CHANNELS = "take in memory by several connections, or compressed"
+    OWN_USER = "run a guest's QEMU as a user of its own"
     WATCHED = "take in a guest with a panic device and a watchdog"
     ATTEMPTS = "tell one attempt to copy from the next"
 
@@ -42,6 +43,7 @@ LEAST: Final[Mapping[Feature, int]] = {
     Feature.SEVERAL_NICS: 2,
     Feature.CONNTRACK: 2,
     Feature.CHANNELS: 2,
+    Feature.OWN_USER: 2,
     Feature.WATCHED: 2,
     Feature.ATTEMPTS: 2,
 }

@@ -145,6 +145,7 @@ class ToyHost:
         app.router.add_get("/v1/incidents/after/{number}", self._incidents)
         app.router.add_post("/v1/guests", self._create)
         app.router.add_post("/v1/guests/{name}/migrations", self._migrate)
+        app.router.add_post("/v1/guests/{name}/update", self._update)
         app.router.add_post("/v1/guests/{name}/stop", self._stop)
         app.router.add_post("/v1/migrations/{id}/cancel", self._cancel)
         self.more_routes(app)
@@ -167,9 +168,13 @@ class ToyHost:
         if self._runner:
             await self._runner.cleanup()
 
-    def add(self, name: str, memory_bytes: int = GIB, state: str = "running") -> None:
+    def add(
+        self, name: str, memory_bytes: int = GIB, state: str = "running", *, is_outdated: bool = False
+    ) -> None:
         spec = Guest(name, str(uuid.uuid4()), memory_bytes)
-        self._guests[name] = Shown(name, self.name, state, "owner", 1, spec)
+        self._guests[name] = Shown(
+            name, self.name, state, "owner", 1, spec, qemu="10.0", qemu_outdated=is_outdated
+        )
         self._changed.set()
 
     def fails(
@@ -211,17 +216,25 @@ class ToyHost:
         return _json(self._guests[name])
 
     async def _migrate(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
-        name, wish = request.match_info["name"], await request.json()
+        wish = await request.json()
+        return self._begin(request, wish["to"])
+
+    async def _update(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
+        wish = await request.json()
+        if request.match_info["name"] in self.refuses and not wish["or_migrate"]:
+            return _refusal("its memory is not one that QEMU can hand over")
+        return self._begin(request, wish["or_migrate"] or self.name)
+
+    def _begin(self, request: aiohttp.web.Request, to: str) -> aiohttp.web.Response:
+        name = request.match_info["name"]
         if any(m.guest == name and not m.ended for m in self._migrations.values()):
             return _refusal("a migration of it is under way")
-        if name in self.world.hosts[wish["to"]].refuses:
+        if name in self.world.hosts[to].refuses:
             return _refusal("it does not see its disk")
         begun_by = trace.below(request.headers.get(trace.HEADER, ""), uuid.uuid4().hex, uuid.uuid4().hex[:16])
-        migration = Migration(
-            str(uuid.uuid4()), name, self.name, wish["to"], Limits(), time.time(), trace=begun_by
-        )
+        migration = Migration(str(uuid.uuid4()), name, self.name, to, Limits(), time.time(), trace=begun_by)
         self._migrations[migration.id] = migration
-        self.world.begun.append((name, self.name, wish["to"]))
+        self.world.begun.append((name, self.name, to))
         self._changed.set()
         task = asyncio.create_task(self._move(migration))
         self._moves.add(task)
@@ -240,7 +253,9 @@ class ToyHost:
             self._end(migration, Stage.ABORTED, "nothing arrives at the target")
         elif not self._migrations[migration.id].ended:
             gone = self._guests.pop(migration.guest)
-            target._guests[migration.guest] = replace(gone, host=target.name, epoch=gone.epoch + 1)
+            target._guests[migration.guest] = replace(
+                gone, host=target.name, epoch=gone.epoch + 1, qemu_outdated=False
+            )
             target._changed.set()
             self._end(migration, Stage.DONE)
 

@@ -12,7 +12,6 @@ from tests.lab.moves import ENDS
 if TYPE_CHECKING:
     from tests.lab.scene import Scene
 
-CARDS = 2
 LISTENING = "0A"  # Linux: include/net/tcp_states.h
 
 
@@ -36,7 +35,7 @@ def _left(scene: Scene, host: str, owner: str) -> Iterator[str]:
         yield f"the vCPU on {host} is given no time"
     if daemons := _processes(scene, host, b"qemu-storage-daemon"):
         yield f"{host} has storage daemons {daemons}"
-    if len(taps) != wanted * CARDS:
+    if len(taps) != wanted * len(scene.cards):
         yield f"{host} has taps {taps}"
     if sockets := _packet_sockets(scene, host):
         yield f"{host} hears frames on {sockets}"

@@ -11,7 +11,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -50,8 +50,11 @@ class Scene:
     client: Client
     uuid: str
 
-    def __init__(self, name: str, variants: Variants = ALL_ALIKE) -> None:
+    def __init__(
+        self, name: str, variants: Variants = ALL_ALIKE, cards: Sequence[Mapping[str, str]] = CARDS
+    ) -> None:
         self.lab = Lab(name)
+        self.cards = cards
         self._variants = variants
         self.is_up = False
         self.watch = True
@@ -65,12 +68,16 @@ class Scene:
         self.lab.up(hosts=len(HOSTS), clients=1, variants=self._variants)
         for host in HOSTS:
             self.wait_for_agent(host)
-        self.uuid = self.make_guest(GUEST, "", nics=CARDS)
+        self.ready()
+        self.uuid = self.make_guest(GUEST, "", nics=self.cards)
         self.census = Census(self.lab.places.top, self.uuid)
         self.census.start()
         self.client = Client(self.lab, ADDRESS)
         self.is_up = True
         self.start_guest("host1")
+
+    def ready(self) -> None:
+        """The hosts answer, and there is no guest yet: for scenes whose hosts are to be otherwise."""
 
     def down(self) -> None:
         """Leaves nothing behind."""

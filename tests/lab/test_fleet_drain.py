@@ -152,6 +152,20 @@ def test_a_host_is_drained_under_traffic_and_nothing_is_lost(fleet: Fleet) -> No
         demand_whole(account)
 
 
+def test_guests_get_another_qemu_through_the_controller(fleet: Fleet) -> None:
+    watching = probes(fleet)
+    words = ("--again", "--max-blackout", "5s", "-o", "json")
+    all_of, (name, *_) = fleet.names_on("host2"), fleet.names_on("host3")
+    task = fleet.segue("vm", "update", "--all-of", "host2", *words)
+    assert (task["state"], sorted(task["moved"])) == ("done", all_of)
+    record = fleet.segue("vm", "update", name, *words)
+    assert (record["stage"], record["source"]) == ("done", record["target"])
+    accounts = [probe.account() for probe in watching]
+    fleet.segue("vm", "update", name, code=4)
+    for account in accounts:
+        demand_whole(account)
+
+
 @pytest.mark.slow
 def test_the_leader_is_killed_in_the_middle_and_another_one_ends_the_drain(fleet: Fleet) -> None:
     fleet.segue("host", "uncordon", "host1")

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from segue.errors import Kind, SegueError
 from tests.lab.moves import LIMITS, Move, wait_until
 from tests.lab.scene import GUEST, Scene
+from tests.lab.test_migrate_faults_qemu import begin_and_kill
+from tests.lab.test_migrate_post_copy import CAP_BYTES_PER_S
 
 pytestmark = pytest.mark.lab
 slow = pytest.mark.slow
@@ -72,6 +75,39 @@ def test_a_guest_in_the_installed_qemu_is_left_alone(scene: Scene) -> None:
     assert (shown["qemu"] != "", shown["qemu_outdated"]) == (True, False)
 
 
+def test_all_guests_of_a_host(scene: Scene) -> None:
+    host = scene.owner()
+    idle = scene.segue("vm", "update", "--all-of", host)
+    assert (idle.returncode, f"0 of 0 guests of {host}" in idle.stderr) == (0, True), idle
+    done = scene.segue("vm", "update", "--all-of", host, "--again", "--max-blackout", "5s")
+    assert (done.returncode, f"1 of 1 guests of {host}" in done.stderr) == (0, True), done
+    scene.demand_calm()
+
+
+@slow
+def test_memory_that_cannot_be_handed_over_moves_with_the_guest(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guest that came back from a post-copy has memory of another kind; what it is moved to has the right one."""
+    plain, lived_s = scene.migrate, scene.client.uptime_s()
+    wish = {"post_copy_after": 0, "bandwidth_bytes_per_s": CAP_BYTES_PER_S}
+    monkeypatch.setattr(scene, "migrate", lambda target: plain(target, **wish))
+    begin_and_kill(scene, ("source", "before released"), "target").end("aborted")
+    scene.demand_calm()
+    host, target = scene.route()
+    with pytest.raises(SegueError, match="not one that QEMU can hand over") as refused:
+        begin(scene)
+    assert refused.value.kind is Kind.POLICY
+    record = watched(scene, "--again", "--or-migrate", target)
+    (seen,) = record["observations"]
+    assert (record["stage"], record["source"], record["target"]) == ("done", host, target)
+    assert (seen["lost"], seen["duplicated"]) == (0, 0)
+    scene.demand_calm()
+    assert scene.client.uptime_s() > lived_s
+    begin(scene).end("done")
+    scene.demand_calm()
+
+
 def test_it_moves_on_to_another_host_afterwards(scene: Scene) -> None:
     begin(scene).end("done")
     _, target = scene.route()
@@ -106,6 +142,29 @@ def test_the_agent_dies(scene: Scene, place: str, end: str) -> None:
     move.end(end)
     scene.demand_calm()
     assert scene.client.uptime_s() > lived_s
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param("first ended", marks=slow),
+        pytest.param("taps renamed", marks=slow),
+        pytest.param("before owner"),
+    ],
+)
+def test_the_agent_dies_while_the_new_qemu_gets_its_names(scene: Scene, place: str) -> None:
+    """Before the journal says that the first one has ended: it is looked for under both names."""
+    lived_s, host = scene.client.uptime_s(), scene.owner()
+    halt = scene.halt(host, "after owner")
+    move = begin(scene)
+    halt.wait()
+    new = of_age(scene, host, newest=True)
+    scene.arm(host, place)
+    halt.go()
+    move.end("done")
+    scene.demand_calm()
+    assert scene.client.uptime_s() > lived_s
+    assert [qemu.pid for qemu in scene.census.on(host)] == [new]
 
 
 @pytest.mark.parametrize(

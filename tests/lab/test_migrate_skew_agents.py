@@ -14,22 +14,23 @@ from typing import Final
 import pytest
 
 from segue.errors import Kind, SegueError
-from segue.lab import layers
+from segue.lab import furnish, layers, places, rootfs, state
 from segue.lab.variants import Variants
-from tests.lab.scene import GUEST, Scene
+from tests.lab.scene import CARDS, GUEST, Scene
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(900)]
 BEFORE: Final = "5804676"
 """The last commit whose agents speak wire version 1."""
 PLAIN: Final = "sed -i '/^.tls.$/a channels = \"off\"' /etc/segue/agent.toml"
-APP: Final = "/usr/lib/segue/app"
+SHARED_USER: Final = "sed -i '1i qemu_uids = 0' /etc/segue/agent.toml"
+PARTS: Final = ("segue", "pyproject.toml", "requirements.lock")
 
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The code of the version before, out of the checkout's own history."""
     found = subprocess.run(
-        ["git", "-C", str(layers.package().parent), "archive", BEFORE, "segue"],
+        ["git", "-C", str(layers.package().parent), "archive", BEFORE, *PARTS],
         capture_output=True,
         check=False,
     )
@@ -41,24 +42,42 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tree
 
 
+class Mixed(Scene):
+    """host2 has the agent of before: it knows guests with one card, no users of their own, and no watchdogs."""
+
+    def __init__(self, before: Path) -> None:
+        super().__init__(f"w{os.getpid()}", Variants(agents={"host2": str(before)}), CARDS[:1])
+        self.watch = False
+
+    def ready(self) -> None:
+        """The guest begins on host1."""
+        self.run("host1", "sh", "-ec", SHARED_USER)
+        self.restart("host1")
+
+
 @pytest.fixture(scope="module")
 def mixed(labs_folder: Path, before: Path) -> Iterator[Scene]:
-    """host2 has the agent of before; the guest begins on host1."""
-    made = Scene(f"w{os.getpid()}", Variants(agents={"host2": str(before)}))
-    made.watch = False  # The agent of before knows no such devices.
+    made = Mixed(before)
     made.up()
     yield made
     made.down()
 
 
 def install(scene: Scene, host: str, tree: Path) -> None:
-    """Puts the code of that tree in the place of the host's own, as an update of the package does."""
-    packed = subprocess.run(
-        ["tar", "c", "--exclude=__pycache__", "-C", str(tree), "segue"], capture_output=True, check=True
-    )
-    scene.run(host, "rm", "-rf", f"{APP}/segue")
-    argv, environ = scene.lab.command(host, ["tar", "x", "-C", APP])
-    subprocess.run(argv, env=environ, input=packed.stdout, check=True)
+    """Puts that code, what it imports and its agent.toml in the place of the host's own."""
+    cache, root = places.cache(), Path("/")
+    base = rootfs.folder(cache)
+    for layer, folder in (
+        (layers.ensure_segue(cache, base, print, str(tree)), layers.APP),
+        (layers.ensure_dependencies(cache, base, print, str(tree)), layers.SITE),
+    ):
+        packed = subprocess.run(["tar", "c", "-C", str(layer / folder), "."], capture_output=True, check=True)
+        scene.run(host, "find", str(root / folder), "-mindepth", "1", "-delete")
+        argv, environ = scene.lab.command(host, ["tar", "x", "-C", str(root / folder)])
+        subprocess.run(argv, env=environ, input=packed.stdout, check=True)
+    wanted = state.need(scene.lab.places)
+    node, live = wanted.node(host), Path(f"/proc/{scene.lab.host_pids(host)[0]}/root")
+    furnish.furnish(scene.lab.places, node, wanted.everybody, live)
     scene.restart(host)
 
 

@@ -1,4 +1,4 @@
-"""Asks this host's QEMU what it can do. Asked once, at the agent's start."""
+"""Asks this host's QEMU what it can do: at the agent's start, and once more when another one was installed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Capabilities:
     """Virtio device -> entries of the queue that this QEMU gives it: see queues.py."""
     compressions: tuple[str, ...] = ()
     """What it can compress memory with on its way."""
-    fingerprint: tuple[int, int] = (0, 0)
+    fingerprint: tuple[int, ...] = ()
     """Of the program that was asked: see `fingerprint`."""
     no_post_copy: str = ""
     """Why QEMU's user cannot take a guest in by post-copy; empty where it can."""
@@ -42,13 +42,16 @@ def accelerator() -> str:
     return "kvm" if usable else "tcg"
 
 
-def fingerprint() -> tuple[int, int]:
-    """Which file the installed program is; (0, 0) where there is none."""
+def fingerprint(program: Path | None = None) -> tuple[int, ...]:
+    """Which file a program is, the installed one where none is named; empty where there is none.
+
+    With its time: the number of a file that is gone is given to the next one.
+    """
     try:
-        found = Path(shutil.which(BINARY) or BINARY).stat()
+        found = (program or Path(shutil.which(BINARY) or BINARY)).stat()
     except OSError:
-        return 0, 0
-    return found.st_dev, found.st_ino
+        return ()
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 async def ask(folder: Path, user: str) -> Capabilities:
@@ -119,7 +122,7 @@ async def _takes(monitor: Monitor, method: str) -> bool:
 
 def _no_qemu(why: str) -> Refused:
     return Refused(
-        what="the agent cannot start",
+        what="this host's QEMU cannot be used",
         why=why,
         todo="Install QEMU 10.0 or newer for x86-64 (Debian: qemu-system-x86).",
     )

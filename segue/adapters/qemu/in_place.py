@@ -46,12 +46,10 @@ def beside(places: Places, migration: str) -> Places:
 
 def is_outdated(machine: Machine) -> bool:
     """True where the program, or a library of it, was replaced since; False where nobody can tell."""
-    try:
-        started_from = os.stat(f"/proc/{machine.pid}/exe")
-    except OSError:
+    started_from = fingerprint(Path(f"/proc/{machine.pid}/exe"))
+    if not started_from:
         return False
-    replaced = fingerprint() not in {(started_from.st_dev, started_from.st_ino), (0, 0)}
-    return replaced or bool(outdated.replaced_files(machine.pid))
+    return fingerprint() not in {started_from, ()} or bool(outdated.replaced_files(machine.pid))
 
 
 async def why_not(machine: Machine) -> str:
