@@ -166,6 +166,7 @@ def _make_folders(config: Config) -> None:
     """The journal is root's alone; guests' users only pass through its folder, to disks that lie below it."""
     config.run_dir.mkdir(parents=True, exist_ok=True)
     config.disks_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+    config.apps_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     config.state_dir.chmod(0o711)
     Path(config.state_dir / "journal.db").touch(0o600)
     for path in config.state_dir.glob("journal.db*"):

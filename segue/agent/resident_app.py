@@ -40,6 +40,13 @@ class AppResident(Resident):
         return Copy.COMPLETE if self.container.frozen else Copy.RUNNING
 
     @property
+    def plight(self) -> str:
+        """See Resident; of one that runs, what limits of it do not hold."""
+        if self.reason or self.guest is None or self.copy() is not Copy.RUNNING:
+            return self.reason
+        return self._services.apps.unlimited(self.guest)
+
+    @property
     def ended(self) -> bool:
         """See Resident."""
         return self.container is not None and not self.container.alive()
