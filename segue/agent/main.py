@@ -30,6 +30,7 @@ from segue.adapters.net.links import Links
 from segue.adapters.net.overlay import Overlays
 from segue.adapters.net.steering import Steering
 from segue.adapters.oci import runtime
+from segue.adapters.oci.places import AppPlaces
 from segue.adapters.own_tls import OwnTls
 from segue.adapters.pki import Pair
 from segue.adapters.qemu import capabilities
@@ -147,7 +148,11 @@ def _agent(services: Services, guests: Guests) -> Agent:
 
 
 def _crashes(config: Config, journal: Journal, notices: Notices, figures: Figures) -> Crashes:
-    senses = HostSenses(lambda guest: Places(config.run_dir / "guests" / guest.name), config.health.kmsg)
+    senses = HostSenses(
+        lambda guest: Places(config.run_dir / "guests" / guest.name),
+        lambda guest: AppPlaces(guest.name, config.run_dir, config.apps_dir),
+        config.health.kmsg,
+    )
     return Crashes(config.name, journal, notices, figures, senses)
 
 

@@ -16,6 +16,7 @@ class Cause(StrEnum):
     WATCHDOG = "watchdog"  # the guest armed its watchdog (i6300esb) and does not feed it any more
     DEAF = "deaf"  # its QEMU is there and answers nobody
     SILENT = "silent"  # its guest agent, which once spoke, does not answer, and nothing of the guest moves
+    APP_ENDED = "app_ended"  # an application's first process is gone, without success
 
 
 class Sort(StrEnum):
@@ -27,6 +28,7 @@ class Sort(StrEnum):
     SILENCE = "silence"
 
 
+# An application's end is not here: its own restart policy is asked, see policy/restart.py.
 SORT: Final[Mapping[Cause, Sort]] = {
     Cause.QEMU_ENDED: Sort.QEMU,
     Cause.PANIC: Sort.PANIC,
@@ -59,3 +61,15 @@ class OnCrash:
         """What its operator wants done."""
         deed: Deed = getattr(self, SORT[cause])
         return deed
+
+
+@dataclass(frozen=True)
+class AppEnd:
+    """How an application ended without success, when (by the wall clock), and what its restart policy says to it.
+
+    wait_s: until it is started again; None where it is not.
+    """
+
+    how: str
+    at_s: float
+    wait_s: float | None
