@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.cli import app_image, fleet, output, values, vm
+from segue.cli import app_image, app_place, fleet, output, values, vm, vm_wishes
 from segue.cli import app_options as options
 from segue.cli.output import Format, Output
 
@@ -43,6 +43,7 @@ def run(
     restart: options.Restart = "no",
     user: options.User = "",
     start: options.Start = True,
+    label: options.Labels = None,
     form: Output = Format.TABLE,
 ) -> None:
     """Run an application from an image, in a container with an address of its own.
@@ -52,6 +53,8 @@ def run(
     Examples:
 
         segue app run --name cache1 --host host1 --address 10.77.100.1/16 docker.io/library/redis:8
+
+        segue app run --name web1 --label app=web docker.io/library/nginx:1.29
 
         segue app run --archive redis.tar --name cache1 --host host1 --memory 512MiB --volume /data
 
@@ -69,17 +72,29 @@ def run(
         "restart": values.choice(restart, options.RESTARTS),
         "start": start,
     }
-    _show([_run(host, wish, image, list(command or ()), archive, bundle)], form, one=True)
+    worn = values.labels(label or ())
+    if host:
+        made = _run(host, wish, worn, image, list(command or ()), archive, bundle)
+    else:
+        options.demand_image(image, archive or bundle)
+        made = app_place.place(fleet.load(), {**wish, "image": image, "args": command or [], "labels": worn})
+    _show([made], form, one=True)
 
 
 def _run(
-    host: str, wish: dict[str, Any], image: str, args: list[str], archive: Path | None, bundle: Path | None
+    host: str,
+    wish: dict[str, Any],
+    worn: dict[str, str],
+    image: str,
+    args: list[str],
+    archive: Path | None,
+    bundle: Path | None,
 ) -> dict[str, Any]:
-    if not host:
-        raise options.usage("nothing is run", "no host was named", "Name one with --host.")
     known = fleet.load()
     where = known.host(host)
     vm.demand_free(known, wish["name"])
+    if worn:
+        vm_wishes.change(known, wish["name"], {"labels": worn})
     if archive is not None or bundle is not None:
         # There is no IMAGE then, so what stands in its place is the command's first word.
         args = [image, *args] if image else args
