@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.cli import app_image, app_place, fleet, output, values, vm, vm_wishes
+from segue.cli import app_follow, app_image, app_place, fleet, output, values, vm, vm_wishes
 from segue.cli import app_options as options
 from segue.cli.output import Format, Output
 
@@ -22,6 +22,7 @@ COLUMNS = ("NAME", "HOST", "STATE", "IMAGE", "MEMORY", "CPUS", "ADDRESS", "NOTE"
 app.command("images")(app_image.images)
 app.command("load")(app_image.load)
 app.command("pull")(app_image.pull)
+app.command("prune")(app_image.prune)
 
 
 @app.command(context_settings={"allow_interspersed_args": False})
@@ -139,12 +140,22 @@ def logs(
     lines: Annotated[
         int, typer.Option("--tail", min=1, max=100_000, help="Only so many of the last.")
     ] = 1000,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what comes; Ctrl-C ends it.")
+    ] = False,
 ) -> None:
     """Print what an application wrote on the host where it runs: time, stream, F (a line) or P (a part of one), text.
 
-    Example: segue app logs cache1 --tail 20
+    Examples:
+
+        segue app logs cache1 --tail 20
+
+        segue app logs cache1 --follow
     """
     host, _ = _find(name)
+    if follow:
+        app_follow.pour(host, f"/guests/{name}/log?lines={lines}&follow=true")
+        return
     typer.echo(host.call("GET", f"/guests/{name}/log?lines={lines}"), nl=False)
 
 

@@ -10,7 +10,7 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +117,32 @@ class Images:
             await asyncio.to_thread(_untar, path, scratch)
             return await self._take_in(await _image_of_bundle(scratch), reference)
 
+    async def prune(self, used: Callable[[], Collection[str]]) -> list[Image]:
+        """Takes away all images but those in use, which is asked once nothing more comes in; those that went."""
+        async with self._lock:
+            kept = used()
+            gone = [one for one in self.every() if one.digest not in kept]
+            names = self.references().items()
+            self._note({name: digest for name, digest in names if digest in kept})
+            for one in gone:
+                half = self._tree(one.digest).with_suffix(".part")
+                self._tree(one.digest).rename(half)
+                await asyncio.to_thread(shutil.rmtree, half)
+            await self._collect({TAG, *(one.digest.replace(":", "-") for one in gone)})
+            return gone
+
+    async def _collect(self, tags: Collection[str]) -> None:
+        """Blobs without a name go; layers that others share stay."""
+        what, index = "not all unused images went", self._layout / "index.json"
+        if not index.exists():
+            return
+        text = await asyncio.to_thread(index.read_text, encoding="utf-8")
+        for tag in sorted(tags):
+            if f'"{tag}"' in text:
+                remove = tools.umoci("remove", "--image", f"{self._layout}:{tag}")
+                await tools.run(remove, what=what, todo=MEND)
+        await tools.run(tools.umoci("gc", "--layout", str(self._layout)), what=what, todo=MEND)
+
     async def _take_in(self, source: str, reference: str) -> str:
         async with self._lock:
             await asyncio.to_thread(self._make_layout)
@@ -156,8 +182,12 @@ class Images:
         raise FileNotFoundError(f"{self._layout} has no {tag}")
 
     def _remember(self, reference: str, digest: str) -> None:
+        self._note({**self.references(), reference: digest})
+
+    def _note(self, names: dict[str, str]) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         half = self.folder / "references.json.new"
-        half.write_text(json.dumps({**self.references(), reference: digest}, indent=1), encoding="utf-8")
+        half.write_text(json.dumps(names, indent=1), encoding="utf-8")
         half.replace(self.folder / "references.json")
 
     def _tree(self, digest: str) -> Path:
