@@ -73,13 +73,23 @@ def run(
         "restart": values.choice(restart, options.RESTARTS),
         "start": start,
     }
-    worn = values.labels(label or ())
-    if host:
-        made = _run(host, wish, worn, image, list(command or ()), archive, bundle)
-    else:
-        options.demand_image(image, archive or bundle)
-        made = app_place.place(fleet.load(), {**wish, "image": image, "args": command or [], "labels": worn})
+    made = _begin(host, wish, values.labels(label or ()), image, command or [], archive, bundle)
     _show([made], form, one=True)
+
+
+def _begin(
+    host: str,
+    wish: dict[str, Any],
+    worn: dict[str, str],
+    image: str,
+    args: list[str],
+    archive: Path | None,
+    bundle: Path | None,
+) -> dict[str, Any]:
+    if host:
+        return _run(host, wish, worn, image, args, archive, bundle)
+    options.demand_image(image, archive or bundle)
+    return app_place.place(fleet.load(), {**wish, "image": image, "args": args, "labels": worn})
 
 
 def _run(
