@@ -10,7 +10,7 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,15 +133,12 @@ class Images:
 
     async def _collect(self, tags: Collection[str]) -> None:
         """Blobs without a name go; layers that others share stay."""
-        what, index = "not all unused images went", self._layout / "index.json"
-        if not index.exists():
+        path = self._layout / "index.json"
+        if not path.exists():
             return
-        text = await asyncio.to_thread(index.read_text, encoding="utf-8")
-        for tag in sorted(tags):
-            if f'"{tag}"' in text:
-                remove = tools.umoci("remove", "--image", f"{self._layout}:{tag}")
-                await tools.run(remove, what=what, todo=MEND)
-        await tools.run(tools.umoci("gc", "--layout", str(self._layout)), what=what, todo=MEND)
+        await asyncio.to_thread(_forget, path, tags)
+        collect = tools.umoci("gc", "--layout", str(self._layout))
+        await tools.run(collect, what="not all of the unused images went", todo=MEND)
 
     async def _take_in(self, source: str, reference: str) -> str:
         async with self._lock:
@@ -176,7 +173,7 @@ class Images:
     def _config_digest(self, tag: str) -> str:
         index = json.loads((self._layout / "index.json").read_text(encoding="utf-8"))
         for entry in index["manifests"]:
-            if (entry.get("annotations") or {}).get("org.opencontainers.image.ref.name") == tag:
+            if _name(entry) == tag:
                 manifest = json.loads(self.blob(entry["digest"]).read_text(encoding="utf-8"))
                 return str(manifest["config"]["digest"])
         raise FileNotFoundError(f"{self._layout} has no {tag}")
@@ -198,10 +195,7 @@ class Images:
         try:
             tag = digest.replace(":", "-")
             index = json.loads((self._layout / "index.json").read_text(encoding="utf-8"))
-            found = {
-                (entry.get("annotations") or {}).get("org.opencontainers.image.ref.name"): entry["digest"]
-                for entry in index["manifests"]
-            }
+            found = {_name(entry): entry["digest"] for entry in index["manifests"]}
             manifest = json.loads(self.blob(found[tag]).read_text(encoding="utf-8"))
             return sum(int(layer["size"]) for layer in manifest["layers"])
         except (FileNotFoundError, KeyError):
@@ -215,6 +209,19 @@ class Images:
             yield folder
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _forget(path: Path, tags: Collection[str]) -> None:
+    """Also what has no name at all: each image loses the name under which it came in to the next."""
+    index = json.loads(path.read_text(encoding="utf-8"))
+    index["manifests"] = [entry for entry in index["manifests"] if _name(entry) not in {"", *tags}]
+    half = path.with_name("index.json.new")
+    half.write_text(json.dumps(index), encoding="utf-8")
+    half.replace(path)
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return str((entry.get("annotations") or {}).get("org.opencontainers.image.ref.name", ""))
 
 
 def _untar(path: Path, folder: Path) -> None:
