@@ -78,6 +78,40 @@ class Counters:
                 return int(line.split()[1]) << 10
         return 0
 
+    def group(self, cgroup: Path, traffic: Mapping[str, Traffic], taps: Iterable[str]) -> Meter:
+        """All processes of a version 2 cgroup, also those that have ended. Raises OSError for one that is gone."""
+        used = _pairs((cgroup / "cpu.stat").read_text())["usage_usec"]
+        sent, received = _sum(traffic, taps)
+        read, written = self._group_storage(cgroup)
+        return Meter(used / 1e6, _group_waited_s(cgroup), received, sent, read, written)
+
+    def group_held_bytes(self, cgroup: Path) -> int:
+        """Memory of its processes that is no copy of a file. Raises OSError."""
+        with contextlib.suppress(FileNotFoundError):
+            found = _pairs((cgroup / "memory.stat").read_text())
+            return found["anon"] + found["shmem"]
+        total = 0  # No memory controller: what several processes share counts several times.
+        for pid in (cgroup / "cgroup.procs").read_text().split():
+            with contextlib.suppress(OSError):
+                for line in self._text(f"{pid}/status").splitlines():
+                    if line.startswith(("RssAnon:", "RssShmem:")):
+                        total += int(line.split()[1]) << 10
+        return total
+
+    def _group_storage(self, cgroup: Path) -> tuple[int, int]:
+        read = written = 0
+        with contextlib.suppress(FileNotFoundError):
+            for line in (cgroup / "io.stat").read_text().splitlines():
+                found = dict(word.split("=") for word in line.split()[1:])
+                read += int(found.get("rbytes", 0))
+                written += int(found.get("wbytes", 0))
+            return read, written
+        for pid in (cgroup / "cgroup.procs").read_text().split():  # No io controller.
+            with contextlib.suppress(OSError):
+                more_read, more_written = self._storage(int(pid))
+                read, written = read + more_read, written + more_written
+        return read, written
+
     def forget(self, pids: Iterable[int]) -> None:
         """Only these processes are still there."""
         alive = set(pids)
@@ -164,3 +198,17 @@ def device_of(address: str) -> str:
 def _sum(traffic: Mapping[str, Traffic], devices: Iterable[str]) -> Traffic:
     known = [traffic[device] for device in devices if device in traffic]
     return sum(received for received, _ in known), sum(sent for _, sent in known)
+
+
+def _pairs(text: str) -> dict[str, int]:
+    """Lines of a word and a number."""
+    return {name: int(value) for name, value in (line.split() for line in text.splitlines())}
+
+
+def _group_waited_s(cgroup: Path) -> float:
+    """While at least one of it waited for a processor; 0 where the kernel does not measure it."""
+    try:
+        words = (cgroup / "cpu.pressure").read_text().split("\n", 1)[0].split()
+    except OSError:
+        return 0.0
+    return int(dict(word.split("=") for word in words[1:])["total"]) / 1e6

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from segue.adapters.http import access
 from segue.adapters.oci import images as stores
-from segue.agent import app_exec, apps
+from segue.agent import app_exec, app_log, apps
 from segue.agent.app import agent_of
 from segue.errors import Kind, Refused
 from segue.wire.apps import AppImage, Exec, Executed, RunApp
@@ -32,6 +33,19 @@ async def images(request: Request) -> list[AppImage]:
     """What applications can be made of on this host, without asking a registry."""
     found = agent_of(request).services.apps.images.every()
     return [AppImage(one.digest, one.references, one.bytes) for one in found]
+
+
+@router.delete("/apps/images")
+async def prune(request: Request) -> list[AppImage]:
+    """Takes away every image of which no application of this host is made; those that went."""
+    agent = agent_of(request)
+    agent.services.apps.demand_programs()
+    if agent.guests.moving():
+        raise _moving()
+    gone = await agent.services.apps.images.prune(
+        lambda: {one.app.image for one in agent.guests.specs() if one.app is not None}
+    )
+    return [AppImage(one.digest, one.references, one.bytes) for one in gone]
 
 
 @router.post("/apps/images", status_code=201)
@@ -88,12 +102,18 @@ async def execute(request: Request, name: str, wish: Exec) -> Executed:
 
 @router.get("/guests/{name}/log")
 async def log(
-    request: Request, name: str, lines: Annotated[int, Query(ge=1, le=app_exec.LINES_MAX)] = 1000
+    request: Request,
+    name: str,
+    lines: Annotated[int, Query(ge=1, le=app_log.LINES_MAX)] = 1000,
+    follow: Annotated[bool, Query()] = False,
 ) -> Response:
-    """What the application wrote to its standard output and error on this host."""
+    """What the application wrote to its standard output and error on this host; with follow what comes, too."""
     agent = agent_of(request)
-    text = app_exec.log_text(agent.services, agent.guests.by_name(name).guest_here(), lines)
-    return Response(text, media_type="text/plain; charset=utf-8")
+    places = agent.services.apps.places(agent.guests.by_name(name).guest_here())
+    plain = "text/plain; charset=utf-8"
+    if follow:
+        return StreamingResponse(app_log.follow(places.logs, lines), media_type=plain)
+    return Response(app_log.text(places.logs, lines), media_type=plain)
 
 
 def _no_room(folder: Path, error: OSError) -> Refused:
@@ -101,5 +121,14 @@ def _no_room(folder: Path, error: OSError) -> Refused:
         what="the image is not taken in",
         why=f"it cannot be written to {folder}: {error.strerror}",
         todo="Free some room there, then try again.",
+        kind=Kind.CONFLICT,
+    )
+
+
+def _moving() -> Refused:
+    return Refused(
+        what="no image is taken away",
+        why="a guest is on its way to this host or from it, and may need one",
+        todo="Try again once it is there.",
         kind=Kind.CONFLICT,
     )

@@ -50,6 +50,13 @@ async def on_crash(request: Request, name: str, body: OnCrash) -> Shown:
             todo="Choose another number.",
             kind=Kind.USAGE,
         )
+    if keeper.guest_here().is_app:
+        raise Refused(
+            what=f"{name} keeps its policy",
+            why="it is an application: its restart policy says what is done when it ends",
+            todo="Name that policy when it is run: `segue app run --restart`.",
+            kind=Kind.CONFLICT,
+        )
     keeper.respecify(replace(keeper.guest_here(), on_crash=body))
     shown = keeper.shown()
     assert shown is not None

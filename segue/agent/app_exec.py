@@ -1,4 +1,4 @@
-"""One more program in a running application's container, and what the application wrote so far."""
+"""One more program in a running application's container."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 
 from segue.adapters.oci import container
 from segue.agent.keeper import Keeper
@@ -18,7 +16,6 @@ from segue.model.guest import Guest
 from segue.wire.apps import Exec, Executed
 
 OUTPUT_BYTES_MAX = 1 << 20
-LINES_MAX = 100_000
 
 
 async def run(services: Services, keeper: Keeper, wish: Exec) -> Executed:
@@ -60,26 +57,6 @@ def _command(services: Services, guest: Guest, wish: Exec) -> list[str]:
 
 def _end_of(output: bytes) -> str:
     return output[-OUTPUT_BYTES_MAX:].decode(errors="replace")
-
-
-def log_text(services: Services, guest: Guest, lines: int) -> str:
-    """The last lines of its output on this host, oldest first, each with its time and stream."""
-    folder = services.apps.places(guest).logs
-    found: list[str] = []
-    for path in _files(folder):
-        found = (
-            path.read_text(encoding="utf-8", errors="replace").splitlines()[-(lines - len(found)) :] + found
-        )
-        if len(found) >= lines:
-            break
-    return "".join(f"{line}\n" for line in found)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Newest first."""
-    for name in ("current", *(str(number) for number in range(1, container.LOG_FILES))):
-        if (folder / name).is_file():
-            yield folder / name
 
 
 def _refused(name: str, why: str) -> Refused:

@@ -46,6 +46,18 @@ class Apps:
         self.missing = missing_programs()
         self.runtime = "" if self.missing else runtime
 
+    @property
+    def missing_limits(self) -> tuple[str, ...]:
+        """Controllers that this host's cgroups lack: what they would limit is without a limit here."""
+        return tuple(name for name in cgroup.LIMITING if name not in self.limits)
+
+    def unlimited(self, guest: Guest) -> str:
+        """What of the application's limits does not hold here, for people; empty where all do."""
+        assert guest.app is not None
+        asked = {"memory": "memory", "cpu": "processors" if guest.app.cpus else "", "pids": "processes"}
+        found = [asked[name] for name in self.missing_limits if asked[name]]
+        return f"this host does not limit its {' and '.join(found)}" if found else ""
+
     def places(self, guest: Guest) -> AppPlaces:
         """The application's files on this host."""
         return AppPlaces(guest.name, self._config.run_dir, self._config.apps_dir)

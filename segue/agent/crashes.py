@@ -19,7 +19,8 @@ from segue.agent.figures import Figures
 from segue.agent.notices import Notices
 from segue.agent.senses import Senses
 from segue.errors import SegueError
-from segue.model.crash import Cause, Deed
+from segue.model.application import Restart
+from segue.model.crash import AppEnd, Cause, Deed
 from segue.model.guest import Guest
 from segue.model.handoff import Copy, Phase
 from segue.model.incident import Hit, Incident
@@ -32,11 +33,14 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 LOOK_S: Final = 5.0
 """Between two looks at a running guest."""
+STEPS_MOST: Final = 40
+"""Of one incident; an application may fail for days."""
 WORDS: Final = {
     Cause.QEMU_ENDED: "its QEMU ended unexpectedly",
     Cause.PANIC: "its kernel panicked",
     Cause.WATCHDOG: "it hangs: it does not feed its watchdog any more",
     Cause.DEAF: f"its QEMU has not answered for {crash.DEAF_S:g} s",
+    Cause.APP_ENDED: "it ended without success",
     Cause.SILENT: f"its guest agent has not answered for {crash.SILENT_S:g} s, and it sends, reads and writes nothing",
 }
 Start = Callable[["Keeper"], Awaitable[None]]
@@ -83,6 +87,28 @@ class Crashes:
         log.error("a guest crashed", guest=guest.name, cause=cause, done=made.done[-1].text, incident=made.id)
         return made
 
+    async def begin_app(self, guest: Guest, end: AppEnd) -> None:
+        """An application failed, perhaps once more. What comes then its restart policy has said; its keeper does it."""
+        now_s, known = clock.wall_s(), self._open.get(guest.uuid)
+        if known is None:
+            known = Incident(
+                id=chance.new_id(),
+                host=self._host,
+                cause=Cause.APP_ENDED,
+                at_s=end.at_s,
+                text=f"{guest.name}: {WORDS[Cause.APP_ENDED]} ({end.how})",
+                hits=(Hit(guest.name, guest.uuid, end.at_s),),
+                evidence=await self.senses.evidence_of_app(guest, end.how),
+            )
+            log.error("an application failed", guest=guest.name, how=end.how, incident=known.id)
+        elif len(known.done) < STEPS_MOST:
+            known = known.with_step(end.at_s, f"it ended again ({end.how})")
+        wanted = guest.app.restart if guest.app is not None else Restart.NO
+        said = f"by its restart policy, {wanted}: "
+        said += "it is left to a person" if end.wait_s is None else f"started again after {end.wait_s:.0f} s"
+        known = replace(known, due_s=0.0 if end.wait_s is None else now_s + end.wait_s)
+        self._keep(known.with_step(now_s, said) if len(known.done) < STEPS_MOST else known)
+
     def _decide(self, incident: Incident, guest: Guest) -> Incident:
         now_s = clock.wall_s()
         tried = [at_s for one in self._of(guest.uuid) for at_s in one.tried_s] + list(incident.tried_s)
@@ -110,8 +136,8 @@ class Crashes:
         elif keeper.copy() is Copy.NONE:
             await self._tend_dead(keeper, incident, start)
         elif keeper.copy() is Copy.RUNNING and not incident.hits[0].runs:
-            machine = keeper.machine
-            self._back(incident, machine.resumed_at_s if machine is not None else 0.0)
+            body = keeper.body
+            self._back(incident, body.resumed_at_s if body is not None else 0.0)
         elif incident.hits[0].runs and incident.due_s and clock.wall_s() >= incident.due_s:
             # It hangs: from here on it is away, and the next tick starts it.
             await keeper.end_crashed(incident.text)
@@ -122,6 +148,8 @@ class Crashes:
             self._end(incident, "somebody stopped it")
         elif incident.hits[0].runs:
             self._keep(self._away(incident))
+        elif incident.cause is Cause.APP_ENDED:
+            return  # Its keeper starts it again, as its restart policy says.
         elif incident.due_s and clock.wall_s() >= incident.due_s:
             await self._restart(keeper, incident, start)
 

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 
 from segue.adapters import system
 from segue.adapters.checkup import host, trial, width
+from segue.adapters.oci import cgroup
 from segue.adapters.peer import PeerClient
+from segue.agent.apps import Apps, missing_programs
 from segue.agent.guests import Guests
 from segue.agent.services import Services
 from segue.errors import Kind, SegueError
-from segue.model.checkup import Finding, Folder, HostSigns, PeerSigns
+from segue.model.checkup import AppSigns, Finding, Folder, HostSigns, PeerSigns
 from segue.model.host import HostFacts
 from segue.policy import compatibility, diagnosis
 from segue.wire import offer
 
+CRIU = "criu"
 SMALL_BYTES = 576
 """Every path carries this: RFC 791."""
 
@@ -70,7 +73,20 @@ def _here(services: Services, facts: HostFacts, promised: int, peers: tuple[Peer
         promised_bytes=promised,
         service=host.service(),
         failpoints=config.failpoints is not None,
+        apps=_apps(services.apps),
         peers=peers,
+    )
+
+
+def _apps(here: Apps) -> AppSigns:
+    """Programs as they are now; controllers and filter as the agent found them at its start, and uses them."""
+    return AppSigns(
+        missing_programs=missing_programs(),
+        moves=host.has_program(CRIU),
+        missing_limits=here.missing_limits,
+        filters=bool(here.seccomp),
+        cgroup_fault=cgroup.fault(),
+        own_mounts=host.has_own_mounts(),
     )
 
 
@@ -81,6 +97,7 @@ def _folders(services: Services) -> tuple[Folder, ...]:
         host.folder("run_dir", config.run_dir, write=True),
         host.folder("shared_dir", config.shared_dir, write=True),
         host.folder("images_dir", config.images_dir, write=False),
+        host.folder("apps_dir", config.apps_dir, write=True),
     )
 
 

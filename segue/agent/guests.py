@@ -45,7 +45,7 @@ class Guests:
             keeper.resident.wanted, keeper.resident.reason = wanted, reason
             await keeper.take_up()
             if keeper.body is None and not incoming and keeper.resident.expected:
-                keeper.resident.reason = GONE
+                keeper.resident.reason = GONE.replace("its QEMU", "it") if guest.is_app else GONE
                 await self._note_crash(keeper, guest)
             self._keepers[guest.uuid] = keeper
             log.info("guest taken up", guest=guest.name, state=keeper.state(), phase=keeper.token.phase)

@@ -16,6 +16,7 @@ import structlog
 from segue.adapters import clock, counters, system
 from segue.adapters.counters import Counters, Traffic
 from segue.adapters.net.steering import tap_name
+from segue.adapters.oci.places import CGROUP, CGROUPS
 from segue.agent.config import Config
 from segue.model.guest import Guest
 from segue.model.load import GuestLoad, HostLoad, Meter, Smoothed
@@ -33,7 +34,7 @@ class Residents(Protocol):
     """Who runs here."""
 
     def running(self) -> list[tuple[Guest, int]]:
-        """Guests, each with its QEMU's process."""
+        """Guests, each with its QEMU's or container's first process."""
         ...
 
 
@@ -130,7 +131,11 @@ class Loads:
     def _sample_guest(self, guest: Guest, pid: int, traffic: Mapping[str, Traffic]) -> None:
         taps = [tap_name(guest.name, nic) for nic in guest.nics]
         try:
-            meter = self._counters.guest(pid, traffic, taps)
+            meter = (
+                self._counters.group(_cgroup(guest), traffic, taps)
+                if guest.is_app
+                else self._counters.guest(pid, traffic, taps)
+            )
             now_s, known = clock.steady_s(), self._known.get(guest.uuid)
             if known is None or known.pid != pid:
                 self._known[guest.uuid] = _Known(pid, meter, now_s, known.use if known else Smoothed())
@@ -139,9 +144,14 @@ class Loads:
             sample = smoothing.use(known.meter, meter, over_s)
             known.use, known.meter, known.at_s = smoothing.smooth(known.use, sample, over_s), meter, now_s
             if now_s - known.held_s >= FOLDERS_S:
-                known.held_bytes, known.held_s = self._counters.held_bytes(pid), now_s
+                known.held_bytes, known.held_s = self._held_bytes(guest, pid), now_s
         except OSError:
             return  # It ended just now; its keeper sees that.
+
+    def _held_bytes(self, guest: Guest, pid: int) -> int:
+        if guest.is_app:
+            return self._counters.group_held_bytes(_cgroup(guest))
+        return self._counters.held_bytes(pid)
 
     def _link_speed(self) -> int:
         """What the card can do, or what the operator lets migrations use of it."""
@@ -166,6 +176,11 @@ async def _again(look: Callable[[], Awaitable[None]], every_s: float) -> None:
         except (OSError, ValueError, KeyError, IndexError) as error:
             log.warning("the load was not measured", why=repr(error))
         await asyncio.sleep(every_s)
+
+
+def _cgroup(guest: Guest) -> Path:
+    """Where all processes of an application are counted, whoever started them."""
+    return CGROUPS / CGROUP / guest.name
 
 
 def _folders(config: Config, guests: list[Guest]) -> _Folders:

@@ -26,6 +26,7 @@ from segue.adapters.net.links import Links
 from segue.adapters.net.overlay import Overlays
 from segue.adapters.net.steering import Steering
 from segue.adapters.oci import runtime
+from segue.adapters.oci.places import AppPlaces
 from segue.adapters.own_tls import OwnTls
 from segue.adapters.pki import Pair
 from segue.adapters.qemu import capabilities
@@ -145,7 +146,11 @@ def _agent(services: Services, guests: Guests) -> Agent:
 
 
 def _crashes(config: Config, journal: Journal, notices: Notices, figures: Figures) -> Crashes:
-    senses = HostSenses(lambda guest: Places(config.run_dir / "guests" / guest.name), config.health.kmsg)
+    senses = HostSenses(
+        lambda guest: Places(config.run_dir / "guests" / guest.name),
+        lambda guest: AppPlaces(guest.name, config.run_dir, config.apps_dir),
+        config.health.kmsg,
+    )
     return Crashes(config.name, journal, notices, figures, senses)
 
 
@@ -164,6 +169,7 @@ def _make_folders(config: Config) -> None:
     """The journal is root's alone; guests' users only pass through its folder, to disks that lie below it."""
     config.run_dir.mkdir(parents=True, exist_ok=True)
     config.disks_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+    config.apps_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     config.state_dir.chmod(0o711)
     Path(config.state_dir / "journal.db").touch(0o600)
     for path in config.state_dir.glob("journal.db*"):

@@ -26,6 +26,9 @@ class Body(Protocol):
         """Its first process."""
         ...
 
+    resumed_at_s: float
+    """When it was last let run, by the wall clock; 0 where that is not known."""
+
     @property
     def running(self) -> bool:
         """True while it runs."""

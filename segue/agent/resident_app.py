@@ -12,6 +12,7 @@ from segue.adapters.oci.container import Container, Exit
 from segue.agent import plant_app
 from segue.agent.resident import Resident, later
 from segue.model.application import Application, Restart
+from segue.model.crash import AppEnd
 from segue.model.guest import Guest
 from segue.model.handoff import Copy, Phase, Token
 from segue.policy import restart
@@ -40,6 +41,13 @@ class AppResident(Resident):
         return Copy.COMPLETE if self.container.frozen else Copy.RUNNING
 
     @property
+    def plight(self) -> str:
+        """See Resident; of one that runs, what limits of it do not hold."""
+        if self.reason or self.guest is None or self.copy() is not Copy.RUNNING:
+            return self.reason
+        return self._services.apps.unlimited(self.guest)
+
+    @property
     def ended(self) -> bool:
         """See Resident."""
         return self.container is not None and not self.container.alive()
@@ -57,7 +65,10 @@ class AppResident(Resident):
         )
         if ran:  # It ended while no agent was there, or waits for its next start.
             found = containers.read_exit(self._services.apps.places(guest))
-            self.want(*self._sentence(found or Exit(None, 0.0)))
+            is_news = not self.reason
+            self.want(*self._sentence(found or Exit(None, clock.wall_s())))
+            if is_news:
+                await self._record(found or Exit(None, clock.wall_s()))
         await plant_app.remove(self._services, guest, None)
 
     async def take_up_beside(self, token: Token) -> None:
@@ -84,6 +95,8 @@ class AppResident(Resident):
 
     def _runs(self) -> float:
         now_s, self._began_s, self._due_s = clock.wall_s(), clock.steady_s(), math.inf
+        if self.container is not None:
+            self.container.resumed_at_s = now_s
         self._services.journal.ran(self._guest().name)
         self.wanted, self.reason = "running", ""
         later(self.make_known())
@@ -124,7 +137,18 @@ class AppResident(Resident):
         assert self.container is not None
         if self.wanted == "stopped":
             return self.wanted, self.reason
-        return self._sentence(await self.container.exit())
+        found = await self.container.exit()
+        said = self._sentence(found)
+        if owned:
+            await self._record(found)
+        return said
+
+    async def _record(self, found: Exit) -> None:
+        """An end without success is an incident, before anything of the application is cleared away."""
+        if found.status == 0:
+            return
+        wait_s = None if self._due_s == math.inf else max(0.0, self._due_s - clock.steady_s())
+        await self._services.crashes.begin_app(self._guest(), AppEnd(found.text, found.at_s, wait_s))
 
     def _sentence(self, found: Exit) -> tuple[str, str]:
         said = f"it ended by itself ({found.text})"

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from segue.adapters import clock, evidence
 from segue.adapters.counters import Counters
 from segue.adapters.net.steering import tap_name
+from segue.adapters.oci.places import AppPlaces
 from segue.adapters.qemu import guest_agent
 from segue.adapters.qemu.command import Places
 from segue.adapters.qemu.guest_agent import NoGuestAgent
@@ -43,6 +44,10 @@ class Senses(Protocol):
         """What shows why it ended, as far as it can be seen now."""
         ...
 
+    async def evidence_of_app(self, guest: Guest, how: str) -> tuple[Evidence, ...]:
+        """The same for an application; how: it ended."""
+        ...
+
     async def pulse(self, guest: Guest, machine: Machine) -> Pulse | None:
         """One look at a running guest; None where its QEMU does not answer."""
         ...
@@ -51,8 +56,11 @@ class Senses(Protocol):
 class HostSenses:
     """The real ones."""
 
-    def __init__(self, places: Callable[[Guest], Places], kmsg: Path) -> None:
+    def __init__(
+        self, places: Callable[[Guest], Places], app_places: Callable[[Guest], AppPlaces], kmsg: Path
+    ) -> None:
         self._places = places
+        self._app_places = app_places
         self._kmsg = kmsg
         self._counters = Counters()
         self.health: Callable[[], Health | None] = lambda: None
@@ -64,6 +72,22 @@ class HostSenses:
             Evidence("health of the host", _said(self.health())),
             *await asyncio.to_thread(self._logs, self._places(guest)),
             Evidence("core dump", NO_CORE),
+        )
+
+    async def evidence_of_app(self, guest: Guest, how: str) -> tuple[Evidence, ...]:
+        """See Senses."""
+        return (
+            Evidence("its first process", f"it ended: {how}"),
+            Evidence("health of the host", _said(self.health())),
+            *await asyncio.to_thread(self._app_logs, self._app_places(guest)),
+        )
+
+    def _app_logs(self, places: AppPlaces) -> tuple[Evidence, ...]:
+        output, memory = places.logs / "current", places.cgroup / "memory.events"
+        return (
+            Evidence(f"its output, {output}", evidence.tail(output, CONSOLE_BYTES)),
+            Evidence(f"its cgroup, {memory}", evidence.tail(memory, LOG_BYTES)),
+            Evidence(f"kernel log, {self._kmsg}", evidence.kernel_log(self._kmsg, KERNEL_LINES)),
         )
 
     def _logs(self, places: Places) -> tuple[Evidence, ...]:

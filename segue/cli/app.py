@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.cli import app_image, fleet, output, values, vm
+from segue.cli import app_follow, app_image, app_place, fleet, output, values, vm, vm_wishes
 from segue.cli import app_options as options
 from segue.cli.output import Format, Output
 
@@ -22,6 +22,7 @@ COLUMNS = ("NAME", "HOST", "STATE", "IMAGE", "MEMORY", "CPUS", "ADDRESS", "NOTE"
 app.command("images")(app_image.images)
 app.command("load")(app_image.load)
 app.command("pull")(app_image.pull)
+app.command("prune")(app_image.prune)
 
 
 @app.command(context_settings={"allow_interspersed_args": False})
@@ -43,6 +44,7 @@ def run(
     restart: options.Restart = "no",
     user: options.User = "",
     start: options.Start = True,
+    label: options.Labels = None,
     form: Output = Format.TABLE,
 ) -> None:
     """Run an application from an image, in a container with an address of its own.
@@ -52,6 +54,8 @@ def run(
     Examples:
 
         segue app run --name cache1 --host host1 --address 10.77.100.1/16 docker.io/library/redis:8
+
+        segue app run --name web1 --label app=web docker.io/library/nginx:1.29
 
         segue app run --archive redis.tar --name cache1 --host host1 --memory 512MiB --volume /data
 
@@ -69,17 +73,39 @@ def run(
         "restart": values.choice(restart, options.RESTARTS),
         "start": start,
     }
-    _show([_run(host, wish, image, list(command or ()), archive, bundle)], form, one=True)
+    made = _begin(host, wish, values.labels(label or ()), image, command or [], archive, bundle)
+    _show([made], form, one=True)
+
+
+def _begin(
+    host: str,
+    wish: dict[str, Any],
+    worn: dict[str, str],
+    image: str,
+    args: list[str],
+    archive: Path | None,
+    bundle: Path | None,
+) -> dict[str, Any]:
+    if host:
+        return _run(host, wish, worn, image, args, archive, bundle)
+    options.demand_image(image, archive or bundle)
+    return app_place.place(fleet.load(), {**wish, "image": image, "args": args, "labels": worn})
 
 
 def _run(
-    host: str, wish: dict[str, Any], image: str, args: list[str], archive: Path | None, bundle: Path | None
+    host: str,
+    wish: dict[str, Any],
+    worn: dict[str, str],
+    image: str,
+    args: list[str],
+    archive: Path | None,
+    bundle: Path | None,
 ) -> dict[str, Any]:
-    if not host:
-        raise options.usage("nothing is run", "no host was named", "Name one with --host.")
     known = fleet.load()
     where = known.host(host)
     vm.demand_free(known, wish["name"])
+    if worn:
+        vm_wishes.change(known, wish["name"], {"labels": worn})
     if archive is not None or bundle is not None:
         # There is no IMAGE then, so what stands in its place is the command's first word.
         args = [image, *args] if image else args
@@ -124,12 +150,22 @@ def logs(
     lines: Annotated[
         int, typer.Option("--tail", min=1, max=100_000, help="Only so many of the last.")
     ] = 1000,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what comes; Ctrl-C ends it.")
+    ] = False,
 ) -> None:
     """Print what an application wrote on the host where it runs: time, stream, F (a line) or P (a part of one), text.
 
-    Example: segue app logs cache1 --tail 20
+    Examples:
+
+        segue app logs cache1 --tail 20
+
+        segue app logs cache1 --follow
     """
     host, _ = _find(name)
+    if follow:
+        app_follow.pour(host, f"/guests/{name}/log?lines={lines}&follow=true")
+        return
     typer.echo(host.call("GET", f"/guests/{name}/log?lines={lines}"), nl=False)
 
 

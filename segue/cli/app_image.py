@@ -1,4 +1,4 @@
-"""`segue app images|load|pull`: the images that hosts have for applications, and how they get there."""
+"""`segue app images|load|pull|prune`: the images that hosts have for applications, and how they get there."""
 
 from __future__ import annotations
 
@@ -30,6 +30,24 @@ def images(host: Where = None, form: Output = Format.TABLE) -> None:
     """
     known = fleet.load()
     found = {name: known.host(name).call("GET", "/apps/images") for name in host or sorted(known.hosts)}
+    rows = [_row(name, one) for name, every in found.items() for one in every]
+    output.show(found, form, rows, COLUMNS)
+
+
+def prune(
+    host: Where = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    form: Output = Format.TABLE,
+) -> None:
+    """Take away every image of which no application of that host is made; without --host on all hosts.
+
+    Example: segue app prune --host host1 --yes
+    """
+    known = fleet.load()
+    where = host or sorted(known.hosts)
+    if not yes:
+        typer.confirm(f"Take unused images away on {', '.join(where)}?", abort=True)
+    found = {name: known.host(name).call("DELETE", "/apps/images", within_s=PULL_S) for name in where}
     rows = [_row(name, one) for name, every in found.items() for one in every]
     output.show(found, form, rows, COLUMNS)
 

@@ -18,7 +18,11 @@ Command = Annotated[
     list[str] | None, typer.Argument(help="Given to the image's entry point in place of its own.")
 ]
 Named = Annotated[str, typer.Option(help="Its name: small letters, digits, hyphens; empty: as its image.")]
-Where = Annotated[str, typer.Option(help="Where it runs.")]
+Where = Annotated[str, typer.Option(help="Where it runs; with a controller none: where it fits best.")]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", help="With a controller: a label for rules, as app=web. Again for more."),
+]
 Archive = Annotated[
     Path | None,
     typer.Option(help="A file of `docker save`, `podman save` or `skopeo copy`, in place of IMAGE."),
@@ -52,6 +56,18 @@ def name_of(image: str, path: Path | None) -> str:
     else:
         last = image.rpartition("/")[2].partition("@")[0].partition(":")[0]
     return re.sub("[^a-z0-9]+", "-", last.lower()).strip("-")
+
+
+def demand_image(image: str, path: Path | None) -> None:
+    """A host that nobody named cannot be sent a file. Raises Refused."""
+    if path is not None:
+        why, todo = (
+            "a file goes to one host, and none was named",
+            "Name it with --host, or `segue app load` it first.",
+        )
+        raise usage("nothing is run", why, todo)
+    if not image:
+        raise usage("nothing is run", "no image was named", "Name one, or give --host and a file.")
 
 
 def cards(nic: Iterable[str] | None, network: str, address: str) -> dict[str, Any]:

@@ -42,6 +42,8 @@ class Status:
     hosts_cordoned: int
     guests: int
     guests_running: int
+    applications: int
+    """Of the guests."""
     migrations: int
     tasks: int
     warnings: list[str]
@@ -65,6 +67,7 @@ async def status(request: Request, by: Viewer) -> Status:
         hosts_cordoned=sum(mirror.hosts.items()[host].value.cordoned for host in hosts),
         guests=len(guests),
         guests_running=sum(guest.state == "running" for guest in guests),
+        applications=sum(guest.spec.is_app for guest in guests),
         migrations=len([name for name in under_way if scoped.sees_guest(controller, by, name)]),
         tasks=sum(
             not task.ended and scoped.sees_task(controller, by, task) for task in mirror.tasks.values()

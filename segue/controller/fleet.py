@@ -209,6 +209,7 @@ def _host(mirror: Mirror, report: HostReport, here: _Here, there: Collection[str
         cpu_models=facts.cpu_models,
         networks=frozenset(facts.networks) | bridges,
         storages=frozenset(here.load.storages) if here.load else here.storages,
+        runs_apps=bool(facts.app_runtime),
     )
 
 
@@ -229,6 +230,7 @@ def _wished(mirror: Mirror, spec: Guest, only: tuple[str, ...]) -> FleetGuest:
         machine=spec.machine,
         cpu_model=spec.cpu_model,
         networks=_networks(spec),
+        is_app=spec.is_app,
     )
 
 

@@ -26,6 +26,7 @@ from segue.adapters.store import url
 from segue.controller import (
     api,
     api_admin,
+    api_apps,
     api_balance,
     api_doc,
     api_guests,
@@ -68,7 +69,7 @@ log = structlog.get_logger()
 
 PARTS: Final = (
     api, api_hosts, api_guests, api_tasks, api_admin, api_balance, api_load, api_placing, api_metrics,
-    api_health, api_incidents, api_maintenance, api_power, api_update,
+    api_health, api_incidents, api_maintenance, api_power, api_update, api_apps,
 )  # fmt: skip
 BODY_BYTES: Final = 1 << 20
 

@@ -9,7 +9,8 @@ from typing import Final
 
 import msgspec
 
-from segue.controller import fleet
+from segue.controller import fleet, single_app
+from segue.controller.links import COMMAND_S
 from segue.controller.work import LOOK_S, Work, no_host, went_well, why
 from segue.errors import Kind, Refused, SegueError
 from segue.model.fleet import HOST_DOMAIN, Fleet, FleetGuest
@@ -19,6 +20,7 @@ from segue.model.plan import Choice, NoHost
 from segue.model.roster import GuestWishes
 from segue.model.task import TaskKind, TaskState
 from segue.policy import placement, reasons
+from segue.wire.apps import RunApp
 from segue.wire.frames import CreateGuest
 
 TRIES: Final = 4
@@ -27,7 +29,9 @@ STOP_S: Final = 60.0
 
 async def create(work: Work) -> None:
     """Places it, and has it made there; a host that refuses is left out, and the next best is asked."""
-    wish = msgspec.convert(dict(work.task.wish), CreateGuest)
+    app = single_app.wished(work.task.wish)
+    wish = app or msgspec.convert(dict(work.task.wish), CreateGuest)
+    path, within_s = (single_app.PATH, single_app.PULL_S) if app else ("/v1/guests", COMMAND_S)
     if (known := fleet.owners(work.controller.mirror).get(wish.name)) and known.host != work.task.host:
         raise Refused(
             what=f"cannot create {wish.name}",
@@ -44,7 +48,8 @@ async def create(work: Work) -> None:
         if known and known.host == host:  # A leader before us had it made.
             break
         try:
-            await work.controller.links.call(host, "POST", "/v1/guests", msgspec.to_builtins(wish))
+            body = msgspec.to_builtins(wish)
+            await work.controller.links.call(host, "POST", path, body, within_s=within_s)
             break
         except SegueError as error:
             if error.kind is not Kind.POLICY:
@@ -84,13 +89,17 @@ async def _decide_labels(work: Work, name: str) -> None:
         )
 
 
-async def choose_new(work: Work, wish: CreateGuest, refused: dict[str, str]) -> Choice:
+async def choose_new(work: Work, wish: CreateGuest | RunApp, refused: dict[str, str]) -> Choice:
     """Raises Refused with the reason of every host."""
-    cards = tuple(Nic(str(n), nic.mac, nic.bridge, network=nic.network) for n, nic in enumerate(wish.nics))
-    spec = Guest(wish.name, "", wish.memory_bytes, wish.vcpus, wish.cpu_model, nics=cards)
+    spec = single_app.spec(wish) if isinstance(wish, RunApp) else _spec(wish)
     guest = fleet.new_guest(work.controller.mirror, spec)
     seen = await _looked(work, {guest.name: refused})
     return await _choose(work, guest, refused, seen)
+
+
+def _spec(wish: CreateGuest) -> Guest:
+    cards = tuple(Nic(str(n), nic.mac, nic.bridge, network=nic.network) for n, nic in enumerate(wish.nics))
+    return Guest(wish.name, "", wish.memory_bytes, wish.vcpus, wish.cpu_model, nics=cards)
 
 
 async def choose_target(work: Work, name: str, not_to: dict[str, str]) -> Choice:

@@ -51,6 +51,24 @@ class Folder:
 
 
 @dataclass(frozen=True)
+class AppSigns:
+    """What the host has for applications."""
+
+    missing_programs: tuple[str, ...] = ()
+    """Without one of these it runs none."""
+    moves: bool = True
+    """It has CRIU, without which none of them moves."""
+    missing_limits: tuple[str, ...] = ()
+    """Controllers that its version 2 cgroups lack."""
+    filters: bool = True
+    """It has a list of the system calls that applications may use."""
+    cgroup_fault: str = ""
+    """Why the agent cannot make cgroups for them; empty if it can."""
+    own_mounts: bool = False
+    """The agent has mounts of its own, which go when it ends."""
+
+
+@dataclass(frozen=True)
 class PeerSigns:
     """Another host as this one reaches it. `fault`: why not."""
 
@@ -101,4 +119,5 @@ class HostSigns:
     service: str
     """How the agent is started again: systemd, another supervisor's name, or empty."""
     failpoints: bool
+    apps: AppSigns = field(default_factory=AppSigns)
     peers: tuple[PeerSigns, ...] = field(default=())

@@ -17,6 +17,7 @@ class Cause(StrEnum):
     DEAF = "deaf"  # its QEMU is there and answers nobody
     SILENT = "silent"  # its guest agent, which once spoke, does not answer, and nothing of the guest moves
     HOST_LOST = "host_lost"  # the whole host is silent; told by the controller
+    APP_ENDED = "app_ended"  # an application's first process is gone, without success
 
 
 class Sort(StrEnum):
@@ -29,6 +30,7 @@ class Sort(StrEnum):
     HOST = "host"
 
 
+# An application's end is not here: its own restart policy is asked, see policy/restart.py.
 SORT: Final[Mapping[Cause, Sort]] = {
     Cause.QEMU_ENDED: Sort.QEMU,
     Cause.PANIC: Sort.PANIC,
@@ -64,3 +66,15 @@ class OnCrash:
         """What its operator wants done."""
         deed: Deed = getattr(self, SORT[cause])
         return deed
+
+
+@dataclass(frozen=True)
+class AppEnd:
+    """How an application ended without success, when (by the wall clock), and what its restart policy says to it.
+
+    wait_s: until it is started again; None where it is not.
+    """
+
+    how: str
+    at_s: float
+    wait_s: float | None

@@ -63,6 +63,7 @@ class FleetHost:
     cpu_features: frozenset[str] = frozenset()
     networks: frozenset[str] = frozenset()
     storages: frozenset[str] = frozenset()
+    runs_apps: bool = True
 
     def domain(self, label: str) -> str:
         """Which domain of that kind it is in; empty where nobody said."""
@@ -101,6 +102,8 @@ class FleetGuest:
     networks: frozenset[str] = frozenset()
     storages: frozenset[str] = frozenset()
     """Shared storage that it needs to see."""
+    is_app: bool = False
+    """It needs a host that runs applications."""
 
     @property
     def copied_bytes(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from segue.model.checkup import Certificate, Finding, Folder, HostSigns, Level, PeerSigns
+from segue.policy import diagnosis_apps as applications
 
 CERTIFICATE_DAYS = 30
 CLOCK_S = 1.0
@@ -29,6 +30,7 @@ def examine(signs: HostSigns) -> tuple[Finding, ...]:
         *_trust(signs),
         *_storage(signs),
         *_host(signs),
+        *applications.examine(signs.apps, signs.folders),
     ]
     return (*found, *(finding for peer in signs.peers for finding in _peer(peer)))
 

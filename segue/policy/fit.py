@@ -43,6 +43,8 @@ def _labels(guest: FleetGuest, host: FleetHost) -> Iterator[str]:
 
 
 def _machine(guest: FleetGuest, host: FleetHost) -> Iterator[str]:
+    if guest.is_app and not host.runs_apps:
+        yield "runs no applications"
     if guest.accelerator and host.accelerator and guest.accelerator != host.accelerator:
         yield f"runs guests by {host.accelerator}, this one needs {guest.accelerator}"
     if guest.machine and host.machines and guest.machine not in host.machines:
@@ -89,6 +91,7 @@ def _count(number: float) -> str:
 def guest_kind(guest: FleetGuest) -> tuple[object, ...]:
     """Guests of one kind suit the same hosts."""
     return (
+        guest.is_app,
         guest.accelerator,
         guest.machine,
         guest.cpu_model,
@@ -103,6 +106,7 @@ def guest_kind(guest: FleetGuest) -> tuple[object, ...]:
 def host_kind(host: FleetHost, labels: Iterable[str]) -> tuple[object, ...]:
     """Hosts of one kind suit the same guests. labels: those that any guest asks for."""
     return (
+        host.runs_apps,
         host.accelerator,
         host.machines,
         tuple(sorted(host.cpu_models.items())),

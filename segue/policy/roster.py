@@ -29,6 +29,7 @@ def host(facts: HostFacts, kept_bytes: int, link_bytes_per_s: float, labels: Map
         labels=labels,
         accelerator=facts.accelerator,
         machines=frozenset(facts.machines),
+        runs_apps=bool(facts.app_runtime),
         cpu_models=facts.cpu_models,
         networks=frozenset(facts.networks) | {BRIDGE + bridge for bridge in facts.bridges},
     )
@@ -41,6 +42,7 @@ def guest(spec: Guest, on: str, labels: Mapping[str, str]) -> FleetGuest:
         needs=Amounts(spec.memory_bytes, spec.vcpus),
         host=on,
         labels=labels,
+        is_app=spec.is_app,
         accelerator=spec.accelerator,
         machine=spec.machine,
         cpu_model=spec.cpu_model,

@@ -210,6 +210,10 @@ class _NoSenses:
         """See Senses."""
         return ()
 
+    async def evidence_of_app(self, guest: Guest, how: str) -> tuple[Evidence, ...]:
+        """See Senses."""
+        return ()
+
     async def pulse(self, guest: Guest, machine: Machine) -> Pulse | None:
         """See Senses."""
         return Pulse(clock.steady_s(), answers=False, moved=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from segue.model.application import Restart
 from segue.wire.frames import NicWish
@@ -38,6 +38,13 @@ class RunApp:
     volumes: tuple[VolumeWish, ...] = ()
     restart: Restart = Restart.NO
     start: bool = True
+
+
+@dataclass(frozen=True)
+class NewApp(RunApp):
+    """Body of a controller's POST /v1/apps: as for an agent, and its labels."""
+
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -128,3 +128,29 @@ def test_this_machine() -> None:
     assert device_of("192.0.2.77") == ""
     total, available = counters.memory()
     assert 0 < available <= total
+
+
+@pytest.mark.parametrize("controlled", [True, False])
+def test_an_applications_cgroup_counts_all_its_processes(tmp_path: Path, controlled: bool) -> None:
+    """Where controllers are missing, the processes that live are added up."""
+    group, proc = tmp_path / "group", tmp_path / "proc"
+    group.mkdir()
+    (group / "cpu.stat").write_text("usage_usec 2500000\nuser_usec 2000000\nsystem_usec 500000\n")
+    (group / "cgroup.procs").write_text("11\n12\n13\n")
+    for pid in (11, 12):  # 13 has just ended.
+        (proc / str(pid)).mkdir(parents=True)
+        (proc / str(pid) / "io").write_text(GUEST["io"])
+        (proc / str(pid) / "status").write_text(GUEST["status"])
+    if controlled:
+        (group / "io.stat").write_text("8:0 rbytes=1000 wbytes=50 rios=1\n8:16 rbytes=10 wbytes=0\n")
+        (group / "memory.stat").write_text("anon 4096\nfile 999999\nshmem 8192\n")
+        (group / "cpu.pressure").write_text("some avg10=0.00 avg60=0.00 avg300=0.00 total=750000\n")
+    counters = Counters(proc)
+    seen = counters.group(group, {"tap1": (300, 40)}, ["tap1"])
+    assert (seen.cpu_s, seen.sent_bytes, seen.received_bytes) == (2.5, 300, 40)
+    expected = (1010, 50, 0.75) if controlled else (2 * 49152, 2 * 8192, 0.0)
+    assert (seen.read_bytes, seen.written_bytes, seen.waited_s) == expected
+    held = 12288 if controlled else 2 * (25696 + 147976) << 10
+    assert counters.group_held_bytes(group) == held
+    with pytest.raises(FileNotFoundError):
+        counters.group(tmp_path / "gone", {}, [])

@@ -8,7 +8,7 @@ import pytest
 
 from segue.errors import SegueError
 from tests.controller.rig import Rig
-from tests.controller.toy import GIB
+from tests.controller.toy import GIB, ToyHost
 
 
 async def three(rig: Rig) -> None:
@@ -113,3 +113,20 @@ async def test_what_cannot_be_meant_is_refused_and_leaves_nothing(
     assert told.value.kind in {"usage", "not_found"}
     for table in ("wishes", "rules", "domains"):
         assert (await rig.call("GET", f"/{table}"))["items"] == []
+
+
+async def test_an_application_goes_to_a_host_that_runs_some(rig: Rig) -> None:
+    await three(rig)
+    wish = {"name": "cache1", "image": "redis:8", "memory_bytes": GIB, "labels": {"app": "cache"}}
+    none = await rig.ended((await rig.call("POST", "/apps", wish))["id"])
+    assert none["state"] == "failed"
+    assert "runs no applications" in none["note"]
+    able = ToyHost(rig.world, rig.path, "host4")
+    able.app_runtime = "crun 1.21"
+    await able.begin(rig.way("host4", {}))
+    await rig.up(4)
+    made = await rig.ended((await rig.call("POST", "/apps", wish))["id"])
+    assert (made["state"], made["host"]) == ("done", "host4")
+    assert able.names() == ["cache1"]
+    (kept,) = (await rig.call("GET", "/wishes"))["items"]
+    assert kept["labels"] == {"app": "cache"}

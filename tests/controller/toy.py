@@ -65,6 +65,7 @@ class ToyHost:
         self._link: asyncio.Task[None] | None = None
         self.refuses: set[str] = set()
         self.lost = False
+        self.app_runtime = ""
         self.trust: Trust | None = None
         self.kept: Decided | None = None
         self.own: OwnTls | None = None
@@ -82,6 +83,7 @@ class ToyHost:
             accelerator="tcg", machines=("pc-q35-10.0",), cpu_models={"Nehalem": ()},
             memory_total_bytes=8 * GIB, memory_free_bytes=8 * GIB - promised, cpus=8, bridges=("br0",),
             guests=tuple(self._guests), kernel="6",
+            app_runtime=self.app_runtime,
             certificate=self.own.certificate() if self.own else None,
         )  # fmt: skip
 
@@ -144,6 +146,7 @@ class ToyHost:
         app.router.add_get("/v1/health/report", self._health)
         app.router.add_get("/v1/incidents/after/{number}", self._incidents)
         app.router.add_post("/v1/guests", self._create)
+        app.router.add_post("/v1/apps", self._create)
         app.router.add_post("/v1/guests/{name}/migrations", self._migrate)
         app.router.add_post("/v1/guests/{name}/update", self._update)
         app.router.add_post("/v1/guests/{name}/stop", self._stop)

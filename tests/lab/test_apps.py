@@ -170,6 +170,14 @@ def test_its_end_is_noticed_and_what_comes_then_is_as_asked(stage: Stage) -> Non
         server.ask("end 3")
         wait_until(lambda: stage.shown("py1")["state"] == "crashed", "its end is noticed")
         assert "status 3" in stage.shown("py1")["reason"]
+        failed = next(
+            one for one in stage.agent.call("GET", "/incidents") if one["hits"][0]["guest"] == "py1"
+        )
+        assert (failed["cause"], "started again after 1 s" in failed["done"][-1]["text"]) == (
+            "app_ended",
+            True,
+        )
+        assert any("ends with 3" in seen["text"] for seen in failed["evidence"])
     with stage.talk(8080) as server:
         assert time.monotonic() - began >= 1, "not at once"
         assert server.ask("x") == "1 x", "another process"
@@ -254,3 +262,27 @@ def test_after_a_power_loss_it_starts_from_its_files(stage: Stage) -> None:
     with stage.talk(6379) as redis:
         assert redis.ask("STRLEN colour") == ":5"
     stage.delete("cache1")
+
+
+def test_a_bundle_with_another_user_gateway_and_address_and_what_stays_when_it_is_gone(
+    stage: Stage, tmp_path: Path
+) -> None:
+    (image,) = stage.lab.exec(
+        "host1", ["sh", "-c", "ls -d /var/lib/segue/apps/.images/trees/*"]
+    ).stdout.split()[:1]
+    bundle = stage.lab.places.shared / "bundle"
+    stage.lab.exec("host1", ["cp", "-a", image, "/srv/segue/shared/bundle"], check=True)
+    common = ("app", "run", "--host", "host1", "--name", "bun1", "--network", "lan")
+    addressed = ("--address", "fd77::3/64", "--gateway", "fd77::1", "--user", "app:root")
+    stage.segue(*common, *addressed, "--bundle", str(bundle))
+    assert stage.segue("app", "exec", "bun1", "busybox", "id") == "uid=999(app) gid=0(root)\n"
+    assert "default via fd77::1" in stage.segue("app", "exec", "bun1", "busybox", "ip", "-6", "route")
+    assert "inet6 fd77::3/64" in stage.segue("app", "exec", "bun1", "busybox", "ip", "-6", "addr")
+    stage.segue("app", "prune", "--yes")
+    left = stage.agent.call("GET", "/apps/images")
+    assert [one["digest"] for one in left] == [stage.shown("bun1")["spec"]["app"]["image"]]
+    stage.delete("bun1")
+    stage.segue("app", "prune", "--yes")
+    assert stage.agent.call("GET", "/apps/images") == []
+    blobs = "/var/lib/segue/apps/.images/store/blobs/sha256"
+    assert not stage.lab.exec("host1", ["ls", blobs]).stdout

@@ -34,6 +34,7 @@ def hosts(draw: st.DrawFn, least: int = 2, most: int = 5) -> tuple[FleetHost, ..
             taints=draw(st.sampled_from([(), (), (), (), (), (Taint("lab"),), (Taint("old", hard=False),)])),
             cordoned=draw(st.sampled_from([False] * 6 + [True])),
             networks=draw(st.sampled_from([frozenset({"blue"})] * 4 + [frozenset[str]()])),
+            runs_apps=draw(st.sampled_from([True] * 4 + [False])),
         )
         for number in range(draw(st.integers(least, most)))
     )
@@ -70,6 +71,7 @@ def guests(draw: st.DrawFn, names: Sequence[str], most: int = 10) -> tuple[Fleet
                 prefers=draw(st.sampled_from([{}, {}, {"rack": ("r1",)}])),
                 tolerates=draw(st.sampled_from([frozenset[str](), frozenset({"lab"})])),
                 networks=draw(st.sampled_from([frozenset[str](), frozenset[str](), frozenset({"blue"})])),
+                is_app=draw(st.sampled_from([False] * 4 + [True])),
             )
         )
     return tuple(found)

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segue.model.checkup import Certificate, Folder, HostSigns, Level, PeerSigns
+from segue.model.checkup import AppSigns, Certificate, Folder, HostSigns, Level, PeerSigns
 from segue.policy import diagnosis
 
 GIB = 1 << 30
 GOOD_CERTIFICATE = Certificate(days_left=300.0, ca_days_left=3000.0, host_names=("host1",))
 STATE = Folder("state_dir", "/var/lib/segue", "ext4", 50 * GIB, 100 * GIB)
+APPS = Folder("apps_dir", "/var/lib/segue/apps", "ext4", 50 * GIB, 100 * GIB)
 PEER = PeerSigns("host2", widest_bytes=1550)
 HEALTHY = HostSigns(
     name="host1",
@@ -48,6 +49,10 @@ HEALTHY = HostSigns(
 
 def certified(**change: Any) -> dict[str, Any]:
     return {"certificate": replace(GOOD_CERTIFICATE, **change)}
+
+
+def apped(**change: Any) -> dict[str, Any]:
+    return {"apps": AppSigns(**change)}
 
 
 def peered(**change: Any) -> dict[str, Any]:
@@ -84,6 +89,18 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     ({"overcommit": 2}, Level.WARN, "memory", "overcommit"),
     ({"promised_bytes": 9 * GIB}, Level.FAIL, "memory", "more is promised"),
     ({"service": ""}, Level.WARN, "service", "nobody starts"),
+    (apped(missing_programs=("crun", "umoci")), Level.WARN, "applications", "apt-get install crun umoci"),
+    (apped(moves=False), Level.WARN, "applications", "criu"),
+    (apped(filters=False), Level.WARN, "applications", "every system call"),
+    (apped(missing_limits=("memory", "cpu")), Level.WARN, "applications", "no limit of memory, cpu"),
+    (apped(cgroup_fault="read-only"), Level.WARN, "applications", "read-only"),
+    (apped(own_mounts=True), Level.WARN, "applications", "applications.conf"),
+    (
+        {"folders": (STATE, replace(APPS, file_system="overlay"))},
+        Level.WARN,
+        "applications",
+        "overlay itself",
+    ),
     (peered(fault="no answer"), Level.FAIL, "peer host2", "no answer"),
     (peered(fault="expired", not_trusted=True), Level.FAIL, "peer host2", "certificate"),
     (peered(misfits=("[tls] channels is 'off'",)), Level.FAIL, "peer host2", "channels"),

@@ -28,6 +28,19 @@ def missing_programs() -> tuple[str, ...]:
     return tuple(name for name in PROGRAMS if shutil.which(name) is None)
 
 
+def has_program(name: str) -> bool:
+    """Whether it would be found now."""
+    return shutil.which(name) is not None
+
+
+def has_own_mounts() -> bool:
+    """Whether what this process mounts is seen by it and its children alone."""
+    try:
+        return os.readlink("/proc/self/ns/mnt") != os.readlink("/proc/1/ns/mnt")
+    except OSError:
+        return False  # Nobody may look, so nobody can tell.
+
+
 def virtualizes() -> bool:
     """Whether the processor shows that it can."""
     flags = Path("/proc/cpuinfo").read_text()

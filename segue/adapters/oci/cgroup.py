@@ -12,6 +12,8 @@ from segue.adapters.oci.places import CGROUP, CGROUPS
 
 FREEZE_S: Final = 5.0
 LOOK_AGAIN_S: Final = 0.0005
+LIMITING: Final = ("memory", "cpu", "pids")
+"""The controllers that limit applications."""
 
 
 class Cgroup:
@@ -73,6 +75,17 @@ def prepare() -> frozenset[str]:
             _hand_down(folder)
         return frozenset((parent / "cgroup.subtree_control").read_text(encoding="ascii").split())
     return frozenset()
+
+
+def fault() -> str:
+    """Why no application can have a cgroup here; empty where it can."""
+    trial = CGROUPS / CGROUP / "segue trial"  # No application can have this name.
+    try:
+        trial.mkdir(parents=True)
+        trial.rmdir()
+    except OSError as error:
+        return f"{trial.parent}: {error.strerror}"
+    return "" if (CGROUPS / "cgroup.controllers").exists() else f"{CGROUPS} is no version 2 cgroup"
 
 
 def _hand_down(folder: Path) -> None:

@@ -59,6 +59,8 @@ class Container:
         self.places = places
         self.pid = pid
         self.cgroup = Cgroup(places.cgroup)
+        self.resumed_at_s = 0.0
+        """When it was last let run by this agent, by the wall clock; 0 where an earlier one did."""
         self.gone = asyncio.Event()
         """Set once its first process, and with it every other, has ended."""
         self._handle = os.pidfd_open(pid)

@@ -10,7 +10,7 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +117,29 @@ class Images:
             await asyncio.to_thread(_untar, path, scratch)
             return await self._take_in(await _image_of_bundle(scratch), reference)
 
+    async def prune(self, used: Callable[[], Collection[str]]) -> list[Image]:
+        """Takes away all images but those in use, which is asked once nothing more comes in; those that went."""
+        async with self._lock:
+            kept = used()
+            gone = [one for one in self.every() if one.digest not in kept]
+            names = self.references().items()
+            self._note({name: digest for name, digest in names if digest in kept})
+            for one in gone:
+                half = self._tree(one.digest).with_suffix(".part")
+                self._tree(one.digest).rename(half)
+                await asyncio.to_thread(shutil.rmtree, half)
+            await self._collect({TAG, *(one.digest.replace(":", "-") for one in gone)})
+            return gone
+
+    async def _collect(self, tags: Collection[str]) -> None:
+        """Blobs without a name go; layers that others share stay."""
+        path = self._layout / "index.json"
+        if not path.exists():
+            return
+        await asyncio.to_thread(_forget, path, tags)
+        collect = tools.umoci("gc", "--layout", str(self._layout))
+        await tools.run(collect, what="not all of the unused images went", todo=MEND)
+
     async def _take_in(self, source: str, reference: str) -> str:
         async with self._lock:
             await asyncio.to_thread(self._make_layout)
@@ -150,14 +173,18 @@ class Images:
     def _config_digest(self, tag: str) -> str:
         index = json.loads((self._layout / "index.json").read_text(encoding="utf-8"))
         for entry in index["manifests"]:
-            if (entry.get("annotations") or {}).get("org.opencontainers.image.ref.name") == tag:
+            if _name(entry) == tag:
                 manifest = json.loads(self.blob(entry["digest"]).read_text(encoding="utf-8"))
                 return str(manifest["config"]["digest"])
         raise FileNotFoundError(f"{self._layout} has no {tag}")
 
     def _remember(self, reference: str, digest: str) -> None:
+        self._note({**self.references(), reference: digest})
+
+    def _note(self, names: dict[str, str]) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         half = self.folder / "references.json.new"
-        half.write_text(json.dumps({**self.references(), reference: digest}, indent=1), encoding="utf-8")
+        half.write_text(json.dumps(names, indent=1), encoding="utf-8")
         half.replace(self.folder / "references.json")
 
     def _tree(self, digest: str) -> Path:
@@ -168,10 +195,7 @@ class Images:
         try:
             tag = digest.replace(":", "-")
             index = json.loads((self._layout / "index.json").read_text(encoding="utf-8"))
-            found = {
-                (entry.get("annotations") or {}).get("org.opencontainers.image.ref.name"): entry["digest"]
-                for entry in index["manifests"]
-            }
+            found = {_name(entry): entry["digest"] for entry in index["manifests"]}
             manifest = json.loads(self.blob(found[tag]).read_text(encoding="utf-8"))
             return sum(int(layer["size"]) for layer in manifest["layers"])
         except (FileNotFoundError, KeyError):
@@ -185,6 +209,19 @@ class Images:
             yield folder
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _forget(path: Path, tags: Collection[str]) -> None:
+    """Also what has no name at all: each image loses the name under which it came in to the next."""
+    index = json.loads(path.read_text(encoding="utf-8"))
+    index["manifests"] = [entry for entry in index["manifests"] if _name(entry) not in {"", *tags}]
+    half = path.with_name("index.json.new")
+    half.write_text(json.dumps(index), encoding="utf-8")
+    half.replace(path)
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return str((entry.get("annotations") or {}).get("org.opencontainers.image.ref.name", ""))
 
 
 def _untar(path: Path, folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from typing import Final
 from segue.errors import Kind, Refused
 
 POLICY: Final = Path("/etc/containers/policy.json")
+LOGGED: Final = re.compile(r'level=\w+ msg="(.*)"$')
+"""How skopeo writes its last words."""
 LIMIT_S: Final = 1800.0
 """A large image over a slow line."""
 
@@ -66,4 +69,7 @@ def umoci(*words: str) -> list[str]:
 
 def _last_words(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "nothing"
+    if not lines:
+        return "nothing"
+    found = LOGGED.search(lines[-1])
+    return found[1].replace('\\"', '"') if found else lines[-1]
