@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends, Request
 
 from segue.adapters.http import access
+from segue.agent import updates
 from segue.agent.app import agent_of
 from segue.errors import Kind, Refused
 from segue.model.job import Inventory, Job, JobWish, Reboot
@@ -28,7 +29,9 @@ router = APIRouter(prefix="/v1", dependencies=[Depends(_admin)])
 @router.get("/inventory")
 async def inventory(request: Request) -> Inventory:
     """System, processor, firmware; whether a reboot is wanted, and whether commands are taken."""
-    return agent_of(request).jobs.inventory()
+    agent = agent_of(request)
+    await updates.look_at_installed(agent.services)
+    return agent.jobs.inventory()
 
 
 @router.get("/jobs")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from segue.cli import fleet, maintenance_file, output, task, values
+from segue.cli import fleet, maintenance_calendar, maintenance_file, output, task, values
 from segue.cli.central import Controller
 from segue.cli.output import Format, Output
 
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 Name = Annotated[str, typer.Argument(help="The maintenance, as its file calls it.")]
 COLUMNS: Final = ("NAME", "STATE", "HOSTS", "WINDOW", "TITLE")
+CALENDAR_COLUMNS: Final = ("BEGINS", "WOULD END", "NAME", "STATE", "HOSTS", "GUESTS THAT MOVE", "TITLE")
 BATCH_COLUMNS: Final = ("BATCH", "HOSTS", "BEGINS", "TAKES", "MOVES", "LONGEST BLACKOUT")
 HOST_COLUMNS: Final = ("HOST", "STATE", "STEP", "TOOK", "MOVES", "LONGEST BLACKOUT", "NOTE")
 ENDED: Final = frozenset({"done", "skipped", "failed", "aborted"})
@@ -137,6 +138,48 @@ def report(name: Name, form: Output = Format.TABLE) -> None:
         output.say(f"{shown['state']}. {shown['note']}")
         for line in _details(shown):
             output.say(line)
+
+
+@app.command()
+def calendar(
+    guest: Annotated[str, typer.Option("--guest", help="Only what moves this guest.")] = "",
+    form: Output = Format.TABLE,
+) -> None:
+    """Show what is under way and what is planned, by time: when it would end, which guests move, what is missing.
+
+    Exit code 4: something is missing for one of them, or two would be on one host at once.
+
+    Examples:
+
+        segue maintenance calendar
+
+        segue maintenance calendar --guest web1
+    """
+    entries = maintenance_calendar.entries(fleet.load().demand_controller(), guest)
+    output.show(entries, form, [maintenance_calendar.row(entry) for entry in entries], CALENDAR_COLUMNS)
+    told = [f"{entry['name']}: {why}" for entry in entries for why in entry["missing"]]
+    for line in told if form is Format.TABLE else []:
+        output.say(f"missing: {line}")
+    raise typer.Exit(4 if told else 0)
+
+
+@app.command("procedures")
+def procedures_(
+    name: Annotated[str, typer.Argument(help="Show this one, as YAML; none: all names.")] = "",
+) -> None:
+    """Show the ready-made procedures: an order names one, as `procedure: security-updates`, or has its steps changed.
+
+    Examples:
+
+        segue maintenance procedures
+
+        segue maintenance procedures security-updates
+    """
+    if name:
+        typer.echo(maintenance_file.ready_made(name), nl=False)
+        return
+    for known in maintenance_file.names():
+        typer.echo(f"{known}: {maintenance_file.purpose(known)}")
 
 
 @app.command()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,13 +13,14 @@ import msgspec
 import yaml
 from msgspec import Struct, field
 
-from segue.cli import fleet_file, values
+from segue.cli import fleet_file, procedures, values
 from segue.errors import Kind, Refused
 from segue.model.maintenance import Alerts, Order, Scope, Step, StepKind, Strategy, Window
 from segue.model.migration import Limits
 
 Time = Any
 """Text, seconds since 1970, or what YAML itself has made of a time."""
+YAML: Final = ".yaml"
 OPTIONS: Final = frozenset({"name", "within", "takes", "retries", "when"})
 
 
@@ -56,6 +58,7 @@ class StrategyText(Struct, forbid_unknown_fields=True):
     failures: int = 1
     parallel: int = 4
     max_blackout: str = "300ms"
+    notice: str | int = 0
     force: bool = False
 
 
@@ -64,7 +67,7 @@ class OrderText(Struct, forbid_unknown_fields=True):
 
     name: str
     scope: ScopeText
-    procedure: list[str | dict[str, Any]]
+    procedure: str | list[str | dict[str, Any]]
     title: str = ""
     window: WindowText = field(default_factory=WindowText)
     strategy: StrategyText = field(default_factory=StrategyText)
@@ -86,8 +89,40 @@ def _order(written: OrderText) -> Order:
     label, value = fleet_file.pair(written.scope.domain) if written.scope.domain else ("", "")
     scope = Scope(tuple(written.scope.hosts), dict(written.scope.labels), label, value)
     window = Window(_time(written.window.begins), _time(written.window.ends))
-    steps = tuple(_step(step) for step in written.procedure)
+    steps = tuple(_step(step) for step in _written_steps(written.procedure))
     return Order(written.name, scope, steps, window, _strategy(written.strategy), written.title)
+
+
+def names() -> list[str]:
+    """Of the ready-made procedures."""
+    found = resources.files(procedures).iterdir()
+    return sorted(each.name.removesuffix(YAML) for each in found if each.name.endswith(YAML))
+
+
+def ready_made(name: str) -> str:
+    """One of them, as YAML that can be put into an order. Raises Refused where there is none of that name."""
+    if name not in names():
+        raise Refused(
+            what=f"there is no procedure {name[:40]}",
+            why=f"there are: {', '.join(names())}",
+            todo="Choose one of them, or write the steps into the order.",
+            kind=Kind.NOT_FOUND,
+        )
+    return (resources.files(procedures) / f"{name}{YAML}").read_text(encoding="utf-8")
+
+
+def purpose(name: str) -> str:
+    """What a ready-made procedure says of itself first."""
+    head = [line.removeprefix("# ") for line in ready_made(name).splitlines() if line.startswith("#")]
+    return " ".join(head).partition(". ")[0].removesuffix(".")
+
+
+def _written_steps(text: str | Sequence[Any]) -> Sequence[Any]:
+    """The steps themselves, or those of a ready-made procedure."""
+    if not isinstance(text, str):
+        return text
+    found: Sequence[Any] = yaml.safe_load(ready_made(text))["procedure"]
+    return found
 
 
 def _strategy(text: StrategyText) -> Strategy:
@@ -101,7 +136,10 @@ def _strategy(text: StrategyText) -> Strategy:
         alerts=alerts,
         failures=text.failures,
         parallel=text.parallel,
-        limits=Limits(blackout_s=values.duration_s(text.max_blackout)),
+        limits=Limits(
+            blackout_s=values.duration_s(text.max_blackout),
+            notice_s=values.duration_s(str(text.notice)),
+        ),
         force=text.force,
     )
 

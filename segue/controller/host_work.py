@@ -16,6 +16,7 @@ import structlog
 
 from segue.adapters import clock
 from segue.controller import works
+from segue.controller.guest_updates import GuestUpdates
 from segue.controller.links import HostAway
 from segue.controller.work import LOOK_S, Work
 from segue.errors import Kind, Refused, SegueError
@@ -204,6 +205,10 @@ class HostRun:
 
     async def drain(self, step: Step) -> str:
         """Waits for the planner's moves. Raises Refused where guests cannot leave."""
+        if step.when_wanted and not self.work.wanted:
+            if not (await self._inventory()).reboot_wanted:
+                return "no reboot is wanted: its guests stay"
+            await self.save(wanted=True)
         mirror = self._controller.mirror
         while left := works.on_host(mirror, self._host):
             self._waits = f"{', '.join(left[:5])} still there"
@@ -240,9 +245,15 @@ class HostRun:
             job = msgspec.convert(await self._ask("GET", path), Job)
         return job
 
+    async def update_guests(self, step: Step) -> str:
+        """Gives its guests the QEMU that is installed now."""
+        found = await GuestUpdates(self._work, self._order, self._host, self._ask).carry_out()
+        self._notes["outages"] = (*self.work.outages, *self._outages(leaving=True))
+        return found
+
     async def reboot(self, step: Step) -> str:
         """Asks for it, and waits for another boot; the same number never reboots twice."""
-        if step.when_wanted and not (await self._inventory()).reboot_wanted and not self.work.acting:
+        if step.when_wanted and not self.work.acting and not await self._wants_reboot():
             return "no reboot is wanted"
         await self.save(acting=True)
         begun_s = clock.steady_s()
@@ -256,6 +267,12 @@ class HostRun:
                 )
             self._waits = "it has not gone down yet"
             await asyncio.sleep(POLL_S)
+
+    async def _wants_reboot(self) -> bool:
+        """What was said before the drain counts, where guests stayed because of it."""
+        if procedure.drains_by_need(self._order.procedure):
+            return self.work.wanted
+        return bool((await self._inventory()).reboot_wanted)
 
     async def _ask_reboot(self) -> Reboot:
         """The agent itself looks whether a guest is there; what has just left is gone in a moment."""
@@ -283,9 +300,11 @@ class HostRun:
         """Compares it with what it was; raises Refused where guests of it could not live there any more."""
         after, known = await self._inventory(), self.work
         before = known.before or after
-        self._notes |= {"after": after, "changes": inventory.changes(before, after)}
         mirror = self._controller.mirror
         seen = works.seen(mirror, {}, self._controller.loads)
+        others = [host.cpu_models for host in seen.hosts if host.name != self._host]
+        changes = inventory.changes(before, after) + inventory.baseline_changes(before, after, others)
+        self._notes |= {"after": after, "changes": changes}
         host = next((host for host in seen.hosts if host.name == self._host), None)
         if host is None:
             raise Refused(what="it is not in the fleet", why="no agent reports it", todo="Look at the host.")
@@ -347,6 +366,7 @@ DO: Final[Mapping[StepKind, Callable[[HostRun, Step], Awaitable[str]]]] = {
     StepKind.CORDON: HostRun.cordon,
     StepKind.DRAIN: HostRun.drain,
     StepKind.RUN: HostRun.run,
+    StepKind.UPDATE: HostRun.update_guests,
     StepKind.REBOOT: HostRun.reboot,
     StepKind.HEALTH: HostRun.health,
     StepKind.VERIFY: HostRun.verify,

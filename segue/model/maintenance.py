@@ -20,6 +20,7 @@ class StepKind(StrEnum):
     CORDON = "cordon"
     DRAIN = "drain"
     RUN = "run"
+    UPDATE = "update-guests"
     REBOOT = "reboot"
     HEALTH = "health"
     VERIFY = "verify"
@@ -31,6 +32,7 @@ TAKES_S: Final[Mapping[StepKind, float]] = {
     StepKind.CORDON: 1.0,
     StepKind.DRAIN: 0.0,  # planned: what moves
     StepKind.RUN: 300.0,
+    StepKind.UPDATE: 30.0,
     StepKind.REBOOT: 300.0,
     StepKind.HEALTH: 30.0,
     StepKind.VERIFY: 5.0,
@@ -42,6 +44,7 @@ WITHIN_S: Final[Mapping[StepKind, float]] = {
     StepKind.CORDON: 60.0,
     StepKind.DRAIN: 3600.0,
     StepKind.RUN: 1800.0,
+    StepKind.UPDATE: 3600.0,
     StepKind.REBOOT: 1200.0,
     StepKind.HEALTH: 600.0,
     StepKind.VERIFY: 120.0,
@@ -49,7 +52,9 @@ WITHIN_S: Final[Mapping[StepKind, float]] = {
     StepKind.RETURN: 3600.0,
 }
 """A step that takes longer has failed. XCP-ng waits 20 minutes for a host to come back."""
-CHANGING: Final = frozenset({StepKind.RUN, StepKind.REBOOT, StepKind.VERIFY, StepKind.HEALTH})
+CHANGING: Final = frozenset(
+    {StepKind.RUN, StepKind.UPDATE, StepKind.REBOOT, StepKind.VERIFY, StepKind.HEALTH}
+)
 """Passed over on a host that said that there is nothing to do."""
 
 
@@ -66,7 +71,7 @@ class Step:
     retries: int = 0
     """run: so often it is begun again after it failed."""
     when_wanted: bool = False
-    """reboot: only where the host's system wants one."""
+    """drain, reboot: only where the host's system wants a reboot."""
 
     @property
     def limit_s(self) -> float:
@@ -212,6 +217,8 @@ class HostWork:
     acting: bool = False
     """A command or a reboot has been asked for: from here on nobody knows the host without looking."""
     skipping: bool = False
+    wanted: bool = False
+    """Its system wanted a reboot when that was asked for its drain."""
     why: str = ""
     home: tuple[str, ...] = ()
     """Guests that ran there when it began."""
@@ -242,6 +249,8 @@ class Batch:
     """The longest of its moves."""
     twice: tuple[str, ...] = ()
     """Guests that go to a host whose turn is next: nothing else has room, and they move again."""
+    guests: tuple[str, ...] = ()
+    """Those that move."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from segue.model.answer import Answer, AnswerOrders, Evacuation, Held, Report, S
 from segue.model.fleet import Fleet, FleetGuest, Taint
 from segue.model.health import Health, Kind, Level
 from segue.model.plan import Plan
-from segue.policy import drain, health, soundness
+from segue.policy import drain, health, redundancy, soundness
 
 TAINT: Final = "health"
 
@@ -62,9 +62,15 @@ def answer(
     room = max(0, cap(len(fleet.hosts), orders) - len(set(evacuating)))
     chosen, later = ready[:room], ready[room:]
     held |= {one.host: _not_yet(one, orders, evacuating) for one in later}
+    warned = redundancy.warnings(fleet, told.values(), orders.domains, now_s, orders.stale_s)
+    warned = {name: why for name, why in sorted(warned.items()) if name not in told}
     return Answer(
-        taints=taints(told.values(), len(fleet.hosts), orders),
-        alerts=tuple(f"{one.host} is {one.level}: {one.text}" for _, one in sorted(told.items())),
+        taints={name: Taint(TAINT, hard=False) for name in warned}
+        | taints(told.values(), len(fleet.hosts), orders),
+        alerts=(
+            *(f"{one.host} is {one.level}: {one.text}" for _, one in sorted(told.items())),
+            *(f"{name} may have no spare: {why}" for name, why in warned.items()),
+        ),
         evacuations=tuple(_evacuation(fleet, one) for one in chosen),
         held=tuple(held[name] for name in sorted(held)),
         storms=storms,

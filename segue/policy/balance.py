@@ -43,10 +43,17 @@ def plan(
     working = Balance(fleet, remembered, now_s, settings, basis)
     before = working.imbalance.score()
     after_look, calm = temper.look(remembered, before, working.hottest(), settings)
+    roads = Roads(fleet, slots or Slots())
     working.mend()
     if not calm:
-        working.level()
-    made = working.scheduled(Roads(fleet, slots or Slots()))
+        working.level(settings.gain_least)
+    made = working.scheduled(roads)
+    if not calm and not made.moves:
+        # What was found may help only together, and a plan is what helps move by move: then no move is thought over.
+        working = Balance(fleet, remembered, now_s, settings, basis)
+        working.mend()
+        working.level(inf)
+        made = working.scheduled(roads)
     why = calm or ("" if made.moves else "no move gains more than it costs")
     return BalancePlan(made, before, working.imbalance.score(), why), after_look
 
@@ -91,12 +98,14 @@ class Balance:
         for found in mending.wrongs(self.board):
             self._mend(found)
 
-    def level(self) -> None:
-        """Moves what gains most, until the plan is long enough or nothing is worth it."""
+    def level(self, again: float) -> None:
+        """Moves what gains most, until the plan is long enough or nothing is worth it.
+
+        again: what it must gain to send a guest elsewhere that was moved before.
+        """
         hosts = self.imbalance.hosts
         small = replace(SMALL, polish=hosts <= POLISHED_MOST)
         breadth = TINY if hosts <= TINY_MOST else small if hosts <= SMALL_MOST else LARGE
-        again = self._settings.gain_least
         for _ in range(WAVES_MOST):
             begun = self._count()
             search = Search(self.board, self.imbalance, self._price, again, self._may_go, breadth)

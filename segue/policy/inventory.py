@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -24,6 +24,29 @@ def changes(before: Inventory, after: Inventory) -> tuple[str, ...]:
 def losses(before: Inventory, after: Inventory) -> tuple[str, ...]:
     """What it has less than before: features that a guest may have been promised, machine types, memory."""
     return tuple(_losses(before, after))
+
+
+def baseline(hosts: Iterable[Mapping[str, Collection[str]]]) -> tuple[str, ...]:
+    """CPU models that every one of these hosts has with all its features: a guest with one of them can live on each.
+
+    hosts: CPU model -> the features of it that the host lacks. A host that says nothing of models is left out.
+    """
+    whole = [{model for model, lacks in host.items() if not lacks} for host in hosts if host]
+    return tuple(sorted(set.intersection(*whole))) if whole else ()
+
+
+def baseline_changes(
+    before: Inventory, after: Inventory, others: Iterable[Mapping[str, Collection[str]]]
+) -> tuple[str, ...]:
+    """What the fleet's guests may be promised now and could not before, and the other way round, in words."""
+    rest = list(others)
+    old, new = set(baseline([*rest, before.cpu_models])), set(baseline([*rest, after.cpu_models]))
+    found = []
+    if gone := sorted(old - new):
+        found.append(f"no CPU model for new guests any more, as not every host has it: {_some(gone)}")
+    if more := sorted(new - old):
+        found.append(f"CPU model that every host has now: {_some(more)}")
+    return tuple(found)
 
 
 def unfit(guests: Iterable[FleetGuest], host: FleetHost) -> dict[str, str]:

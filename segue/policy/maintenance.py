@@ -9,7 +9,7 @@ from typing import Final
 
 from segue.errors import Kind, Refused
 from segue.model.fleet import Fleet, FleetHost, Taint
-from segue.model.maintenance import HostState, HostWork, Order, Scope
+from segue.model.maintenance import HostState, HostWork, Order, Scope, StepKind
 from segue.model.plan import Move, Plan
 from segue.policy import drain, procedure
 from segue.policy.drain import Orders
@@ -65,7 +65,7 @@ def is_over(works: Works) -> bool:
 
 def next_hosts(fleet: Fleet, order: Order, works: Works, now_s: float) -> Next:
     """Who may begin at `now_s` (wall clock). fleet: without guests that are stopped, which nothing happens to."""
-    at_work = {name for name, work in works.items() if work.state is HostState.WORKING}
+    at_work = {name for name, work in works.items() if _is_at_work(order, work)}
     begin: list[str] = []
     waits: dict[str, str] = {}
     best = moves(fleet, order, works)
@@ -163,6 +163,13 @@ def bakes(order: Order, works: Works, now_s: float) -> bool:
     first = _canaries(order, works)
     is_done = bool(first) and all(works[name].over for name in first)
     return is_done and now_s < max(works[name].ended_s for name in first) + order.strategy.bake_s
+
+
+def _is_at_work(order: Order, work: HostWork) -> bool:
+    """A host of a domain that only waits until the others are done, to have its guests back, keeps nobody waiting."""
+    if work.state is not HostState.WORKING:
+        return False
+    return not (order.scope.label and order.procedure[work.step].kind is StepKind.RETURN)
 
 
 def _against(

@@ -42,7 +42,8 @@ def _batch(made: maintenance.Next, begins_s: float, ends_s: float) -> Batch:
     moves = made.plan.moves
     longest_s = max((move.outlook.blackout_s for move in moves), default=0.0)
     twice = tuple(sorted(made.twice))
-    return Batch(made.begin, begins_s, ends_s, len(moves), made.plan.total_s, longest_s, twice)
+    guests = tuple(sorted({move.guest for move in moves}))
+    return Batch(made.begin, begins_s, ends_s, len(moves), made.plan.total_s, longest_s, twice, guests)
 
 
 def _after(fleet: Fleet, order: Order, plan: Plan) -> Fleet:

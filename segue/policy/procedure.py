@@ -33,6 +33,8 @@ def _faults(steps: tuple[Step, ...]) -> Iterator[str]:
                 yield f"{where} needs `{earlier}` before it: {why}"
         if kind in _CLOSED and StepKind.UNCORDON in seen:
             yield f"{where} comes after `uncordon`: guests may be there again"
+        if kind is StepKind.REBOOT and not step.when_wanted and drains_by_need(steps[:number]):
+            yield f"{where} needs `when: wanted` as the drain before it has: else guests are still there"
         yield from (f"{where} {fault}" for fault in _figures(step))
         seen.add(kind)
 
@@ -50,6 +52,11 @@ _NEEDS: Final[Mapping[StepKind, tuple[tuple[StepKind, str], ...]]] = {
 }
 
 
+def drains_by_need(steps: Iterable[Step]) -> bool:
+    """True where guests leave a host only if its system wants a reboot."""
+    return any(step.kind is StepKind.DRAIN and step.when_wanted for step in steps)
+
+
 def _figures(step: Step) -> Iterator[str]:
     if (step.kind is StepKind.RUN) != bool(step.script.strip()):
         yield "has no script" if step.kind is StepKind.RUN else "takes no script"
@@ -59,12 +66,12 @@ def _figures(step: Step) -> Iterator[str]:
         yield "may take no longer than a day"
     if not 0 <= step.retries <= RETRIES_MOST or (step.retries and step.kind is not StepKind.RUN):
         yield f"is repeated 0 to {RETRIES_MOST} times, and only where it is `run`"
-    if step.when_wanted and step.kind is not StepKind.REBOOT:
+    if step.when_wanted and step.kind not in {StepKind.DRAIN, StepKind.REBOOT}:
         yield "cannot depend on whether a reboot is wanted"
 
 
 def changes(procedure: Iterable[Step]) -> bool:
-    """True where a host has to obey: its agent must let the controller run commands or reboot it."""
+    """True where the agent must let the controller run commands or reboot the host."""
     return any(step.kind in {StepKind.RUN, StepKind.REBOOT} for step in procedure)
 
 
@@ -104,6 +111,7 @@ def emptied(order: Order, works: Mapping[str, HostWork]) -> tuple[str, ...]:
         if work.state is HostState.WORKING
         and work.step >= at_drain[0]
         and not work.skipping
+        and (work.wanted or not order.procedure[at_drain[0]].when_wanted)
         and is_closed(order, work)
     )
 

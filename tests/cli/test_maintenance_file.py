@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from segue.cli import maintenance_file
 from segue.errors import Refused
 from segue.model.maintenance import Order, StepKind
+from segue.policy import procedure
 
 FULL = """
 name: feed-a
@@ -84,3 +86,25 @@ def test_what_is_not_understood_is_refused_with_the_place(tmp_path: Path, text: 
     with pytest.raises(Refused) as refused:
         read(tmp_path, text)
     assert why in refused.value.why
+
+
+@pytest.mark.parametrize("name", maintenance_file.names())
+def test_a_ready_made_procedure_can_be_named_or_copied_and_is_sound(tmp_path: Path, name: str) -> None:
+    head = "name: m\nscope: {hosts: [h]}\n"
+    named = read(tmp_path, f"{head}procedure: {name}")
+    assert named == read(tmp_path, head + maintenance_file.ready_made(name))
+    assert procedure.faults(named.procedure) == ()
+    assert maintenance_file.purpose(name)
+    for step in named.procedure:
+        subprocess.run(["sh", "-n"], input=step.script, text=True, check=True)
+
+
+def test_a_procedure_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(Refused) as refused:
+        read(tmp_path, "name: m\nscope: {hosts: [h]}\nprocedure: ../secrets")
+    assert "security-updates" in refused.value.why
+
+
+def test_the_notice_is_the_guests(tmp_path: Path) -> None:
+    text = "name: m\nscope: {hosts: [h]}\nprocedure: [cordon]\nstrategy: {notice: 1m}"
+    assert read(tmp_path, text).strategy.limits.notice_s == 60.0

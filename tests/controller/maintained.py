@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
+import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from segue.agent.jobs import Jobs
 from segue.agent.maintenance_config import MaintenanceConfig
 from segue.errors import SegueError
 from segue.model.job import JobWish
+from segue.model.migration import Limits, Migration
 from tests.controller.rig import Rig
 from tests.controller.toy import ToyHost, _json, _refusal
 
@@ -34,6 +38,10 @@ class MaintainedHost(ToyHost):
         self.boots = 0
         self.commands = True
         self.does_not_come_back = False
+        self.outdated: set[str] = set()
+        """Guests that run in another QEMU than the installed one."""
+        self.fixed: set[str] = set()
+        """Those of them whose QEMU cannot be replaced in place."""
         self._cycles: set[asyncio.Task[None]] = set()
         self.jobs = self._jobs()
 
@@ -58,12 +66,32 @@ class MaintainedHost(ToyHost):
 
     def more_routes(self, app: aiohttp.web.Application) -> None:
         app.router.add_get("/v1/inventory", self._inventory)
+        app.router.add_get("/v1/guests", self._shown)
+        app.router.add_post("/v1/guests/{name}/update", self._update)
         app.router.add_put("/v1/jobs/{id}", self._begin_job)
         app.router.add_get("/v1/jobs/{id}", self._job)
         app.router.add_put("/v1/reboots/{id}", self._reboot)
 
     async def _inventory(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
         return _json(self.jobs.inventory())
+
+    async def _shown(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
+        return _json([replace(shown, qemu_outdated=shown.name in self.outdated) for shown in self.guests()])
+
+    async def _update(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
+        name, target = request.match_info["name"], (await request.json())["or_migrate"]
+        if name in self.fixed and not target:
+            return _refusal("its virtio queues are too large")
+        target = target if name in self.fixed else self.name
+        migration = Migration(str(uuid.uuid4()), name, self.name, target, Limits(), time.time())
+        self._migrations[migration.id] = migration
+        self.world.begun.append((name, self.name, target))
+        self._changed.set()
+        task = asyncio.create_task(self._move(migration))
+        self._moves.add(task)
+        task.add_done_callback(self._moves.discard)
+        self.outdated.discard(name)
+        return _json(migration, 202)
 
     async def _begin_job(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
         wish = msgspec.json.decode(await request.read(), type=JobWish)

@@ -171,3 +171,39 @@ async def test_orders_that_make_no_sense_are_refused(rig: Rig) -> None:
     operator = rig.caller(rig.certificate("operator", "olga"))
     with pytest.raises(Refused, match="an admin"):
         await rig.call("PUT", "/maintenances/m1", order(), operator)
+
+
+UPDATE = [{"kind": "cordon"}, {"kind": "update-guests"}, {"kind": "uncordon"}]
+
+
+async def test_guests_get_the_installed_qemu_in_place_or_elsewhere(rig: Rig) -> None:
+    rig.start()
+    one, _, three = await fleet(rig)
+    one.outdated, one.fixed = {"g0", "g2"}, {"g2"}
+    wish = order() | {"procedure": UPDATE}
+    assert (await rig.call("POST", "/maintenances/plan", wish))["missing"] == []
+    ended = await rig.ended(await begun(rig, wish), 60.0)
+    assert ended["state"] == "done", (ended, rig.logs())
+    # host2 has not had its turn yet: it may have the old QEMU still.
+    assert sorted(rig.world.begun) == [("g0", "host1", "host1"), ("g2", "host1", "host3")]
+    notes = {
+        name: [p["note"] for p in host["passed"] if p["title"] == "update-guests"]
+        for name, host in (await report(rig)).items()
+    }
+    assert notes == {
+        "host1": ["1 guests updated in place; moved instead: g2 to host3"],
+        "host2": ["every guest runs in the QEMU that is installed"],
+    }
+    assert (one.names(), three.names()) == (["g0"], ["g2"])
+
+
+async def test_a_guest_that_keeps_its_old_qemu_fails_the_host_and_runs_on(rig: Rig) -> None:
+    rig.start()
+    one, *_ = await fleet(rig, hosts=1, guests=1)
+    one.outdated, one.fixed = {"g0"}, {"g0"}
+    wish = order() | {"scope": {"hosts": ["host1"]}, "procedure": UPDATE}
+    ended = await rig.ended(await begun(rig, wish), 60.0)
+    assert ended["state"] == "failed"
+    assert "g0: its virtio queues are too large" in ended["note"]
+    assert (await rig.call("GET", "/hosts/host1"))["cordoned"]
+    assert one.names() == ["g0"]

@@ -29,6 +29,7 @@ procedure:
   - drain
   - run: |
       echo "patched $(hostname)" >>/root/patched
+      touch /run/patched
       cat /root/patched
     name: patch
     within: 30s
@@ -86,6 +87,9 @@ def test_two_hosts_are_patched_and_rebooted_under_traffic(fleet: Fleet) -> None:
         client.close()
     foreseen = fleet.segue("maintenance", "plan", "-", "-o", "json", stdin=ORDER)
     assert [batch["hosts"] for batch in foreseen["batches"]] == [["host1"], ["host2"]], foreseen
+    (entry,) = fleet.segue("maintenance", "calendar", "--guest", "g1", "-o", "json")
+    assert (entry["name"], entry["hosts"], entry["missing"]) == ("kernel", ["host1", "host2"], [])
+    assert fleet.segue("maintenance", "calendar", "--guest", "g3", "-o", "json") == []
     before = {host: fleet.boot(host) for host in HOSTS}
     watching = [
         Probe(fleet.lab, "client1", kind, *words, wait=False)
@@ -108,6 +112,8 @@ def test_two_hosts_are_patched_and_rebooted_under_traffic(fleet: Fleet) -> None:
     after = {host: fleet.boot(host) for host in HOSTS}
     assert [host for host in HOSTS if after[host] != before[host]] == ["host1", "host2"]
     hosts = {host["host"]: host for host in shown["hosts"]}
+    kept = fleet.lab.exec("host2", ["sh", "-c", "cat /root/patched; ls /run/patched"])
+    assert kept.stdout == "patched host2\n", "its disk is the same, and what is in memory is gone"
     assert [p["output"] for p in hosts["host2"]["passed"] if p["title"] == "run patch"] == ["patched host2\n"]
     # g1 went to host3, as host2 was next; g2 to host1, which was done, or to host3.
     assert [(o["guest"], o["target"]) for o in hosts["host1"]["outages"]] == [("g1", "host3")]

@@ -8,7 +8,7 @@ from segue.cli.fleet import Host
 from segue.lab.api import Lab
 from tests.lab.moves import wait_until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 
 def boot(lab: Lab, host: str) -> str:

@@ -294,3 +294,24 @@ def test_a_move_that_is_dearer_than_its_gain_is_not_made() -> None:
     made, _ = balance.plan(fleet, Temper(), 0.0, dear)
     assert not made.plan.moves
     assert made.why == "no move gains more than it costs"
+
+
+def test_moves_that_help_only_together_give_way_to_moves_that_help_one_by_one() -> None:
+    """The search ends at two moves that level best, and neither of them may be made before the other."""
+    loads = {"g0": ("h0", 1, 0.0), "g1": ("h0", 6, 0.5), "g2": ("h1", 1, 2.0), "g3": ("h1", 4, 1.0),
+             "g4": ("h0", 4, 2.0), "g5": ("h2", 8, 1.0)}  # fmt: skip
+    fleet = Fleet(
+        tuple(FleetHost(f"h{n}", 64 * GIB, 16) for n in range(3)),
+        tuple(
+            FleetGuest(name, Amounts(gib * GIB, 1), host=host, load=Load(cpu))
+            for name, (host, gib, cpu) in loads.items()
+        ),
+    )
+    made, _ = balance.plan(fleet, Temper(), 0.0, FREE)
+    assert [(move.guest, move.target) for move in made.plan.moves] == [
+        ("g0", "h1"),
+        ("g3", "h2"),
+        ("g1", "h1"),
+    ]
+    assert all(move.gain > 0 for move in made.plan.moves)
+    assert made.before - made.after >= best_single(fleet, FREE.weights)

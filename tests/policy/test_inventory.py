@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from segue.model.fleet import Amounts, FleetGuest, FleetHost, Taint
 from segue.model.job import Inventory
 from segue.policy import inventory
@@ -41,3 +44,34 @@ def test_a_guest_that_needs_what_is_gone_does_not_come_back() -> None:
         FleetGuest("b", Amounts(), cpu_model="Nehalem"),
     ]
     assert inventory.unfit(guests, host) == {"a": "lacks hle"}
+
+
+models = st.dictionaries(
+    st.sampled_from(["qemu64", "Haswell", "Skylake"]), st.lists(st.sampled_from("ab"), max_size=1).map(tuple)
+)
+
+
+@given(st.lists(models))
+def test_a_guest_of_the_baseline_can_live_on_every_host(hosts: list[dict[str, tuple[str, ...]]]) -> None:
+    for model in inventory.baseline(hosts):
+        assert all(host[model] == () for host in hosts if host)
+
+
+@given(st.lists(models), models.filter(bool))
+def test_another_host_never_makes_the_baseline_larger(
+    hosts: list[dict[str, tuple[str, ...]]], more: dict[str, tuple[str, ...]]
+) -> None:
+    before = inventory.baseline(hosts)
+    if any(hosts):
+        assert set(inventory.baseline([*hosts, more])) <= set(before)
+
+
+def test_a_host_that_comes_back_with_less_changes_what_new_guests_may_be_promised() -> None:
+    whole = Inventory("b", "k", "q", cpu_models={"qemu64": (), "Skylake": ()})
+    less = replace(whole, cpu_models={"qemu64": (), "Skylake": ("avx512f",)})
+    others = [{"qemu64": (), "Skylake": ()}]
+    assert inventory.baseline_changes(whole, whole, others) == ()
+    (gone,) = inventory.baseline_changes(whole, less, others)
+    assert "Skylake" in gone
+    (back,) = inventory.baseline_changes(less, whole, others)
+    assert "every host has now" in back

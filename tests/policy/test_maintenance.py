@@ -237,3 +237,33 @@ def test_a_host_with_nothing_to_do_is_not_changed_any_more(step: int, skipping: 
     assert number > step
     if skipping and number < len(HOME):
         assert HOME[number].kind in {StepKind.CORDON, StepKind.UNCORDON, StepKind.RETURN}
+
+
+NEEDED = tuple(
+    Step(step.kind, step.script, when_wanted=step.kind in {StepKind.DRAIN, StepKind.REBOOT}) for step in FULL
+)
+
+
+def test_guests_leave_only_where_the_host_wants_a_reboot() -> None:
+    made = order(Scope(hosts=("h0", "h1")), steps=NEEDED, at_once=2)
+    works = {
+        "h0": HostWork("h0", HostState.WORKING, 1),
+        "h1": HostWork("h1", HostState.WORKING, 1, wanted=True),
+    }
+    assert procedure.faults(NEEDED) == ()
+    assert procedure.emptied(made, works) == ("h1",)
+    assert {move.source for move in maintenance.moves(even(guests=2), made, works).plan.moves} == {"h1"}
+
+
+def test_a_reboot_after_a_drain_by_need_is_one_by_need() -> None:
+    careless = tuple(Step(s.kind, s.script, when_wanted=s.kind is StepKind.DRAIN) for s in NEEDED)
+    assert any("`when: wanted`" in fault for fault in procedure.faults(careless))
+
+
+def test_a_host_of_a_domain_that_waits_for_its_guests_lets_the_next_one_begin() -> None:
+    made = order(Scope(label="rack", value="r0"), steps=HOME, at_once=1)
+    works = {
+        "h0": HostWork("h0", HostState.WORKING, len(HOME) - 1, home=("g0-0",)),
+        "h2": HostWork("h2"),
+    }
+    assert maintenance.next_hosts(even(guests=1), made, works, 0.0).begin == ("h2",)

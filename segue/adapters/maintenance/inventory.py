@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from segue.adapters.maintenance import outdated
+
 FIRMWARE: Final = ("bios_vendor", "bios_version", "bios_date")
 WANTED: Final = "run/reboot-required"
 """Written by Debian's and Ubuntu's packages (update-notifier-common, unattended-upgrades)."""
@@ -33,7 +35,7 @@ def read(root: Path = Path("/")) -> Machine:
         cpu=cpu.get("model name", ""),
         cpu_flags=tuple(sorted(cpu.get("flags", "").split())),
         firmware=" ".join(filter(None, (_text(root / "sys/class/dmi/id" / name) for name in FIRMWARE))),
-        reboot_wanted=_wanted(root),
+        reboot_wanted=_wanted(root) or outdated.reboot_wanted(root),
     )
 
 

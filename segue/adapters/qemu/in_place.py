@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from segue.adapters import integrity
+from segue.adapters.maintenance import outdated
 from segue.adapters.qemu import postcopy, settings
 from segue.adapters.qemu.capabilities import fingerprint
 from segue.adapters.qemu.command import Places, arguments
@@ -44,12 +45,13 @@ def beside(places: Places, migration: str) -> Places:
 
 
 def is_outdated(machine: Machine) -> bool:
-    """True where the program was replaced that the QEMU was started from; False where nobody can tell."""
+    """True where the program, or a library of it, was replaced since; False where nobody can tell."""
     try:
         started_from = os.stat(f"/proc/{machine.pid}/exe")
     except OSError:
         return False
-    return fingerprint() not in {(started_from.st_dev, started_from.st_ino), (0, 0)}
+    replaced = fingerprint() not in {(started_from.st_dev, started_from.st_ino), (0, 0)}
+    return replaced or bool(outdated.replaced_files(machine.pid))
 
 
 async def why_not(machine: Machine) -> str:

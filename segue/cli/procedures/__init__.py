@@ -1,0 +1,1 @@
+"""Procedures of maintenances that are ready to be used, as YAML; nothing here runs by itself."""
