@@ -30,6 +30,16 @@ def resident_memory_bytes(pid: int) -> int:
     return 0
 
 
+def process_memory_bytes(pid: int) -> int:
+    """What a process holds that is in no file (RssAnon, RssShmem); 0 for one that has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    found = (line.split() for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
+    return sum(int(words[1]) << 10 for words in found)
+
+
 def cpus() -> int:
     """Processors that this host may use."""
     return len(os.sched_getaffinity(0))

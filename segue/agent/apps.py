@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Final
 from pyroute2 import AsyncIPRoute
 
 from segue.adapters import chance
+from segue.adapters.criu import hook
 from segue.adapters.net.cell import Cells
 from segue.adapters.net.links import Links
 from segue.adapters.oci import bundle, cgroup, places, seccomp, users
@@ -22,6 +24,7 @@ from segue.agent.networks import Networks
 from segue.errors import Kind, Refused
 from segue.model import guest as guests
 from segue.model.application import Application, Volume
+from segue.model.belongings import Engine
 from segue.model.guest import Guest
 from segue.wire.apps import RunApp, VolumeWish
 from segue.wire.frames import CreateGuest
@@ -36,8 +39,11 @@ TAKEN: Final = ("/", "/dev", "/proc", "/sys")
 class Apps:
     """Made once at the agent's start."""
 
-    def __init__(self, config: Config, netlink: AsyncIPRoute, links: Links, runtime: str) -> None:
-        """runtime: what runs them, with its version; empty where nothing does."""
+    def __init__(
+        self, config: Config, netlink: AsyncIPRoute, links: Links, runtime: str, engine: Engine
+    ) -> None:
+        """runtime: what runs them, with its version; empty where nothing does. engine: what moves them."""
+        self.engine = engine
         self._config = config
         self.images = Images(places.images(config.apps_dir))
         self.cells = Cells(netlink, links)
@@ -65,6 +71,23 @@ class Apps:
     def remove_files(self, guest: Guest) -> None:
         """All that a deleted application wrote. Safe to repeat."""
         shutil.rmtree(self.places(guest).folder, ignore_errors=True)
+        shutil.rmtree(self._aside(guest), ignore_errors=True)
+
+    def put_aside(self, guest: Guest) -> None:
+        """What an application leaves here that lives elsewhere now: the last of it is kept, and never used again."""
+        folder, aside = self.places(guest).folder, self._aside(guest)
+        if folder.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.parent.mkdir(mode=0o700, exist_ok=True)
+            folder.rename(aside)
+
+    def _aside(self, guest: Guest) -> Path:
+        return self._config.apps_dir / ".left" / guest.name
+
+    @functools.cached_property
+    def hook(self) -> Path:
+        """CRIU's hook, where programs may be started."""
+        return hook.install(self._config.state_dir)
 
     def demand_programs(self) -> None:
         """Raises Refused on a host that cannot run applications."""

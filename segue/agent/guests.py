@@ -292,6 +292,8 @@ class Guests:
             queue_entries=services.capabilities.queue_entries,
             certificate=services.own.certificate(),
             app_runtime=services.apps.runtime,
+            app_engine=services.apps.engine,
+            app_images=services.apps.images.digests(),
         )
 
 

@@ -17,6 +17,7 @@ from pyroute2 import AsyncIPRoute
 
 from segue import __version__
 from segue.adapters import peer, system
+from segue.adapters.criu import look
 from segue.adapters.http import metrics_page, serving
 from segue.adapters.http.bodies import SmallBodies
 from segue.adapters.http.problems import show_bad_input, show_bug, show_error
@@ -119,7 +120,7 @@ async def serve(config: Config) -> None:
             figures=figures,
             traces=Traces(journal, _sender(config, figures)),
             crashes=_crashes(config, journal, notices, figures),
-            apps=Apps(config, netlink, links, await runtime.version()),
+            apps=Apps(config, netlink, links, await runtime.version(), await look.engine()),
         )
         await _open(services)
         guests = Guests(services)

@@ -13,7 +13,7 @@ from segue.adapters import chance, clock, logs, system
 from segue.adapters.peer import PeerClient, expired_on
 from segue.adapters.qemu import queues
 from segue.adapters.store.journal import Marks
-from segue.agent import foresight, source_disks
+from segue.agent import app_checks, foresight, source_disks
 from segue.agent.boards import MigrationNotice
 from segue.agent.config import Config
 from segue.agent.guests import Guests
@@ -23,6 +23,7 @@ from segue.agent.network_in_place import NetworkInPlace
 from segue.agent.record import MigrationRecord
 from segue.agent.services import Services
 from segue.agent.source import SourceCustody, SourceGuest
+from segue.agent.source_app import AppNetwork, SourceApp
 from segue.agent.source_disks import SourceDisks
 from segue.agent.source_network import SourceNetwork
 from segue.agent.target import missing_files
@@ -39,7 +40,7 @@ from segue.model.lifecycle import Event, Stage
 from segue.model.migration import Forecast, Limits, Migration, seen_s
 from segue.model.observation import Observation
 from segue.model.storage import DiskCopy
-from segue.policy import compatibility, shape, wishes
+from segue.policy import budgets, compatibility, shape, wishes
 from segue.wire import offer
 from segue.wire.offer import Feature
 
@@ -93,11 +94,14 @@ class Migrations:
 
     async def foresee(self, keeper: Keeper, to: str, limits: Limits) -> Forecast:
         """All checks and the forecast; nothing is changed. Raises Refused with every reason."""
+        limits = budgets.limits_of(keeper.guest_here(), limits)
         compatibility.refuse(keeper.guest_here(), to, wishes.wrong(limits))
         agreed = await self._checked(keeper, to, limits)
         return await self._measured(keeper, to, limits, agreed)
 
     async def _measured(self, keeper: Keeper, to: str, limits: Limits, agreed: Agreed) -> Forecast:
+        if keeper.guest_here().is_app:
+            return await app_checks.measure(self._services, keeper, self._services.peer(to))
         return await foresight.measure(self._services, keeper, self._services.peer(to), limits, agreed.copies)
 
     async def _checked(self, keeper: Keeper, to: str, limits: Limits) -> Agreed:
@@ -121,7 +125,7 @@ class Migrations:
         if keeper.machine is not None:
             reasons += compatibility.queue_obstacles(await queues.entries(keeper.machine.monitor), theirs)
         if guest.is_app:
-            reasons += (compatibility.APPS_STAY,)
+            reasons += app_checks.obstacles(self._services, guest, theirs, limits)
         reasons += compatibility.obstacles(guest, theirs, compatibility.Already(theirs.guests))
         compatibility.refuse(guest, to, reasons + plan.obstacles)
         compatibility.refuse(
@@ -137,6 +141,7 @@ class Migrations:
         traceparent: of whoever asks for it.
         """
         guest = self._movable(keeper, to)
+        limits = budgets.limits_of(guest, limits)
         compatibility.refuse(guest, to, wishes.wrong(limits))
         with self.starting(guest):
             agreed = await self._checked(keeper, to, limits)
@@ -154,6 +159,7 @@ class Migrations:
                 wire=agreed.version,
                 copies=agreed.copies,
                 shape=_shape(foreseen, limits, agreed.version),
+                application=guest.is_app,
                 trace=self._services.traces.begin(traceparent),
             )
             self.start(keeper, migration)
@@ -257,6 +263,13 @@ class Migrations:
                 NetworkInPlace(services, keeper, migration),
                 PeerInPlace(services, keeper),
                 CustodyInPlace(keeper, migration.id),
+            )
+        if keeper.guest_here().is_app:
+            return Between(
+                SourceApp(services, keeper),
+                AppNetwork(services, keeper, migration),
+                services.peer(migration.target),
+                SourceCustody(services, keeper, migration.target, migration.id, record.doubt),
             )
         return Between(
             SourceGuest(keeper, services.protection, services.share),

@@ -98,13 +98,18 @@ def _own_folder(folder: Path, app: Application) -> None:
         os.chown(folder, app.uid, app.gid)
 
 
-async def make_network(services: Services, guest: Guest, *, silent: bool) -> None:
-    """Its network, plugged in. silent: the bridges send it nothing that they have not learnt from it."""
+async def make_network(services: Services, guest: Guest, *, silent: bool, hushed: bool = False) -> None:
+    """Its network, plugged in. silent: the bridges send it nothing that they have not learnt from it.
+
+    hushed: they hear nothing from it either, as its kernel would speak before the application runs here.
+    """
     place = services.apps.places(guest).netns
     await services.apps.cells.make(place, guest.nics, _app(guest).gateway)
     for nic in guest.nics:
         outer = tap_name(guest.name, nic)
         await services.steering.hook(outer)
+        if hushed:
+            await services.steering.hush(outer)
         await services.links.plug(outer, services.networks.bridge_of(nic), nic, silent=silent)
     await services.metadata.attach(guest)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 
 import structlog
 
 from segue.adapters import clock
+from segue.adapters.criu.departure import Departure
 from segue.adapters.oci import container as containers
 from segue.adapters.oci.container import Container, Exit
-from segue.agent import plant_app
+from segue.agent import app_move, plant_app
 from segue.agent.resident import Resident, later
+from segue.errors import Aborted
 from segue.model.application import Application, Restart
 from segue.model.crash import AppEnd
 from segue.model.guest import Guest
@@ -24,6 +27,10 @@ class AppResident(Resident):
     """`container` is None where nothing of it runs, or could; `machine` always is. Callers hold the keeper's lock."""
 
     container: Container | None = None
+    arriving_app: app_move.Arriving | None = None
+    """While it comes to this host and has not run here yet."""
+    departure: Departure | None = None
+    """While it leaves this host, until it is known whether it does."""
     _failures = 0
     _began_s = 0.0
     _due_s = math.inf
@@ -35,10 +42,13 @@ class AppResident(Resident):
         return self.container
 
     def copy(self) -> Copy:
-        """A container that is frozen holds a whole copy, that does not run."""
+        """A container that is frozen, or held by CRIU, holds a whole copy that does not run."""
+        if self.arriving_app is not None:
+            return Copy.COMPLETE if self.arriving_app.is_complete else Copy.PARTIAL
         if self.container is None or not self.container.alive():
             return Copy.NONE
-        return Copy.COMPLETE if self.container.frozen else Copy.RUNNING
+        held = self.departure is not None and self.departure.stands
+        return Copy.COMPLETE if held or self.container.frozen else Copy.RUNNING
 
     @property
     def plight(self) -> str:
@@ -55,8 +65,13 @@ class AppResident(Resident):
     async def take_up(self, phase: Phase) -> None:
         """After a start of the agent: the container as it stands, touched by nobody."""
         guest = self._guest()
+        if await self._take_up_arriving(guest, phase):
+            return
         self._adopt(await plant_app.find(self._services, guest))
         if self.container is not None:
+            departure = app_move.departure(self._services, guest)
+            departure.take_up()
+            self.departure = departure if departure.begun else None
             return
         ran = (
             phase is Phase.OWNER
@@ -74,6 +89,17 @@ class AppResident(Resident):
     async def take_up_beside(self, token: Token) -> None:
         """An application has no second one beside it."""
 
+    async def _take_up_arriving(self, guest: Guest, phase: Phase) -> bool:
+        """What was whole by then still waits for its word, perhaps for one that is in the journal already; the rest is
+        worth nothing. False for one that does not come in."""
+        arriving = app_move.Arriving(self._services, guest)
+        arriving.landing.take_up()
+        if arriving.is_complete:
+            self.arriving_app = arriving
+        elif phase is Phase.INCOMING:
+            await arriving.drop()
+        return arriving.is_complete or phase is Phase.INCOMING
+
     def _adopt(self, found: Container | None) -> None:
         self.container = found
         if found is not None:
@@ -81,10 +107,36 @@ class AppResident(Resident):
 
     async def resume(self) -> float:
         """Lets a frozen one go on; the wall-clock time at which it did, 0 where it did not."""
+        if self.arriving_app is not None:
+            return await self._let_run(self.arriving_app)
+        if self.departure is not None:
+            departure, self.departure = self.departure, None
+            await departure.undo()
         if self.container is None or not self.container.alive():
             return 0.0
         self.container.thaw()
         return self._runs()
+
+    async def _let_run(self, arriving: app_move.Arriving) -> float:
+        try:
+            found, ran_s = await arriving.go()
+        except Aborted as error:
+            log.error("the application does not run here", guest=self.uuid, why=error.why)
+            self.refusal = error.why
+            if arriving.landing.told:  # It may have run: it is not given back, and there is no other copy.
+                self.arriving_app = None
+                await plant_app.remove(self._services, self._guest(), None)
+                self.want("running", f"it was lost as it was moved: {error.why}; start it from its files")
+            return 0.0
+        self.arriving_app, self.refusal = None, ""
+        self._adopt(found)
+        self._runs()
+        return ran_s
+
+    @property
+    def never_ran(self) -> bool:
+        """See Resident."""
+        return bool(self.refusal) and self.arriving_app is not None
 
     async def boot(self) -> float:
         """Starts it from its files. Raises Refused, and then nothing is left of the try."""
@@ -113,14 +165,22 @@ class AppResident(Resident):
 
     async def discard(self) -> None:
         """Ends it and takes its network away; it is still kept, and so are its files."""
+        if self.arriving_app is not None:
+            arriving, self.arriving_app = self.arriving_app, None
+            await arriving.drop()
+            return
+        if self.departure is not None:
+            departure, self.departure = self.departure, None
+            await departure.go()
         if self.guest is not None:
             await plant_app.remove(self._services, self.guest, self.container)
         self.container = None
 
     async def drop(self) -> None:
-        """Nothing of it stays here but its files."""
+        """Nothing of it stays here; where it went, its files went before it."""
         await self.discard()
         if self.guest is not None:
+            await asyncio.to_thread(self._services.apps.put_aside, self.guest)
             self._services.journal.drop_guest(self.guest.name)
         self.guest = None
 

@@ -56,13 +56,16 @@ class SourceNetwork:
     async def _make_ready(self) -> None:
         """All that the blackout needs is open and written down; an agent that was restarted does it again."""
         for tap, tunnel in self._ways.items():
-            self._open_ring(tap)
+            self._open_way(tap)
             if tap not in self._kept:
                 self._kept[tap] = KeptFrames(tunnel)
                 self._outlets[tap] = open_frames(tunnel)
         if self._turn is not None:
             self._turn.close()
         self._turn = await self._services.steering.turn(self._ways.items())
+
+    def _open_way(self, tap: str) -> None:
+        self._open_ring(tap)
 
     def _open_ring(self, tap: str) -> TapRing:
         assert self._keeper.machine is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import structlog
 
@@ -10,8 +11,10 @@ from segue.adapters import system
 from segue.adapters.net.steering import tap_name, tunnel_name, tunnel_number
 from segue.adapters.qemu.credentials import Endpoint
 from segue.adapters.qemu.memory_landing import MemoryLanding
+from segue.agent import app_move
 from segue.agent.guests import Guests
 from segue.agent.keeper import Keeper
+from segue.agent.resident_app import AppResident
 from segue.agent.resident_machine import MachineResident
 from segue.agent.services import Services
 from segue.errors import Kind, Refused
@@ -72,12 +75,31 @@ async def _place(
     await _offered(services, guests, keeper, placement)
     guest = placement.guest
     address = await _disks(services, placement)
+    if isinstance(keeper.resident, AppResident):
+        return await _place_app(services, keeper, keeper.resident, placement, called_from)
     assert isinstance(keeper.resident, MachineResident)
     landing = await keeper.resident.make_room(post_copy=placement.shape.post_copy)
     memory_address = await _listen(services, keeper, landing, placement, called_from)
     await join(services, guest, placement, placement.source)
     keeper.announce()
     return Landing(memory_address, services.config.address, address)
+
+
+async def _place_app(
+    services: Services, keeper: Keeper, resident: AppResident, placement: Placement, called_from: str
+) -> Landing:
+    """The same for an application: room for its images and files, and its network, which says nothing yet."""
+    services.protection.keep(placement)
+    address = await app_move.make_room(services, resident, placement.secret)
+    arriving = resident.arriving_app
+    assert arriving is not None
+    remote = await asyncio.to_thread(_resolve, services.config.peer_address(placement.source))
+    with contextlib.suppress(FileNotFoundError):  # The source has connected already.
+        services.protection.guard(arriving.landing.pid, address, {remote, called_from})
+    for offset in range(len(placement.guest.nics)):
+        await arriving.join(tunnel_number(placement.tunnel_id, offset), offset, remote)
+    keeper.announce()
+    return Landing(address, services.config.address)
 
 
 async def _disks(services: Services, placement: Placement) -> str:

@@ -12,6 +12,7 @@ from segue.agent.in_place import CustodyInPlace, GuestInPlace, PeerInPlace
 from segue.agent.network_in_place import NetworkInPlace
 from segue.agent.record import MigrationRecord
 from segue.agent.source import SourceCustody, SourceGuest
+from segue.agent.source_app import SourceApp
 from segue.agent.source_disks import SourceDisks
 from segue.agent.source_network import SourceNetwork
 from segue.engine.run import Run
@@ -38,7 +39,7 @@ class RealClock:
 class Between:
     """The parts that move a guest to another host."""
 
-    here: SourceGuest
+    here: SourceGuest | SourceApp
     network: SourceNetwork
     peer: PeerClient
     custody: SourceCustody

@@ -26,7 +26,7 @@ from segue.model.guest import Guest
 from segue.model.load import GuestLoad, HostLoad, Use
 from segue.model.migration import Migration
 from segue.model.roster import GuestWishes, HostRecord, HostReport
-from segue.policy import answer, compatibility, soundness
+from segue.policy import answer, soundness
 from segue.wire.frames import Shown
 
 RANK: Final = {"owner": 0, "offered": 0, "released": 1, "incoming": 2}
@@ -247,8 +247,6 @@ def _guest(
     why = wished.pinned
     if moving is None and away:
         why = f"the agent of {shown.host} is not connected"
-    elif moving is None and spec.is_app:
-        why = compatibility.APPS_STAY
     elif moving is None and shown.state != "running":
         why = f"it is {shown.state}; only a running guest can be moved live"
     memory = 0 if shown.state == "stopped" else spec.memory_bytes

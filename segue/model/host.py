@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from segue.model.belongings import Engine
 from segue.model.network import NetworkFacts
 from segue.model.trust import Certificate
 
@@ -45,3 +46,7 @@ class HostFacts:
     """Of its agent; None from one that does not say."""
     app_runtime: str = ""
     """What runs applications there, with its version; empty where they cannot run."""
+    app_engine: Engine | None = None
+    """What moves them; None from an agent that does not say."""
+    app_images: tuple[str, ...] = ()
+    """The images that are there."""

@@ -166,6 +166,8 @@ class Migration:
     observations: tuple[Observation, ...] = ()
     wire: int = 1
     """The version that the two agents agreed on before it began: see wire/offer.py."""
+    application: bool = False
+    """What moves is an application, by CRIU: its times teach nothing about machines."""
     trace: Trace = field(default_factory=Trace)
     """Its span, below that of whoever asked for it."""
 

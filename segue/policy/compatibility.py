@@ -11,7 +11,6 @@ from segue.model.host import HostFacts
 
 QEMU_OLDEST = (10, 0)
 PLAIN_MTU = 1500
-APPS_STAY = "applications do not move yet"
 
 
 @dataclass(frozen=True)

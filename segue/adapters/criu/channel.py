@@ -23,6 +23,10 @@ class Kind(IntEnum):
     DATA = 1
     END = 2
     """Nothing follows on this socket. On one of them the data is the list of all files with their sizes."""
+    GONE = 3
+    ENTRY = 4
+    BLOCK = 5
+    """These three, on the first socket only: the application's own files, see `tree.py`."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,9 @@ class Departure:
         self._hook: Hook | None = None
         self._porter: Porter | None = None
         self._dump: Running | None = None
+        self._rounds = 0
+        self.stands = False
+        """From the freezing until one of the two words: CRIU thaws the group for its own work meanwhile."""
         self.marks: list[tuple[str, float]] = []
 
     async def begin(
@@ -39,26 +42,49 @@ class Departure:
         host, _, port = address.rpartition(":")
         identity = keys.pem(secret).decode() if secret else ""
         order = {"host": host, "port": int(port), "channels": channels, "identity": identity}
-        self._porter = await Porter.start("ship_out", order | {"folder": str(self._room.images)})
+        places = {
+            "folder": str(self._room.images),
+            "tree": str(self._container.files or ""),
+            "parts": program.PARTS,
+        }
+        self._rounds = 0
+        self._porter = await Porter.start("ship_out", order | places)
         await self._porter.hear("connected", within_s)
+
+    async def round(self) -> int:
+        """Sends what changed of its files since the round before; how many bytes. Raises Aborted."""
+        assert self._porter is not None
+        self._rounds += 1
+        self._porter.tell("round")
+        return int(await self._porter.hear(f"round{self._rounds}", None))
 
     def take_up(self) -> None:
         """After a start of the agent: what it left as it stands, to be told `go` or `undo`."""
         if self._room.top.is_dir():
             self._hook = Hook(self._room.top)
             self._dump = Running.find(self._room.note)
+            self.stands = self._dump is not None or freezer.is_frozen(self._container.cgroup)
+
+    @property
+    def begun(self) -> bool:
+        """True while there is something of it to be ended, one way or the other."""
+        return self._hook is not None
 
     async def freeze(self) -> float:
         """All processes stand; wall-clock seconds at which they did."""
         await freezer.freeze(self._container.cgroup)
+        self.stands = True
         stood_s = time.time()
         self._mark("frozen")
         return stood_s
 
     async def dump(self) -> None:
-        """Returns when all is dumped; CRIU then waits at its hook. What is dumped is sent meanwhile. Raises Aborted."""
+        """Returns when all is dumped; CRIU then waits at its hook. What is dumped is sent meanwhile, and before it
+        the last of the files. Raises Aborted."""
         assert self._hook is not None
         assert self._porter is not None
+        if self._container.files is not None:
+            self._porter.tell("round")
         self._porter.tell("begin")
         command = program.checkpoint(self._container, self._room)
         self._dump = Running.start(command, self._room.log, self._room.note)
@@ -91,6 +117,12 @@ class Departure:
         await self._end()
         freezer.set_frozen(self._container.cgroup, frozen=False)
 
+    async def settle_down(self) -> None:
+        """Returns once CRIU has nothing half done: it waits at its hook, has ended, or was never begun."""
+        if self._dump is not None and self._hook is not None:
+            async with asyncio.timeout(END_S):
+                await self._at_hook()
+
     async def _at_hook(self) -> bool:
         """Returns when CRIU waits at its hook (True), or has ended without having come so far."""
         assert self._hook is not None
@@ -112,6 +144,7 @@ class Departure:
             self._hook.close()
             self._hook = None
         self._room.clear()
+        self.stands = False
         self._dump = self._porter = None
 
     def _mark(self, what: str) -> None:

@@ -33,6 +33,8 @@ class Landing:
         self._working: asyncio.Task[None] | None = None
         self.is_complete = False
         """All is restored and waits for the word to run."""
+        self.told = False
+        """The word to run was given: whatever happens then, it may have run here."""
         self.failure = ""
         self.marks: list[tuple[str, float]] = []
 
@@ -48,6 +50,8 @@ class Landing:
         self._hook = Hook(self._room.top)
         identity = keys.pem(secret).decode() if secret else ""
         order = {"host": host, "channels": channels, "identity": identity, "folder": str(self._room.images)}
+        if self._container.files is not None:
+            order["tree"] = str(self._container.files)
         self._porter = await Porter.start("ship_in", order)
         port = await self._porter.hear("listening", END_S)
         self._working = asyncio.create_task(self._receive())
@@ -68,11 +72,15 @@ class Landing:
     async def go(self) -> float:
         """Lets it run; wall-clock seconds at which it did. Raises Aborted where it cannot."""
         self._mark("told")
-        if self._hook is None or not self._hook.waits():
+        if self._hook is None:
             raise self._not_restored("it waits for no word any more")
         self._thaw()
+        # Whether somebody waits cannot be asked before: each look at it makes the script wait anew, for a moment.
         if not await self._hook.tell(Word.GO):
+            if self._container.cgroup.is_dir():
+                freezer.set_frozen(self._container.cgroup, frozen=True)
             raise self._not_restored("it waits for no word any more")
+        self.told = True
         if self._making is not None:
             try:
                 await asyncio.wait_for(self._making, END_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import mmap
 import os
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from segue.model.belongings import Engine, Held, Holding
 
+SYS_RESOURCE = 24
+"""linux/capability.h"""
 PROTOCOL = "system.sockprotoname"
 CHECK_S = 20.0
 IN_MEMORY = ("/dev/shm/", "/dev/zero")
@@ -155,6 +158,19 @@ async def _run(*argv: str) -> tuple[str, int]:
         await process.wait()
         return f"Error: no answer within {CHECK_S:.0f} s", 1
     return said.decode(errors="replace"), process.returncode or 0
+
+
+def foreign_user(cgroup: Path) -> int:
+    """A process of another user than ours, whose limits CRIU may not read here (CAP_SYS_RESOURCE); 0 for none."""
+    own = _field(Path("/proc/self/status"), "CapEff")
+    if int(own or "0", 16) >> SYS_RESOURCE & 1:
+        return 0
+    for pid in (cgroup / "cgroup.procs").read_text().split():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            users = _field(Path(f"/proc/{pid}/status"), "Uid").split()
+            if set(users) - {str(os.geteuid())}:
+                return int(pid)
+    return 0
 
 
 def soft_dirty() -> bool:

@@ -22,6 +22,12 @@ class Container:
     bundle: Path
     crun_root: Path
     cgroup: Path
+    files: Path | None = None
+    """The folder in which its own files lie; None where it has none that move with it."""
+
+
+PARTS: Final = ("upper", "volumes")
+"""Of that folder: what moves."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class Room:
         lines = [
             "tcp-established",
             "file-locks",
+            "ghost-limit 256M",  # Files that are open and deleted go with the memory.
             "network-lock skip",  # Frames are held by us, on both hosts: see the networks' adapters.
             f"action-script {hook}",
         ]

@@ -16,6 +16,7 @@ from typing import Any
 
 from segue.adapters.criu import channel, keys
 from segue.adapters.criu.channel import Kind
+from segue.adapters.criu.tree import Copy
 
 HANDSHAKE_S = 5.0
 
@@ -23,8 +24,9 @@ HANDSHAKE_S = 5.0
 class Intake:
     """One folder as it arrives over several sockets."""
 
-    def __init__(self, folder: Path, sockets: list[socket.socket]) -> None:
+    def __init__(self, folder: Path, sockets: list[socket.socket], files: Copy) -> None:
         self._folder = folder
+        self._files = files
         self.sockets = sockets
         self.first = sockets[0]
         self.bytes = 0
@@ -45,8 +47,16 @@ class Intake:
 
     def _take(self, source: socket.socket, failures: list[Exception]) -> None:
         try:
-            while (frame := channel.receive(source)).kind is Kind.DATA:
-                self._put(frame.name, frame.offset, channel.exactly(source, frame.length))
+            while (frame := channel.receive(source)).kind is not Kind.END:
+                data = channel.exactly(source, frame.length)
+                if frame.kind is Kind.DATA:
+                    self._put(frame.name, frame.offset, data)
+                elif source is self.sockets[0]:
+                    self._files.take(frame.kind.name.lower(), frame.offset, data)
+                else:
+                    raise ValueError("files come on the first socket alone")
+            if source is self.sockets[0]:
+                self._files.finish()
             if frame.length:
                 self._listed, self.first = bytes(channel.exactly(source, frame.length)), source
         except (OSError, ValueError) as error:
@@ -96,7 +106,7 @@ def main() -> int:
     sockets = accept(listener, order["channels"], order["identity"].encode())
     listener.close()
     _say("connected")
-    intake = Intake(Path(order["folder"]), sockets)
+    intake = Intake(Path(order["folder"]), sockets, Copy(Path(order.get("tree") or order["folder"])))
     try:
         intake.run()
     except (OSError, ValueError) as error:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from segue.adapters.criu import channel, keys
+from segue.adapters.criu import channel, keys, tree
 from segue.adapters.criu.channel import CHUNK_BYTES, Kind
 
 LOOK_S = 0.002
@@ -115,10 +115,10 @@ def main() -> int:
         return _say(f"failed cannot connect: {error}", 1)
     _say("connected")
     shipment = Shipment(Path(order["folder"]), sockets)
-    if sys.stdin.readline().strip() != "begin":
-        return 1
-    threading.Thread(target=_obey, args=(shipment,), daemon=True).start()
     try:
+        if not _send_files(order, sockets[0]):
+            return 1
+        threading.Thread(target=_obey, args=(shipment,), daemon=True).start()
         shipment.run()
         _say(f"sent {shipment.bytes}")
         for line in sockets[0].makefile("r"):
@@ -126,6 +126,21 @@ def main() -> int:
     except OSError as error:
         return _say(f"failed {error}", 1)
     return 0
+
+
+def _send_files(order: dict[str, Any], out: socket.socket) -> bool:
+    """A round of the application's own files for each `round` that is said; True once the images are to follow."""
+    rounds = tree.Rounds(Path(order["tree"]), tuple(order["parts"])) if order.get("tree") else None
+    for number, line in enumerate(iter(sys.stdin.readline, ""), start=1):
+        if line.strip() == "begin":
+            return True
+        sent = rounds.run(lambda *word: _send_word(out, *word)) if rounds is not None else 0
+        _say(f"round{number} {sent}")
+    return False
+
+
+def _send_word(out: socket.socket, what: str, offset: int, data: bytes) -> None:
+    channel.send(out, Kind[what.upper()], "", offset, data)
 
 
 def _obey(shipment: Shipment) -> None:

@@ -17,9 +17,13 @@ KEPT_BYTES = 64 << 20
 
 
 class KeptFrames:
-    """Hears what leaves through a tunnel and keeps it: only the source's own memory is sure to outlive a cut link."""
+    """Hears what leaves through a tunnel and keeps it: only the source's own memory is sure to outlive a cut link.
 
-    def __init__(self, tunnel: str) -> None:
+    arrived: what comes out of it instead, on the target of an application, which has no ring in which it could wait.
+    """
+
+    def __init__(self, tunnel: str, *, arrived: bool = False) -> None:
+        self._arrived = arrived
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, KEPT_BYTES)
         self._socket.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
@@ -34,7 +38,7 @@ class KeptFrames:
                     frame, sender = self._socket.recvfrom(FRAME_BYTES_MAX)
                 except BlockingIOError:
                     return given
-                if sender[2] == PACKET_OUTGOING:
+                if (sender[2] == PACKET_OUTGOING) is not self._arrived:
                     out.send(frame)
                     given += 1
 

@@ -79,6 +79,31 @@ class Steering:
             continue
         return empty
 
+    async def hush(self, device: str) -> None:
+        """Nothing that comes in at `device` gets any further; `_redirect` and `speak` end that."""
+        await self.hook(device)
+        await self._netlink.tc("replace-filter", "u32", **await self._silence(device))
+
+    async def hush_batch(self, devices: Iterable[str]) -> Batch:
+        """The same for all of them at one stroke, written now and fired later."""
+        return await asyncio.to_thread(_written, [await self._silence(device) for device in devices])
+
+    async def speak(self, device: str) -> None:
+        """What comes in at `device` goes on as usual; without the device there is nothing to do."""
+        if await self._links.index(device) is not None:
+            await self._unsteer(device, INGRESS)
+
+    async def wait_at(self, tap: str, tunnel: str, number: int, local: str, remote: str) -> None:
+        """As `prepare_target`, for an application: nothing comes out of the tunnel, nor out of the application."""
+        await self._links.make_tunnel(tunnel, number, local, remote)
+        await self.hush(tunnel)
+        await self.hush(tap)
+
+    async def lead(self, tunnel: str, tap: str) -> None:
+        """What comes out of the tunnel goes into the application's card from here on."""
+        if await self._links.index(tunnel) is not None:
+            await self._redirect(tunnel, INGRESS, tap)
+
     async def mute_floods(self, tap: str) -> None:
         """Stops the source from forwarding broadcasts that the target's bridge now gets itself.
 
@@ -126,10 +151,26 @@ class Steering:
 
     async def _rule(self, device: str, hook: int, to: str) -> dict[str, object]:
         """Everything that passes `hook` of `device` goes out through `to`."""
-        index, other = await self._links.index(device), await self._links.index(to)
-        if index is None or other is None:
-            raise FileNotFoundError(f"this host has no link {to if index else device}")
+        other = await self._links.index(to)
+        if other is None:
+            raise FileNotFoundError(f"this host has no link {to}")
         action = {"kind": "mirred", "direction": "egress", "action": "redirect", "ifindex": other}
+        return await self._all(device, hook, action)
+
+    async def _silence(self, device: str) -> dict[str, object]:
+        """Into the loopback, which hears no frames: not every kernel has an action that drops."""
+        loopback = await self._links.index("lo")
+        return await self._all(
+            device,
+            INGRESS,
+            {"kind": "mirred", "direction": "ingress", "action": "redirect", "ifindex": loopback},
+        )
+
+    async def _all(self, device: str, hook: int, action: dict[str, object]) -> dict[str, object]:
+        """Everything that passes `hook` of `device`."""
+        index = await self._links.index(device)
+        if index is None:
+            raise FileNotFoundError(f"this host has no link {device}")
         return {
             "index": index,
             "parent": hook,

@@ -131,10 +131,11 @@ class Container:
             self._handle = -1
 
 
-async def launch(places: AppPlaces, argv: Sequence[str]) -> Container:
+async def launch(places: AppPlaces, argv: Sequence[str], within_s: float | None = START_S) -> Container:
     """Has `argv` make the container, under a warden; raises Refused with the runtime's own words.
 
     `argv` ends once the container is there, and has then written its first process to `places.pid`.
+    within_s: None for one that waits for a word of ours before it runs.
     """
     for stale in (places.pid, places.warden, places.exit, places.runtime_log):
         stale.unlink(missing_ok=True)
@@ -148,7 +149,7 @@ async def launch(places: AppPlaces, argv: Sequence[str]) -> Container:
         start_new_session=True, cwd="/",
     )  # fmt: skip
     reap_when_it_ends(process)
-    said = await asyncio.to_thread(_hear, process)
+    said = await asyncio.to_thread(_hear, process, within_s)
     if not said.startswith("ready "):
         raise Refused(
             what=f"cannot start {places.name}",
@@ -208,6 +209,7 @@ async def remove(places: AppPlaces) -> None:
     await _forget(places)
     cgroup.remove()
     mounts.detach(places.rootfs)
+    mounts.detach(places.bundle / "criu-root")
     shutil.rmtree(places.bundle, ignore_errors=True)
 
 
@@ -254,9 +256,9 @@ def _spec(places: AppPlaces, argv: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _hear(process: subprocess.Popen[bytes]) -> str:
+def _hear(process: subprocess.Popen[bytes], within_s: float | None) -> str:
     assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], START_S)
+    ready, _, _ = select.select([process.stdout], [], [], within_s)
     line = process.stdout.readline().decode(errors="replace").strip() if ready else "failed it takes too long"
     process.stdout.close()
     return line

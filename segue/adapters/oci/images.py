@@ -71,6 +71,11 @@ class Images:
         """True once all of it is here and unpacked."""
         return bool(DIGEST.fullmatch(digest)) and self._tree(digest).is_dir()
 
+    def digests(self) -> tuple[str, ...]:
+        """All that can be run here."""
+        found = (entry.name.replace("-", ":", 1) for entry in self._trees.glob("sha256-*"))
+        return tuple(sorted(name for name in found if not name.endswith(".part") and self.has(name)))
+
     def references(self) -> dict[str, str]:
         """Name -> digest of the image that was taken in under it last."""
         try:

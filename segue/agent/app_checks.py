@@ -1,0 +1,65 @@
+"""Whether an application can move, and how long it would stand: what its processes hold, and what both hosts can do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from segue.adapters import system
+from segue.adapters.criu import look
+from segue.adapters.peer import PeerClient
+from segue.agent.keeper import Keeper
+from segue.agent.services import Services
+from segue.model.belongings import Engine
+from segue.model.guest import Guest
+from segue.model.host import HostFacts
+from segue.model.integrity import Verify
+from segue.model.migration import Forecast, Limits
+from segue.policy import budgets, mobility
+
+
+def obstacles(services: Services, guest: Guest, theirs: HostFacts, limits: Limits) -> tuple[str, ...]:
+    """Every reason against it that can be seen while it runs."""
+    here = services.apps.engine
+    there = theirs.app_engine or Engine("", "its agent does not say that it can")
+    held = look.belongings(services.apps.places(guest).cgroup)
+    return (
+        *mobility.between(here, there),
+        *mobility.obstacles(held),
+        *_not_ours(services, guest),
+        *_not_there(services, guest, theirs),
+        *_unfit(limits),
+    )
+
+
+def _not_ours(services: Services, guest: Guest) -> Iterator[str]:
+    if pid := look.foreign_user(services.apps.places(guest).cgroup):
+        yield f"process {pid} is another user's, and this agent may not read its limits (it lacks CAP_SYS_RESOURCE)"
+
+
+def _not_there(services: Services, guest: Guest, theirs: HostFacts) -> Iterator[str]:
+    assert guest.app is not None
+    if guest.app.image not in theirs.app_images:
+        yield (
+            f"{theirs.name} does not have its image {guest.app.reference}: take it in there "
+            f"(`segue app pull {guest.app.reference} --host {theirs.name}`)"
+        )
+    shared = services.config.shared_dir
+    for volume in guest.app.volumes:
+        if volume.source and not Path(volume.source).is_relative_to(shared):
+            yield f"its volume {volume.path} is a folder of this host ({volume.source}), and not below {shared}"
+
+
+def _unfit(limits: Limits) -> Iterator[str]:
+    if limits.verify is Verify.FULL:
+        yield "an application's memory cannot be compared page by page (--verify full)"
+    if limits.post_copy_after >= 0:
+        yield "an application's memory does not follow it (post-copy)"
+
+
+async def measure(services: Services, keeper: Keeper, peer: PeerClient) -> Forecast:
+    """The forecast for this application to that host."""
+    group = services.apps.places(keeper.guest_here()).cgroup / "cgroup.procs"
+    memory = sum(system.process_memory_bytes(int(pid)) for pid in group.read_text().split())
+    speed = await peer.speed_bytes_per_s(services.config.peer_address(peer.name))
+    return budgets.forecast(memory, speed)

@@ -1,0 +1,241 @@
+"""The source's half of an application's move, as the engine's ports want it: CRIU takes it and holds it.
+
+The files go in rounds while it runs; its memory while it stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from segue.adapters import clock
+from segue.adapters.criu.departure import Departure
+from segue.adapters.net.batch import Batch
+from segue.agent import app_move
+from segue.agent.keeper import Keeper
+from segue.agent.resident_app import AppResident
+from segue.agent.services import Services
+from segue.agent.source_network import SourceNetwork
+from segue.errors import Aborted
+from segue.model.arrival import Serving
+from segue.model.handoff import Phase
+from segue.model.integrity import Blocks, Digests
+from segue.model.ladder import Shape
+from segue.model.migration import Limits, Progress
+
+PAUSE_S = 0.2
+"""Between two rounds of files: a look at all of them costs the host something, too."""
+ACCEPT_S = 0.05
+LISTENS, HALF_OPEN = "0A", "03"
+"""States of a socket in /proc/net/tcp."""
+
+
+class SourceApp:
+    """Fits the engine's `GuestHere`."""
+
+    def __init__(self, services: Services, keeper: Keeper) -> None:
+        self._services = services
+        self._keeper = keeper
+
+    def alive(self) -> bool:
+        """False once its container has ended."""
+        body = self._keeper.body
+        return body is not None and body.alive()
+
+    @property
+    def _resident(self) -> AppResident:
+        assert isinstance(self._keeper.resident, AppResident)
+        return self._keeper.resident
+
+    def _departure(self) -> Departure:
+        if self._resident.departure is None or not self.alive():
+            raise Aborted(
+                what="the application cannot be moved any more",
+                why="it ended on the source, or its copy was broken off with the agent",
+                todo="Look at it with `segue app show`, then try again.",
+            )
+        return self._resident.departure
+
+    async def secret(self, migration: str) -> str:
+        """See engine/ports.py."""
+        return self._services.protection.secret(self._keeper.guest_here(), migration)
+
+    async def begin_copy(self, address: str, limits: Limits, shape: Shape, *, gated: bool) -> None:
+        """See engine/ports.py: connected, with room for the images on both sides."""
+        guest = self._keeper.guest_here()
+        secret = await self.secret(self._keeper.token.migration)
+        self._resident.departure = app_move.departure(self._services, guest)
+        try:
+            await self._departure().begin(address, secret, guest.memory_bytes)
+        except (OSError, TimeoutError) as error:
+            raise _not_begun(guest.name, error) from error
+
+    async def throttle(self, slowdown: float) -> None:
+        """See engine/ports.py: nothing slows an application down."""
+
+    async def rounds(self, within_s: float) -> AsyncIterator[Progress]:
+        """See engine/ports.py: rounds of its files."""
+        begun_s = last_s = clock.steady_s()
+        number = sent = 0
+        speed = 0.0
+        while True:
+            round_s = clock.steady_s()
+            changed = await self._departure().round()
+            now_s = clock.steady_s()
+            number, sent = number + 1, sent + changed
+            speed = max(speed, changed / max(now_s - round_s, 0.001))
+            yield Progress(
+                round=number,
+                total_bytes=sent,
+                # What a round found is what is changed again during the next, and so the last one's measure.
+                remaining_bytes=changed if number > 1 else 0,
+                transferred_bytes=sent,
+                dirty_bytes_per_s=changed / max(now_s - last_s, 0.001) if number > 1 else 0.0,
+                link_bytes_per_s=speed,
+                elapsed_s=now_s - begun_s,
+            )
+            last_s = now_s
+            await asyncio.sleep(min(PAUSE_S, within_s))
+
+    async def ease(self) -> None:
+        """See engine/ports.py."""
+
+    async def look(self) -> float:
+        """See engine/ports.py."""
+        self._departure()
+        return 0.0
+
+    async def sent(self, within_s: float) -> None:
+        """See engine/ports.py: one more round, so that the last one finds next to nothing."""
+        async with asyncio.timeout(within_s):
+            await self._departure().round()
+
+    async def stop(self) -> float:
+        """See engine/ports.py."""
+        return await self._departure().freeze()
+
+    def marks(self) -> tuple[tuple[str, float], ...]:
+        """See engine/ports.py."""
+        departure = self._resident.departure
+        return tuple(departure.marks) if departure is not None else ()
+
+    async def at_gate(self, within_s: float) -> None:
+        """See engine/ports.py: it has no disks."""
+
+    async def pass_gate(self) -> None:
+        """See engine/ports.py."""
+
+    async def completed(self, within_s: float) -> bool:
+        """See engine/ports.py: dumped here, restored there, and held on both hosts."""
+        departure, until_s = self._departure(), clock.steady_s() + within_s
+        async with asyncio.timeout(within_s):
+            await departure.dump()
+        self._services.failpoints.hit("dumped")
+        await departure.restored(max(until_s - clock.steady_s(), 0.001))
+        self._services.failpoints.hit("restored there")
+        return True
+
+    async def arm_post_copy(self) -> None:
+        """See engine/ports.py: refused before it was begun."""
+        raise _only_machines()
+
+    async def serving(self) -> Serving:
+        """See engine/ports.py."""
+        raise _only_machines()
+
+    async def let_go(self) -> None:
+        """See engine/ports.py."""
+        raise _only_machines()
+
+    async def reconnect(self, address: str) -> bool:
+        """See engine/ports.py."""
+        raise _only_machines()
+
+    async def cancel_copy(self) -> None:
+        """See engine/ports.py. One that stands is let go by its keeper, once its frames come here again."""
+        resident = self._resident
+        if resident.departure is None:
+            return
+        if resident.departure.stands:
+            await resident.departure.settle_down()
+            return
+        departure, resident.departure = resident.departure, None
+        await departure.undo()
+
+    async def sample(self, pages: int) -> tuple[int, ...]:
+        """See engine/ports.py: CRIU's images hold no memory that could be compared page by page."""
+        return ()
+
+    async def digest(self, blocks: Blocks) -> Digests:
+        """See engine/ports.py."""
+        raise _only_machines()
+
+
+class AppNetwork(SourceNetwork):
+    """The same steering; its card is a cable without a ring, and a frozen application's kernel may still speak."""
+
+    _hush: Batch | None = None
+
+    async def _make_ready(self) -> None:
+        await super()._make_ready()
+        if self._hush is None:
+            self._hush = await self._services.steering.hush_batch(self._ways)
+
+    def _open_way(self, tap: str) -> None:
+        """A cable has no ring."""
+
+    def _close(self) -> None:
+        super()._close()
+        if self._hush is not None:
+            self._hush.close()
+            self._hush = None
+
+    def drain(self) -> None:
+        """See engine/ports.py. CRIU cannot take a connection along that nobody has accepted yet."""
+        body = self._keeper.body
+        until_s = time.monotonic() + ACCEPT_S
+        while body is not None and _waiting(body.pid) and time.monotonic() < until_s:
+            time.sleep(0.001)
+
+    def rescue(self) -> int:
+        """See engine/ports.py: it stands; from here on nothing that its kernel says leaves this host."""
+        assert self._hush is not None
+        self._hush.fire()
+        return 0
+
+    async def _bring_back(self) -> None:
+        if self._keeper.token.phase in {Phase.OWNER, Phase.OFFERED}:
+            for tap in self._ways:
+                await self._services.steering.speak(tap)
+        await super()._bring_back()
+
+
+def _waiting(pid: int) -> bool:
+    """True while a connection waits to be accepted, or is half open."""
+    for name in ("tcp", "tcp6"):
+        try:
+            lines = Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for words in map(str.split, lines):
+            if words[3] == HALF_OPEN or (words[3] == LISTENS and words[4].partition(":")[2] != "00000000"):
+                return True
+    return False
+
+
+def _only_machines() -> Aborted:
+    return Aborted(
+        what="this is not done with an application",
+        why="only a machine's memory can follow it or be compared page by page",
+        todo="Move it without that.",
+    )
+
+
+def _not_begun(name: str, error: Exception) -> Aborted:
+    return Aborted(
+        what=f"{name} was not moved",
+        why=f"its copy could not be begun: {error or type(error).__name__}",
+        todo="Look at the free memory of both hosts and at the link between them, then try again.",
+    )

@@ -1,0 +1,139 @@
+"""Whatever happens in a folder between rounds, the copy is the same after the last one; and no link leads out of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from segue.adapters.criu.tree import BLOCK_BYTES, Copy, Rounds
+
+NAMES = st.sampled_from(["a", "b", "c/a", "c/b", "c/d/a"])
+CONTENT = st.one_of(
+    st.binary(max_size=8), st.binary(min_size=1, max_size=3).map(lambda one: one * BLOCK_BYTES)
+)
+
+
+def _write(top: Path, name: str, content: bytes) -> None:
+    path = _free(top, name)
+    path.write_bytes(content)
+
+
+def _free(top: Path, name: str) -> Path:
+    """The path with nothing there, and folders above it."""
+    path = top / name
+    for above in reversed(path.relative_to(top).parents):
+        if (top / above).is_symlink() or (top / above).is_file():
+            (top / above).unlink()
+        (top / above).mkdir(exist_ok=True)
+    _remove(top, name)
+    return path
+
+
+def _remove(top: Path, name: str) -> None:
+    path = top / name
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    elif path.is_symlink() or path.exists():
+        path.unlink()
+
+
+def _append(top: Path, name: str, content: bytes) -> None:
+    if (top / name).is_file():
+        with (top / name).open("ab") as file:
+            file.write(content)
+
+
+def _link(top: Path, name: str, content: bytes) -> None:
+    _free(top, name).symlink_to("/etc" if content else "a")
+
+
+def _twice(top: Path, name: str, content: bytes) -> None:
+    if (top / "a").is_file() and name != "a":
+        os.link(top / "a", _free(top, name))
+
+
+def _mode(top: Path, name: str, content: bytes) -> None:
+    if (top / name).is_file() and not (top / name).is_symlink():
+        (top / name).chmod(0o4711 if content else 0o600)
+
+
+DEEDS: list[Callable[[Path, str, bytes], None]] = [
+    _write, _append, _link, _twice, _mode, lambda top, name, _: _remove(top, name),
+]  # fmt: skip
+
+
+def _shown(top: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for folder, folders, files in os.walk(top):
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            about = path.lstat()
+            what: Any = os.readlink(path) if path.is_symlink() else ""
+            if stat.S_ISREG(about.st_mode):
+                what = path.read_bytes()
+            found[str(path.relative_to(top))] = (about.st_mode, about.st_mtime_ns, what)
+    return found
+
+
+deeds = st.lists(st.tuples(st.sampled_from(DEEDS), NAMES, CONTENT), max_size=6)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rounds=st.lists(deeds, min_size=1, max_size=4))
+def test_the_copy_is_equal_after_each_round(tmp_path: Path, rounds: list[Any]) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for top in (here, there):
+        shutil.rmtree(top, ignore_errors=True)
+        top.mkdir()
+    (here / "upper").mkdir()
+    source, target = Rounds(here, ("upper", "volumes")), Copy(there)
+    for round_ in rounds:
+        for deed, name, content in round_:
+            deed(here / "upper", name, content)
+        source.run(target.take)
+        target.finish()
+        assert _shown(here) == _shown(there)
+
+
+def test_only_blocks_that_changed_are_sent(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    (here / "upper").mkdir(parents=True)
+    there.mkdir()
+    file = here / "upper" / "log"
+    file.write_bytes(b"x" * 4 * BLOCK_BYTES)
+    source, target = Rounds(here, ("upper",)), Copy(there)
+    assert source.run(target.take) == 4 * BLOCK_BYTES
+    with file.open("ab") as log:
+        log.write(b"more")
+    assert source.run(target.take) == 4
+    target.finish()
+    assert (there / "upper" / "log").read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("path", ["../out", "/etc/x", "upper/../../x", "upper//x", "", "link/x"])
+def test_nothing_is_written_outside(tmp_path: Path, path: str) -> None:
+    outside, there = tmp_path / "outside", tmp_path / "there"
+    outside.mkdir()
+    there.mkdir()
+    (there / "link").symlink_to(outside)
+    said = {
+        "path": path,
+        "mode": stat.S_IFREG | 0o600,
+        "uid": 0,
+        "gid": 0,
+        "size": 0,
+        "mtime_ns": 0,
+        "xattrs": {},
+    }
+    with pytest.raises((ValueError, OSError)):
+        Copy(there).take("entry", 0, json.dumps(said).encode())
+    assert not list(outside.iterdir())

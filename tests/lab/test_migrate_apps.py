@@ -1,0 +1,160 @@
+"""An application moves to and fro as a user moves it, under traffic: nothing that was acknowledged is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from segue.cli.fleet import Host
+from segue.lab import places
+from segue.lab.api import Lab
+from tests.lab import client
+from tests.lab.moves import wait_until
+
+pytestmark = pytest.mark.lab
+HOPS = int(os.environ.get("SEGUE_HOPS", "4"))
+ADDRESS = "10.77.100.1"
+PROBE = [
+    "segue",
+    "probe",
+    "redis",
+    f"{ADDRESS}:6379",
+    "--connections",
+    "3",
+    "--interval",
+    "5ms",
+    "-o",
+    "json",
+]
+
+
+def segue(lab: Lab, *words: str, status: int = 0) -> str:
+    environ = {**os.environ, "SEGUE_CONTEXT": str(lab.places.context), "COLUMNS": "200"}
+    argv = [sys.executable, "-m", "segue", *words]
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == status, (done.stdout, done.stderr)
+    return done.stdout + (done.stderr if status else "")
+
+
+def redis(lab: Lab, *words: str) -> str:
+    done = lab.exec("client1", ["redis-cli", "-h", ADDRESS, *words], timeout=10.0)
+    return str(done.stdout).strip()
+
+
+@pytest.fixture(scope="module")
+def lab(labs_folder: object) -> Iterator[Lab]:
+    made = Lab(f"m{os.getpid()}")
+    made.up(hosts=2, clients=1, images=("app-redis",))
+    made.wait_for_agents(["host1", "host2"], 60.0)
+    segue(made, "app", "load", str(places.cache() / "images" / "app-redis" / "image.tar"), "--name", "redis")
+    yield made
+    made.down()
+
+
+@pytest.fixture
+def cache(lab: Lab) -> Iterator[str]:
+    """A redis on host1; as root, since not every machine that runs labs lets an agent look into other users' limits."""
+    start = (
+        "app",
+        "run",
+        "--name",
+        "cache1",
+        "--host",
+        "host1",
+        "--address",
+        f"{ADDRESS}/16",
+        "--user",
+        "root",
+    )
+    segue(lab, *start, "--memory", "128MiB", "redis")
+    wait_until(lambda: redis(lab, "ping") == "PONG", "redis answers")
+    yield "cache1"
+    segue(lab, "app", "stop", "cache1", "--timeout", "2s")
+    segue(lab, "app", "delete", "cache1", "--yes")
+
+
+def states(lab: Lab) -> dict[str, str]:
+    """Host -> state of cache1, of those that have something of it."""
+    agents = (Host(host, f"unix://{lab.agent_socket(host)}") for host in ("host1", "host2"))
+    shown = [one for agent in agents for one in agent.call("GET", "/guests")]
+    return {one["host"]: one["state"] for one in shown if one["name"] == "cache1"}
+
+
+@pytest.mark.timeout(120 + 10 * HOPS)
+def test_to_and_fro_under_traffic(lab: Lab, cache: str) -> None:
+    assert redis(lab, "set", "colour", "green") == "OK"
+    talk = client.inside(lab, "client1", lambda: socket.create_connection((ADDRESS, 6379), 10))
+    probe = lab.popen("client1", PROBE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert probe.stderr is not None
+    while not probe.stderr.readline().startswith("ready"):
+        assert probe.poll() is None
+    records: list[dict[str, Any]] = []
+    for hop in range(HOPS):
+        target = ("host2", "host1")[hop % 2]
+        records.append(json.loads(segue(lab, "migrate", cache, "--to", target, "-o", "json")))
+        assert records[-1]["stage"] == "done", records[-1]["failure"]
+        assert states(lab) == {target: "running"}
+        talk.sendall(b"PING\r\n")
+        assert talk.recv(7) == b"+PONG\r\n", "the same connection"
+    probe.send_signal(signal.SIGINT)
+    out, error = probe.communicate(timeout=60.0)
+    assert out, error
+    seen = json.loads(out)
+    print("blackouts, ms:", [round(one["outcome"]["blackout_s"] * 1e3) for one in records])
+    print({key: seen[key] for key in ("sent", "received", "lost", "longest_gap_s", "lost_writes")})
+    print(records[-1]["outcome"]["timeline"])
+    assert seen["received"] > 50 * HOPS
+    for count in ("lost", "failed", "broken_connections", "lost_writes"):
+        assert seen[count] == 0, count
+    segue(lab, "app", "stop", cache, "--timeout", "5s")
+    segue(lab, "app", "start", cache)
+    wait_until(lambda: redis(lab, "ping") == "PONG", "redis answers again")
+    assert redis(lab, "get", "colour") == "green", "its files have come along"
+    talk.close()
+
+
+PLACES = [
+    ("source", "dumped", "source"),
+    ("source", "restored there", "source"),
+    ("source", "before released", "source"),
+    ("source", "after released", "target"),
+    ("target", "before owner", "target"),
+    ("target", "after owner", "target"),
+]
+"""Whose agent is killed, where, and which host runs the application then."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("who", "place", "then"), PLACES)
+def test_an_agent_is_killed(lab: Lab, cache: str, who: str, place: str, then: str) -> None:
+    hosts = {"source": "host1", "target": "host2"}
+    agent = Host("host1", f"unix://{lab.agent_socket('host1')}")
+    with client.inside(lab, "client1", lambda: socket.create_connection((ADDRESS, 6379), 10)) as talk:
+        (lab.agent_socket(hosts[who]).parent / "failpoints").write_text(f"{place}=kill\n")
+        agent.call("POST", f"/guests/{cache}/migrations", {"to": "host2"})
+        armed = lab.agent_socket(hosts[who]).parent / "failpoints"
+        wait_until(lambda: place not in armed.read_text(), "the agent was killed")
+        wait_until(
+            lambda: states(lab) == {hosts[then]: "running"}, "it runs on one host, and nothing is elsewhere"
+        )
+        talk.settimeout(20)
+        talk.sendall(b"PING\r\n")
+        assert talk.recv(7) == b"+PONG\r\n", "the same connection"
+        assert processes(lab, "host1") + processes(lab, "host2") == 1
+
+
+def processes(lab: Lab, host: str) -> int:
+    """The application's processes there, by the kernel's word."""
+    done = lab.exec(
+        host, ["sh", "-c", "cat /sys/fs/cgroup/segue-apps/cache1/cgroup.procs 2>/dev/null | wc -l"]
+    )
+    return int(done.stdout)
