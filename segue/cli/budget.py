@@ -10,7 +10,9 @@ from segue.cli import values
 from segue.model.integrity import Verify
 from segue.model.ladder import OverBudget
 
-MaxBlackout = Annotated[str, typer.Option(help="Abort rather than stand still for longer.")]
+MaxBlackout = Annotated[
+    str, typer.Option(help="Abort rather than stand still for longer; else 300ms, and 3s for an application.")
+]
 Deadline = Annotated[str, typer.Option(help="Abort when it does not run on the target by then.")]
 MaxBandwidth = Annotated[
     str, typer.Option(help="Cap for the copy while the guest runs, such as 1gbit or 100MiB; 0: none.")
@@ -59,8 +61,13 @@ StoragePostcopy = Annotated[
 ]
 
 
+def blackout(text: str) -> dict[str, Any]:
+    """What was said of it; nothing where nothing was. Raises Refused for what is no duration."""
+    return {"blackout_s": values.duration_s(text), "blackout_said": True} if text else {}
+
+
 def limits(
-    blackout: str,
+    max_blackout: str,
     deadline: str,
     bandwidth: str,
     slowdown: str,
@@ -75,7 +82,7 @@ def limits(
 ) -> dict[str, Any]:
     """The body of a request. Raises Refused for what cannot be understood."""
     return {
-        "blackout_s": values.duration_s(blackout),
+        **blackout(max_blackout),
         "deadline_s": values.duration_s(deadline),
         "bandwidth_bytes_per_s": values.rate_bytes_per_s(bandwidth),
         "slowdown_max": values.share(slowdown),

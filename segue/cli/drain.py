@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from segue.cli import draining, fleet_file, values
+from segue.cli import budget, draining, fleet_file
 from segue.cli.output import Format, Output
 
 app = typer.Typer(add_completion=False)
@@ -16,7 +16,7 @@ app = typer.Typer(add_completion=False)
 def drain(
     domain: Annotated[str, typer.Option(help="A label of hosts with its value, such as rack=r7.")],
     parallel: draining.Parallel = 4,
-    max_blackout: draining.MaxBlackout = "300ms",
+    max_blackout: draining.MaxBlackout = "",
     force: draining.Force = False,
     dry_run: draining.DryRun = False,
     detach: draining.Detach = False,
@@ -31,6 +31,6 @@ def drain(
         segue drain --domain rack=r7
     """
     label, value = fleet_file.pair(domain)
-    limits = {"blackout_s": values.duration_s(max_blackout)}
+    limits = budget.blackout(max_blackout)
     wish = {"label": label, "value": value, "parallel": parallel, "limits": limits, "force": force}
     draining.run(wish, form, dry_run=dry_run, detach=detach)

@@ -10,7 +10,9 @@ from segue.cli import fleet, output, task, values
 from segue.cli.output import Format
 
 Parallel = Annotated[int, typer.Option(min=1, max=16, help="So many moves at once from and to each host.")]
-MaxBlackout = Annotated[str, typer.Option(help="The longest blackout of each guest.")]
+MaxBlackout = Annotated[
+    str, typer.Option(help="The longest blackout of each guest; else 300ms, and 3s for applications.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only plan: waves, forecast, and what cannot move.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Return once it has begun.")]
 Force = Annotated[bool, typer.Option("--force", help="Begin moves although a forecast is over the budget.")]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.cli import draining, fleet, host_health, host_power, labels, output, values
+from segue.cli import budget, draining, fleet, host_health, host_power, labels, output, values
 from segue.cli.output import Format, Output
 
 app = typer.Typer(
@@ -134,7 +134,7 @@ def set_(
 def drain(
     name: Annotated[list[str], typer.Argument(help="The hosts.")],
     parallel: draining.Parallel = 4,
-    max_blackout: draining.MaxBlackout = "300ms",
+    max_blackout: draining.MaxBlackout = "",
     force: draining.Force = False,
     dry_run: draining.DryRun = False,
     detach: draining.Detach = False,
@@ -148,7 +148,7 @@ def drain(
 
         segue host drain host1
     """
-    limits = {"blackout_s": values.duration_s(max_blackout)}
+    limits = budget.blackout(max_blackout)
     wish = {"hosts": name, "parallel": parallel, "limits": limits, "force": force}
     draining.run(wish, form, dry_run=dry_run, detach=detach)
 

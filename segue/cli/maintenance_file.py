@@ -57,7 +57,7 @@ class StrategyText(Struct, forbid_unknown_fields=True):
     alerts: AlertsText | None = None
     failures: int = 1
     parallel: int = 4
-    max_blackout: str = "300ms"
+    max_blackout: str = ""
     notice: str | int = 0
     force: bool = False
 
@@ -137,7 +137,8 @@ def _strategy(text: StrategyText) -> Strategy:
         failures=text.failures,
         parallel=text.parallel,
         limits=Limits(
-            blackout_s=values.duration_s(text.max_blackout),
+            blackout_s=values.duration_s(text.max_blackout) if text.max_blackout else Limits().blackout_s,
+            blackout_said=bool(text.max_blackout),
             notice_s=values.duration_s(str(text.notice)),
         ),
         force=text.force,

@@ -47,7 +47,7 @@ def migrate(
     to: To = None,
     all_of: AllOf = "",
     parallel: Parallel = 2,
-    max_blackout: budget.MaxBlackout = "300ms",
+    max_blackout: budget.MaxBlackout = "",
     deadline: budget.Deadline = "1h",
     max_bandwidth: budget.MaxBandwidth = "0",
     max_slowdown: budget.MaxSlowdown = "50%",

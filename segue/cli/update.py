@@ -31,7 +31,7 @@ def update(
     parallel: Parallel = 2,
     again: Again = False,
     or_migrate: OrMigrate = "",
-    max_blackout: budget.MaxBlackout = "300ms",
+    max_blackout: Annotated[str, typer.Option(help="Abort rather than stand still for longer.")] = "300ms",
     notice: budget.Notice = "0",
     probe: Probes = None,
     detach: Detach = False,

@@ -19,6 +19,8 @@ class Limits:
     """The operator's budget, and what may be done to keep it. Seconds, bytes per second, shares of 1."""
 
     blackout_s: float = 0.3
+    blackout_said: bool = False
+    """The operator named it: it holds for an application, too, whose own usual one is longer (policy/budgets.py)."""
     deadline_s: float = 3600.0
     """From the beginning until the guest runs on the target; by then it does, or the migration is aborted."""
     stall_s: float = 10.0

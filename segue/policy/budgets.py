@@ -25,7 +25,7 @@ def limits_of(guest: Guest, limits: Limits) -> Limits:
     if not guest.is_app:
         return limits
     ladder = tuple(rung for rung in limits.ladder if rung is Rung.WAIT)
-    usual = limits.blackout_s == Limits().blackout_s
+    usual = not limits.blackout_said and limits.blackout_s == Limits().blackout_s
     return replace(limits, blackout_s=BLACKOUT_S if usual else limits.blackout_s, ladder=ladder)
 
 

@@ -22,12 +22,17 @@ speeds = st.floats(1e6, 1e11)
 
 @given(st.floats(0.01, 100), st.sampled_from(sorted(LADDERS)))
 def test_what_the_operator_asked_for_is_kept(blackout_s: float, ladder: str) -> None:
-    asked = Limits(blackout_s=blackout_s, ladder=LADDERS[ladder])
+    asked = Limits(blackout_s=blackout_s, blackout_said=True, ladder=LADDERS[ladder])
     limits = budgets.limits_of(APP, asked)
-    usual = blackout_s == Limits().blackout_s
-    assert limits.blackout_s == (budgets.BLACKOUT_S if usual else blackout_s)
+    assert limits.blackout_s == blackout_s
     assert limits.ladder == (Rung.WAIT,)
     assert budgets.limits_of(_machine(), asked) == asked
+
+
+def test_a_machines_usual_budget_is_not_that_of_an_application_but_where_it_was_asked_for() -> None:
+    assert budgets.limits_of(APP, Limits()).blackout_s == budgets.BLACKOUT_S
+    asked = Limits(blackout_said=True)
+    assert budgets.limits_of(APP, asked).blackout_s == Limits().blackout_s
 
 
 def _machine() -> Guest:
