@@ -162,6 +162,7 @@ def test_a_panic_is_left_where_its_operator_wants_that(ward: Ward) -> None:
     assert ward.incident("panics", "panic", over=True)["hits"][0]["back_s"] > incident["at_s"]
 
 
+@pytest.mark.slow
 def test_a_hang_ends_at_the_watchdog_and_the_limit_is_kept(ward: Ward) -> None:
     ward.create("hangs", "--cmdline", "segue.watchdog=2", "--restarts-per-hour", "1")
     ward.type("hangs", "killall -STOP watchdog")

@@ -148,6 +148,7 @@ def test_guests_of_a_host_that_dies_run_elsewhere_within_seconds(ward: Ward) -> 
     assert all(host != "host2" for host, _ in ward.where().values())
 
 
+@pytest.mark.slow
 def test_a_host_that_is_cut_off_is_left_alone_until_its_bmc_switches_it_off(ward: Ward) -> None:
     """Its guests live, and nobody can prove anything: then nothing restarts, loudly. With the BMC it is fenced."""
     host = ward.where()["g1"][0]

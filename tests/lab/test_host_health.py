@@ -65,7 +65,9 @@ class Host:
 
     def watch(self, out: Path) -> subprocess.Popen[bytes]:
         with out.open("wb") as file:
-            return subprocess.Popen([*self._argv, "--watch"], env=self._environ, stdout=file)
+            # Whoever runs the tests in the background has them ignore Ctrl-C, and so would it.
+            argv = ["env", "--default-signal=INT", *self._argv, "--watch"]
+            return subprocess.Popen(argv, env=self._environ, stdout=file)
 
     def wait(self, level: str, part: str, part_level: str) -> tuple[int, dict[str, Any]]:
         """Until the host and one of its parts are so."""

@@ -19,6 +19,7 @@ TABLE = {
     Verb.CREATE: ("operator admin", "operator"),
     Verb.MOVE: ("operator admin", "operator"),
     Verb.POWER: ("operator admin", "operator"),
+    Verb.UPDATE: ("operator admin", "operator"),
     Verb.CORDON: ("operator admin", "operator"),
     Verb.DRAIN: ("operator admin", "operator"),
     Verb.STEER: ("operator admin", "operator"),
