@@ -103,7 +103,9 @@ async def _next(work: Work, hosts: tuple[str, ...], beginning: moving.Beginning,
     elif not (
         moving.busy(work, beginning) or made.moves or retrying(trials) or _unforeseen(work, hosts, made)
     ) and not (made.staying and absence.may_pass()):
-        await _conclude(work, hosts, made)
+        fresh = moving.adjusted(fleet.seen(work.controller.mirror, not_to, work.controller.loads), trials)
+        if not made.staying or drain.plan(fresh, hosts, orders).staying.keys() == made.staying.keys():
+            await _conclude(work, hosts, made)
 
 
 async def _report(work: Work, made: Plan) -> None:

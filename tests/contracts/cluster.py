@@ -140,6 +140,8 @@ class Member:
         """It does nothing any more, but its connections stay open."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
+        # The signal is sent before all its threads have heard it, and one of them may still answer.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
 
     def thaw(self) -> None:
         assert self._process
