@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from segue.agent import api_app, api_health, api_metrics, api_update, api_user, config, health_config
 from segue.agent import api_load as agent_load
-from segue.cli import fleet_file, follow, main, migrate
+from segue.cli import fleet_file, follow, main, output
 from segue.controller import api_balance, balance
 from segue.controller.main import PARTS
 from segue.model import metrics
@@ -167,7 +167,7 @@ def test_every_key_of_the_agent_is_in_its_page() -> None:
 def test_every_exit_code_is_in_its_page() -> None:
     page = (REFERENCE / "exit-codes.md").read_text()
     codes = {*main.EXIT_CODES.values(), *main.CONSEQUENCE_CODES.values(), *follow.EXIT.values()}
-    codes |= {follow.IN_DOUBT, migrate.DETACHED}
+    codes |= {follow.IN_DOUBT, output.DETACHED}
     assert not [code for code in sorted(codes) if f"\n| {code} |" not in page]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.cli import app_follow, app_image, app_place, fleet, output, values, vm, vm_wishes
+from segue.cli import app_follow, app_image, fleet, output, place, values
 from segue.cli import app_options as options
 from segue.cli.output import Format, Output
 
@@ -86,26 +86,13 @@ def _begin(
     archive: Path | None,
     bundle: Path | None,
 ) -> dict[str, Any]:
-    if host:
-        return _run(host, wish, worn, image, args, archive, bundle)
-    options.demand_image(image, archive or bundle)
-    return app_place.place(fleet.load(), {**wish, "image": image, "args": args, "labels": worn})
-
-
-def _run(
-    host: str,
-    wish: dict[str, Any],
-    worn: dict[str, str],
-    image: str,
-    args: list[str],
-    archive: Path | None,
-    bundle: Path | None,
-) -> dict[str, Any]:
     known = fleet.load()
+    if not host:
+        options.demand_image(image, archive or bundle)
+        wish = {**wish, "image": image, "args": args, "labels": worn}
+        return place.by_controller(known, "/apps", wish, "run")
     where = known.host(host)
-    vm.demand_free(known, wish["name"])
-    if worn:
-        vm_wishes.change(known, wish["name"], {"labels": worn})
+    place.name_it(known, wish["name"], worn)
     if archive is not None or bundle is not None:
         # There is no IMAGE then, so what stands in its place is the command's first word.
         args = [image, *args] if image else args
@@ -126,13 +113,9 @@ def list_(form: Output = Format.TABLE) -> None:
 
     Example: segue app list -o json
     """
-    known = fleet.load()
-    guests, errors = (known.controller.all("/guests"), {}) if known.controller is not None else known.guests()
+    guests, errors = fleet.load().every_guest()
     _show([guest for guest in guests if guest["spec"].get("app")], form)
-    for host, error in sorted(errors.items()):
-        output.say(f"not asked: {host}: {error.why}")
-    if errors and not guests:
-        raise typer.Exit(8)
+    fleet.say_missing(guests, errors)
 
 
 @app.command()

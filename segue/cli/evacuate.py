@@ -27,7 +27,6 @@ CHECKS_AT_ONCE: Final = 2
 """Each check measures the path for half a second: more at once would measure each other."""
 FIXED_S: Final = 1.6
 """What a move takes besides its bytes: see FIXED_TOTAL_S of policy/forecast.py."""
-DETACHED: Final = 130
 NOT_ALL: Final = 1
 UNKNOWN_BYTES_PER_S: Final = 1.0
 
@@ -249,7 +248,7 @@ def _conclude(order: Order, made: Plan, done: Done) -> int:
         data = {"plan": _plan_data(made), "moved": [done.records[g] for g in moved], "not_moved": still}
         output.show(data, order.form)
     if done.detached:
-        return DETACHED
+        return output.DETACHED
     if any(follow.is_in_doubt(record) for record in done.records.values()):
         return follow.IN_DOUBT
     return NOT_ALL if still else 0

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import typer
 
-from segue.cli import answers, central
+from segue.cli import answers, central, output
 from segue.errors import Kind, Refused, SegueError
 
 CALL_S = 30.0
@@ -140,6 +141,10 @@ class Fleet:
         every = [guest for host in sorted(found_by_host) for guest in found_by_host[host]]
         return sorted(every, key=lambda guest: guest["name"]), errors
 
+    def every_guest(self) -> tuple[list[dict[str, Any]], dict[str, SegueError]]:
+        """As the controller knows them, which misses none; else as `guests`."""
+        return (self.controller.all("/guests"), {}) if self.controller is not None else self.guests()
+
     def find(self, name: str) -> tuple[Host, dict[str, Any]]:
         """The host that has the guest: its owner where several hold something of it. Raises Refused.
 
@@ -177,6 +182,14 @@ class Fleet:
             todo="`segue migration list` shows all.",
             kind=Kind.NOT_FOUND,
         )
+
+
+def say_missing(guests: list[dict[str, Any]], errors: dict[str, SegueError]) -> None:
+    """Hosts whose guests are not in a list that was shown. Ends the command where nothing is in it for that reason."""
+    for host, error in sorted(errors.items()):
+        output.say(f"not asked: {host}: {error.why}")
+    if errors and not guests:
+        raise typer.Exit(8)
 
 
 def load() -> Fleet:

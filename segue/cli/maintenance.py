@@ -217,7 +217,7 @@ def _follow(controller: Controller, name: str, form: Format) -> int:
     except KeyboardInterrupt:
         output.say(f"Detached; the maintenance goes on.  Watch: segue maintenance watch {name}")
         output.say(f"End it: segue maintenance abort {name}")
-        return task.DETACHED
+        return output.DETACHED
     if form is not Format.TABLE:
         output.show(controller.call("GET", f"/maintenances/{name}"), form)
     else:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from segue.cli import budget, evacuate, fleet, follow, output, task, values
+from segue.cli import budget, evacuate, fleet, output, task, values
 from segue.cli.fleet import Host
 from segue.cli.output import Format, Output
 from segue.errors import Kind, Refused
@@ -15,7 +16,6 @@ from segue.model.integrity import Verify
 from segue.model.ladder import OverBudget
 
 app = typer.Typer(add_completion=False)
-DETACHED = 130
 Probes = Annotated[
     list[str] | None,
     typer.Option(
@@ -153,28 +153,10 @@ def _carry_out(
     elif detach:
         _show_begun(_begin(host, guest["name"], wish), form)
     else:
-        _follow(host, guest, wish, probe, form)
+        from segue.cli import probing
 
-
-def _follow(host: Host, guest: dict[str, Any], wish: dict[str, Any], probe: list[str], form: Format) -> None:
-    from segue.cli import probing
-
-    with probing.running(guest, probe) as probes:
-        begun = _begin(host, guest["name"], wish)
-        try:
-            record = follow.watch(host, begun["id"])
-        except KeyboardInterrupt:
-            _say_detached(begun["id"])
-            raise typer.Exit(DETACHED) from None
-        observations = probes.finish()
-    for observation in observations:
-        record = host.call("POST", f"/migrations/{begun['id']}/observations", observation)
-    code = follow.conclude(record)
-    for observation in observations:
-        output.say(probing.sentence(observation))
-    if form is not Format.TABLE:
-        output.show(record, form)
-    raise typer.Exit(code)
+        begin = partial(_begin, host, guest["name"], wish)
+        raise typer.Exit(probing.follow_beside(host, guest, probe, begin, _say_detached, form))
 
 
 def _begin(host: Host, name: str, wish: dict[str, Any]) -> dict[str, Any]:

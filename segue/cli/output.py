@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich import box
@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 WIDE = 200
+DETACHED: Final = 130
+"""Exit code of Ctrl-C where what was followed goes on."""
 
 
 class Format(StrEnum):

@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from segue.cli import follow, output
+from segue.cli.fleet import Host
+from segue.cli.output import Format
 from segue.errors import Kind, Refused
 
 READY_S: Final = 15.0
@@ -88,6 +91,36 @@ def running(guest: dict[str, Any], wanted: list[str]) -> Iterator[Probes]:
         yield probes
     finally:
         probes.end()
+
+
+def follow_beside(
+    host: Host,
+    guest: dict[str, Any],
+    wanted: list[str],
+    begin: Callable[[], dict[str, Any]],
+    say_detached: Callable[[str], None],
+    form: Format,
+) -> int:
+    """Begins a migration and follows it to its end while probes watch; what they saw is kept in its record.
+
+    Returns the exit code; Ctrl-C leaves it going, and says how to come back.
+    """
+    with running(guest, wanted) as probes:
+        begun = begin()
+        try:
+            record = follow.watch(host, begun["id"])
+        except KeyboardInterrupt:
+            say_detached(begun["id"])
+            return output.DETACHED
+        observations = probes.finish()
+    for observation in observations:
+        record = host.call("POST", f"/migrations/{begun['id']}/observations", observation)
+    code = follow.conclude(record)
+    for observation in observations:
+        output.say(sentence(observation))
+    if form is not Format.TABLE:
+        output.show(record, form)
+    return code
 
 
 def _reason(words: list[str]) -> str:

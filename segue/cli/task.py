@@ -18,7 +18,6 @@ app = typer.Typer(
 Number = Annotated[str, typer.Argument(help="The task's id, or the beginning of it.")]
 COLUMNS = ("ID", "KIND", "STATE", "BY", "BEGAN", "NOTE")
 CODES: Final = {"done": 0, "partial": 1, "failed": 1, "cancelled": 1}
-DETACHED: Final = 130
 MANY: Final = {
     "drain": ("moved", "moving"),
     "balance": ("moved", "moving"),
@@ -99,7 +98,7 @@ def follow(controller: Controller, number: str, form: Format = Format.TABLE) -> 
     except KeyboardInterrupt:
         output.say(f"Detached; the task goes on.  Watch: segue task watch {number[:8]}")
         output.say(f"End it: segue task cancel {number[:8]}")
-        return DETACHED
+        return output.DETACHED
     for guest, why in sorted(task["staying"].items()):
         output.say(f"{guest} stays: {why}")
     if task["failure"]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Final
 
 import typer
 
 from segue.cli import budget, fleet, follow, output, task, update_all, values
 from segue.cli.central import Controller
-from segue.cli.fleet import Fleet, Host
-from segue.cli.migrate import DETACHED, Detach, Probes
+from segue.cli.fleet import Fleet
+from segue.cli.migrate import Detach, Probes
 from segue.cli.output import Format, Output
 from segue.errors import Kind, Refused
 
@@ -65,7 +66,10 @@ def update(
         begun = update_all.begin(host, name, wish)
         output.say(f"Begun.  Watch: segue migration watch {begun['id'][:8]}")
         return
-    raise typer.Exit(_follow(host, guest, wish, probe or [], form))
+    from segue.cli import probing
+
+    begin = partial(update_all.begin, host, guest["name"], wish)
+    raise typer.Exit(probing.follow_beside(host, guest, probe or [], begin, _say_detached, form))
 
 
 def _demand_sense(name: str, all_of: str, *, probed: bool) -> None:
@@ -112,7 +116,7 @@ def _by_controller(
             output.say(f"{name}: {last['state']}")
     except KeyboardInterrupt:
         _say_task(begun["id"])
-        return DETACHED
+        return output.DETACHED
     failure = last["failure"]
     if not last["migration"] and failure:
         kind = Kind.POLICY if failure["consequence"] == REFUSED else Kind.CONFLICT
@@ -132,22 +136,5 @@ def _say_task(number: str) -> int:
     return 0
 
 
-def _follow(host: Host, guest: dict[str, Any], wish: dict[str, Any], probe: list[str], form: Format) -> int:
-    from segue.cli import probing
-
-    with probing.running(guest, probe) as probes:
-        begun = update_all.begin(host, guest["name"], wish)
-        try:
-            record = follow.watch(host, begun["id"])
-        except KeyboardInterrupt:
-            output.say(f"Detached; the update goes on.  Watch: segue migration watch {begun['id'][:8]}")
-            return DETACHED
-        seen = probes.finish()
-    for observation in seen:
-        record = host.call("POST", f"/migrations/{begun['id']}/observations", observation)
-    code = follow.conclude(record)
-    for observation in seen:
-        output.say(probing.sentence(observation))
-    if form is not Format.TABLE:
-        output.show(record, form)
-    return code
+def _say_detached(number: str) -> None:
+    output.say(f"Detached; the update goes on.  Watch: segue migration watch {number[:8]}")

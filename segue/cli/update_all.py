@@ -7,7 +7,6 @@ from typing import Any
 
 from segue.cli import fleet, follow, output
 from segue.cli.fleet import Host
-from segue.cli.migrate import DETACHED
 from segue.cli.output import Format
 from segue.errors import SegueError
 from segue.policy import update
@@ -42,7 +41,7 @@ def run(host: Host, wish: dict[str, Any], parallel: int, form: Format) -> int:
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             output.say("Detached; updates that have begun go on: `segue migration list`.")
-            return DETACHED
+            return output.DETACHED
     return _conclude(host.name, records, left, form)
 
 

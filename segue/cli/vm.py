@@ -6,9 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.cli import fleet, nics, output, task, update, values, vm_crash, vm_wishes
+from segue.cli import fleet, nics, output, place, update, values, vm_crash, vm_wishes
 from segue.cli.output import Format, Output
-from segue.errors import Kind, Refused
 
 app = typer.Typer(
     help="Virtual machines: create, list, show, start, stop, update, delete, console, recover.",
@@ -90,39 +89,11 @@ def create(
 def _create(wish: dict[str, Any], host: str, worn: dict[str, str], form: Format) -> None:
     known, name = fleet.load(), str(wish["name"])
     if not host:
-        _place(known, {**wish, "labels": worn}, form)
+        made = place.by_controller(known, "/guests", {**wish, "labels": worn}, "created")
+        _show([made], form, one=True)
         return
-    demand_free(known, name)
-    if worn:
-        vm_wishes.change(known, name, {"labels": worn})
+    place.name_it(known, name, worn)
     _show([known.host(host).call("POST", "/guests", wish)], form, one=True)
-
-
-def _place(known: fleet.Fleet, wish: dict[str, Any], form: Format) -> None:
-    """The controller chooses the host; what it says of each that does not take the guest is shown."""
-    if known.controller is None:
-        raise Refused(
-            what=f"{wish['name']} is not created",
-            why="no host was named, and the context has no controller that could choose one",
-            todo="Name one with --host.",
-            kind=Kind.USAGE,
-        )
-    begun = known.controller.call("POST", "/guests", wish)
-    if code := task.follow(known.controller, begun["id"]):
-        raise typer.Exit(code)
-    _show([known.controller.call("GET", f"/guests/{wish['name']}")], form, one=True)
-
-
-def demand_free(known: fleet.Fleet, name: str) -> None:
-    """Raises Refused where a host has a guest of that name."""
-    taken = [guest for guest in known.guests()[0] if guest["name"] == name]
-    if taken:
-        raise Refused(
-            what=f"cannot create {name}",
-            why=f"{taken[0]['host']} has a guest of that name already",
-            todo="Choose another name.",
-            kind=Kind.CONFLICT,
-        )
 
 
 @app.command("list")
@@ -131,16 +102,9 @@ def list_(form: Output = Format.TABLE) -> None:
 
     Example: segue vm list -o json
     """
-    known = fleet.load()
-    if known.controller is not None:
-        _show(_machines(known.controller.all("/guests")), form)
-        return
-    guests, errors = known.guests()
-    _show(_machines(guests), form)
-    for name, error in sorted(errors.items()):
-        output.say(f"not asked: {name}: {error.why}")
-    if errors and not guests:
-        raise typer.Exit(8)
+    guests, errors = fleet.load().every_guest()
+    _show([guest for guest in guests if not guest["spec"].get("app")], form)
+    fleet.say_missing(guests, errors)
 
 
 @app.command()
@@ -233,10 +197,6 @@ def recover(
     if not yes:
         typer.confirm(f"Is {fenced} really without power? {name} may otherwise run twice", abort=True)
     _show([chosen.call("POST", f"/guests/{name}/recover", {"fenced": fenced})], form, one=True)
-
-
-def _machines(guests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [guest for guest in guests if not guest["spec"].get("app")]
 
 
 def _show(guests: list[dict[str, Any]], form: Format, *, one: bool = False) -> None:

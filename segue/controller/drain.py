@@ -90,8 +90,7 @@ async def _next(work: Work, hosts: tuple[str, ...], beginning: moving.Beginning,
         return
     if task.state is TaskState.PAUSED:
         return
-    trials = {trial.guest: trial for trial in task.trials}
-    not_to = {guest: trial.not_to for guest, trial in trials.items()}
+    trials, not_to = _tried(work)
     looked = await fleet.looked(work.controller.mirror, work.controller.loads, not_to)
     seen, orders = moving.adjusted(looked, trials), _orders(int(task.wish["parallel"]))
     made = await asyncio.to_thread(drain.plan, seen, hosts, orders)
@@ -100,12 +99,27 @@ async def _next(work: Work, hosts: tuple[str, ...], beginning: moving.Beginning,
     await _report(work, made)
     if admitted:
         await moving.begin(work, [(job.guest, job.target) for job in admitted], beginning)
-    elif not (
-        moving.busy(work, beginning) or made.moves or retrying(trials) or _unforeseen(work, hosts, made)
-    ) and not (made.staying and absence.may_pass()):
-        fresh = moving.adjusted(fleet.seen(work.controller.mirror, not_to, work.controller.loads), trials)
-        if not made.staying or drain.plan(fresh, hosts, orders).staying.keys() == made.staying.keys():
-            await _conclude(work, hosts, made)
+    elif moving.busy(work, beginning) or made.moves or (made.staying and absence.may_pass()):
+        return
+    elif _still(work, hosts, made, orders):
+        await _conclude(work, hosts, made)
+
+
+def _tried(work: Work) -> tuple[dict[str, Trial], dict[str, tuple[str, ...]]]:
+    """(guest -> what became of its moves, guest -> hosts that it is not sent to any more)."""
+    trials = {trial.guest: trial for trial in work.task.trials}
+    return trials, {guest: trial.not_to for guest, trial in trials.items()}
+
+
+def _still(work: Work, hosts: tuple[str, ...], made: Plan, orders: Orders) -> bool:
+    """True where what is known now says the same: the plan is as old as it took to make. Once more, and not in a
+    thread, so that nothing changes meanwhile."""
+    trials, not_to = _tried(work)
+    if retrying(trials) or among(work, hosts) or arriving(work, hosts):
+        return False
+    seen = fleet.seen(work.controller.mirror, not_to, work.controller.loads)
+    fresh = drain.plan(moving.adjusted(seen, trials), hosts, orders)
+    return not fresh.moves and fresh.staying.keys() == made.staying.keys()
 
 
 async def _report(work: Work, made: Plan) -> None:
@@ -133,14 +147,6 @@ def told_reasons(staying: Mapping[str, str], trials: Mapping[str, Trial]) -> dic
         if trial.why and trial.why not in told[guest]:
             told[guest] = f"its last move failed: {trial.why}; now: {told[guest]}"
     return told
-
-
-def _unforeseen(work: Work, hosts: tuple[str, ...], made: Plan) -> bool:
-    """By what is known now: the plan is as old as it took to make."""
-    known = fleet.owners(work.controller.mirror)
-    if any(shown.host in hosts and name not in made.staying for name, shown in known.items()):
-        return True
-    return among(work, hosts) or arriving(work, hosts)
 
 
 def among(work: Work, hosts: tuple[str, ...]) -> bool:

@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 import structlog
 
-from segue.controller import fleet, works
+from segue.controller import fleet, updating, works
 from segue.controller.work import LOOK_S, Work, went_well, why
 from segue.errors import Kind, Refused, SegueError
-from segue.model.guest import RunState
 from segue.model.maintenance import HostState, Order
 from segue.model.migration import Migration
 from segue.policy import drain, maintenance
+from segue.wire.frames import Shown
 
 log = structlog.get_logger()
 Ask = Callable[..., Awaitable[Any]]
@@ -59,9 +59,8 @@ class GuestUpdates:
         mirror = self._work.controller.mirror
         while any(m.source == self._host for m in fleet.under_way(mirror).values()):
             await mirror.change(LOOK_S)
-        shown = await self._ask("GET", "/v1/guests")
-        running = [g for g in shown if g["state"] == RunState.RUNNING and g["host"] == self._host]
-        return sorted(guest["name"] for guest in running if guest.get("qemu_outdated"))
+        shown = msgspec.convert(await self._ask("GET", "/v1/guests"), list[Shown])
+        return sorted(updating.chosen(shown, self._host, again=False))
 
     async def _update(self, name: str) -> str:
         """The host on which it runs then. Raises what the agent says against it, or why it failed."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
-import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ from segue.agent.jobs import Jobs
 from segue.agent.maintenance_config import MaintenanceConfig
 from segue.errors import SegueError
 from segue.model.job import JobWish
-from segue.model.migration import Limits, Migration
 from tests.controller.rig import Rig
 from tests.controller.toy import ToyHost, _json, _refusal
 
@@ -67,7 +64,6 @@ class MaintainedHost(ToyHost):
     def more_routes(self, app: aiohttp.web.Application) -> None:
         app.router.add_get("/v1/inventory", self._inventory)
         app.router.add_get("/v1/guests", self._shown)
-        app.router.add_post("/v1/guests/{name}/update", self._update)
         app.router.add_put("/v1/jobs/{id}", self._begin_job)
         app.router.add_get("/v1/jobs/{id}", self._job)
         app.router.add_put("/v1/reboots/{id}", self._reboot)
@@ -82,16 +78,10 @@ class MaintainedHost(ToyHost):
         name, target = request.match_info["name"], (await request.json())["or_migrate"]
         if name in self.fixed and not target:
             return _refusal("its virtio queues are too large")
-        target = target if name in self.fixed else self.name
-        migration = Migration(str(uuid.uuid4()), name, self.name, target, Limits(), time.time())
-        self._migrations[migration.id] = migration
-        self.world.begun.append((name, self.name, target))
-        self._changed.set()
-        task = asyncio.create_task(self._move(migration))
-        self._moves.add(task)
-        task.add_done_callback(self._moves.discard)
-        self.outdated.discard(name)
-        return _json(migration, 202)
+        answer = self._begin(request, target if name in self.fixed else self.name)
+        if answer.status == 202:
+            self.outdated.discard(name)
+        return answer
 
     async def _begin_job(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
         wish = msgspec.json.decode(await request.read(), type=JobWish)

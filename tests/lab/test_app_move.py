@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from segue.lab.api import Lab
-from tests.lab.app_stage import ADDRESS, BUNDLE, PORT, Stage
+from tests.lab.app_stage import ADDRESS, BUNDLE, PORT, Half, Stage
 from tests.lab.conftest import wait_until
 
 pytestmark = pytest.mark.lab
@@ -84,10 +84,10 @@ def test_it_moves_to_and_fro_and_its_connection_lives_on(stage: Stage, client: C
         assert client.hear() == (count, count, digest)
 
 
-def test_taken_back_at_the_last_moment_it_goes_on_at_the_source(stage: Stage, client: Client) -> None:
-    count, _, digest = client.ask()
-    leaving, coming = stage.begin("host1", "host2")
-    stage.stop_and_restore("host1", leaving)
+def demand_back(stage: Stage, client: Client, halves: tuple[Half, Half], before: tuple[int, int]) -> None:
+    """Both halves are told to take it back: it goes on at its source, with all that it had."""
+    leaving, coming = halves
+    count, digest = before
     assert coming.tell("drop") == "ok"
     assert stage.runs_on() == []
     stage.plug("host1")
@@ -96,6 +96,13 @@ def test_taken_back_at_the_last_moment_it_goes_on_at_the_source(stage: Stage, cl
     assert client.ask() == (count + 1, count + 1, digest)
     for half in (leaving, coming):
         half.close()
+
+
+def test_taken_back_at_the_last_moment_it_goes_on_at_the_source(stage: Stage, client: Client) -> None:
+    count, _, digest = client.ask()
+    leaving, coming = stage.begin("host1", "host2")
+    stage.stop_and_restore("host1", leaving)
+    demand_back(stage, client, (leaving, coming), (count, digest))
 
 
 def test_a_restore_that_fails_is_heard_of_and_costs_nothing(stage: Stage, client: Client) -> None:
@@ -128,11 +135,4 @@ def test_neither_half_decides_when_its_agent_is_killed(stage: Stage, client: Cli
     coming.kill()
     assert stage.runs_on() == []
     leaving, coming = stage.again("host1", "leave"), stage.again("host2", "arrive")
-    assert coming.tell("drop") == "ok"
-    assert stage.runs_on() == []
-    stage.plug("host1")
-    assert leaving.tell("undo").startswith("ok")
-    wait_until(lambda: stage.runs_on() == ["host1"], "it runs on its source again")
-    assert client.ask() == (count + 1, count + 1, digest)
-    for half in (leaving, coming):
-        half.close()
+    demand_back(stage, client, (leaving, coming), (count, digest))

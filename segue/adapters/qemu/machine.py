@@ -307,19 +307,14 @@ def _dying(pid: int) -> bool:
 
 
 async def end_process(pid: int) -> None:
-    """SIGKILL, then waits for the end by pidfd, so that a number used again is never hit."""
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
+    """SIGKILL, then waits for the end."""
+    if (handle := _killed(pid)) is None:
         return
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
     loop.add_reader(handle, done.set)
     try:
-        signal.pidfd_send_signal(handle, signal.SIGKILL)
         await asyncio.wait_for(done.wait(), END_S)
-    except ProcessLookupError:
-        return
     finally:
         loop.remove_reader(handle)
         os.close(handle)
@@ -327,16 +322,22 @@ async def end_process(pid: int) -> None:
 
 def kill_process(pid: int) -> None:
     """SIGKILL, sent when this returns; nobody waits for the end."""
+    if (handle := _killed(pid)) is not None:
+        os.close(handle)
+
+
+def _killed(pid: int) -> int | None:
+    """Its pidfd, by which a number used again is never hit; None for one that has ended."""
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
-        return
+        return None
     try:
         signal.pidfd_send_signal(handle, signal.SIGKILL)
     except ProcessLookupError:
-        return
-    finally:
         os.close(handle)
+        return None
+    return handle
 
 
 def _log(places: Places) -> BinaryIO:

@@ -83,18 +83,18 @@ class StorageDaemon:
 
     async def withdraw(self, name: str) -> None:
         """Offers it no more; when this returns the file is flushed and closed. Safe to repeat."""
-        execute = self.monitor.execute
-        if name in await self.exports():
-            await execute("block-export-del", id=name, mode="hard")
-            await self._withdrawn(name)
-        if name in await self._nodes():
-            await execute("blockdev-del", node_name=name)
+        offered, held = await asyncio.gather(self.exports(), self._nodes())
+        await self._withdraw(offered & {name}, held & {name})
 
-    async def _withdrawn(self, name: str) -> None:
+    async def _withdraw(self, offered: set[str], held: set[str]) -> None:
+        """Exports and nodes by name. Nothing is asked twice: a guest may stand meanwhile."""
+        execute = self.monitor.execute
+        await asyncio.gather(*(execute("block-export-del", id=name, mode="hard") for name in sorted(offered)))
         async with asyncio.timeout(START_S):
-            while name in await self.exports():
+            while offered and offered & await self.exports():
                 # Its event may have come before the command's answer.
                 await asyncio.sleep(0.001)
+        await asyncio.gather(*(execute("blockdev-del", node_name=name) for name in sorted(held)))
 
     async def exports(self) -> set[str]:
         """Names of what is offered."""
@@ -106,19 +106,10 @@ class StorageDaemon:
     async def close(self) -> None:
         """Withdraws everything and ends the process. Raises QemuGone when it died before all was flushed.
 
-        A guest stands meanwhile, so nothing is asked twice, and nobody waits for the end of a process that holds
-        nothing any more.
+        Nobody waits for the end of a process that holds nothing any more.
         """
-        execute = self.monitor.execute
-        names = sorted(await self.exports())
-        await asyncio.gather(*(execute("block-export-del", id=name, mode="hard") for name in names))
-        async with asyncio.timeout(START_S):
-            nodes, offered = await asyncio.gather(self._nodes(), self.exports())
-            while offered:
-                await asyncio.sleep(0.001)
-                offered = await self.exports()
-        own = sorted(node for node in nodes if not node.startswith("#"))
-        await asyncio.gather(*(execute("blockdev-del", node_name=node) for node in own))
+        offered, held = await asyncio.gather(self.exports(), self._nodes())
+        await self._withdraw(offered, {name for name in held if not name.startswith("#")})
         kill_process(self.pid)
         self._ending = asyncio.create_task(self.end())
 

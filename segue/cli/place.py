@@ -1,0 +1,43 @@
+"""A new guest or application: where it goes, and that nobody has its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from segue.cli import fleet, task, vm_wishes
+from segue.errors import Kind, Refused
+
+
+def by_controller(known: fleet.Fleet, path: str, wish: dict[str, Any], undone: str) -> dict[str, Any]:
+    """The guest as it is then. What the controller says of each host that does not take it is shown.
+
+    undone: what did not happen to it where there is no controller, such as "created".
+    """
+    if known.controller is None:
+        raise Refused(
+            what=f"{wish['name']} is not {undone}",
+            why="no host was named, and the context has no controller that could choose one",
+            todo="Name one with --host.",
+            kind=Kind.USAGE,
+        )
+    begun = known.controller.call("POST", path, wish)
+    if code := task.follow(known.controller, begun["id"]):
+        raise typer.Exit(code)
+    made: dict[str, Any] = known.controller.call("GET", f"/guests/{wish['name']}")
+    return made
+
+
+def name_it(known: fleet.Fleet, name: str, worn: dict[str, str]) -> None:
+    """Raises Refused where a host has a guest of that name; labels are there before the guest is."""
+    taken = [guest for guest in known.guests()[0] if guest["name"] == name]
+    if taken:
+        raise Refused(
+            what=f"cannot create {name}",
+            why=f"{taken[0]['host']} has a guest of that name already",
+            todo="Choose another name.",
+            kind=Kind.CONFLICT,
+        )
+    if worn:
+        vm_wishes.change(known, name, {"labels": worn})
