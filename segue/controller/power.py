@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from segue.adapters.fence.firmware import Firmware
 from segue.adapters.fence.redfish import Redfish
 from segue.errors import Kind, Refused
 from segue.model.fencing import Bmc
@@ -50,6 +51,10 @@ class Powers:
     def of(self, host: str) -> Redfish:
         """Its BMC. Raises Refused where there is none, or the file cannot be read."""
         return Redfish(host, self.bmc(host))
+
+    def firmware(self, host: str) -> Firmware:
+        """The same, for the firmware of its parts."""
+        return Firmware(host, self.bmc(host))
 
     def bmc(self, host: str) -> Bmc:
         """How it is reached; the same."""
