@@ -20,6 +20,7 @@ from segue.controller import (
     health,
     maintenance,
     reserve,
+    sensors,
     single,
     updating,
 )
@@ -122,6 +123,7 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
         running["balancer"] = asyncio.create_task(balancer.keep(controller, tenure))
         if controller.powers.watched:
             running["deaths"] = asyncio.create_task(deaths.keep(controller, tenure))
+            running["sensors"] = asyncio.create_task(sensors.keep(controller, tenure))
             running["reserve"] = asyncio.create_task(reserve.keep(controller))
         while not links.outranked.is_set():
             alone = lonely.look()

@@ -29,9 +29,10 @@ class Line:
 
     async def ask(self, work: Callable[[Any, Any], T]) -> T:
         """What `work` (root, system) -> T says, in a thread. Raises Refused: no answer, credentials, no such system."""
-        return await asyncio.to_thread(self._guarded, work)
+        return await asyncio.to_thread(self.now, work)
 
-    def _guarded(self, work: Callable[[Any, Any], T]) -> T:
+    def now(self, work: Callable[[Any, Any], T]) -> T:
+        """The same in this thread."""
         import requests
         from sushy import exceptions
 
