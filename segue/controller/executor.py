@@ -20,6 +20,7 @@ from segue.controller import (
     health,
     maintenance,
     reserve,
+    sensors,
     single,
     updating,
 )
@@ -123,6 +124,7 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
         await _gather(controller)
         running["balancer"] = asyncio.create_task(balancer.keep(controller, tenure))
         if controller.powers.watched:
+            running["sensors"] = asyncio.create_task(sensors.keep(controller, tenure))
             running["reserve"] = asyncio.create_task(reserve.keep(controller))
         while not links.outranked.is_set():
             alone = lonely.look()
