@@ -39,6 +39,7 @@ from segue.agent import (
     api_health,
     api_incidents,
     api_jobs,
+    api_lease,
     api_load,
     api_metrics,
     api_peer,
@@ -62,10 +63,12 @@ from segue.agent.daemons import Daemons
 from segue.agent.failpoints import Failpoints
 from segue.agent.figures import Figures
 from segue.agent.flows import Flows
+from segue.agent.guard_line import GuardLine
 from segue.agent.guests import Guests
 from segue.agent.here import ThisHost
 from segue.agent.intake import Intake
 from segue.agent.jobs import Jobs
+from segue.agent.lease import Lease
 from segue.agent.link_share import LinkShare
 from segue.agent.loads import Loads
 from segue.agent.metadata import Metadata
@@ -95,6 +98,7 @@ async def serve(config: Config) -> None:
         boards, protection = Boards(journal), Protection(config)
         daemons = Daemons(config, protection)
         figures, notices = Figures(Meter(metrics.AGENT)), Notices()
+        peers: dict[str, peer.PeerClient] = {}
         services = Services(
             config=config,
             journal=journal,
@@ -103,7 +107,7 @@ async def serve(config: Config) -> None:
             networks=Networks(config, Overlays(netlink, links)),
             flows=Flows(),
             session=session,
-            peers={},
+            peers=peers,
             capabilities=await capabilities.ask(config.run_dir, config.qemu_user),
             notices=notices,
             failpoints=Failpoints(config.failpoints),
@@ -121,6 +125,7 @@ async def serve(config: Config) -> None:
             traces=Traces(journal, _sender(config, figures)),
             crashes=_crashes(config, journal, notices, figures),
             apps=Apps(config, netlink, links, await runtime.version(), await look.engine()),
+            lease=_lease(config, journal, peers),
         )
         await _open(services)
         guests = Guests(services)
@@ -144,6 +149,12 @@ def _agent(services: Services, guests: Guests) -> Agent:
     agent = Agent(services, guests, migrations, Loads(services.config, guests), watch, jobs)
     services.figures.meter.shows(lambda: services.figures.look(agent))
     return agent
+
+
+def _lease(config: Config, journal: Journal, peers: dict[str, peer.PeerClient]) -> Lease:
+    journal.leases.keep_ends_in(config.run_dir / "lease-ends")
+    line = GuardLine(config.run_dir / "guard.sock")
+    return Lease(config.name, config.lease, journal.leases, peers, line)
 
 
 def _crashes(config: Config, journal: Journal, notices: Notices, figures: Figures) -> Crashes:
@@ -191,6 +202,8 @@ def application(agent: Agent) -> FastAPI:
     app.include_router(api_incidents.router)
     app.include_router(api_jobs.router)
     app.include_router(api_succession.router)
+    app.include_router(api_lease.router)
+    app.include_router(api_lease.peer_router)
     app.include_router(api_peer.router)
     app.include_router(api_metrics.router)
     app.add_middleware(SmallBodies, most_bytes=api_peer.BODY_BYTES_MAX, but=api_app.LARGE)
@@ -216,6 +229,7 @@ async def _serve(config: Config, agent: Agent) -> None:
         asyncio.create_task(updates.keep(agent)),
         asyncio.create_task(agent.services.traces.keep(agent)),
         asyncio.create_task(agent.health.run()),
+        asyncio.create_task(agent.services.lease.keep()),
     ]
     if config.incidents_url:
         tasks.append(asyncio.create_task(hooks.keep(agent.services)))

@@ -23,6 +23,7 @@ from segue.agent.failpoints import Failpoints
 from segue.agent.figures import Figures
 from segue.agent.flows import Flows
 from segue.agent.intake import Intake
+from segue.agent.lease import Lease
 from segue.agent.link_share import LinkShare
 from segue.agent.metadata import Metadata
 from segue.agent.networks import Networks
@@ -62,6 +63,7 @@ class Services:
     traces: Traces
     crashes: Crashes
     apps: Apps
+    lease: Lease
 
     def meet(self, name: str, url: str) -> None:
         """From now on this host can be asked, and guests can move there."""

@@ -59,6 +59,9 @@ def up(
     bmc: Annotated[
         bool, typer.Option("--bmc", help="Give every host a BMC that speaks Redfish; controllers know it.")
     ] = False,
+    lease: Annotated[
+        float, typer.Option(min=0, help="Seconds: hosts have watchdogs, and guests run by such a lease.")
+    ] = 0.0,
     wait: Annotated[bool, typer.Option(help="Return only when the agents answer.")] = True,
     name: Name = DEFAULT,
 ) -> None:
@@ -72,6 +75,8 @@ def up(
 
         segue lab up --hosts 3 --controllers 1 --bmc
 
+        segue lab up --hosts 3 --controllers 1 --lease 8
+
         segue lab up --qemu host2=newest --agent host3=../segue-0.1
     """
     from segue.lab import variants
@@ -81,8 +86,9 @@ def up(
         lab = _lab(name, status)
         wanted = [each for each in images.split(",") if each]
         lab.up(
-            hosts, clients, wanted, controllers=controllers, etcd=etcd, renew=renew, variants=chosen, bmc=bmc
-        )
+            hosts, clients, wanted, controllers=controllers, etcd=etcd, renew=renew, variants=chosen, bmc=bmc,
+            lease_s=lease,
+        )  # fmt: skip
         if wait:
             status.update("waiting for the agents")
             lab.wait_for_services()

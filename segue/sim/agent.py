@@ -25,10 +25,12 @@ from segue.agent.crashes import Crashes
 from segue.agent.failpoints import Failpoints
 from segue.agent.figures import Figures as Booked
 from segue.agent.flows import Flows
+from segue.agent.guard_line import GuardLine
 from segue.agent.guests import Guests
 from segue.agent.intake import Intake
 from segue.agent.jobs import Jobs
 from segue.agent.keeper import Keeper
+from segue.agent.lease import Lease
 from segue.agent.link_share import LinkShare
 from segue.agent.loads import Loads
 from segue.agent.migrations import Agreed, Migrations
@@ -352,6 +354,7 @@ def _services(host: SimHost) -> SimServices:
         own=nothing, trust=Trust(host.journal, NOWHERE), figures=booked,
         traces=Traces(host.journal, None),
         crashes=Crashes(host.name, host.journal, notices, booked, _NoSenses()), apps=nothing,
+        lease=Lease(host.name, config.lease, host.journal.leases, {}, GuardLine(NOWHERE)),
     )  # fmt: skip
     made.host = host
     return made
