@@ -132,13 +132,17 @@ async def serve(config: Config) -> None:
         agent = _agent(services, guests)
         await guests.take_up()
         agent.migrations.take_up()
-        # What is there now stays: without this a collection would look through all of it, 50 ms, in some blackout.
-        gc.collect()
-        gc.freeze()
+        _freeze()
         log.info("agent serves", host=config.name, version=__version__, qemu=services.capabilities.version)
         await _serve(config, agent)
     journal.close()
     lock.close()
+
+
+def _freeze() -> None:
+    """What is there now stays: without this a collection would look through all of it, 50 ms, in some blackout."""
+    gc.collect()
+    gc.freeze()
 
 
 def _agent(services: Services, guests: Guests) -> Agent:
