@@ -158,12 +158,8 @@ class Watch:
         told = Evidence(
             "what others see of it", "\n".join(f"{who}: {what}" for who, what in sorted(seen.items()))
         )
-        health = mirror.health.get(host)
-        words = (
-            Evidence("its last report of its health", health.value.text)
-            if health and health.value.text
-            else None
-        )
+        said = [one.text for one in fleet.reports(mirror) if one.host == host and one.text]
+        words = Evidence("its last report of its health", "\n".join(said)) if said else None
         incident = Incident(
             chance.new_id(), host, Cause.HOST_LOST, at_s, f"{host} is lost: {why}", hits,
             tuple(filter(None, (told, words))),

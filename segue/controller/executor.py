@@ -21,6 +21,7 @@ from segue.controller import (
     leases,
     maintenance,
     reserve,
+    sensors,
     single,
     updating,
 )
@@ -125,6 +126,7 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
         await _gather(controller)
         running["balancer"] = asyncio.create_task(balancer.keep(controller, tenure))
         if controller.powers.watched:
+            running["sensors"] = asyncio.create_task(sensors.keep(controller, tenure))
             running["reserve"] = asyncio.create_task(reserve.keep(controller))
         while not links.outranked.is_set():
             alone = lonely.look()

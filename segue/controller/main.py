@@ -38,6 +38,7 @@ from segue.controller import (
     api_metrics,
     api_placing,
     api_power,
+    api_sensors,
     api_tasks,
     api_update,
     audit_trail,
@@ -69,7 +70,7 @@ log = structlog.get_logger()
 
 PARTS: Final = (
     api, api_hosts, api_guests, api_tasks, api_admin, api_balance, api_load, api_placing, api_metrics,
-    api_health, api_incidents, api_maintenance, api_power, api_update, api_apps,
+    api_health, api_incidents, api_maintenance, api_power, api_update, api_apps, api_sensors,
 )  # fmt: skip
 BODY_BYTES: Final = 1 << 20
 
