@@ -51,13 +51,12 @@ class Lease:
         name: str,
         config: LeaseConfig,
         notes: LeaseNotes,
-        peers: Mapping[str, PeerClient],
         line: GuardLine,
     ) -> None:
         self._name = name
         self._config = config
         self._notes = notes
-        self._peers = peers
+        self.peers: Mapping[str, PeerClient] = {}
         self._line = line
         self.wards = Wards()
         self._charter = notes.charter()
@@ -238,7 +237,7 @@ class Lease:
         return asked_s if lease.is_majority(granted, held.voters) else None
 
     async def _vote(self, host: str) -> set[str]:
-        peer = self._peers.get(host)
+        peer = self.peers.get(host)
         if peer is None:
             return set()
         try:

@@ -33,6 +33,7 @@ from segue.adapters.pki import Pair
 from segue.adapters.qemu import capabilities
 from segue.adapters.qemu.command import Places
 from segue.adapters.spans import Sender
+from segue.adapters.storage.beat import Beats
 from segue.adapters.store.journal import Journal
 from segue.agent import (
     api_app,
@@ -98,7 +99,6 @@ async def serve(config: Config) -> None:
         boards, protection = Boards(journal), Protection(config)
         daemons = Daemons(config, protection)
         figures, notices = Figures(Meter(metrics.AGENT)), Notices()
-        peers: dict[str, peer.PeerClient] = {}
         services = Services(
             config=config,
             journal=journal,
@@ -107,7 +107,7 @@ async def serve(config: Config) -> None:
             networks=Networks(config, Overlays(netlink, links)),
             flows=Flows(),
             session=session,
-            peers=peers,
+            peers={},
             capabilities=await capabilities.ask(config.run_dir, config.qemu_user),
             notices=notices,
             failpoints=Failpoints(config.failpoints),
@@ -125,7 +125,8 @@ async def serve(config: Config) -> None:
             traces=Traces(journal, _sender(config, figures)),
             crashes=_crashes(config, journal, notices, figures),
             apps=Apps(config, netlink, links, await runtime.version(), await look.engine()),
-            lease=_lease(config, journal, peers),
+            lease=_lease(config, journal),
+            beats=Beats(config.name, config.shared_dir, system.boot_id()),
         )
         await _open(services)
         guests = Guests(services)
@@ -155,10 +156,10 @@ def _agent(services: Services, guests: Guests) -> Agent:
     return agent
 
 
-def _lease(config: Config, journal: Journal, peers: dict[str, peer.PeerClient]) -> Lease:
+def _lease(config: Config, journal: Journal) -> Lease:
     journal.leases.keep_ends_in(config.run_dir / "lease-ends")
     line = GuardLine(config.run_dir / "guard.sock")
-    return Lease(config.name, config.lease, journal.leases, peers, line)
+    return Lease(config.name, config.lease, journal.leases, line)
 
 
 def _crashes(config: Config, journal: Journal, notices: Notices, figures: Figures) -> Crashes:
@@ -172,9 +173,11 @@ def _crashes(config: Config, journal: Journal, notices: Notices, figures: Figure
 
 async def _open(services: Services) -> None:
     """What the guests find here, and the agents that it may meet."""
+    services.lease.peers = services.peers
     services.meet_all({**services.journal.neighbours(), **services.config.peers})
     await services.metadata.open()
     await services.networks.make()
+    services.beats.start()
 
 
 def _sender(config: Config, figures: Figures) -> Sender | None:

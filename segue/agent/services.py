@@ -11,6 +11,7 @@ from segue.adapters.net.steering import Steering
 from segue.adapters.own_tls import OwnTls
 from segue.adapters.peer import PeerClient
 from segue.adapters.qemu.capabilities import Capabilities
+from segue.adapters.storage.beat import Beats
 from segue.adapters.store.journal import Journal
 from segue.agent.aftercare import Caretaker
 from segue.agent.apps import Apps
@@ -64,6 +65,7 @@ class Services:
     crashes: Crashes
     apps: Apps
     lease: Lease
+    beats: Beats
 
     def meet(self, name: str, url: str) -> None:
         """From now on this host can be asked, and guests can move there."""

@@ -243,7 +243,7 @@ class Watch:
             if death.proof.kind is not ProofKind.PERSON:
                 raise
             seen = await sights(self._controller, host)
-            is_off = host not in self._controller.links.linked() and Sight.ANSWERS not in seen.values()
+            is_off = host not in self._controller.links.linked() and set(seen.values()) <= {Sight.SILENT}
         if not is_off:
             raise losses.refused(f"{host} is not off", "it lives, whatever was said of it: switch it off")
 

@@ -15,6 +15,7 @@ from segue.adapters.metrics import Meter
 from segue.adapters.peer import CALL_S, PeerClient
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.memory_landing import MemoryLanding
+from segue.adapters.storage.beat import Beats
 from segue.agent import plant
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
@@ -354,7 +355,8 @@ def _services(host: SimHost) -> SimServices:
         own=nothing, trust=Trust(host.journal, NOWHERE), figures=booked,
         traces=Traces(host.journal, None),
         crashes=Crashes(host.name, host.journal, notices, booked, _NoSenses()), apps=nothing,
-        lease=Lease(host.name, config.lease, host.journal.leases, {}, GuardLine(NOWHERE)),
+        lease=Lease(host.name, config.lease, host.journal.leases, GuardLine(NOWHERE)),
+        beats=Beats(host.name, NOWHERE, ""),
     )  # fmt: skip
     made.host = host
     return made

@@ -79,6 +79,7 @@ def test_a_host_that_is_cut_off_ends_its_guest_itself_and_the_guest_runs_elsewhe
     took_s = incident["hits"][0]["back_s"] - cut_s
     print(f"cut off without a BMC: g1 is back after {took_s:.1f} s; {incident['proof']['text']}")
     assert incident["proof"]["kind"] == "lease_over"
+    assert "its network is cut" in incident["text"], "its heartbeat on the shared storage says so"
     assert ward.agent("host2").call("GET", "/guests")[0]["state"] != "running"
     ward.lab.mend()
     wait_until(lambda: "host2" in ward.up(), "the host is back")
