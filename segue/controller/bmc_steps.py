@@ -140,6 +140,7 @@ async def _compared(run: Run, step: Step, part: str) -> str:
     after = await _patiently(run, lambda: hands.version(step.target))
     while step.version and after != step.version:
         run.wait_for(f"its BMC says {after}, not {step.version}")
+        await _tell(run, f"the update is done, {part} is {after} still")
         await asyncio.sleep(POLL_S)
         after = await _patiently(run, lambda: hands.version(step.target))
     if after == before:

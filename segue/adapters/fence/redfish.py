@@ -30,13 +30,18 @@ class Redfish:
         """What it says now. Raises Refused with what is wrong: no answer, credentials, no such system."""
         return await self._line.ask(lambda _, system: _power(system))
 
-    async def off(self, within_s: float) -> Power:
+    async def stays_off(self) -> bool:
+        """True where it says for a while that its host is off, without any order; False at once where it does not."""
+        return await self._line.ask(lambda _, system: _stays_off(system)) is Power.OFF
+
+    async def off(self, within_s: float, steady_s: float = STEADY_S) -> Power:
         """Takes the power away, without asking the host, and returns once the BMC has said for a while that it is off.
 
         UNKNOWN or ON where it has not said so in time. Safe to repeat, and for a host that is off already.
+        steady_s: less only for one that was seen to stay off a moment ago.
         """
         until_s = time.monotonic() + within_s
-        return await self._line.ask(lambda _, system: _off(system, until_s))
+        return await self._line.ask(lambda _, system: _off(system, until_s, steady_s))
 
     async def ask_off(self) -> None:
         """Presses the power button as a person would: the host's own system shuts down, if it listens.
@@ -59,7 +64,14 @@ def _power(system: Any) -> Power:
     return said.get(system.power_state, Power.UNKNOWN)
 
 
-def _off(system: Any, until_s: float) -> Power:
+def _stays_off(system: Any) -> Power:
+    since_s = time.monotonic()
+    while (seen := _power(system)) is Power.OFF and time.monotonic() - since_s < STEADY_S:
+        time.sleep(LOOK_S)
+    return seen
+
+
+def _off(system: Any, until_s: float, steady_s: float) -> Power:
     """The order is given whatever it said before: it may just be restarting."""
     import sushy
     from sushy import exceptions
@@ -73,7 +85,7 @@ def _off(system: Any, until_s: float) -> Power:
     while time.monotonic() < until_s:
         seen, now_s = _power(system), time.monotonic()
         since_s = None if seen is not Power.OFF else since_s if since_s is not None else now_s
-        if since_s is not None and now_s - since_s >= STEADY_S:
+        if since_s is not None and now_s - since_s >= steady_s:
             return Power.OFF
         time.sleep(LOOK_S)
     return Power.UNKNOWN if _power(system) is Power.OFF else _power(system)
