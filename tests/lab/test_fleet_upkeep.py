@@ -24,7 +24,7 @@ from tests.lab.relay import archives
 from tests.lab.traffic import Probe, demand_whole
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
-SIZES: Final = {"four": (4, 6, 144), "six": (6, 20, 96)}
+SIZES: Final = {"four": (4, 6, 144), "six": (6, 20, 128)}
 """Hosts on two feeds, guests on all of them, and MiB of each guest. Six and twenty are what was promised."""
 OLDER: Final = """
 export DEBIAN_FRONTEND=noninteractive
