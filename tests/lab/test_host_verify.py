@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -127,8 +128,8 @@ def test_memory_that_forgets_is_found_by_the_burn_in(fleet: Fleet) -> None:
 
     def turn() -> None:
         while not end.is_set():
-            for pid in qemus(fleet.lab):
-                turned.append(turn_bits(pid, 160 << 20, end))
+            with contextlib.suppress(FileNotFoundError):  # It has just ended.
+                turned.extend(turn_bits(pid, 160 << 20, end) for pid in qemus(fleet.lab))
             end.wait(0.2)
 
     with ThreadPoolExecutor(1) as pool:
@@ -162,12 +163,19 @@ def qemus(lab: Lab) -> Iterator[int]:
             continue
 
 
+def memories(pid: int) -> list[Path]:
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # Closed while we looked.
+            if os.readlink(entry).startswith(integrity.MEMFD):
+                found.append(entry)
+    return found
+
+
 def turn_bits(pid: int, memory_bytes: int, end: threading.Event) -> int:
     """In pages that the guest's writer has filled: number, count, then each word beside its opposite."""
     turned = 0
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        if not os.readlink(entry).startswith(integrity.MEMFD):
-            continue
+    for entry in memories(pid):
         fd = os.open(entry, os.O_RDWR | os.O_CLOEXEC)
         try:
             while os.fstat(fd).st_size == memory_bytes and turned < 2000 and not end.is_set():
