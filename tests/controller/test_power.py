@@ -24,7 +24,7 @@ def test_what_is_corrected_counts_at_once(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("right\n")
     assert powers.bmc("host1").password == "right"
     assert powers.may_fence("host1")
-    assert powers.hosts() == {"host1"}
+    assert powers.hosts() == frozenset({"host1"})
     (tmp_path / "bmc.toml").write_text(TEXT + "fence = false\n")
     assert not powers.may_fence("host1")
 

@@ -144,10 +144,6 @@ def test_memory_that_forgets_is_found_by_the_burn_in(fleet: Fleet) -> None:
     assert sum(turned) > 0
     assert "its own memory was not what it had written: bad" in told, told
     assert fleet.segue("vm", "list", "-o", "json") == []
-    refused = fleet.lab.exec(
-        "controller1", ["segue", "vm", "create", "g0", "--memory", "128MiB", "--host", "host2"]
-    )
-    print(refused.stdout, refused.stderr)
 
 
 def qemus(lab: Lab) -> Iterator[int]:
