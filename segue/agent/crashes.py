@@ -37,6 +37,7 @@ STEPS_MOST: Final = 40
 """Of one incident; an application may fail for days."""
 WORDS: Final = {
     Cause.QEMU_ENDED: "its QEMU ended unexpectedly",
+    Cause.MEMORY_LOST: "what was left of its memory at its source is gone, and it was ended",
     Cause.CUT_OFF: "its host was cut off from the others, and ended it: another one may take it over",
     Cause.PANIC: "its kernel panicked",
     Cause.WATCHDOG: "it hangs: it does not feed its watchdog any more",
