@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiohttp.web
 import pytest
@@ -31,11 +31,11 @@ class LeasedHost(ToyHost):
 
     @property
     def denied(self) -> dict[str, str]:
-        return self.__dict__.setdefault("_denied", {})
+        return cast(dict[str, str], self.__dict__.setdefault("_denied", {}))
 
     @property
     def asked(self) -> list[tuple[str, float]]:
-        return self.__dict__.setdefault("_asked", [])
+        return cast(list[tuple[str, float]], self.__dict__.setdefault("_asked", []))
 
     def more_routes(self, app: aiohttp.web.Application) -> None:
         app.router.add_put("/v1/lease", self._accept)
