@@ -22,7 +22,9 @@ from segue.model.migration import Limits
 Time = Any
 """Text, seconds since 1970, or what YAML itself has made of a time."""
 YAML: Final = ".yaml"
-OPTIONS: Final = frozenset({"name", "within", "takes", "retries", "when", "graceful", "target", "version"})
+OPTIONS: Final = frozenset(
+    {"name", "within", "takes", "retries", "when", "graceful", "target", "version", "burn_in"}
+)
 GIVEN: Final = re.compile(r"\$([a-z_]+)")
 """In a procedure: what the order has to say, under `with`."""
 
@@ -199,6 +201,7 @@ def _step(text: str | Mapping[str, Any]) -> Step:
         when_wanted=when == "wanted",
         graceful_s=values.duration_s(str(options.get("graceful", Step.graceful_s))),
         image=text_ if is_firmware else "",
+        burn_s=values.duration_s(str(options.get("burn_in", 0))),
         target=str(options.get("target", "")),
         version=str(options.get("version", "")),
     )

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
 from segue.adapters import clock
 from segue.controller.app import Controller
+from segue.controller.host_run import Run
 from segue.errors import Kind, Refused, SegueError
 from segue.model.fencing import Power
 from segue.model.firmware import Flash, FlashState
 from segue.model.guest import RunState
-from segue.model.job import Inventory
-from segue.model.maintenance import HostWork, Step, StepKind
+from segue.model.maintenance import Step, StepKind
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -29,20 +29,6 @@ ON_S: Final = 30.0
 WAITS_S: Final = 20.0
 """A task that waits for so long waits for the host to be started anew."""
 OFF: Final = frozenset({RunState.STOPPED, RunState.CRASHED})
-
-
-class Run(Protocol):
-    """What the steps need of the host's maintenance."""
-
-    host: str
-    controller: Controller
-
-    @property
-    def work(self) -> HostWork: ...
-    async def save(self, **fields: Any) -> None: ...
-    async def ask(self, method: str, path: str, body: object = None) -> Any: ...
-    async def inventory(self) -> Inventory: ...
-    def wait_for(self, what: str) -> None: ...
 
 
 async def versions(controller: Controller, host: str, procedure: Iterable[Step]) -> dict[str, str]:

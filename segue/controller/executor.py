@@ -24,6 +24,7 @@ from segue.controller import (
     sensors,
     single,
     updating,
+    verifying,
 )
 from segue.controller.app import Controller
 from segue.controller.incidents import Fetcher
@@ -45,6 +46,7 @@ HOW: Final[Mapping[TaskKind, Callable[[Work], Awaitable[None]]]] = {
     TaskKind.BALANCE: balance.carry_out,
     TaskKind.UPDATE: updating.carry_out,
     TaskKind.MAINTENANCE: maintenance.carry_out,
+    TaskKind.VERIFY: verifying.carry_out,
 }
 INTRODUCE_S: Final = 0.5
 GATHER_S: Final = 10.0

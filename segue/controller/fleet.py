@@ -28,7 +28,7 @@ from segue.model.guest import Guest
 from segue.model.load import GuestLoad, HostLoad, Use
 from segue.model.migration import Migration
 from segue.model.roster import GuestWishes, HostRecord, HostReport
-from segue.policy import answer, soundness
+from segue.policy import answer, rectify, soundness
 from segue.wire.frames import Shown
 
 RANK: Final = {"owner": 0, "offered": 0, "released": 1, "incoming": 2}
@@ -144,10 +144,12 @@ def _tainted(mirror: Mirror, made: Fleet) -> Fleet:
     told, warned = reports(mirror), list(mirror.warnings.values())
     lame = answer.spareless(made, told, warned, clock.wall_s())
     taints = dict.fromkeys(lame, answer.WARNED) | answer.taints(told, len(made.hosts))
-    if not taints:
+    unproven = {v.host: rectify.taint(v) for v in mirror.verifications.values() if not v.ok}
+    if not taints and not unproven:
         return made
     hosts = tuple(
-        replace(h, taints=(*h.taints, taints[h.name])) if h.name in taints else h for h in made.hosts
+        replace(h, taints=(*h.taints, *(found[h.name] for found in (taints, unproven) if h.name in found)))
+        for h in made.hosts
     )
     return replace(made, hosts=hosts)
 

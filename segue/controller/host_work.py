@@ -15,18 +15,18 @@ import msgspec
 import structlog
 
 from segue.adapters import clock
-from segue.controller import bmc_steps, works
+from segue.controller import bmc_steps, reboots, verifying, works
 from segue.controller.guest_updates import GuestUpdates
 from segue.controller.links import HostAway
 from segue.controller.work import LOOK_S, Work
-from segue.errors import Kind, Refused, SegueError
+from segue.errors import Refused, SegueError
 from segue.model.answer import Report
 from segue.model.health import Level
-from segue.model.job import Inventory, Job, JobState, Reboot
+from segue.model.job import Inventory, Job, JobState
 from segue.model.leadership import NotLeading
 from segue.model.maintenance import HostState, HostWork, Maintenance, Outage, Passed, Step, StepKind
 from segue.model.store import Away, Fenced, OutcomeUnknown
-from segue.model.task import TaskState
+from segue.model.task import Task, TaskState
 from segue.policy import inventory, procedure
 
 log = structlog.get_logger()
@@ -190,7 +190,11 @@ class HostRun:
     async def inventory(self) -> Inventory:
         return msgspec.convert(await self.ask("GET", "/v1/inventory"), Inventory)
 
-    def _number(self) -> str:
+    async def add_task(self, task: Task) -> None:
+        """One more for the leader; it is no error where a leader before us had begun it."""
+        await self._work.add(self.controller.mirror.tasks, task.id, task)
+
+    def number(self) -> str:
         """Says for what it is: the same step of the same task has no second command."""
         known = self.work
         return f"{self._work.id[:13]}-{known.step}-{known.attempt}"
@@ -250,7 +254,7 @@ class HostRun:
             await self.save(attempt=self.work.attempt + 1)
 
     async def _follow(self, step: Step) -> Job:
-        path, wish = f"/v1/jobs/{self._number()}", {"script": step.script, "within_s": step.limit_s}
+        path, wish = f"/v1/jobs/{self.number()}", {"script": step.script, "within_s": step.limit_s}
         job = msgspec.convert(await self.ask("PUT", path, wish), Job)
         while not job.ended:
             await asyncio.sleep(POLL_S)
@@ -264,21 +268,10 @@ class HostRun:
         return found
 
     async def reboot(self, step: Step) -> str:
-        """Asks for it, and waits for another boot; the same number never reboots twice."""
+        """By its own system."""
         if step.when_wanted and not self.work.acting and not await self._wants_reboot():
             return "no reboot is wanted"
-        await self.save(acting=True)
-        begun_s = clock.steady_s()
-        while True:
-            asked = await self._ask_reboot()
-            if (await self.inventory()).boot != asked.boot:
-                return f"back after {clock.steady_s() - begun_s:.0f} s"
-            if asked.why:
-                raise Refused(
-                    what="it does not reboot", why=asked.why, todo="Look at it, and reboot it by hand."
-                )
-            self._waits = "it has not gone down yet"
-            await asyncio.sleep(POLL_S)
+        return await reboots.reboot(self)
 
     async def power_cycle(self, step: Step) -> str:
         """By its BMC: off and on."""
@@ -295,17 +288,6 @@ class HostRun:
         if procedure.drains_by_need(self._order.procedure):
             return self.work.wanted
         return bool((await self.inventory()).reboot_wanted)
-
-    async def _ask_reboot(self) -> Reboot:
-        """The agent itself looks whether a guest is there; what has just left is gone in a moment."""
-        while True:
-            try:
-                return msgspec.convert(await self.ask("PUT", f"/v1/reboots/{self._number()}"), Reboot)
-            except SegueError as error:
-                if error.kind is not Kind.CONFLICT:
-                    raise
-                self._waits = error.why
-            await asyncio.sleep(POLL_S)
 
     async def health(self, step: Step) -> str:
         """Waits until its agent says that it is well, or no worse than before the maintenance."""
@@ -335,7 +317,8 @@ class HostRun:
             why = "; ".join(f"{name}: {reason}" for name, reason in unfit.items())
             await self.save(**{key: self._notes[key] for key in ("after", "changes")})
             raise Refused(what="it cannot take its guests back", why=why, todo="Look at what changed on it.")
-        return f"{len(self._notes['changes'])} changes"
+        proved = f"; {await verifying.within(self, step)}" if step.burn_s else ""
+        return f"{len(self._notes['changes'])} changes{proved}"
 
     async def uncordon(self, step: Step) -> str:
         """Back into service, if a person had not taken it out before."""

@@ -28,6 +28,7 @@ from segue.model.roster import AuditLine, DomainRecord, GuestWishes, HostRecord,
 from segue.model.store import Compacted, Entry, Event
 from segue.model.task import Task
 from segue.model.trust import SignedBarred
+from segue.model.verification import Verification
 from segue.wire.frames import Shown
 
 log = structlog.get_logger()
@@ -118,6 +119,7 @@ class Mirror:
         self.health = Table("health/", Report)
         self.sensors = Table("sensors/", Sensed)
         self.warnings = Table("warnings/", Warned)
+        self.verifications = Table("verifications/", Verification)
         self.migrations = Table("migrations/", Migration)
         self.tasks = Table("tasks/", Task)
         self.tokens = Table("tokens/", Token)

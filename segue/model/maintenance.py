@@ -86,6 +86,8 @@ class Step:
     """firmware: the URL from which the BMC fetches it."""
     target: str = ""
     """firmware: the part, as the BMC's list of firmware has it; empty: the BIOS."""
+    burn_s: float = 0.0
+    """verify: so long a burn-in guest runs, moves away, and comes back; 0: none."""
     version: str = ""
     """firmware: what the part must have then; a host that has it already is passed over."""
 

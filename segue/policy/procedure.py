@@ -95,6 +95,10 @@ _BY_NEED: Final = frozenset({StepKind.DRAIN, StepKind.REBOOT, StepKind.POWER_CYC
 def _bmc_figures(step: Step) -> Iterator[str]:
     if not 0 <= step.graceful_s <= GRACEFUL_MOST_S:
         yield f"lets a host shut down within 0 to {GRACEFUL_MOST_S:g} s"
+    if not 0 <= step.burn_s <= WITHIN_MOST_S or (step.burn_s and step.kind is not StepKind.VERIFY):
+        yield "has a burn-in only where it is `verify`, and of a day at most"
+    if step.burn_s and step.burn_s >= step.limit_s:
+        yield f"may take {step.limit_s:g} s, which is no longer than its burn-in: say `within`"
     if step.kind is not StepKind.FIRMWARE:
         if step.image or step.target or step.version:
             yield "brings no firmware"

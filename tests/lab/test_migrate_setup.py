@@ -7,12 +7,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.lab.moves import SLOW_BYTES_PER_S
 from tests.lab.scene import GUEST, Scene
 
 pytestmark = pytest.mark.lab
 slow = pytest.mark.slow
 
+SO_SLOW_BYTES_PER_S = 512 << 10
+"""The guest writes so much beside it, on a busy machine too, that its memory takes a connection of its own."""
 # What the target lets through of the connections for memory. A SYN has 60 bytes, an ACK 52.
 FIRST = "tcp flags syn / syn,ack limit rate 1/hour burst 1 packets ct mark set 1"
 NO_OTHER = "tcp flags syn / syn,ack ct mark 0 drop"
@@ -50,7 +51,7 @@ def test_nobody_answers_the_copys_connections(scene: Scene, rules: list[str], ho
     source, target = scene.route()
     lived_s = scene.client.uptime_s()
     halt = scene.halt(source, "begun copy memory")
-    move = scene.migrate(target, bandwidth_bytes_per_s=SLOW_BYTES_PER_S)  # So it takes several connections.
+    move = scene.migrate(target, bandwidth_bytes_per_s=SO_SLOW_BYTES_PER_S)
     halt.wait()
     with deaf(scene, target, rules):
         halt.go()
