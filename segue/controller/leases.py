@@ -123,10 +123,15 @@ def is_held(controller: Controller, tenure: Tenure, host: str) -> bool:
     return kept is not None and lease.counts(kept.value, tenure.epoch)
 
 
-async def demand_denied(controller: Controller, death: Death) -> Charter:
-    """A majority of all its voters refuses it now. Raises Refused."""
+async def demand_denied(controller: Controller, death: Death, *, everybody: bool = False) -> Charter:
+    """A majority of all its voters refuses it now. Raises Refused.
+
+    everybody: every other host of the fleet, so that none takes a word of it any more: its agent may live, and may not
+    know yet that its lease is over.
+    """
     charter = controller.books.known(controller.mirror.charters, death.host).value
-    others = sorted({name for voters, _ in charter.every for name in voters} - {death.host})
+    fleet_ = _hosts(controller) if everybody else frozenset[str]()
+    others = sorted({*fleet_, *(name for voters, _ in charter.every for name in voters)} - {death.host})
     path = f"/v1/denials/{death.host}?incident={death.incident}"
 
     async def refuses(host: str) -> bool:
@@ -139,6 +144,9 @@ async def demand_denied(controller: Controller, death: Death) -> Charter:
 
     answers = await asyncio.gather(*(refuses(host) for host in others))
     refusing = [host for host, said in zip(others, answers, strict=True) if said]
+    if silent := sorted((fleet_ - {death.host}).difference(refusing)):
+        why = f"{', '.join(silent)} cannot be told so, and may take a guest from it; bring it back, or revoke it"
+        raise losses.refused(f"the lease of {death.host} is not refused by all", why)
     # Read anew: a charter that was changed meanwhile has voters who were not asked.
     charter = controller.books.known(controller.mirror.charters, death.host).value
     if not lease.are_refused(charter, refusing):

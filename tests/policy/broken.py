@@ -185,7 +185,6 @@ _OUTAGE = Budget(outages=1)
 _OUTAGES = Budget(outages=2)
 _OUTAGE_AGAIN = Budget(outages=1, migrations=2)
 _LAPSE = Budget(lapses=1)
-_LAPSE_AND_DOUBT = Budget(crashes=1, lapses=1, refusals=1)
 
 MISTAKES: Final[dict[str, Mistake]] = {
     # Against "never two".
@@ -212,7 +211,10 @@ MISTAKES: Final[dict[str, Mistake]] = {
     "a copy that died is taken for one that never ran": Mistake(Rules(knows_what_ran=False), _DEATH, _STALE),
     # Around leases.
     "a host without a lease lets its guest run": Mistake(Rules(guards=False), _LAPSE, _NOT_ALLOWED),
-    "a copy outlives the end of its host's lease": Mistake(Rules(buries=False), _LAPSE_AND_DOUBT, _STALE),
+    "a copy outlives the end of its host's lease": Mistake(Rules(buries=False), _LAPSE, _TWO_JOURNALS),
+    "a host that is refused its lease can still give its guest away": Mistake(
+        Rules(shuns=False), _LAPSE, _TWO_JOURNALS, hosts=3
+    ),
     "a host that was cut off starts its guest without asking": Mistake(
         Rules(doubts=False), _LAPSE, _TWO_JOURNALS
     ),

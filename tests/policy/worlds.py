@@ -81,6 +81,7 @@ class World(NamedTuple):
     begun: int = 0
     top: tuple[int, int] = (1, 0)  # the highest epoch at which a host was ever allowed to run, and that host
     decided: tuple[int, int] = (0, 0)  # the decider's record: for whom, and the epoch that came of it
+    shunned: int = -1  # the host without a lease whose guest was given away: nobody takes its words
 
 
 class Kind(Enum):
@@ -121,6 +122,7 @@ class Rules:
     guards: bool = True  # nothing is let run without a lease
     buries: bool = True  # before the next lease begins nothing is left of the guests of the last
     doubts: bool = True  # and none of them is started before the peers were heard
+    shuns: bool = True  # nobody takes a word of a host that is refused its lease
 
 
 def first_world(budget: Budget, hosts: int = 2) -> World:
@@ -201,8 +203,12 @@ class Model:
                 after = after._replace(memory=Memory())
             if self.rules.doubts:
                 after = after._replace(unheard=True)
-            yield Move(who, ("has a lease again",), Kind.POWER_ON, _put(world, who, after))
+            again = _put(world, who, after)
+            again = again._replace(shunned=-1) if world.shunned == who else again
+            yield Move(who, ("has a lease again",), Kind.PLAIN, again)
         elif left.lapses and not host.barred:
+            # One that stands for the blackout is killed, too; but an agent that was stopped just after its look at it
+            # still writes and says what followed from that look.
             kept = Memory() if memory.kind is Copy.RUNNING else memory
             after_ = _put(world, who, host._replace(memory=kept, barred=True))
             after_ = after_._replace(left=left._replace(lapses=left.lapses - 1))
@@ -249,7 +255,7 @@ class Model:
         """Ticks, letters, what peers and the decider know, and what the engine may tell at any time."""
         yield from self._carry_on(world, who, ("ticks",), self.rules.pending(host.token, host.memory.kind))
         for letter in world.letters:
-            if letter.to != who:
+            if letter.to != who or (letter.sender == world.shunned and self.rules.shuns):
                 continue
             if not isinstance(letter.message, Report):
                 yield from self._event(world, who, letter.message, NAMES[letter.sender])
@@ -334,6 +340,10 @@ class Model:
         after = _put(world, who, changed)
         if isinstance(event, handoff.PeerFenced | handoff.TakeOver) and token.phase is Phase.OWNER:
             after = after._replace(decided=(who, token.epoch))
+        if isinstance(event, handoff.PeerFenced | handoff.TakeOver):
+            named = event.peer if isinstance(event, handoff.PeerFenced) else event.owner
+            lost = NAMES.index(named)
+            after = after._replace(shunned=lost) if world.hosts[lost].barred else after
         if isinstance(event, handoff.Begin):
             after = after._replace(begun=world.begun + 1)
         kind = Kind.NEW_WORK if isinstance(event, handoff.Begin) else Kind.PLAIN
