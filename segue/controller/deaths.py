@@ -41,7 +41,7 @@ async def keep(controller: Controller, tenure: Tenure) -> None:
     try:
         while True:
             silences = watch.silences_s()
-            for host in silences.keys() | controller.mirror.deaths.items().keys():
+            for host in sorted(silences.keys() | controller.mirror.deaths.items().keys()):
                 if host not in tending or tending[host].done():
                     tending[host] = asyncio.create_task(watch.tend(host, silences.get(host)))
             await asyncio.sleep(LOOK_S)
@@ -67,7 +67,7 @@ async def sights(controller: Controller, host: str) -> dict[str, Sight]:
         if report is not None:
             found[hostloss.CONTROLLER] = await sight.look(report.value.url)
 
-    await asyncio.gather(ask_ourselves(), *(ask(other) for other in controller.links.linked() - {host}))
+    await asyncio.gather(ask_ourselves(), *(ask(other) for other in sorted(controller.links.linked() - {host})))
     return found
 
 

@@ -71,6 +71,8 @@ class SimPeer(PeerClient):
     def __init__(self, host: SimHost, name: str) -> None:
         self._host = host
         self.name = name
+        there = host.world.hosts.get(name)
+        self.url = f"https://{there.address}:7443" if there else "https://nowhere:7443"
 
     async def _call(self, method: str, path: str, body: object = None, *, within_s: float = CALL_S) -> bytes:
         data = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)

@@ -74,6 +74,15 @@ class Trap:
     act: Callable[[], None]
 
 
+@dataclass
+class BmcState:
+    """What is wrong with its BMC: it does not answer, takes its time, or takes orders and does nothing."""
+
+    away: bool = False
+    slow_s: float = 0.0
+    deaf: bool = False
+
+
 @dataclass(eq=False)
 class SimHost:
     """One machine. `devices`: taps, tunnels and hooks in its kernel, by name."""
@@ -95,6 +104,9 @@ class SimHost:
     kept_off: bool = False
     """Somebody vouched that it has no power, and keeps it so until all who were told have acted on it."""
     power_wanted: bool = False
+    is_dead: bool = False
+    """It broke: no power until somebody has repaired it."""
+    bmc: BmcState = field(default_factory=BmcState)
     boots: int = 1
     numbers: int = 0
     begin_agent: Callable[[SimHost], None] = lambda host: None
@@ -186,9 +198,9 @@ class SimHost:
         qemu.end()
 
     def give_power(self) -> None:
-        """It boots, and its agent comes with it; not while it is kept off."""
+        """It boots, and its agent comes with it; not while it is kept off, or is broken."""
         self.power_wanted = self.kept_off
-        if not self.powered and not self.kept_off:
+        if not self.powered and not self.kept_off and not self.is_dead:
             self.powered = True
             self.boots += 1
             self.journal.rebooted(self._boot_id())

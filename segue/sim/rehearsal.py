@@ -24,6 +24,7 @@ from segue.model.handoff import Phase
 from segue.model.migration import Migration
 from segue.model.task import Task
 from segue.sim import agent as programs
+from segue.sim import audit
 from segue.sim import checkers as checking
 from segue.sim import host as machines
 from segue.sim.checkers import Checkers
@@ -128,9 +129,21 @@ class Rehearsal:
         self.strikes.mend_all()
         self.room.start_all()
         await self._until_quiet()
+        if any(host.is_dead for host in self.world.hosts.values()):
+            await self._repair_the_dead()
         self.world.checkers.at_end()
         if self.scenario.controllers:
-            self.room.at_end()
+            audit.at_end(self.world, self.room)
+
+    async def _repair_the_dead(self) -> None:
+        """Only now: what a fleet does without them has to come first."""
+        for why in audit.away(self.world, self.room):
+            self.world.broken(checking.BACK, why)
+        for host in self.world.hosts.values():
+            host.is_dead = False
+            host.give_power()
+        self.world.say("world", "dead hosts are repaired")
+        await self._until_quiet()
 
     async def _until_quiet(self) -> None:
         until_s = self.world.loop.time() + self.scenario.settle_s
@@ -142,7 +155,11 @@ class Rehearsal:
 
     def unsettled(self) -> list[str]:
         """What is still under way."""
-        more = self.room.unsettled() if self.scenario.controllers else []
+        more = (
+            audit.unsettled(self.room) + audit.away(self.world, self.room)
+            if self.scenario.controllers
+            else []
+        )
         return self.world.checkers.unsettled() + more
 
     # What people do
@@ -197,7 +214,7 @@ class Rehearsal:
         for uuid in sorted(self.world.killed):
             name = self.world.names[uuid]
             where = self._owner(name)
-            if uuid not in where.qemus and not self.unsettled():
+            if uuid not in where.qemus and where.powered and not self.unsettled():
                 self.world.say("people", f"segue vm start {name} (on {where.name})")
                 await self.ask(where, "POST", f"/v1/guests/{name}/start")
 
