@@ -67,7 +67,9 @@ async def sights(controller: Controller, host: str) -> dict[str, Sight]:
         if report is not None:
             found[hostloss.CONTROLLER] = await sight.look(report.value.url)
 
-    await asyncio.gather(ask_ourselves(), *(ask(other) for other in sorted(controller.links.linked() - {host})))
+    await asyncio.gather(
+        ask_ourselves(), *(ask(other) for other in sorted(controller.links.linked() - {host}))
+    )
     return found
 
 
@@ -120,7 +122,7 @@ class Watch:
         fleet_ = [name for name in mirror.reports.items() if not fleet.is_revoked(mirror, name)]
         lost = {name for name in self.silences_s() if name in fleet_ and self._guests(name)} | {host}
         lost -= {name for name, kept in mirror.deaths.items().items() if kept.value.proof and name != host}
-        upkeep = host in works.emptied(mirror)
+        upkeep = host in works.may_be_back(mirror)
         return Loss(silent_s, len(self._guests(host)), seen, len(lost), len(fleet_), upkeep)
 
     def _guests(self, host: str) -> list[Shown]:

@@ -61,6 +61,7 @@ class Successions:
 
     async def settle(self) -> bool:
         """One round over all of them; True while some wait for something."""
+        await losses.end_moves(self._controller, self._tenure, self._death.host)
         begun = {s.guest.name for s in self._mirror.successions.values() if self._is_open(s)}
         wanted = {hit.guest for hit in self._incident().hits if not hit.back_s}
         concerned = {shown.name for shown in hit(self._mirror, self._death.host)}
@@ -131,8 +132,9 @@ class Successions:
         assert proof is not None
         for host, part in held.items():
             if part["phase"] in UNSETTLED and part["peer"] == dead:
+                highest = await self._give(shown, host, part["claim"] + takeover.STEP)
                 await self._demand_off()
-                body = {"fenced": dead, "proof": f"{proof.kind}: {proof.text}"}
+                body = {"fenced": dead, "proof": f"{proof.kind}: {proof.text}", "highest": highest}
                 await self._call(host, "POST", f"/v1/guests/{shown.name}/recover", body, TELL_S)
             elif part["phase"] != "owner":
                 raise losses.refused(
@@ -141,11 +143,35 @@ class Successions:
             now = await self._call(host, "GET", f"/v1/successions/{shown.spec.uuid}", None, ASK_S)
             if now["phase"] != "owner":
                 raise losses.refused(f"{shown.name} waits", f"it is {now['phase']} at {host}")
+            if now["claim"] < max(shown.epoch, self._given(shown.spec.uuid, host)):
+                raise losses.refused(
+                    f"{shown.name} waits",
+                    f"what {host} has of it is older than what {dead} had: it comes with {dead}",
+                )
+            await self._give(shown, host, now["claim"])
             await self._demand_off()
             path = f"/v1/successions/{shown.spec.uuid}/start"
             await self._call(host, "POST", path, {"epoch": now["claim"]}, START_S)
             return host
         raise losses.refused(f"{shown.name} waits", "nobody has anything of it")
+
+    async def _give(self, shown: Shown, host: str, epoch: int) -> int:
+        """Writes that this host may have the guest at this epoch; the highest that was given away before. A host that
+        was off meanwhile knows of none of them, and would take the guest with a number that another has."""
+        table, fence, books = self._mirror.successions, self._tenure.fence, self._controller.books
+        known, now_s = table.get(shown.spec.uuid), clock.wall_s()
+        before, given = known.value if known else None, self._given(shown.spec.uuid, host)
+        made = Succession(shown.spec, self._death.host, host, epoch, now_s, ended_s=now_s)
+        if before is None:
+            await books.add(table, shown.spec.uuid, made, fence=fence)
+        elif before.ended_s and (before.epoch < epoch or before.heir == host):
+            await books.change(table, shown.spec.uuid, lambda _: made, fence=fence)
+        return given
+
+    def _given(self, uuid: str, host: str) -> int:
+        """The highest epoch that a controller ever gave away of that guest to another host; 0 for none."""
+        known = self._mirror.successions.get(uuid)
+        return known.value.epoch if known and known.value.heir != host else 0
 
     async def _choose(
         self, shown: Shown, known: Succession | None, parts: Mapping[str, dict[str, Any]]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from segue.controller import health
 from segue.model.fencing import Death
 from segue.model.incident import Incident
+from segue.model.maintenance import HostState, HostWork
 from segue.model.task import Task, TaskKind, TaskState
 from segue.sim import checkers as checking
 
@@ -66,6 +69,34 @@ def at_end(world: World, room: ControlRoom) -> None:
     for task in tasks.values():
         if task.kind is TaskKind.DRAIN:
             _check_drain(world, task)
+        if task.kind is TaskKind.MAINTENANCE:
+            _check_upkeep(world, room, task)
+    _check_alarms(world, room)
+
+
+def _check_upkeep(world: World, room: ControlRoom, task: Task) -> None:
+    """What did not come to its end says why, and for each host."""
+    name = str(task.wish["maintenance"])
+    works = [kept for key, kept in room.entries("maintenance-hosts/", HostWork) if key.startswith(f"{name}/")]
+    well = all(work.state in {HostState.DONE, HostState.SKIPPED} for work in works)
+    if task.ended and task.state is not TaskState.CANCELLED and not well and not task.note:
+        world.broken(checking.UPKEEP, f"the maintenance {name} is {task.state} and says no reason")
+    for work in works:
+        if task.ended and not work.over and work.state is not HostState.WAITING:
+            world.broken(checking.UPKEEP, f"{work.host} is {work.state} in {name}, which has ended")
+        if work.state in {HostState.FAILED, HostState.ABORTED} and not work.why:
+            world.broken(checking.UPKEEP, f"{work.host} is {work.state} in {name} and says no reason")
+        world.say("people", f"the maintenance of {work.host} is {work.state}: {work.why}")
+
+
+def _check_alarms(world: World, room: ControlRoom) -> None:
+    """However much sensors lie: never more hosts at once than were allowed are emptied for it."""
+    alarms = [task for task in room.tasks() if task.by == health.BY]
+    for task in alarms:
+        others = [one for one in alarms if one.created_s <= task.created_s < (one.ended_s or math.inf)]
+        if len(others) > room.evacuate:
+            names = ", ".join(str(one.wish["hosts"][0]) for one in others)
+            world.broken(checking.ALARM, f"{names} are emptied at once by themselves")
 
 
 def _check_drain(world: World, task: Task) -> None:

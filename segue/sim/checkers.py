@@ -24,7 +24,9 @@ LEFT: Final = "no leftover"
 DRAIN: Final = "every drain ends or says why"
 AGENT: Final = "no program ends by itself"
 FENCED: Final = "no host is switched off that the others see"
-BACK: Final = "guests of a dead host come back, or it is said why"
+UPKEEP: Final = "a maintenance ends or says why, and takes no guest with it"
+ALARM: Final = "a false alarm costs no more than is allowed"
+BACK: Final = "guests of a dead host come back or it is said why, and nothing else waits for it"
 SETTLED: Final = frozenset({Phase.ABSENT, Phase.OWNER})
 SEEN_S: Final = 15.0
 """After a network that was broken everybody sees everybody again within this time."""
@@ -79,6 +81,12 @@ class Checkers:
         whole_s = self.world.fabric.whole_s(host.name)
         if host.powered and whole_s > SEEN_S and not self.world.is_proved(host.name):
             self.world.broken(FENCED, f"{host.name} lives, and has been in sight for {whole_s:.0f} s")
+
+    def reboots(self, host: SimHost) -> None:
+        """A maintenance reboots it now."""
+        for qemu in host.qemus.values():
+            if qemu.running or qemu.complete:
+                self.world.broken(UPKEEP, f"{host.name} reboots, and {qemu.guest.name} is there")
 
     # Once quiet
 

@@ -82,9 +82,13 @@ class Fabric:
         is_cut = self.late or any(name in way for way in self.cut)
         return 0.0 if is_cut else now_s - self.troubled_s.get(name, 0.0)
 
+    def note(self, name: str) -> None:
+        """Something about it changed now."""
+        self.troubled_s[name] = self.world.loop.time()
+
     def _note(self, ways: set[tuple[str, str]]) -> None:
         for name in {end for way in ways for end in way}:
-            self.troubled_s[name] = self.world.loop.time()
+            self.note(name)
 
     async def look(self, source: str, url: str, within_s: float) -> Sight:
         """As adapters/sight.py: whether the kernel at that address answers."""

@@ -34,6 +34,9 @@ class FaultKind(StrEnum):
     BMC_AWAY = "bmc away"
     BMC_SLOW = "bmc slow"
     BMC_DEAF = "bmc does nothing"
+    AIL = "part fails"
+    RUMOUR = "all sensors lie"
+    COMMANDS = "commands fail"
     KILL_CONTROLLER = "kill controller"
     KILL_LEADER = "kill leader"
     FREEZE_LEADER = "freeze leader"
@@ -47,6 +50,9 @@ OF_CONTROLLERS: Final = OF_BMCS | frozenset(
         FaultKind.ISOLATE,
         FaultKind.SPLIT,
         FaultKind.DIE,
+        FaultKind.AIL,
+        FaultKind.RUMOUR,
+        FaultKind.COMMANDS,
         FaultKind.KILL_CONTROLLER,
         FaultKind.KILL_LEADER,
         FaultKind.FREEZE_LEADER,
@@ -72,6 +78,9 @@ WEIGHTS: Final[Mapping[FaultKind, int]] = {
     FaultKind.BMC_AWAY: 1,
     FaultKind.BMC_SLOW: 1,
     FaultKind.BMC_DEAF: 1,
+    FaultKind.AIL: 2,
+    FaultKind.RUMOUR: 1,
+    FaultKind.COMMANDS: 1,
     FaultKind.KILL_CONTROLLER: 1,
     FaultKind.KILL_LEADER: 4,
     FaultKind.FREEZE_LEADER: 2,
@@ -95,6 +104,7 @@ AT_A_STEP: Final = frozenset(
     }
 )
 SLOW_S: Final = 40.0
+SUSPECT_SHARE: Final = 0.3
 PLACES_MOST: Final = 30
 """Of the named places that an agent passes in a migration."""
 
@@ -165,6 +175,9 @@ class Strikes:
             FaultKind.ISOLATE: self._isolate,
             FaultKind.SPLIT: self._split,
             FaultKind.DIE: self._die,
+            FaultKind.AIL: lambda fault: self._ail([self._host(fault)], fault),
+            FaultKind.RUMOUR: lambda fault: self._ail(list(self._world.hosts.values()), fault),
+            FaultKind.COMMANDS: self._fail_commands,
             FaultKind.BMC_AWAY: lambda fault: self._spoil(fault, BmcState(away=True)),
             FaultKind.BMC_SLOW: lambda fault: self._spoil(fault, BmcState(slow_s=SLOW_S * fault.amount)),
             FaultKind.BMC_DEAF: lambda fault: self._spoil(fault, BmcState(deaf=True)),
@@ -264,6 +277,26 @@ class Strikes:
         host.is_dead = True
         host.cut_power()
         return lambda: None
+
+    def _ail(self, hosts: list[SimHost], fault: Fault) -> Callable[[], None]:
+        """What their sensors say; whether it is true makes no difference to anybody."""
+        for host in hosts:
+            host.errors += 1.0 if fault.amount < SUSPECT_SHARE else 2.0
+
+        def mend() -> None:
+            for host in hosts:
+                host.errors = 0.0
+
+        return mend
+
+    def _fail_commands(self, fault: Fault) -> Callable[[], None]:
+        host = self._host(fault)
+        host.commands_fail = True
+
+        def mend() -> None:
+            host.commands_fail = False
+
+        return mend
 
     def _spoil(self, fault: Fault, state: BmcState) -> Callable[[], None]:
         host = self._host(fault)

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from segue.adapters.http.access import Caller
 from segue.adapters.store.journal import Journal
 from segue.agent.app import Agent
+from segue.engine.watch import Kept
 from segue.model.guest import Guest, Nic
 from segue.model.host import HostFacts
 from segue.sim import door
@@ -107,6 +108,14 @@ class SimHost:
     is_dead: bool = False
     """It broke: no power until somebody has repaired it."""
     bmc: BmcState = field(default_factory=BmcState)
+    commands: dict[str, int | None] = field(default_factory=dict)
+    """Of maintenances, by their number: how they ended; None while they run."""
+    ended_s: dict[str, float] = field(default_factory=dict)
+    commands_fail: bool = False
+    has_sensors: bool = False
+    errors: float = 0.0
+    """What its sensor counts: 1 is suspect, 2 is failing."""
+    health_kept: Kept | None = None
     boots: int = 1
     numbers: int = 0
     begin_agent: Callable[[SimHost], None] = lambda host: None
@@ -187,9 +196,12 @@ class SimHost:
         """All that is not on disk is gone."""
         self.kill_agent()
         self.powered = False
+        self.world.fabric.note(self.name)
         for qemu in list(self.qemus.values()):
             self.lose(qemu)
         self.devices.clear()
+        for number in [number for number, code in self.commands.items() if code is None]:
+            del self.commands[number]
 
     def lose(self, qemu: Qemu) -> None:
         """A QEMU is killed by whatever it was."""
@@ -202,6 +214,7 @@ class SimHost:
         self.power_wanted = self.kept_off
         if not self.powered and not self.kept_off and not self.is_dead:
             self.powered = True
+            self.world.fabric.note(self.name)
             self.boots += 1
             self.journal.rebooted(self._boot_id())
             self.start_agent()

@@ -87,9 +87,10 @@ class Rehearsal:
         self.world.fabric = Fabric(self.world)
         self.world.checkers = Checkers(self.world)
         self.strikes = Strikes(self.world)
-        self.room = ControlRoom(self.world, self.scenario.controllers)
+        self.room = ControlRoom(self.world, self.scenario.controllers, self.scenario.evacuate)
         self.room.may_fail(self.strikes)
         self.strikes.may(FaultKind.LOSE_HOST, self._lose)
+        has_sensors = any(fault.kind in {FaultKind.AIL, FaultKind.RUMOUR} for fault in self.scenario.faults)
         for number, plan in enumerate(self.scenario.hosts):
             address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
             made = SimHost(
@@ -102,6 +103,7 @@ class Rehearsal:
                 plan.labels,
             )
             made.begin_agent = self._begin_agent
+            made.has_sensors = has_sensors
             self.world.hosts[plan.name] = self.world.fabric.nodes[plan.name] = made
 
     def play(self) -> Result:
@@ -137,7 +139,8 @@ class Rehearsal:
 
     async def _repair_the_dead(self) -> None:
         """Only now: what a fleet does without them has to come first."""
-        for why in audit.away(self.world, self.room):
+        some_live = any(not host.is_dead for host in self.world.hosts.values())
+        for why in self.unsettled() if some_live else ():
             self.world.broken(checking.BACK, why)
         for host in self.world.hosts.values():
             host.is_dead = False
@@ -179,7 +182,7 @@ class Rehearsal:
 
     async def carry_out(self, wish: Wanted) -> None:
         """As an operator with a command line would: one try."""
-        if wish.drain or wish.by_task:
+        if wish.drain or wish.maintain or wish.by_task:
             return await self.room.carry_out(wish)
         where = self._owner(wish.guest)
         self.world.say("people", f"segue migrate {wish.guest} --to {wish.to} (on {where.name})")
