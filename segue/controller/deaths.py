@@ -108,6 +108,8 @@ class Watch:
         if death is None or death.proof is None:
             seen = await sights(self._controller, host)
             word, why = hostloss.judge(self._loss(host, silent_s, seen))
+            if silent_s > TOLD_S:
+                await losses.end_moves(self._controller, self._tenure, host, is_dead=False)
             if word in {Word.NOTHING, Word.WAIT} or (word is Word.HOLD and silent_s < TOLD_S):
                 return LOOK_S
             death = death or await self._begin(host, silent_s, why, seen)

@@ -59,9 +59,9 @@ async def end(controller: Controller, tenure: Tenure, death: Death, text: str) -
     await controller.books.change(controller.mirror.incidents, death.incident, over, fence=tenure.fence)
 
 
-async def end_moves(controller: Controller, tenure: Tenure, host: str) -> None:
-    """Its own migrations end with it: nobody else would ever say so, and tasks wait for their end. What its agent
-    says once it is back counts more."""
+async def end_moves(controller: Controller, tenure: Tenure, host: str, *, is_dead: bool) -> None:
+    """The migrations of a lost host that are over by their targets' word, and all of them where it is proved to be
+    dead: nobody else would ever say so, and tasks wait for their end. What its agent says once it is back counts more."""
     mirror = controller.mirror
     for move in list(mirror.migrations.values()):
         if move.source != host or move.ended:
@@ -73,6 +73,8 @@ async def end_moves(controller: Controller, tenure: Tenure, host: str) -> None:
             and (owner.host, owner.phase) == (move.target, "owner")
         ):
             ended = replace(move, stage=Stage.DONE, ended_s=clock.wall_s())
+        elif not is_dead:
+            continue
         else:
             why = f"{host} died while it was under way"
             failure = Failure(

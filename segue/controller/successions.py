@@ -61,7 +61,7 @@ class Successions:
 
     async def settle(self) -> bool:
         """One round over all of them; True while some wait for something."""
-        await losses.end_moves(self._controller, self._tenure, self._death.host)
+        await losses.end_moves(self._controller, self._tenure, self._death.host, is_dead=True)
         begun = {s.guest.name for s in self._mirror.successions.values() if self._is_open(s)}
         wanted = {hit.guest for hit in self._incident().hits if not hit.back_s}
         concerned = {shown.name for shown in hit(self._mirror, self._death.host)}
