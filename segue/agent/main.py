@@ -36,6 +36,7 @@ from segue.adapters.spans import Sender
 from segue.adapters.store.journal import Journal
 from segue.agent import (
     api_app,
+    api_burn_in,
     api_health,
     api_incidents,
     api_jobs,
@@ -188,6 +189,7 @@ def application(agent: Agent) -> FastAPI:
     app.include_router(api_load.router)
     app.include_router(api_update.router)
     app.include_router(api_health.router)
+    app.include_router(api_burn_in.router)
     app.include_router(api_incidents.router)
     app.include_router(api_jobs.router)
     app.include_router(api_succession.router)

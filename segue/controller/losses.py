@@ -61,17 +61,13 @@ async def end(controller: Controller, tenure: Tenure, death: Death, text: str) -
 
 async def end_moves(controller: Controller, tenure: Tenure, host: str, *, is_dead: bool) -> None:
     """The migrations of a lost host that are over by their targets' word, and all of them where it is proved to be
-    dead: nobody else would ever say so, and tasks wait for their end. What its agent says once it is back counts more."""
+    dead: nobody else would ever say so, and tasks wait for it. What its agent says once it is back counts more."""
     mirror = controller.mirror
     for move in list(mirror.migrations.values()):
         if move.source != host or move.ended:
             continue
         owner = fleet.owners(mirror).get(move.guest)
-        if (
-            move.stage is Stage.POST_BLACKOUT
-            and owner
-            and (owner.host, owner.phase) == (move.target, "owner")
-        ):
+        if owner is not None and (owner.host, owner.phase, owner.state) == (move.target, "owner", "running"):
             ended = replace(move, stage=Stage.DONE, ended_s=clock.wall_s())
         elif not is_dead:
             continue

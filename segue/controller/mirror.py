@@ -15,7 +15,7 @@ import structlog
 from segue.adapters import clock
 from segue.engine.store import Store
 from segue.errors import Kind, Refused, SegueError
-from segue.model.answer import Report
+from segue.model.answer import Report, Sensed, Warned
 from segue.model.balance import BalanceOrders, BalanceState, BookedMove
 from segue.model.fencing import Death, Succession
 from segue.model.fleet import Rule
@@ -27,6 +27,7 @@ from segue.model.roster import AuditLine, DomainRecord, GuestWishes, HostRecord,
 from segue.model.store import Compacted, Entry, Event
 from segue.model.task import Task
 from segue.model.trust import SignedBarred
+from segue.model.verification import Verification
 from segue.wire.frames import Shown
 
 log = structlog.get_logger()
@@ -115,6 +116,9 @@ class Mirror:
         self.reports = Table("reports/", HostReport)
         self.guests = Table("guests/", Shown)
         self.health = Table("health/", Report)
+        self.sensors = Table("sensors/", Sensed)
+        self.warnings = Table("warnings/", Warned)
+        self.verifications = Table("verifications/", Verification)
         self.migrations = Table("migrations/", Migration)
         self.tasks = Table("tasks/", Task)
         self.tokens = Table("tokens/", Token)

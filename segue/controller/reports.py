@@ -16,6 +16,7 @@ from segue.controller.mirror import Mirror, Table
 from segue.engine.store import Store
 from segue.errors import Kind, Refused
 from segue.model import store as nouns
+from segue.model.balance import DAY_S
 from segue.model.leadership import Tenure
 from segue.model.lifecycle import Stage
 from segue.model.migration import Migration
@@ -26,6 +27,8 @@ from segue.wire.frames import Shown
 
 KEEP_MIGRATIONS: Final = 50
 """Ended ones that are kept for each host; the agent's journal has more."""
+DAY_MOST: Final = 1000
+"""Beside them those that moved a guest in the last day: they count against its budget (policy/temper.py)."""
 GUESTS_MOST: Final = 5000
 MIGRATIONS_MOST: Final = 1000
 """Of one host in one frame."""
@@ -148,8 +151,11 @@ class Reports:
         ended = [m for m in table.values() if m.source == host and m.ended]
         ended.sort(key=lambda migration: -migration.started_s)
         new = {migration.id for migration in told}
-        for migration in ended[KEEP_MIGRATIONS:]:
-            changes += _drop(table, migration.id) if migration.id not in new else []
+        since_s = clock.wall_s() - DAY_S
+        for number, migration in enumerate(ended[KEEP_MIGRATIONS:]):
+            counts = number < DAY_MOST and migration.stage is Stage.DONE and migration.ended_s > since_s
+            if migration.id not in new and not counts:
+                changes += _drop(table, migration.id)
         return changes
 
     def _demand_own(

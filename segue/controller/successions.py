@@ -191,7 +191,9 @@ class Successions:
                 await books.change(table, shown.spec.uuid, lambda _: made, fence=fence)
 
     async def _heir(self, shown: Shown, refusals: tuple[str, ...]) -> str:
-        not_to = {shown.name: tuple(text.partition(":")[0] for text in refusals)}
+        # Its connection may not have ended yet: without this the emptiest host can be the one that just died.
+        lost = self._mirror.deaths.items().keys()
+        not_to = {shown.name: (*(text.partition(":")[0] for text in refusals), *lost)}
         seen = await fleet.looked(self._mirror, self._controller.loads, not_to)
         heirs = {s.guest.name: s.heir for s in self._mirror.successions.values() if s.heir and not s.ended_s}
         guests = tuple(replace(g, host=heirs.get(g.name, g.host)) for g in seen.guests)
@@ -209,6 +211,11 @@ class Successions:
         spec = msgspec.to_builtins(succession.guest)
         told = f"{proof.kind}: {proof.text}"
         body = {"guest": spec, "owner": succession.owner, "proof": told, "epoch": succession.epoch}
+        if (
+            heir not in self._controller.links.linked()
+        ):  # The owner may be back: it is not fenced for nothing.
+            why = f"{heir} has to say first whether it took it over, and cannot be asked"
+            raise losses.refused(f"{succession.guest.name} waits", why)
         await self._demand_off()
         try:
             await self._call(heir, "PUT", f"/v1/successions/{uuid}", body, TELL_S)

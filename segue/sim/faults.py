@@ -60,6 +60,8 @@ OF_CONTROLLERS: Final = OF_BMCS | frozenset(
         FaultKind.STORE_FORGETS,
     }
 )
+OF_HOSTS: Final = OF_BMCS | {FaultKind.ISOLATE, FaultKind.DIE, FaultKind.AIL, FaultKind.COMMANDS}
+"""Those of them that happen to one host."""
 WEIGHTS: Final[Mapping[FaultKind, int]] = {
     FaultKind.KILL_AGENT: 3,
     FaultKind.KILL_AGENT_AT: 8,

@@ -36,11 +36,19 @@ class SimBmc(Redfish):
         """See Redfish."""
         if self._machine.bmc.away:
             await asyncio.sleep(SILENT_S)
-            raise self._refused("its BMC does not answer", "Look at the BMC.", Kind.UNREACHABLE)
+            raise _refused(self._machine.name, "its BMC does not answer", Kind.UNREACHABLE)
         await asyncio.sleep(ANSWER_S)
         return Power.ON if self._machine.powered else Power.OFF
 
-    async def off(self, within_s: float) -> Power:
+    async def stays_off(self) -> bool:
+        """See Redfish."""
+        loop = self._machine.world.loop
+        until_s = loop.time() + STEADY_S
+        while (seen := await self.power()) is Power.OFF and loop.time() < until_s:
+            await asyncio.sleep(LOOK_S)
+        return seen is Power.OFF
+
+    async def off(self, within_s: float, steady_s: float = STEADY_S) -> Power:
         """See Redfish."""
         await self.power()
         virtual.demand_alive()
@@ -50,7 +58,7 @@ class SimBmc(Redfish):
         while loop.time() < until_s:
             seen = await self.power()
             since_s = None if seen is not Power.OFF else loop.time() if since_s is None else since_s
-            if since_s is not None and loop.time() - since_s >= STEADY_S:
+            if since_s is not None and loop.time() - since_s >= steady_s:
                 return Power.OFF
             await asyncio.sleep(LOOK_S)
         seen = await self.power()
@@ -107,10 +115,9 @@ class SimPowers(Powers):
     def _machine(self, host: str) -> SimHost:
         found = self._world.hosts.get(host)
         if found is None:
-            raise Refused(
-                what=f"the power of {host} cannot be switched",
-                why="no BMC is known",
-                todo="Name one.",
-                kind=Kind.NOT_FOUND,
-            )
+            raise _refused(host, "no BMC is known", Kind.NOT_FOUND)
         return found
+
+
+def _refused(host: str, why: str, kind: Kind) -> Refused:
+    return Refused(what=f"the power of {host} is not known", why=why, todo="Look at its BMC.", kind=kind)

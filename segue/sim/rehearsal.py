@@ -42,8 +42,9 @@ LOOK_S: Final = 2.0
 FENCE_S: Final = 8.0
 IN_DOUBT: Final = frozenset({Phase.RELEASED, Phase.INCOMING})
 STORY: Final = re.compile(
-    r" *[\d.]+  (?P<who>\S+) +"
-    r"(?P<what>(?:segue |FAULT |BROKEN|is at: |migration |leads |the drain |all |\S+ stays: ).*)"
+    r" *[\d.]+  (?P<who>\S+) +(?:warning: )?"
+    r"(?P<what>(?:segue |FAULT |BROKEN|FENCED|is at: |migration |leads |the drain |the maintenance "
+    r"|a guest was restarted |reboots|all |\S+ stays: ).*)"
 )
 NUMBERS: Final = re.compile(r"migration=\S+ |id=\S+ |name=\S+ ")
 

@@ -109,7 +109,7 @@ def _copies_are_kept(patch: Patch) -> None:
 def _an_order_is_taken_for_its_deed(patch: Patch) -> None:
     """A BMC that has taken the order is believed, and nobody looks whether the host is off."""
 
-    async def believes(bmc: SimBmc, within_s: float) -> Power:
+    async def believes(bmc: SimBmc, within_s: float, steady_s: float = 0.0) -> Power:
         await asyncio.sleep(0.2)
         bmc._order()
         return Power.OFF
