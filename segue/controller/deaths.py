@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from segue.adapters import chance, clock, sight
-from segue.controller import fleet, losses, successions, works
+from segue.controller import fleet, leases, losses, successions, works
 from segue.controller.app import Controller
 from segue.errors import SegueError
 from segue.model import store as nouns
@@ -180,23 +180,48 @@ class Watch:
         return death
 
     async def _fence(self, death: Death, why: str) -> Death:
-        """Takes its power away. Raises Refused where it cannot be done: then nothing restarts."""
-        powers, host = self._controller.powers, death.host
+        """Takes its power away, and the lease of its guests at the same time; whichever proves first. Where neither
+        does nothing restarts."""
+        waiting = None
+        if leases.is_held(self._controller, self._tenure, death.host):
+            waiting = asyncio.create_task(
+                leases.outlast(self._controller, death, lambda: self._is_heard(death.host))
+            )
         try:
-            if not powers.may_fence(host):
-                raise losses.refused(f"{host} is not fenced", "its BMC is not for that (fence = false)")
-            log.warning("a host is fenced", host=host, why=why)
-            steady = {"steady_s": 0.0} if await self._power.stays_off(host) else {}
-            if await powers.of(host).off(FENCE_S, **steady) is not Power.OFF:
-                raise losses.refused(f"{host} is not fenced", f"after {FENCE_S:g} s its BMC does not say off")
+            try:
+                proof = await self._take_power(death.host, why)
+            except SegueError as error:
+                if waiting is None:
+                    raise
+                log.warning("a host is not fenced by its BMC", host=death.host, why=error.why)
+                proof = await waiting
         except SegueError as error:
-            todo = f"Nothing restarts. Once you know that it is off: `segue host confirm-dead {host}`."
-            await losses.note(self._controller, self._tenure, host, f"{error.what}: {error.why}. {todo}")
-            return death
-        proof = Proof(
-            ProofKind.BMC_OFF, host, clock.wall_s(), powers.bmc(host).url, "its BMC says that it is off"
-        )
+            todo = f"Nothing restarts. Once you know that it is off: `segue host confirm-dead {death.host}`."
+            text = f"{error.what}: {error.why}. {todo}"
+            await losses.note(self._controller, self._tenure, death.host, text)
+            return self._known(death.host) or death
+        finally:
+            if waiting is not None:
+                waiting.cancel()
+                await asyncio.wait({waiting})
         return await losses.prove(self._controller, self._tenure, death, proof)
+
+    def _is_heard(self, host: str) -> bool:
+        """It said something a moment ago: a connection that is only not given up yet says nothing."""
+        heard = self._controller.links.silences_s()
+        return host in heard and heard[host] < LOST_S
+
+    async def _take_power(self, host: str, why: str) -> Proof:
+        """Raises Refused."""
+        powers = self._controller.powers
+        if not powers.may_fence(host):
+            raise losses.refused(f"{host} is not fenced", "its BMC is not for that (fence = false)")
+        log.warning("a host is fenced", host=host, why=why)
+        steady = {"steady_s": 0.0} if await self._power.stays_off(host) else {}
+        if await powers.of(host).off(FENCE_S, **steady) is not Power.OFF:
+            raise losses.refused(f"{host} is not fenced", f"after {FENCE_S:g} s its BMC does not say off")
+        by, text = powers.bmc(host).url, "its BMC says that it is off"
+        return Proof(ProofKind.BMC_OFF, host, clock.wall_s(), by, text)
 
     async def _save(self, death: Death) -> float:
         heirs = successions.Successions(
@@ -209,6 +234,10 @@ class Watch:
     async def _demand_off(self, death: Death) -> None:
         """Once more, after an heir's journal has it: whatever ran there in between is gone. Raises Refused."""
         assert death.proof is not None
+        if death.proof.kind is ProofKind.LEASE_OVER:
+            # As long as they refuse it gets none, whether it lives or not.
+            await leases.demand_denied(self._controller, death)
+            return
         host, powers = death.host, self._controller.powers
         try:
             bmc = powers.of(host)
@@ -218,7 +247,7 @@ class Watch:
             if death.proof.kind is not ProofKind.PERSON:
                 raise
             seen = await sights(self._controller, host)
-            is_off = host not in self._controller.links.linked() and Sight.ANSWERS not in seen.values()
+            is_off = host not in self._controller.links.linked() and set(seen.values()) <= {Sight.SILENT}
         if not is_off:
             raise losses.refused(f"{host} is not off", "it lives, whatever was said of it: switch it off")
 
@@ -232,6 +261,7 @@ class Watch:
             return await self._save(death)
         await self._controller.books.remove(mirror.deaths, host, fence=self._tenure.fence)
         await losses.end(self._controller, self._tenure, death, f"{host} is back")
+        await leases.allow(self._controller, death)
         return LOOK_S
 
     def _known(self, host: str) -> Death | None:

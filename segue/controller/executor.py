@@ -18,6 +18,7 @@ from segue.controller import (
     deaths,
     drain,
     health,
+    leases,
     maintenance,
     reserve,
     sensors,
@@ -123,6 +124,7 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
         lonely.begins()
         if controller.powers.watched:
             running["deaths"] = asyncio.create_task(deaths.keep(controller, tenure))
+            running["leases"] = asyncio.create_task(leases.keep(controller, tenure))
         await _gather(controller)
         running["balancer"] = asyncio.create_task(balancer.keep(controller, tenure))
         if controller.powers.watched:

@@ -21,6 +21,7 @@ from segue.model.fencing import Death, Succession
 from segue.model.fleet import Rule
 from segue.model.incident import Incident
 from segue.model.leadership import HOLDER, Leader
+from segue.model.lease import Charter
 from segue.model.maintenance import HostWork, Maintenance
 from segue.model.migration import Migration
 from segue.model.roster import AuditLine, DomainRecord, GuestWishes, HostRecord, HostReport, Token
@@ -136,6 +137,7 @@ class Mirror:
         self.incidents = Table("incidents/", Incident)
         self.deaths = Table("deaths/", Death)
         self.successions = Table("successions/", Succession)
+        self.charters = Table("charters/", Charter)
         self._tables: tuple[Table[Any], ...] = tuple(
             table for table in vars(self).values() if isinstance(table, Table)
         )
