@@ -172,7 +172,7 @@ class Runner(Generic[R]):
     async def _retried(self, act: Act[R], name: str, tries: int | None) -> None:
         """Repeats `act` until it succeeds; with `tries`, the last failure is logged and left to the peer.
 
-        Raises _Bereft where nothing can come of it any more.
+        Without `tries`, which is after the handoff, it raises _Bereft where nothing can come of it any more.
         """
         pause_s, tried = RETRY_FIRST_S, 0
         while True:
@@ -183,7 +183,7 @@ class Runner(Generic[R]):
                 log.warning("step failed, trying again", step=name, error=repr(error), tried=tried)
                 if tries is not None and tried >= tries:
                     return None
-                if name != self._saga.mourn.name and self._returned():
+                if tries is None and name != self._saga.mourn.name and self._returned():
                     raise _Bereft from error
             await self._clock.rest(pause_s)
             pause_s = min(pause_s * 2, RETRY_MOST_S)
