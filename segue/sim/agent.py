@@ -19,6 +19,7 @@ from segue.adapters.storage.beat import Beats
 from segue.agent import plant
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
+from segue.agent.beforehand import Agreed, Beforehand
 from segue.agent.boards import Boards, MigrationNotice
 from segue.agent.channels import Protection
 from segue.agent.config import Channels, Config, Tls
@@ -35,7 +36,7 @@ from segue.agent.lease import Lease
 from segue.agent.link_share import LinkShare
 from segue.agent.loads import Loads
 from segue.agent.maintenance_config import MaintenanceConfig
-from segue.agent.migrations import Agreed, Migrations
+from segue.agent.migrations import Migrations
 from segue.agent.notices import Notices
 from segue.agent.pulling import Pulling
 from segue.agent.record import MigrationRecord
@@ -273,12 +274,12 @@ class SimGuests(Guests):
         return self._services.host.facts(promised)
 
 
-class SimMigrations(Migrations):
-    """The real one, on simulated ports."""
+class SimBeforehand(Beforehand):
+    """The real one; what it would measure is drawn by the world."""
 
     _services: SimServices
 
-    async def _measured(self, keeper: Keeper, to: str, limits: Limits, agreed: Agreed) -> Forecast:
+    async def measured(self, keeper: Keeper, to: str, limits: Limits, agreed: Agreed) -> Forecast:
         await asyncio.sleep(MEASURE_S)
         host, guest = self._services.host, keeper.guest_here()
         load = host.world.loads[guest.name]
@@ -289,6 +290,12 @@ class SimMigrations(Migrations):
         figures = Figures(guest.memory_bytes, host.link_bytes_per_s, writes, 0.001)
         learnt = lessons.learn(self._services.journal.migrations(), guest.name)
         return forecast.forecast(figures, learnt, limits)
+
+
+class SimMigrations(Migrations):
+    """The real one, on simulated ports."""
+
+    _services: SimServices
 
     def _run_of(self, keeper: Keeper, migration: Migration, record: MigrationRecord) -> Run:
         services = self._services
@@ -316,7 +323,8 @@ async def serve(host: SimHost, reports: Callable[[Agent], asyncio.Task[None]]) -
     boot = f"{host.name}-boot-{host.boots}"
     jobs = Jobs(services.config, host.journal.jobs, boot, guests, upkeep.Tools(host), upkeep.read)
     health = ailing.watch(host, boot, RealClock())
-    agent = Agent(services, guests, SimMigrations(services, guests), _NoLoads(), health, jobs)
+    migrations = SimMigrations(services, guests, SimBeforehand(services, guests))
+    agent = Agent(services, guests, migrations, _NoLoads(), health, jobs)
     await guests.take_up()
     agent.migrations.take_up()
     host.agent = agent
