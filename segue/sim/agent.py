@@ -15,7 +15,6 @@ from segue.adapters.metrics import Meter
 from segue.adapters.peer import CALL_S, PeerClient
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.memory_landing import MemoryLanding
-from segue.adapters.storage.beat import Beats
 from segue.agent import plant
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
@@ -60,6 +59,7 @@ from segue.model.migration import Forecast, Limits, Migration
 from segue.policy import forecast, lessons
 from segue.policy.crash import Pulse
 from segue.sim import ailing, upkeep
+from segue.sim.beats import SimBeats
 from segue.sim.host import SimHost
 from segue.sim.ports import SimDisks, SimGuestHere, SimNetwork
 from segue.sim.qemu import START_S, SimLanding, SimMachine
@@ -356,7 +356,7 @@ def _services(host: SimHost) -> SimServices:
         traces=Traces(host.journal, None),
         crashes=Crashes(host.name, host.journal, notices, booked, _NoSenses()), apps=nothing,
         lease=Lease(host.name, config.lease, host.journal.leases, GuardLine(NOWHERE)),
-        beats=Beats(host.name, NOWHERE, ""),
+        beats=SimBeats(host),
     )  # fmt: skip
     made.host = host
     return made

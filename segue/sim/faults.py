@@ -107,6 +107,7 @@ AT_A_STEP: Final = frozenset(
 )
 SLOW_S: Final = 40.0
 SUSPECT_SHARE: Final = 0.3
+STORAGE_SHARE: Final = 0.5
 PLACES_MOST: Final = 30
 """Of the named places that an agent passes in a migration."""
 
@@ -262,9 +263,16 @@ class Strikes:
         return self._world.fabric.sever(ways)
 
     def _isolate(self, fault: Fault) -> Callable[[], None]:
-        """Its network is gone, but for that of its BMC."""
-        fabric = self._world.fabric
-        return fabric.sever(fabric.between([fault.where], fabric.nodes))
+        """Its network is gone, but for that of its BMC; below half of `amount` the way to the storage, too."""
+        fabric, host = self._world.fabric, self._host(fault)
+        host.sees_storage = fault.amount >= STORAGE_SHARE
+        join = fabric.sever(fabric.between([fault.where], fabric.nodes))
+
+        def mend() -> None:
+            host.sees_storage = True
+            join()
+
+        return mend
 
     def _split(self, fault: Fault) -> Callable[[], None]:
         """Two halves that do not see each other; which ones is left to `amount`."""

@@ -108,6 +108,7 @@ class SimHost:
     is_dead: bool = False
     """It broke: no power until somebody has repaired it."""
     bmc: BmcState = field(default_factory=BmcState)
+    sees_storage: bool = True
     commands: dict[str, int | None] = field(default_factory=dict)
     """Of maintenances, by their number: how they ended; None while they run."""
     ended_s: dict[str, float] = field(default_factory=dict)
