@@ -1,7 +1,7 @@
 """A machine's watchdog (Documentation/watchdog/watchdog-api.rst): it resets the machine when nobody feeds it.
 
-Any other file takes the same bytes: in the lab somebody outside watches it, and takes the machine's power away. Whoever
-closes it without `disarm`, by its death for one, leaves it running.
+Any other file takes the same bytes, and like a device only one who writes them: in the lab somebody outside watches it,
+and takes the machine's power away. Whoever closes it without `disarm`, by its death for one, leaves it running.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ class Watchdog:
             raise OSError(f"{path} is no watchdog")
         flags = os.O_WRONLY | os.O_CLOEXEC | (0 if self._is_device else os.O_CREAT)
         self._file = os.open(path, flags, 0o600)
-        if self._is_device:
+        if not self._is_device:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
             (taken,) = struct.unpack(
                 "i", fcntl.ioctl(self._file, SET_TIMEOUT, struct.pack("i", int(seconds)))
             )

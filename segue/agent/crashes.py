@@ -18,7 +18,7 @@ from segue.adapters.store.journal import Journal
 from segue.agent.figures import Figures
 from segue.agent.notices import Notices
 from segue.agent.senses import Senses
-from segue.errors import SegueError
+from segue.errors import Kind, SegueError
 from segue.model.application import Restart
 from segue.model.crash import AppEnd, Cause, Deed
 from segue.model.guest import Guest
@@ -33,10 +33,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 LOOK_S: Final = 5.0
 """Between two looks at a running guest."""
+AWAY_S: Final = 10.0
+"""Between two questions to hosts that may have taken a guest over."""
 STEPS_MOST: Final = 40
 """Of one incident; an application may fail for days."""
 WORDS: Final = {
     Cause.QEMU_ENDED: "its QEMU ended unexpectedly",
+    Cause.MEMORY_LOST: "what was left of its memory at its source is gone, and it was ended",
     Cause.CUT_OFF: "its host was cut off from the others, and ended it: another one may take it over",
     Cause.PANIC: "its kernel panicked",
     Cause.WATCHDOG: "it hangs: it does not feed its watchdog any more",
@@ -156,12 +159,16 @@ class Crashes:
 
     async def _restart(self, keeper: Keeper, incident: Incident, start: Start) -> None:
         """The try is in the journal before it is made: an agent that dies in it has made it."""
-        now_s, guest = clock.wall_s(), keeper.guest_here()
+        now_s, guest, before = clock.wall_s(), keeper.guest_here(), incident
         tried = replace(incident, tried_s=(*incident.tried_s, now_s), due_s=0.0)
         incident = self._keep(tried.with_step(now_s, "it is started from its disks"))
         try:
             await start(keeper)
         except (SegueError, OSError, TimeoutError) as error:
+            if incident.cause is Cause.CUT_OFF and _is_away(error):
+                # No try: it may live elsewhere, and somebody who would know is not there yet.
+                self._keep(replace(before, due_s=now_s + AWAY_S))
+                return
             log.error("a crashed guest is not back", guest=guest.name, why=str(error))
             self._decide(incident.with_step(clock.wall_s(), f"it was not started: {error}"), guest)
             return
@@ -231,3 +238,7 @@ class Crashes:
     def _forget_pulse(self, uuid: str) -> None:
         self._vitals.pop(uuid, None)
         self._answered_s.pop(uuid, None)
+
+
+def _is_away(error: Exception) -> bool:
+    return isinstance(error, SegueError) and error.kind is Kind.UNREACHABLE

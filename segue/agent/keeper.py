@@ -184,6 +184,8 @@ class Keeper(TokenHolder):
         async with self._lock:
             if self.token.phase is not Phase.OWNER or not (self.resident.lacks_memory or self.resident.deaf):
                 return False
+            if self.guest is not None:
+                await self._services.crashes.begin(self.guest, Cause.MEMORY_LOST, self.machine)
             await self.resident.discard()
             self.resident.want("running", why)
         log.error("the guest is lost", guest=self.uuid, why=why)

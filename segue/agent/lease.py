@@ -122,7 +122,10 @@ class Lease:
                     raise _refused(self._name, "no majority of the others grants a lease now")
                 if known is None:  # Nobody counts on anything yet: what runs goes on.
                     await self._ensure_guard(offered)
-                    self._take(await self._line.begin(asked_s + offered.terms.lease_s))
+                    said = await self._line.begin(asked_s + offered.terms.lease_s)
+                    if said.over:
+                        raise _refused(self._name, "its guard did not begin a lease")
+                    self._take(said)
                 self._notes.put_charter(offered)
                 self._charter = offered
                 log.info("guests run by a lease", voters=offered.voters, seconds=offered.terms.lease_s)

@@ -77,6 +77,7 @@ class TokenHolder(ABC):
         words for others are sent after it. Raises Refused when a local event is not allowed."""
         replies: list[Message] = []
         others: list[Send] = []
+        self._demand_heeded(sender)
         async with self._lock:
             self._resumed_at_s = 0.0
             self.token = self._services.journal.token(self.uuid)
@@ -107,6 +108,7 @@ class TokenHolder(ABC):
 
     async def hear(self, message: Message, sender: str, resumed_at_s: float) -> Delivery:
         """A word from another host's agent."""
+        self._demand_heeded(sender)
         self.heard()
         self._marks.clear()
         self._mark("heard")
@@ -119,6 +121,13 @@ class TokenHolder(ABC):
             await self.resident.landed()
             self._mark("landed")
         return await self.tell(message, sender)
+
+    def _demand_heeded(self, sender: str) -> None:
+        """A host that gets no lease may just have written what it decided before: its guests are given away without
+        it, so no word of it counts. Raises Refused; to the protocol that is a word that was lost."""
+        if sender in self._services.lease.denials():
+            name = self.resident.guest.name if self.resident.guest else self.uuid
+            raise refused(name, f"{sender} is refused its lease: what it says of guests does not count")
 
     def heard(self) -> None:
         """The other host's agent lives."""

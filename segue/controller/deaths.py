@@ -235,8 +235,8 @@ class Watch:
         """Once more, after an heir's journal has it: whatever ran there in between is gone. Raises Refused."""
         assert death.proof is not None
         if death.proof.kind is ProofKind.LEASE_OVER:
-            # As long as they refuse it gets none, whether it lives or not.
-            await leases.demand_denied(self._controller, death)
+            # As long as they refuse it gets none, whether it lives or not; and nobody takes a guest from it.
+            await leases.demand_denied(self._controller, death, everybody=True)
             return
         host, powers = death.host, self._controller.powers
         try:

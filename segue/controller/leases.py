@@ -35,23 +35,24 @@ WAIT_LOOK_S: Final = 0.5
 async def keep(controller: Controller, tenure: Tenure) -> None:
     """For as long as the tenure lasts: charters follow the fleet, and denials end with the loss that they are for."""
     while True:
+        hosts = _hosts(controller)
         for report in list(controller.mirror.reports.values()):
             if report.name in controller.links.linked():
                 try:
                     await _allow_again(controller, report)
-                    await _charter(controller, tenure, report)
+                    await _charter(controller, tenure, report, hosts)
                 except SegueError as error:
                     log.info("a host's lease is looked at again", host=report.name, why=str(error))
         await asyncio.sleep(LOOK_S)
 
 
-async def _charter(controller: Controller, tenure: Tenure, report: HostReport) -> None:
+async def _charter(controller: Controller, tenure: Tenure, report: HostReport, hosts: frozenset[str]) -> None:
     """Written before the host is told; taken out of the store before it is told to drop it."""
     facts, host, table = report.facts.lease, report.name, controller.mirror.charters
     if facts is None or (table.get(host) is None and not (facts.wanted or facts.number)):
         return
-    kept, voters, books = table.get(host), _voters(controller), controller.books
-    if not facts.wanted or len(voters) < lease.VOTERS_LEAST or host not in voters:
+    kept, voters, books = table.get(host), lease.chosen(host, hosts), controller.books
+    if not facts.wanted or len(voters) < lease.VOTERS_LEAST or host not in hosts:
         if kept is not None:
             await books.remove(table, host, fence=tenure.fence)
         if facts.number:
@@ -87,10 +88,10 @@ async def _tell(controller: Controller, tenure: Tenure, charter: Charter, facts:
         log.info("a host's guests run by a lease", host=host, number=number)
 
 
-def _voters(controller: Controller) -> list[str]:
+def _hosts(controller: Controller) -> frozenset[str]:
     """Every host of the fleet, connected or not."""
     mirror = controller.mirror
-    return sorted(name for name in mirror.reports.items() if not fleet.is_revoked(mirror, name))
+    return frozenset(name for name in mirror.reports.items() if not fleet.is_revoked(mirror, name))
 
 
 async def _allow_again(controller: Controller, report: HostReport) -> None:
@@ -122,10 +123,15 @@ def is_held(controller: Controller, tenure: Tenure, host: str) -> bool:
     return kept is not None and lease.counts(kept.value, tenure.epoch)
 
 
-async def demand_denied(controller: Controller, death: Death) -> Charter:
-    """A majority of all its voters refuses it now. Raises Refused."""
+async def demand_denied(controller: Controller, death: Death, *, everybody: bool = False) -> Charter:
+    """A majority of all its voters refuses it now. Raises Refused.
+
+    everybody: every other host of the fleet, so that none takes a word of it any more: its agent may live, and may not
+    know yet that its lease is over.
+    """
     charter = controller.books.known(controller.mirror.charters, death.host).value
-    others = sorted({name for voters, _ in charter.every for name in voters} - {death.host})
+    fleet_ = _hosts(controller) if everybody else frozenset[str]()
+    others = sorted({*fleet_, *(name for voters, _ in charter.every for name in voters)} - {death.host})
     path = f"/v1/denials/{death.host}?incident={death.incident}"
 
     async def refuses(host: str) -> bool:
@@ -138,6 +144,9 @@ async def demand_denied(controller: Controller, death: Death) -> Charter:
 
     answers = await asyncio.gather(*(refuses(host) for host in others))
     refusing = [host for host, said in zip(others, answers, strict=True) if said]
+    if silent := sorted((fleet_ - {death.host}).difference(refusing)):
+        why = f"{', '.join(silent)} cannot be told so, and may take a guest from it; bring it back, or revoke it"
+        raise losses.refused(f"the lease of {death.host} is not refused by all", why)
     # Read anew: a charter that was changed meanwhile has voters who were not asked.
     charter = controller.books.known(controller.mirror.charters, death.host).value
     if not lease.are_refused(charter, refusing):

@@ -10,10 +10,11 @@ import structlog
 
 from segue.controller import fleet
 from segue.controller.app import Controller
-from segue.policy import reserve
+from segue.policy import lease, reserve
 
 log = structlog.get_logger()
 LOOK_S: Final = 30.0
+TOO_FEW: Final = f"a fleet needs {lease.VOTERS_LEAST} hosts for that"
 
 
 async def keep(controller: Controller) -> None:
@@ -38,3 +39,16 @@ def warnings(controller: Controller, hosts: list[str]) -> Iterator[str]:
     for host, names in sorted(controller.lacking.items()):
         if host in hosts:
             yield f"if {host} died, {len(names)} of its guests would find no place"
+    yield from _without_lease(controller, hosts)
+
+
+def _without_lease(controller: Controller, hosts: list[str]) -> Iterator[str]:
+    """Hosts whose guests should run by a lease, and do not: if one were cut off nothing would be proved."""
+    for report in controller.mirror.reports.values():
+        facts, kept = report.facts.lease, controller.mirror.charters.get(report.name)
+        if report.name not in hosts or not report.linked or facts is None or not facts.wanted:
+            continue
+        if facts.why and not facts.lives:
+            yield f"the guests of {report.name} run without the lease that it wants: {facts.why}"
+        elif kept is None:
+            yield f"the guests of {report.name} run without the lease that it wants: {TOO_FEW}"

@@ -118,6 +118,8 @@ class Successions:
 
     async def _parts(self, uuid: str) -> dict[str, dict[str, Any]]:
         """What every other host has of it. Raises HostAway where one cannot be asked: it may be the owner."""
+        if self._death.proof and self._death.proof.kind is ProofKind.LEASE_OVER:
+            await self._demand_off()  # It may live: from here on nobody takes a guest from it.
         known = {*self._mirror.hosts.items(), *self._mirror.reports.items()} - {self._death.host}
         hosts = sorted(host for host in known if not fleet.is_revoked(self._mirror, host))
         asked = (self._call(host, "GET", f"/v1/successions/{uuid}", None, ASK_S) for host in hosts)

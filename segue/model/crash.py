@@ -16,6 +16,7 @@ class Cause(StrEnum):
     WATCHDOG = "watchdog"  # the guest armed its watchdog (i6300esb) and does not feed it any more
     DEAF = "deaf"  # its QEMU is there and answers nobody
     SILENT = "silent"  # its guest agent, which once spoke, does not answer, and nothing of the guest moves
+    MEMORY_LOST = "memory_lost"  # it ran before its memory was there, and its source died with the rest
     CUT_OFF = "cut_off"  # its host's lease was over, and its own guard ended it
     HOST_LOST = "host_lost"  # the whole host is silent; told by the controller
     APP_ENDED = "app_ended"  # an application's first process is gone, without success
@@ -31,7 +32,8 @@ class Sort(StrEnum):
     HOST = "host"
 
 
-# An application's end is not here: its own restart policy is asked, see policy/restart.py.
+# An application's end is not here: its own restart policy is asked, see policy/restart.py. Nor is lost memory: whether
+# a guest goes on without what was only there, a person says.
 SORT: Final[Mapping[Cause, Sort]] = {
     Cause.QEMU_ENDED: Sort.QEMU,
     Cause.PANIC: Sort.PANIC,

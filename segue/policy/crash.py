@@ -31,6 +31,10 @@ class Answer:
 
 def answer(cause: Cause, wish: OnCrash, restarts_s: Iterable[float], now_s: float) -> Answer:
     """restarts_s: when the guest was restarted before, by the wall clock; those of the last hour count."""
+    if cause not in SORT:
+        return Answer(
+            Deed.LEAVE, 0.0, "a person says when it starts from its disks, as after a loss of power"
+        )
     if wish.wanted(cause) is Deed.LEAVE:
         return Answer(Deed.LEAVE, 0.0, f"its policy for {SORT[cause]} is to leave it")
     lately = sum(now_s - at_s < HOUR_S for at_s in restarts_s)

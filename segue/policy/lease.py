@@ -1,10 +1,10 @@
 """How long a guest may run whose host nobody hears, and how long others wait for its end. Numbers in, a word out.
 
-Why two never run: a host holds its lease by the word of a majority of the fleet's hosts, and counts from the moment at
-which it *asked*. A controller that wants its guests has a majority refuse first, which they write down, and counts from
-the moment at which the last of them has *answered*. Two majorities have a host in common: what it granted it granted
-before it refused, so it was asked for before that answer. No message's delay is in this, and no clock is compared with
-another: only the rates of two clocks count, that of the host and that of the controller.
+Why two never run: a host holds its lease by the word of a majority of its voters, hosts as it is, and counts from the
+moment at which it *asked*. A controller that wants its guests has a majority refuse first, which they write down, and
+counts from the moment at which the last of them has *answered*. Two majorities have a host in common: what it granted
+it granted before it refused, so it was asked for before that answer. No message's delay is in this, and no clock is
+compared with another: only the rates of two clocks count, that of the host and that of the controller.
 
 Why it surely ends: the guard kills what is overdue, and feeds the machine's watchdog only while nothing is. A guard
 that was stopped between its look and its feeding may feed once too late, so the watchdog counts twice. A host whose
@@ -14,6 +14,7 @@ before all others were asked. So the rules of the handoff for a host without pow
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Final
@@ -29,6 +30,8 @@ RESET_S: Final = 1.0
 """From the end of a watchdog's time to the reset, and until the machine stands."""
 VOTERS_LEAST: Final = 3
 """Of two hosts each would stop its guests when the other dies."""
+VOTERS_MOST: Final = 7
+"""Each is asked several times a second by all whom it grants a lease: in a large fleet not everybody asks everybody."""
 RENEWS: Final = 4
 """So many times within a lease it is asked for anew."""
 
@@ -51,6 +54,16 @@ def longest_wait_s(charter: Charter) -> float:
 def is_majority(of: Iterable[str], among: Collection[str]) -> bool:
     """More than half of them."""
     return 2 * len(set(of) & set(among)) > len(set(among))
+
+
+def chosen(host: str, fleet: Collection[str]) -> tuple[str, ...]:
+    """Who grants it: itself and a few others, which stay the same as far as hosts come and go (rendezvous hashing)."""
+
+    def weight(other: str) -> bytes:
+        return hashlib.sha256(f"{host} {other}".encode()).digest()
+
+    others = sorted(set(fleet) - {host}, key=weight)
+    return tuple(sorted((host, *others[: VOTERS_MOST - 1])))
 
 
 def are_refused(charter: Charter, refusing: Collection[str]) -> bool:

@@ -17,7 +17,7 @@ from segue.lab.api import Lab
 from tests.lab.moves import wait_until
 from tests.lab.test_host_death import Ward, Writers
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(300)]
 LEASE_S: Final = 6.0
 
 
@@ -90,7 +90,6 @@ def test_a_host_that_is_cut_off_ends_its_guest_itself_and_the_guest_runs_elsewhe
     assert [len(pids) for pids in watching.seen.values()] == [2], "two QEMUs, one after the other"
 
 
-@pytest.mark.slow
 def test_guests_run_on_while_no_controller_is_there(ward: Leased) -> None:
     host = ward.where()["g1"][0]
     watching = Writers(ward.lab)
@@ -107,7 +106,6 @@ def test_guests_run_on_while_no_controller_is_there(ward: Leased) -> None:
     assert [len(pids) for pids in watching.seen.values()] == [1]
 
 
-@pytest.mark.slow
 def test_a_host_whose_agent_and_guard_stand_still_is_reset_by_its_watchdog(ward: Leased) -> None:
     host = ward.where()["g1"][0]
     watching = Writers(ward.lab)
@@ -131,7 +129,6 @@ def test_a_host_whose_agent_and_guard_stand_still_is_reset_by_its_watchdog(ward:
     wait_until(lambda: ward.agent(host).call("GET", "/guests") == [], "what it had left of it is dropped")
 
 
-@pytest.mark.slow
 def test_a_guard_that_is_killed_is_replaced_before_the_watchdog_bites(ward: Leased) -> None:
     wait_until(ward.all_leased, "all of them have a lease")
     host = ward.where()["g1"][0]

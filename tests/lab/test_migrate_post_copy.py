@@ -109,6 +109,8 @@ def test_the_source_dies_and_the_guest_is_lost(scene: Scene) -> None:
     move = serving(scene)
     scene.kill_qemu(move.source)
     demand_lost(scene, move)
+    causes = [one["cause"] for one in scene.call(move.target, "GET", "/incidents")]
+    assert causes[:1] == ["memory_lost"]
 
 
 @slow

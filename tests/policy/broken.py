@@ -184,6 +184,7 @@ _CRASH_AND_OUTAGE = Budget(crashes=1, deaths=1, outages=1)
 _OUTAGE = Budget(outages=1)
 _OUTAGES = Budget(outages=2)
 _OUTAGE_AGAIN = Budget(outages=1, migrations=2)
+_LAPSE = Budget(lapses=1)
 
 MISTAKES: Final[dict[str, Mistake]] = {
     # Against "never two".
@@ -208,6 +209,15 @@ MISTAKES: Final[dict[str, Mistake]] = {
         Rules(react=old_copy_passes_for_the_new), _CRASH_AGAIN, _STALE
     ),
     "a copy that died is taken for one that never ran": Mistake(Rules(knows_what_ran=False), _DEATH, _STALE),
+    # Around leases.
+    "a host without a lease lets its guest run": Mistake(Rules(guards=False), _LAPSE, _NOT_ALLOWED),
+    "a copy outlives the end of its host's lease": Mistake(Rules(buries=False), _LAPSE, _TWO_JOURNALS),
+    "a host that is refused its lease can still give its guest away": Mistake(
+        Rules(shuns=False), _LAPSE, _TWO_JOURNALS, hosts=3
+    ),
+    "a host that was cut off starts its guest without asking": Mistake(
+        Rules(doubts=False), _LAPSE, _TWO_JOURNALS
+    ),
     # Around fencing and reboots.
     "a takeover is journaled before the old copy is gone": Mistake(
         Rules(react=takeover_before_the_copy_is_gone), _CRASH_AND_OUTAGE, _STALE

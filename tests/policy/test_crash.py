@@ -57,6 +57,10 @@ def test_each_further_restart_waits_longer_up_to_a_limit(cause: Cause, before: i
     assert (fewer.wait_s == 0.0) == (before == 0)
 
 
+def test_a_guest_without_its_memory_is_left_to_a_person() -> None:
+    assert answer(Cause.MEMORY_LOST, OnCrash(), [], 0.0).deed is Deed.LEAVE
+
+
 def test_old_restarts_are_forgotten() -> None:
     wish = OnCrash(per_hour=1)
     assert answer(Cause.PANIC, wish, [0.0], HOUR_S - 1).deed is Deed.LEAVE

@@ -28,8 +28,13 @@ SEARCHES: Final[dict[int, list[tuple[int, Budget]]]] = {
         (2, Budget(migrations=3)),
         (3, Budget(crashes=1, outages=1, refusals=1, migrations=1)),
         (3, Budget(migrations=2)),
+        (2, Budget(crashes=1, lapses=1, refusals=1, migrations=1)),
+        (3, Budget(lapses=1, migrations=1)),
     ],
     2: [
+        (2, Budget(outages=1, lapses=1, migrations=1)),
+        (2, Budget(lapses=2, migrations=1)),
+        (3, Budget(crashes=1, lapses=1, refusals=1, migrations=1)),
         (2, Budget(crashes=2, deaths=2, outages=1, refusals=2, migrations=1)),
         (2, Budget(crashes=1, deaths=1, outages=1, migrations=2)),
         (2, Budget(outages=1, refusals=1, migrations=2)),

@@ -244,6 +244,16 @@ def test_until_a_host_has_said_by_which_voters_it_goes_all_have_to_refuse(
         assert all(lease.is_majority(refusing, voters) for voters in since_ack)
 
 
+@given(st.sets(st.integers(1, 300), min_size=3, max_size=60), st.integers(1, 300))
+def test_a_host_keeps_most_of_its_voters_when_the_fleet_changes(numbers: set[int], new: int) -> None:
+    fleet = {f"host{number}" for number in numbers}
+    host = min(fleet)
+    before, after = lease.chosen(host, fleet), lease.chosen(host, fleet | {f"host{new}"})
+    assert host in before
+    assert len(before) == min(len(fleet), lease.VOTERS_MOST)
+    assert len(set(before) - set(after)) <= 1
+
+
 @given(st.floats(4, 20), st.floats(4, 20))
 def test_times_only_get_longer(first: float, then: float) -> None:
     charter = lease.acknowledged(lease.adapted(None, "host1", NAMES, Terms(first, 4)), 1, 1)

@@ -39,9 +39,16 @@ class Host(NamedTuple):
     todo: tuple[handoff.Effect | Token, ...] = ()
     on: bool = True
     unheard: bool = False  # rebooted, and has not yet learnt what its peers know
+    barred: bool = (
+        False  # its lease is over: its guard has ended what ran, and lets nothing run; its agent goes on
+    )
 
     def may_run(self) -> bool:
-        return self.on and not self.unheard and self.token.phase in MAY_RUN
+        return self.on and not self.unheard and not self.barred and self.token.phase in MAY_RUN
+
+    def is_proved(self) -> bool:
+        """A decider may say that nothing runs there, as long as this is so."""
+        return not self.on or self.barred
 
 
 class Report(NamedTuple):
@@ -64,6 +71,7 @@ class Budget(NamedTuple):
     outages: int = 0  # of a whole host, by accident or by fencing
     refusals: int = 0  # of QEMU to let a whole copy run, as where another process holds its disk
     migrations: int = 1
+    lapses: int = 0  # of a host's lease
 
 
 class World(NamedTuple):
@@ -73,6 +81,7 @@ class World(NamedTuple):
     begun: int = 0
     top: tuple[int, int] = (1, 0)  # the highest epoch at which a host was ever allowed to run, and that host
     decided: tuple[int, int] = (0, 0)  # the decider's record: for whom, and the epoch that came of it
+    shunned: int = -1  # the host without a lease whose guest was given away: nobody takes its words
 
 
 class Kind(Enum):
@@ -110,6 +119,10 @@ class Rules:
     starts_on_the_record: bool = True  # a rebooted host takes the decider's word for a peer that is off
     remembers: bool = True  # the decider keeps a record of what it decided before
     knows_what_ran: bool = True  # a copy that died is not taken for one that never ran
+    guards: bool = True  # nothing is let run without a lease
+    buries: bool = True  # before the next lease begins nothing is left of the guests of the last
+    doubts: bool = True  # and none of them is started before the peers were heard
+    shuns: bool = True  # nobody takes a word of a host that is refused its lease
 
 
 def first_world(budget: Budget, hosts: int = 2) -> World:
@@ -140,7 +153,7 @@ def judged(move: Move) -> World:
 
 def settled(world: World) -> bool:
     """One owner runs the guest, and no other host has anything of it left."""
-    at_rest = all(host.on and not host.todo for host in world.hosts)
+    at_rest = all(host.on and not host.barred and not host.todo for host in world.hosts)
     owners = [h for h in world.hosts if h.token.phase is Phase.OWNER and h.memory.kind is Copy.RUNNING]
     empty = [h for h in world.hosts if h.token.phase is Phase.ABSENT and h.memory.kind is Copy.NONE]
     return at_rest and len(owners) == 1 and len(empty) == len(world.hosts) - 1
@@ -167,6 +180,7 @@ class Model:
         if not host.on:
             yield Move(who, ("is powered on",), Kind.POWER_ON, _put(world, who, host._replace(on=True)))
             return
+        yield from self._lease(world, who, host)
         if host.todo and left.crashes:
             after = _put(world, who, host._replace(todo=()))
             after = after._replace(left=left._replace(crashes=left.crashes - 1))
@@ -180,10 +194,32 @@ class Model:
             after = after._replace(left=left._replace(outages=left.outages - 1))
             yield Move(who, ("loses power, or is fenced",), Kind.FAULT, after)
 
+    def _lease(self, world: World, who: int, host: Host) -> Iterator[Move]:
+        """It runs out, and what runs is killed; what only stands stays until the next one begins."""
+        left, memory = world.left, host.memory
+        if host.barred and not host.todo:
+            after = host._replace(barred=False)
+            if self.rules.buries:
+                after = after._replace(memory=Memory())
+            if self.rules.doubts:
+                after = after._replace(unheard=True)
+            again = _put(world, who, after)
+            again = again._replace(shunned=-1) if world.shunned == who else again
+            yield Move(who, ("has a lease again",), Kind.PLAIN, again)
+        elif left.lapses and not host.barred:
+            # One that stands for the blackout is killed, too; but an agent that was stopped just after its look at it
+            # still writes and says what followed from that look.
+            kept = Memory() if memory.kind is Copy.RUNNING else memory
+            after_ = _put(world, who, host._replace(memory=kept, barred=True))
+            after_ = after_._replace(left=left._replace(lapses=left.lapses - 1))
+            yield Move(who, ("loses its lease",), Kind.FAULT, after_)
+
     def _next_effect(self, world: World, who: int, host: Host) -> Move:
         effect, host = host.todo[0], host._replace(todo=host.todo[1:])
         kind, flaw = host.memory.kind, ""
         after = _put(world, who, host)  # an effect whose process has died in between is in vain
+        if host.barred and self.rules.guards and isinstance(effect, handoff.Resume | handoff.Boot):
+            return Move(who, ("is not let do", effect), Kind.PLAIN, after)
         if isinstance(effect, Token):
             after = _put(world, who, host._replace(token=effect))
         elif isinstance(effect, handoff.Send):
@@ -203,8 +239,9 @@ class Model:
     def _refusal(self, world: World, who: int, host: Host) -> Iterator[Move]:
         """QEMU does not let its copy run, or has died before it was told to: it never ran, and its agent knows."""
         kind, left = host.memory.kind, world.left
-        refused = kind is Copy.COMPLETE and left.refusals > 0
-        if host.todo[0] != handoff.Resume() or not (refused or kind is Copy.NONE):
+        free = host.barred and self.rules.guards
+        refused = kind is Copy.COMPLETE and left.refusals > 0 and not free
+        if host.todo[0] != handoff.Resume() or not (refused or free or kind is Copy.NONE):
             return
         after = _put(world, who, host._replace(todo=host.todo[1:]))
         after = after._replace(left=left._replace(refusals=left.refusals - refused))
@@ -218,7 +255,7 @@ class Model:
         """Ticks, letters, what peers and the decider know, and what the engine may tell at any time."""
         yield from self._carry_on(world, who, ("ticks",), self.rules.pending(host.token, host.memory.kind))
         for letter in world.letters:
-            if letter.to != who:
+            if letter.to != who or (letter.sender == world.shunned and self.rules.shuns):
                 continue
             if not isinstance(letter.message, Report):
                 yield from self._event(world, who, letter.message, NAMES[letter.sender])
@@ -240,12 +277,14 @@ class Model:
         others = [(peer, world.hosts[peer]) for peer in _others(world, who)]
         favoured, epoch = world.decided
         recorded = epoch if favoured != who and rules.remembers else 0
-        off = [peer for peer, other in others if not other.on]
+        off = [peer for peer, other in others if other.is_proved()]
         if host.unheard and (rules.starts_on_the_record or not off):
             yield from self._hearing(world, who, recorded)
-        claims = [_claim(rules, other) for _, other in others if other.on and rules.asks_everybody]
+        claims = [
+            _claim(rules, other) for _, other in others if not other.is_proved() and rules.asks_everybody
+        ]
         for peer, other in others:
-            told = off == [peer] or (not other.on and not rules.asks_everybody)
+            told = off == [peer] or (other.is_proved() and not rules.asks_everybody)
             if told or (other.unheard and not rules.proof_holds):
                 event = handoff.PeerFenced(NAMES[peer], "it is off", max([recorded, *claims]))
                 yield from self._event(world, who, event)
@@ -301,6 +340,10 @@ class Model:
         after = _put(world, who, changed)
         if isinstance(event, handoff.PeerFenced | handoff.TakeOver) and token.phase is Phase.OWNER:
             after = after._replace(decided=(who, token.epoch))
+        if isinstance(event, handoff.PeerFenced | handoff.TakeOver):
+            named = event.peer if isinstance(event, handoff.PeerFenced) else event.owner
+            lost = NAMES.index(named)
+            after = after._replace(shunned=lost) if world.hosts[lost].barred else after
         if isinstance(event, handoff.Begin):
             after = after._replace(begun=world.begun + 1)
         kind = Kind.NEW_WORK if isinstance(event, handoff.Begin) else Kind.PLAIN
