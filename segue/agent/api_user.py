@@ -39,10 +39,12 @@ class StopGuest:
 
 @dataclass(frozen=True)
 class Recover:
-    """Body of POST .../recover: a host that has no power, and who says so."""
+    """Body of POST .../recover: a host that has no power, and who says so. highest: the highest epoch that whoever
+    asks has ever given away of this guest after a fencing."""
 
     fenced: str
     proof: str = "the operator said so"
+    highest: int = 0
 
 
 @open_router.get("/host")
@@ -120,7 +122,7 @@ async def stop(request: Request, name: str, body: StopGuest) -> Shown:
 async def recover(request: Request, name: str, body: Recover) -> Shown:
     """Takes a guest back from a host that has no power any more."""
     agent = agent_of(request)
-    await agent.guests.recover(agent.guests.by_name(name), body.fenced, body.proof)
+    await agent.guests.recover(agent.guests.by_name(name), body.fenced, body.proof, body.highest)
     return _shown(agent, name)
 
 

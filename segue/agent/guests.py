@@ -219,7 +219,7 @@ class Guests:
         known = self._services.journal.ran_since_boot(keeper.guest_here().name)
         return 0 if known else await self._highest_claim(keeper, without="")
 
-    async def recover(self, keeper: Keeper, fenced: str, proof: str) -> None:
+    async def recover(self, keeper: Keeper, fenced: str, proof: str, highest: int = 0) -> None:
         """`fenced` has no power, by this proof. What its copy did is lost with it, so the guest is
         owned here again without memory, and restarts from its disk."""
         guest = keeper.guest_here()
@@ -229,7 +229,7 @@ class Guests:
         if ruling.verdict in {Verdict.WAIT, Verdict.NOTHING}:
             raise _no_recovery(guest.name, ruling.reason.replace("the source", self._services.config.name))
         await self._demand_silence(guest.name, fenced)
-        highest = await self._highest_claim(keeper, without=fenced)
+        highest = max(highest, await self._highest_claim(keeper, without=fenced))
         await keeper.tell(PeerFenced(fenced, proof=proof, highest=highest))
         keeper.note(f"recovered, because {fenced} is without power; start it from its disk")
 

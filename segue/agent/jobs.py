@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
@@ -17,6 +18,7 @@ import structlog
 from segue.adapters import clock
 from segue.adapters.maintenance import commands, inventory
 from segue.adapters.maintenance.commands import Result
+from segue.adapters.maintenance.inventory import Machine
 from segue.adapters.store.jobs import JobNotes
 from segue.agent.config import Config
 from segue.errors import Kind, Refused
@@ -51,10 +53,31 @@ class Inhabited(Protocol):
         ...
 
 
-class Jobs:
-    """All of this host."""
+class Hands(Protocol):
+    """What is done to the machine: see adapters/maintenance."""
 
-    def __init__(self, config: Config, notes: JobNotes, boot: str, guests: Inhabited) -> None:
+    def begin(self, folder: Path, number: str, script: str, within_s: float) -> None: ...
+    def result(self, folder: Path, number: str) -> Result | None: ...
+    def lives(self, folder: Path, number: str) -> bool | None: ...
+    def end(self, folder: Path, number: str) -> None: ...
+    def forget(self, folder: Path, number: str) -> None: ...
+    async def reboot(self, command: Sequence[str]) -> str: ...
+
+
+class Jobs:
+    """All of this host. read: what is read of it for its inventory."""
+
+    def __init__(
+        self,
+        config: Config,
+        notes: JobNotes,
+        boot: str,
+        guests: Inhabited,
+        hands: Hands = commands,
+        read: Callable[[], Machine] = inventory.read,
+    ) -> None:
+        self._hands = hands
+        self._read = read
         self._config = config
         self._notes = notes
         self._boot = boot
@@ -77,12 +100,12 @@ class Jobs:
         if sum(not job.ended for job in self.all()) >= AT_ONCE:
             raise _refused("the command", f"{AT_ONCE} others are under way on this host", Kind.BUSY)
         for old in self._notes.prune():
-            commands.forget(self._folder, old)
+            self._hands.forget(self._folder, old)
         job = Job(number, wish, JobState.RUNNING, clock.wall_s(), self._boot)
         self._notes.put(job)
         log.info("a command begins", job=number, within_s=wish.within_s)
         try:
-            commands.begin(self._folder, number, wish.script, wish.within_s)
+            self._hands.begin(self._folder, number, wish.script, wish.within_s)
         except OSError as error:
             job = replace(
                 job, state=JobState.FAILED, ended_s=clock.wall_s(), why=f"it did not begin: {error}"
@@ -111,26 +134,26 @@ class Jobs:
         """Asks it to end."""
         job = self.look(number)
         if not job.ended:
-            commands.end(self._folder, number)
+            self._hands.end(self._folder, number)
         return job
 
     def _seen(self, job: Job) -> Job:
-        found = commands.result(self._folder, job.id)
+        found = self._hands.result(self._folder, job.id)
         if found is not None:
             return _ended(job, found)
         if job.boot != self._boot:
             return _lost(job, "the host was rebooted while it ran")
-        alive = commands.lives(self._folder, job.id)
+        alive = self._hands.lives(self._folder, job.id)
         if alive or (alive is None and clock.wall_s() - job.begun_s < BEGINS_S):
             return job
-        found = commands.result(self._folder, job.id)  # It may have ended between the two looks.
+        found = self._hands.result(self._folder, job.id)  # It may have ended between the two looks.
         if found is not None:
             return _ended(job, found)
         return _lost(job, "its process is gone and left no result" if alive is False else "it never began")
 
     def inventory(self) -> Inventory:
         """What the host consists of, now."""
-        facts, machine = self._guests.facts(), inventory.read()
+        facts, machine = self._guests.facts(), self._read()
         return Inventory(
             boot=self._boot,
             kernel=facts.kernel,
@@ -176,7 +199,7 @@ class Jobs:
 
     async def _go(self, made: Reboot) -> None:
         await asyncio.sleep(ANSWERED_S)
-        if why := await commands.reboot(self._config.maintenance.reboot):
+        if why := await self._hands.reboot(self._config.maintenance.reboot):
             log.error("this host does not reboot", reboot=made.id, why=why)
             self._notes.put_reboot(replace(made, why=why))
 

@@ -21,7 +21,8 @@ class Notices:
 
     def __init__(self) -> None:
         self._kept: deque[Notice] = deque(maxlen=KEPT)
-        self._queues: set[asyncio.Queue[Notice]] = set()
+        self._queues: dict[asyncio.Queue[Notice], None] = {}
+        """In their order: a set of them is walked through in another one in each run of a rehearsal."""
         # Numbers go on across restarts of the agent, so that a listener can tell what it has missed.
         self._seq = int(clock.wall_s() * 1e3)
 
@@ -33,7 +34,7 @@ class Notices:
         self._kept.append(notice)
         for queue in list(self._queues):
             if queue.full():
-                self._queues.discard(queue)
+                self._queues.pop(queue, None)
             else:
                 queue.put_nowait(notice)
 
@@ -45,7 +46,7 @@ class Notices:
         queue: asyncio.Queue[Notice] = asyncio.Queue(QUEUE)
         for notice in [kept for kept in self._kept if kept.seq > since][-QUEUE:]:
             queue.put_nowait(notice)
-        self._queues.add(queue)
+        self._queues[queue] = None
         try:
             while queue in self._queues or not queue.empty():
                 try:
@@ -53,4 +54,4 @@ class Notices:
                 except TimeoutError:
                     yield None
         finally:
-            self._queues.discard(queue)
+            self._queues.pop(queue, None)

@@ -12,10 +12,12 @@ from msgspec import Struct, field
 
 from segue.cli import values
 from segue.errors import Kind, Refused
-from segue.sim.faults import OF_CONTROLLERS, Fault, FaultKind
+from segue.sim.faults import OF_CONTROLLERS, OF_HOSTS, Fault, FaultKind
 from segue.sim.scenario import GuestPlan, HostPlan, Scenario, Wanted
 
 ENDING: Final = ".yaml"
+ANYWHERE: Final = (OF_CONTROLLERS | {FaultKind.LATE}) - OF_HOSTS
+"""Faults that need no place."""
 Size = int | str
 
 
@@ -39,10 +41,11 @@ class GuestText(Struct, forbid_unknown_fields=True):
 
 
 class WantedText(Struct, forbid_unknown_fields=True):
-    """Either `drain` or `move` with `to`. `cancel_after`: seconds."""
+    """Either `drain`, or `maintain`, or `move` with `to`. `cancel_after`: seconds."""
 
     at: float
     drain: list[str] = field(default_factory=list)
+    maintain: list[str] = field(default_factory=list)
     move: str = ""
     to: str = ""
     cancel_after: float = 0.0
@@ -71,6 +74,7 @@ class StoryText(Struct, forbid_unknown_fields=True):
     wanted: list[WantedText] = field(default_factory=list)
     faults: list[FaultText] = field(default_factory=list)
     controllers: int = 2
+    evacuate: int = 1
     calm: float = 60.0
     seed: str = "1"
 
@@ -124,6 +128,7 @@ def _scenario(name: str, story: StoryText) -> Scenario:
             for one in story.faults
         ),
         controllers=story.controllers,
+        evacuate=story.evacuate,
         calm_s=story.calm,
     )
 
@@ -135,11 +140,11 @@ def _problems(story: StoryText) -> Any:
         if guest.host not in story.hosts:
             yield f"guest {name} is on {guest.host}, which is no host of the story"
     for wish in story.wanted:
-        if bool(wish.drain) == bool(wish.move):
-            yield f"what is wanted at {wish.at:g} is neither a drain nor a move, or both"
-        if wish.drain and not story.controllers:
-            yield "a drain needs a controller"
-        if unknown := {*wish.drain, *([wish.to] if wish.move else [])} - set(story.hosts):
+        if sum(map(bool, (wish.drain, wish.maintain, wish.move))) != 1:
+            yield f"what is wanted at {wish.at:g} is neither a drain, a maintenance nor a move, or several"
+        if (wish.drain or wish.maintain) and not story.controllers:
+            yield "a drain, or a maintenance, needs a controller"
+        if unknown := {*wish.drain, *wish.maintain, *([wish.to] if wish.move else [])} - set(story.hosts):
             yield f"what is wanted at {wish.at:g} names {', '.join(sorted(unknown))}, which is no host"
         if wish.move and wish.move not in story.guests:
             yield f"what is wanted at {wish.at:g} names {wish.move}, which is no guest"
@@ -150,7 +155,7 @@ def _problems(story: StoryText) -> Any:
             yield f"the fault at {fault.at:g} names {', '.join(sorted(unknown))}, which is not in the story"
         if fault.step and fault.where not in story.hosts:
             yield f"the fault at {fault.at:g} waits for a step of no host"
-        if fault.what not in {*OF_CONTROLLERS, FaultKind.LATE} and fault.where not in places:
+        if fault.what not in ANYWHERE and fault.where not in places:
             yield f"the fault at {fault.at:g} does not say where"
 
 
@@ -170,6 +175,7 @@ def _wanted(text: WantedText) -> Wanted:
         guest=text.move,
         to=text.to,
         drain=tuple(text.drain),
+        maintain=tuple(text.maintain),
         cancel_s=text.cancel_after,
         parallel=text.parallel,
         limits={"deadline_s": text.deadline},

@@ -48,7 +48,7 @@ async def keep(controller: Controller, tenure: Tenure) -> None:
     try:
         while True:
             silences = watch.silences_s(SUSPECT_S)
-            for host in silences.keys() | controller.mirror.deaths.items().keys():
+            for host in sorted(silences.keys() | controller.mirror.deaths.items().keys()):
                 if host not in tending or tending[host].done():
                     tending[host] = asyncio.create_task(watch.tend(host, silences.get(host)))
             await asyncio.sleep(LOOK_S)
@@ -74,7 +74,9 @@ async def sights(controller: Controller, host: str) -> dict[str, Sight]:
         if report is not None:
             found[hostloss.CONTROLLER] = await sight.look(report.value.url)
 
-    await asyncio.gather(ask_ourselves(), *(ask(other) for other in controller.links.linked() - {host}))
+    await asyncio.gather(
+        ask_ourselves(), *(ask(other) for other in sorted(controller.links.linked() - {host}))
+    )
     return found
 
 
@@ -123,6 +125,8 @@ class Watch:
             if death is None:
                 silent_s = await self._still_silent_s(host, seen)
             word, why = hostloss.judge(self._loss(host, max(silent_s, LOST_S if death else 0.0), seen))
+            if silent_s > TOLD_S:
+                await losses.end_moves(self._controller, self._tenure, host, is_dead=False)
             if word in {Word.NOTHING, Word.WAIT} or (word is Word.HOLD and silent_s < TOLD_S):
                 return LOOK_S
             death = death or await self._begin(host, silent_s, why, seen)
@@ -145,7 +149,7 @@ class Watch:
         fleet_ = [name for name in mirror.reports.items() if not fleet.is_revoked(mirror, name)]
         lost = {name for name in self.silences_s() if name in fleet_ and self._guests(name)} | {host}
         lost -= {name for name, kept in mirror.deaths.items().items() if kept.value.proof and name != host}
-        upkeep = host in works.emptied(mirror)
+        upkeep = host in works.may_be_back(mirror)
         return Loss(silent_s, len(self._guests(host)), seen, len(lost), len(fleet_), upkeep)
 
     def _guests(self, host: str) -> list[Shown]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
 
 from segue.adapters import clock
+from segue.controller import fleet
 from segue.controller.app import Controller
 from segue.errors import Kind, Refused
 from segue.model.fencing import Death, Proof
 from segue.model.incident import Incident
 from segue.model.leadership import Tenure
+from segue.model.lifecycle import Stage
+from segue.model.migration import Failure, Migration
 
 log = structlog.get_logger()
 
@@ -53,6 +57,33 @@ async def end(controller: Controller, tenure: Tenure, death: Death, text: str) -
         return replace(known.with_step(now_s, text), ended_s=now_s) if known.is_open else known
 
     await controller.books.change(controller.mirror.incidents, death.incident, over, fence=tenure.fence)
+
+
+async def end_moves(controller: Controller, tenure: Tenure, host: str, *, is_dead: bool) -> None:
+    """The migrations of a lost host that are over by their targets' word, and all of them where it is proved to be
+    dead: nobody else would ever say so, and tasks wait for it. What its agent says once it is back counts more."""
+    mirror = controller.mirror
+    for move in list(mirror.migrations.values()):
+        if move.source != host or move.ended:
+            continue
+        owner = fleet.owners(mirror).get(move.guest)
+        if owner is not None and (owner.host, owner.phase, owner.state) == (move.target, "owner", "running"):
+            ended = replace(move, stage=Stage.DONE, ended_s=clock.wall_s())
+        elif not is_dead:
+            continue
+        else:
+            why = f"{host} died while it was under way"
+            failure = Failure(
+                "aborted", move.undone, why, f"`segue vm show {move.guest}` says where it is now."
+            )
+            ended = replace(move, stage=Stage.LOST, ended_s=clock.wall_s(), failure=failure)
+        await controller.books.change(
+            mirror.migrations, move.id, partial(_unless_ended, ended), fence=tenure.fence
+        )
+
+
+def _unless_ended(ended: Migration, known: Migration) -> Migration:
+    return known if known.ended else ended
 
 
 def refused(what: str, why: str) -> Refused:

@@ -16,7 +16,9 @@ from segue.controller.mirror import Mirror, Table
 from segue.engine.store import Store
 from segue.errors import Kind, Refused
 from segue.model import store as nouns
+from segue.model.balance import DAY_S
 from segue.model.leadership import Tenure
+from segue.model.lifecycle import Stage
 from segue.model.migration import Migration
 from segue.model.roster import Decided, HostRecord, HostReport
 from segue.model.store import CHANGES, Change
@@ -25,6 +27,8 @@ from segue.wire.frames import Shown
 
 KEEP_MIGRATIONS: Final = 50
 """Ended ones that are kept for each host; the agent's journal has more."""
+DAY_MOST: Final = 1000
+"""Beside them those that moved a guest in the last day: they count against its budget (policy/temper.py)."""
 GUESTS_MOST: Final = 5000
 MIGRATIONS_MOST: Final = 1000
 """Of one host in one frame."""
@@ -64,8 +68,8 @@ class Reports:
             ]
             for name, shown in told.items():
                 changes += _put(self._mirror.guests, name, shown)
-            for name in self._mirror.guests.under(host):
-                changes += _drop(self._mirror.guests, name) if name not in told else []
+            gone = [name for name in self._mirror.guests.under(host) if name not in told]
+            changes += self._gone(host, gone, hello.migrations)
             changes += self._migrations(host, hello.migrations)
             await self._write(changes)
         if is_new:
@@ -82,8 +86,7 @@ class Reports:
                 changes += _put(self._mirror.reports, host, replace(report.value, facts=told.facts))
             for shown in told.guests:
                 changes += _put(self._mirror.guests, f"{host}/{shown.spec.uuid}", shown)
-            for uuid in told.gone:
-                changes += _drop(self._mirror.guests, f"{host}/{uuid}")
+            changes += self._gone(host, [f"{host}/{uuid}" for uuid in told.gone], told.migrations)
             changes += self._migrations(host, told.migrations)
             await self._write(changes)
 
@@ -109,6 +112,32 @@ class Reports:
         )
         return _put(self._mirror.hosts, caller.name, record)
 
+    def _gone(self, host: str, names: list[str], told: list[Migration]) -> list[Change]:
+        """Guests of which it has nothing any more. One that it gave to a host that is away is that one's, as far as
+        anybody can know: if that host died before it could tell, nobody else would miss the guest."""
+        changes: list[Change] = []
+        for name in names:
+            changes += _drop(self._mirror.guests, name)
+            if (kept := self._mirror.guests.get(name)) and (
+                target := self._taker(host, kept.value.name, told)
+            ):
+                given = replace(
+                    kept.value, host=target, state="running", phase="owner", epoch=kept.value.epoch + 1
+                )
+                changes += _put(self._mirror.guests, f"{target}/{given.spec.uuid}", given)
+        return changes
+
+    def _taker(self, host: str, guest: str, told: list[Migration]) -> str:
+        """The host that it last gave this guest to, if that one is not connected now."""
+        of_it = (
+            m for m in (*told, *self._mirror.migrations.values()) if (m.source, m.guest) == (host, guest)
+        )
+        last = max(of_it, key=lambda migration: migration.started_s, default=None)
+        if last is None or last.stage not in {Stage.POST_BLACKOUT, Stage.DONE}:
+            return ""
+        report = self._mirror.reports.get(last.target)
+        return last.target if report and not report.value.linked else ""
+
     def _migrations(self, host: str, told: list[Migration]) -> list[Change]:
         changes: list[Change] = []
         if not told:
@@ -122,8 +151,11 @@ class Reports:
         ended = [m for m in table.values() if m.source == host and m.ended]
         ended.sort(key=lambda migration: -migration.started_s)
         new = {migration.id for migration in told}
-        for migration in ended[KEEP_MIGRATIONS:]:
-            changes += _drop(table, migration.id) if migration.id not in new else []
+        since_s = clock.wall_s() - DAY_S
+        for number, migration in enumerate(ended[KEEP_MIGRATIONS:]):
+            counts = number < DAY_MOST and migration.stage is Stage.DONE and migration.ended_s > since_s
+            if migration.id not in new and not counts:
+                changes += _drop(table, migration.id)
         return changes
 
     def _demand_own(

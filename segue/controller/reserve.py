@@ -23,7 +23,7 @@ async def keep(controller: Controller) -> None:
         while True:
             seen = await fleet.looked(controller.mirror, controller.loads)
             found = await asyncio.to_thread(reserve.lacking, seen)
-            for host in found.keys() - controller.lacking.keys():
+            for host in sorted(found.keys() - controller.lacking.keys()):
                 log.warning("no reserve for a host", host=host, guests=", ".join(found[host][:20]))
             controller.lacking = found
             await asyncio.sleep(LOOK_S)

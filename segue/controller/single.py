@@ -153,8 +153,7 @@ async def follow(work: Work, name: str) -> None:
         if record is not None and record.value.ended:
             break
         if record is not None and work.task.state is TaskState.CANCELLING and not cancelled:
-            cancelled = True
-            await work.take_back(record.value)
+            cancelled = await work.take_back(record.value)
         await work.controller.mirror.change(LOOK_S)
     ended = record.value
     if went_well(ended):

@@ -61,6 +61,7 @@ class Successions:
 
     async def settle(self) -> bool:
         """One round over all of them; True while some wait for something."""
+        await losses.end_moves(self._controller, self._tenure, self._death.host, is_dead=True)
         begun = {s.guest.name for s in self._mirror.successions.values() if self._is_open(s)}
         wanted = {hit.guest for hit in self._incident().hits if not hit.back_s}
         concerned = {shown.name for shown in hit(self._mirror, self._death.host)}
@@ -136,8 +137,9 @@ class Successions:
         assert proof is not None
         for host, part in held.items():
             if part["phase"] in UNSETTLED and part["peer"] == dead:
+                highest = await self._give(shown, host, part["claim"] + takeover.STEP)
                 await self._demand_off()
-                body = {"fenced": dead, "proof": f"{proof.kind}: {proof.text}"}
+                body = {"fenced": dead, "proof": f"{proof.kind}: {proof.text}", "highest": highest}
                 await self._call(host, "POST", f"/v1/guests/{shown.name}/recover", body, TELL_S)
             elif part["phase"] != "owner":
                 raise losses.refused(
@@ -146,11 +148,35 @@ class Successions:
             now = await self._call(host, "GET", f"/v1/successions/{shown.spec.uuid}", None, ASK_S)
             if now["phase"] != "owner":
                 raise losses.refused(f"{shown.name} waits", f"it is {now['phase']} at {host}")
+            if now["claim"] < max(shown.epoch, self._given(shown.spec.uuid, host)):
+                raise losses.refused(
+                    f"{shown.name} waits",
+                    f"what {host} has of it is older than what {dead} had: it comes with {dead}",
+                )
+            await self._give(shown, host, now["claim"])
             await self._demand_off()
             path = f"/v1/successions/{shown.spec.uuid}/start"
             await self._call(host, "POST", path, {"epoch": now["claim"]}, START_S)
             return host
         raise losses.refused(f"{shown.name} waits", "nobody has anything of it")
+
+    async def _give(self, shown: Shown, host: str, epoch: int) -> int:
+        """Writes that this host may have the guest at this epoch; the highest that was given away before. A host that
+        was off meanwhile knows of none of them, and would take the guest with a number that another has."""
+        table, fence, books = self._mirror.successions, self._tenure.fence, self._controller.books
+        known, now_s = table.get(shown.spec.uuid), clock.wall_s()
+        before, given = known.value if known else None, self._given(shown.spec.uuid, host)
+        made = Succession(shown.spec, self._death.host, host, epoch, now_s, ended_s=now_s)
+        if before is None:
+            await books.add(table, shown.spec.uuid, made, fence=fence)
+        elif before.ended_s and (before.epoch < epoch or before.heir == host):
+            await books.change(table, shown.spec.uuid, lambda _: made, fence=fence)
+        return given
+
+    def _given(self, uuid: str, host: str) -> int:
+        """The highest epoch that a controller ever gave away of that guest to another host; 0 for none."""
+        known = self._mirror.successions.get(uuid)
+        return known.value.epoch if known and known.value.heir != host else 0
 
     async def _choose(
         self, shown: Shown, known: Succession | None, parts: Mapping[str, dict[str, Any]]
@@ -170,7 +196,9 @@ class Successions:
                 await books.change(table, shown.spec.uuid, lambda _: made, fence=fence)
 
     async def _heir(self, shown: Shown, refusals: tuple[str, ...]) -> str:
-        not_to = {shown.name: tuple(text.partition(":")[0] for text in refusals)}
+        # Its connection may not have ended yet: without this the emptiest host can be the one that just died.
+        lost = self._mirror.deaths.items().keys()
+        not_to = {shown.name: (*(text.partition(":")[0] for text in refusals), *lost)}
         seen = await fleet.looked(self._mirror, self._controller.loads, not_to)
         heirs = {s.guest.name: s.heir for s in self._mirror.successions.values() if s.heir and not s.ended_s}
         guests = tuple(replace(g, host=heirs.get(g.name, g.host)) for g in seen.guests)
@@ -188,6 +216,11 @@ class Successions:
         spec = msgspec.to_builtins(succession.guest)
         told = f"{proof.kind}: {proof.text}"
         body = {"guest": spec, "owner": succession.owner, "proof": told, "epoch": succession.epoch}
+        if (
+            heir not in self._controller.links.linked()
+        ):  # The owner may be back: it is not fenced for nothing.
+            why = f"{heir} has to say first whether it took it over, and cannot be asked"
+            raise losses.refused(f"{succession.guest.name} waits", why)
         await self._demand_off()
         try:
             await self._call(heir, "PUT", f"/v1/successions/{uuid}", body, TELL_S)

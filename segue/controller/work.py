@@ -12,7 +12,7 @@ import structlog
 from segue.adapters import clock
 from segue.controller import fleet
 from segue.controller.app import Controller
-from segue.controller.links import BEGIN_S
+from segue.controller.links import BEGIN_S, HostAway
 from segue.controller.mirror import Table
 from segue.errors import Kind, Refused, SegueError
 from segue.model import trace
@@ -83,15 +83,19 @@ class Work:
         log.info("a migration was begun", guest=guest, migration=number, **words)
         return number
 
-    async def take_back(self, migration: Migration) -> None:
-        """Cancels it; too late is no error: it ends by itself."""
+    async def take_back(self, migration: Migration) -> bool:
+        """Cancels it; too late is no error: it ends by itself. False where its source is away: ask again."""
         try:
             await self.controller.links.call(
                 migration.source, "POST", f"/v1/migrations/{migration.id}/cancel"
             )
+        except HostAway as error:
+            log.info("a move is taken back later", guest=migration.guest, why=error.why)
+            return False
         except SegueError as error:
             if error.kind is not Kind.CONFLICT:
                 raise
+        return True
 
     def migrations_of(self, guest: str) -> tuple[str, ...]:
         """The ids of all that are known."""

@@ -46,6 +46,16 @@ def emptied(mirror: Mirror) -> set[str]:
     }
 
 
+def may_be_back(mirror: Mirror) -> set[str]:
+    """Hosts on which a command or a reboot was asked for, which may be why nobody hears of them."""
+    return {
+        host
+        for maintenance in under_way(mirror)
+        for host, work in works(mirror, maintenance).items()
+        if work.acting and not work.over
+    }
+
+
 def seen(mirror: Mirror, not_to: dict[str, tuple[str, ...]], loads: Loads) -> Fleet:
     """The fleet without guests that are off, and without those that only try a host out."""
     made = fleet.seen(mirror, not_to, loads)

@@ -28,6 +28,7 @@ LIVE: Saga[Run] = Saga(
         Step("keep source disks", storage.keep),
         Step("retire source", post_blackout.retire_source),
     ),
+    mourn=Step("mourn the target", post_blackout.mourn),
 )
 
 
@@ -39,8 +40,14 @@ def runner(run: Run, journal: SagaLog) -> Runner[Run]:
         journal,
         run.clock,
         released=lambda: run.custody.released(run.record.now.id),
+        returned=lambda: _has_come_back(run),
         on_step=run.record.at_step,
     )
+
+
+def _has_come_back(run: Run) -> bool:
+    """After the handoff: the target was proved to be dead, and the guest's journal is this host's again."""
+    return not run.record.now.in_place and not run.custody.released(run.record.now.id)
 
 
 async def carry_out(saga: Runner[Run], run: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from segue.engine.run import Run
+from segue.errors import Lost
 
 QUIET_S = 1.0
 """No frame for this long: every switch has learnt the new place (QEMU announces for 0.5 s)."""
@@ -38,6 +39,20 @@ async def retire_source(run: Run) -> None:
     await run.peer.settled(run.guest.uuid, run.record.now.id)
     await run.network.clear()
     await run.custody.retire()
+    _note_times(run)
+
+
+async def mourn(run: Run) -> None:
+    """The target died with the guest, which starts from its disks here: no frame of it goes to the dead any more."""
+    migration = run.record.now
+    await run.network.clear()
+    run.record.failed(
+        Lost(
+            what=f"{migration.guest} was lost on {migration.target}",
+            why=f"{migration.target} died before all was settled, and {migration.source} has the guest again",
+            todo=f"What was only in its memory is gone. Look at it: `segue vm show {migration.guest}`.",
+        )
+    )
     _note_times(run)
 
 

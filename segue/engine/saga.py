@@ -38,19 +38,28 @@ class Step(Generic[R]):
 
 @dataclass(frozen=True)
 class Saga(Generic[R]):
-    """Before the handoff every step can be taken back; after it there is only forward."""
+    """Before the handoff every step can be taken back; after it there is only forward.
+
+    mourn: what is left to do where the guest was given back to this host, because its new one is proved to be dead.
+    """
 
     prepare: tuple[Step[R], ...]
     handoff: Step[R]
     settle: tuple[Step[R], ...]
+    mourn: Step[R]
 
 
 class TurnedBack(Exception):
     """The saga was undone because of its cause; the guest is where it was before."""
 
 
+class _Bereft(Exception):
+    """The peer that a step speaks to is dead, and the guest is this host's again."""
+
+
 class Runner(Generic[R]):
-    """One saga under way. `released` reads from the journal whether the handoff happened."""
+    """One saga under way. `released` reads from the journal whether the handoff happened, `returned` whether the guest
+    was given back to this host after it."""
 
     def __init__(
         self,
@@ -60,6 +69,7 @@ class Runner(Generic[R]):
         clock: Clock,
         *,
         released: Callable[[], bool],
+        returned: Callable[[], bool],
         on_step: Callable[[str], None],
     ) -> None:
         self._saga = saga
@@ -67,6 +77,7 @@ class Runner(Generic[R]):
         self._journal = journal
         self._clock = clock
         self._released = released
+        self._returned = returned
         self._on_step = on_step
         self._task: asyncio.Task[None] | None = None
         self._cancel_wanted = False
@@ -145,24 +156,35 @@ class Runner(Generic[R]):
         raise TurnedBack from cause
 
     async def _settle(self, done: set[str]) -> None:
-        for step in self._saga.settle:
-            if step.name not in done:
-                self._journal.begun(step.name)
-                self._on_step(step.name)
-                await self._retried(step.do, step.name, tries=None)
-                self._journal.done(step.name)
+        try:
+            for step in self._saga.settle:
+                if step.name not in done:
+                    await self._until_done(step)
+        except _Bereft:
+            await self._until_done(self._saga.mourn)
+
+    async def _until_done(self, step: Step[R]) -> None:
+        self._journal.begun(step.name)
+        self._on_step(step.name)
+        await self._retried(step.do, step.name, tries=None)
+        self._journal.done(step.name)
 
     async def _retried(self, act: Act[R], name: str, tries: int | None) -> None:
-        """Repeats `act` until it succeeds; with `tries`, the last failure is logged and left to the peer."""
+        """Repeats `act` until it succeeds; with `tries`, the last failure is logged and left to the peer.
+
+        Without `tries`, which is after the handoff, it raises _Bereft where nothing can come of it any more.
+        """
         pause_s, tried = RETRY_FIRST_S, 0
         while True:
             try:
                 return await act(self._run)
-            except Exception as error:  # noqa: BLE001 - retried for as long as it takes
+            except Exception as error:
                 tried += 1
                 log.warning("step failed, trying again", step=name, error=repr(error), tried=tried)
                 if tries is not None and tried >= tries:
                     return None
+                if tries is None and name != self._saga.mourn.name and self._returned():
+                    raise _Bereft from error
             await self._clock.rest(pause_s)
             pause_s = min(pause_s * 2, RETRY_MOST_S)
 

@@ -39,7 +39,7 @@ class Loss:
     lost: int
     fleet: int
     upkeep: bool = False
-    """It is being worked on: a maintenance empties it, or reboots it."""
+    """It is being worked on: a maintenance runs a command there, or reboots it."""
 
 
 def judge(loss: Loss) -> tuple[Word, str]:

@@ -15,7 +15,6 @@ from segue.adapters.metrics import Meter
 from segue.adapters.peer import CALL_S, PeerClient
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.memory_landing import MemoryLanding
-from segue.adapters.storage.beat import Beats
 from segue.agent import plant
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
@@ -35,6 +34,7 @@ from segue.agent.keeper import Keeper
 from segue.agent.lease import Lease
 from segue.agent.link_share import LinkShare
 from segue.agent.loads import Loads
+from segue.agent.maintenance_config import MaintenanceConfig
 from segue.agent.migrations import Migrations
 from segue.agent.notices import Notices
 from segue.agent.pulling import Pulling
@@ -47,7 +47,6 @@ from segue.agent.traces import Traces
 from segue.agent.trust import Trust
 from segue.agent.wiring import RealClock
 from segue.engine.run import Run
-from segue.engine.watch import Ears, Kept, Traffic, Watch
 from segue.model.foresight import Figures
 from segue.model.guest import Guest
 from segue.model.health import Health
@@ -59,6 +58,8 @@ from segue.model.metrics import AGENT
 from segue.model.migration import Forecast, Limits, Migration
 from segue.policy import forecast, lessons
 from segue.policy.crash import Pulse
+from segue.sim import ailing, upkeep
+from segue.sim.beats import SimBeats
 from segue.sim.host import SimHost
 from segue.sim.ports import SimDisks, SimGuestHere, SimNetwork
 from segue.sim.qemu import START_S, SimLanding, SimMachine
@@ -75,6 +76,8 @@ class SimPeer(PeerClient):
     def __init__(self, host: SimHost, name: str) -> None:
         self._host = host
         self.name = name
+        there = host.world.hosts.get(name)
+        self.url = f"https://{there.address}:7443" if there else "https://nowhere:7443"
 
     async def _call(self, method: str, path: str, body: object = None, *, within_s: float = CALL_S) -> bytes:
         data = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
@@ -190,18 +193,6 @@ class _NoLoads(Loads):
     def report(self) -> HostLoad | None:
         """See Loads."""
         return None
-
-
-class _NoShelf:
-    """Fits `Shelf` of engine/watch.py: nothing is kept."""
-
-    def load(self) -> tuple[Kept, str]:
-        """See Shelf."""
-        return Kept(), ""
-
-    def save(self, kept: Kept) -> str:
-        """See Shelf."""
-        return ""
 
 
 class _NoSenses:
@@ -329,13 +320,19 @@ async def serve(host: SimHost, reports: Callable[[Agent], asyncio.Task[None]]) -
     for name, url in host.journal.neighbours().items():
         services.meet(name, url)
     guests = SimGuests(services)
-    jobs = Jobs(services.config, host.journal.jobs, f"{host.name}-boot", guests)
+    boot = f"{host.name}-boot-{host.boots}"
+    jobs = Jobs(services.config, host.journal.jobs, boot, guests, upkeep.Tools(host), upkeep.read)
+    health = ailing.watch(host, boot, RealClock())
     migrations = SimMigrations(services, guests, SimBeforehand(services, guests))
-    agent = Agent(services, guests, migrations, _NoLoads(), _health(host), jobs)
+    agent = Agent(services, guests, migrations, _NoLoads(), health, jobs)
     await guests.take_up()
     agent.migrations.take_up()
     host.agent = agent
-    beside = (reports(agent), asyncio.create_task(services.traces.keep(agent)))
+    beside = (
+        reports(agent),
+        asyncio.create_task(services.traces.keep(agent)),
+        asyncio.create_task(ailing.keep(host, health)),
+    )
     try:
         await guests.keep()
     finally:
@@ -343,28 +340,23 @@ async def serve(host: SimHost, reports: Callable[[Agent], asyncio.Task[None]]) -
             task.cancel()
 
 
-def _health(host: SimHost) -> Watch:
-    """The real watch, with nothing to look at, and not running."""
-    ears = Ears(lambda: Traffic.CALM, lambda seen: None, lambda late_s: None)
-    return Watch(host.name, f"{host.name}-boot", (), (), _NoShelf(), RealClock(), ears)
-
-
 def _services(host: SimHost) -> SimServices:
     tls = Tls(NOWHERE, NOWHERE, NOWHERE, Channels.OFF)
-    config = Config(host.name, host.address, tls, labels=host.labels, peers={})
+    may = MaintenanceConfig(commands=True)
+    config = Config(host.name, host.address, tls, labels=host.labels, peers={}, maintenance=may)
     devices: Any = _Devices(host)
     boards, notices, booked = Boards(host.journal), Notices(), Booked(Meter(AGENT))
-    nothing = cast(Any, None)
+    nothing, installed = cast(Any, None), cast(Any, upkeep.Installed())
     made = SimServices(
         config=config, journal=host.journal, links=devices, steering=devices, networks=devices, flows=Flows(),
-        session=nothing, peers={}, capabilities=nothing, notices=notices, failpoints=_Places(host),
+        session=nothing, peers={}, capabilities=installed, notices=notices, failpoints=_Places(host),
         protection=_Open(), share=LinkShare(0), boards=boards, care=Caretaker(boards), metadata=devices,
         daemons=nothing, intake=_NoDisks(), pulling=Pulling(config, host.journal),
         own=nothing, trust=Trust(host.journal, NOWHERE), figures=booked,
         traces=Traces(host.journal, None),
         crashes=Crashes(host.name, host.journal, notices, booked, _NoSenses()), apps=nothing,
         lease=Lease(host.name, config.lease, host.journal.leases, GuardLine(NOWHERE)),
-        beats=Beats(host.name, NOWHERE, ""),
+        beats=SimBeats(host),
     )  # fmt: skip
     made.host = host
     return made

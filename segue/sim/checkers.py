@@ -23,7 +23,13 @@ FULL: Final = "no host over capacity"
 LEFT: Final = "no leftover"
 DRAIN: Final = "every drain ends or says why"
 AGENT: Final = "no program ends by itself"
+FENCED: Final = "no host is switched off that the others see"
+UPKEEP: Final = "a maintenance ends or says why, and takes no guest with it"
+ALARM: Final = "a false alarm costs no more than is allowed"
+BACK: Final = "guests of a dead host come back or it is said why, and nothing else waits for it"
 SETTLED: Final = frozenset({Phase.ABSENT, Phase.OWNER})
+SEEN_S: Final = 15.0
+"""After a network that was broken everybody sees everybody again within this time."""
 
 
 @dataclass
@@ -70,22 +76,46 @@ class Checkers:
         if used > host.memory_bytes:
             self.world.broken(FULL, f"{host.name}: {used >> 20} of {host.memory_bytes >> 20} MiB")
 
+    def fenced(self, host: SimHost) -> None:
+        """Its BMC is told to take its power away."""
+        whole_s = self.world.fabric.whole_s(host.name)
+        if host.powered and whole_s > SEEN_S and not self.world.is_proved(host.name):
+            self.world.broken(FENCED, f"{host.name} lives, and has been in sight for {whole_s:.0f} s")
+
+    def reboots(self, host: SimHost) -> None:
+        """A maintenance reboots it now."""
+        for qemu in host.qemus.values():
+            if qemu.running or qemu.complete:
+                self.world.broken(UPKEEP, f"{host.name} reboots, and {qemu.guest.name} is there")
+
     # Once quiet
 
     def unsettled(self) -> list[str]:
         """What is still under way; nothing, once all is quiet."""
-        return [why for host in self.world.hosts.values() for why in self._of_host(host)]
+        return [why for host in self.world.hosts.values() if not host.is_dead for why in self._of_host(host)]
+
+    def unowned(self) -> dict[str, str]:
+        """uuid -> name of guests that no host with power owns."""
+        living = [host for host in self.world.hosts.values() if host.powered]
+        return {
+            uuid: name
+            for uuid, name in self.guests().items()
+            if not any(_owns(host, uuid) for host in living)
+        }
 
     def _of_host(self, host: SimHost) -> Iterator[str]:
         if host.agent is None or not host.agent_lives:
             yield f"{host.name}: its agent does not serve"
             return
         for migration in host.journal.migrations():
-            if not migration.ended:
+            if not migration.ended and not self._is_dead(migration.target):
                 yield f"{host.name}: {migration.guest} to {migration.target} is in {migration.stage}"
         for uuid, token in tokens(host).items():
-            if token.phase not in SETTLED or (token.phase is Phase.OWNER and token.peer):
+            waits = token.phase not in SETTLED or (token.phase is Phase.OWNER and token.peer)
+            if waits and not self._is_dead(token.peer):
                 yield f"{host.name}: {self._name(uuid)} is {token.phase} for {token.peer}"
+        if any(other.is_dead for other in self.world.hosts.values()):
+            return  # What is left of a move from it or to it waits for it, or for the word of somebody.
         for qemu in host.qemus.values():
             if not qemu.running:
                 yield f"{host.name}: a QEMU of {qemu.guest.name} that does not run"
@@ -110,6 +140,10 @@ class Checkers:
     def guests(self) -> dict[str, str]:
         """uuid -> name of every guest that ever ran."""
         return {uuid: self._name(uuid) for uuid in sorted(self.world.latest)}
+
+    def _is_dead(self, host: str) -> bool:
+        known = self.world.hosts.get(host)
+        return known is not None and known.is_dead
 
     def _name(self, uuid: str) -> str:
         return self.world.names.get(uuid, uuid)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
@@ -28,19 +28,25 @@ from segue.controller.mirror import Mirror
 from segue.controller.traces import Traces
 from segue.engine.leadership import Candidate
 from segue.errors import SegueError
+from segue.model.answer import AnswerOrders
+from segue.model.fencing import Death
 from segue.model.leadership import HOLDER, Leader
+from segue.model.maintenance import Maintenance
 from segue.model.metrics import CONTROLLER
 from segue.model.migration import Limits
 from segue.model.store import Away
-from segue.model.task import Task, TaskKind, TaskState, Wish, after
+from segue.model.task import Task, TaskKind, Wish, after
 from segue.sim import checkers as checking
-from segue.sim import line
+from segue.sim import line, upkeep
 from segue.sim.faults import Fault, FaultKind, Strikes, freeze
 from segue.sim.host import SimHost
 from segue.sim.loop import Life, Process
+from segue.sim.power import SimPowers
 from segue.sim.scenario import Wanted
 from segue.sim.store import MemoryStore, Shelf
 from segue.sim.world import NodeClock, World
+
+T = TypeVar("T")
 
 REACH_S: Final = 0.001
 AWAY_S: Final = 2.0
@@ -94,8 +100,9 @@ class SimController:
 class ControlRoom:
     """All controllers, their store, and what people ask of them."""
 
-    def __init__(self, world: World, count: int) -> None:
+    def __init__(self, world: World, count: int, evacuate: int = 0) -> None:
         self._world = world
+        self.evacuate = evacuate
         self.shelf = Shelf(world.loop)
         self.chance = world.stream("store")
         self._numbers = itertools.count(1)
@@ -105,6 +112,9 @@ class ControlRoom:
         self.asked: list[str] = []
         """Ids of all tasks that were ever taken."""
         world.fabric.nodes.update(self.machines)
+        world.is_proved = lambda host: any(
+            death.proof for death in self.kept("deaths/", Death) if death.host == host
+        )
 
     def start(self, machine: SimController) -> None:
         """As the system's service manager does."""
@@ -130,7 +140,8 @@ class ControlRoom:
             name=machine.name, store=store, mirror=mirror, books=books,
             links=Links(mirror, candidate.demand, bars, loads), loads=loads, candidate=candidate,
             authority=nothing, ca_pem=b"", own=nothing, bars=bars, limits=CallLimits(),
-            certificate_s=0.0, meter=Meter(CONTROLLER), traces=Traces(None),
+            certificate_s=0.0, meter=Meter(CONTROLLER), traces=Traces(None), powers=SimPowers(self._world),
+            answers=AnswerOrders(at_once=self.evacuate),
         )  # fmt: skip
         async with asyncio.TaskGroup() as group:
             group.create_task(mirror.follow())
@@ -175,7 +186,9 @@ class ControlRoom:
         number = f"00000000-0000-4000-9000-{next(self._numbers):012d}"
         limits = msgspec.to_builtins(msgspec.convert(wish.limits, Limits))
         body: dict[str, Any] = {"limits": limits, "force": True}
-        if wish.drain:
+        if wish.maintain:
+            body |= {"maintenance": _night(number), "parallel": wish.parallel}
+        elif wish.drain:
             body |= {"hosts": list(wish.drain), "parallel": wish.parallel}
         else:
             body |= {"guest": wish.guest, "to": wish.to}
@@ -204,12 +217,18 @@ class ControlRoom:
 
     async def _add(self, program: Controller, number: str, wish: Wanted, body: dict[str, Any]) -> bool:
         """False: taken, but the caller was not told, or not taken at all."""
-        if any(program.mirror.hosts.get(host) is None for host in wish.drain):
+        if any(program.mirror.hosts.get(host) is None for host in (*wish.drain, *wish.maintain)):
             return False
+        table, name = program.mirror.maintenances, _night(number)
+        if wish.maintain and table.get(name) is None:
+            ordered = Maintenance(upkeep.order(name, wish.maintain), "people", clock.wall_s())
+            await program.books.add(table, name, ordered)
         if program.mirror.tasks.get(number) is None:
-            kind = TaskKind.DRAIN if wish.drain else TaskKind.MOVE
+            kind = TaskKind.MAINTENANCE if wish.maintain else TaskKind.DRAIN if wish.drain else TaskKind.MOVE
             made = Task(number, kind, "people", clock.wall_s(), body)
             await program.books.add(program.mirror.tasks, number, made)
+        if wish.maintain:
+            await program.books.change(table, name, lambda kept: replace(kept, task=number))
         return True
 
     async def _cancel(self, program: Controller, number: str) -> bool:
@@ -227,43 +246,16 @@ class ControlRoom:
 
     def tasks(self) -> list[Task]:
         """As the store has them."""
-        found = [entry for key, entry in self.shelf.entries.items() if key.startswith("tasks/")]
-        tasks = [msgspec.json.decode(entry.value, type=Task) for entry in found]
-        return sorted(tasks, key=lambda task: (task.created_s, task.id))
+        return sorted(self.kept("tasks/", Task), key=lambda task: (task.created_s, task.id))
 
-    def unsettled(self) -> list[str]:
-        """What is still under way."""
-        found = [f"task {task.kind} is {task.state}" for task in self.tasks() if not task.ended]
-        self.shelf.end_due()
-        if self.leader() is None:
-            found.append("nobody leads")
-        if len(self.shelf.leases) > 1:
-            found.append(f"{len(self.shelf.leases)} leases in the store")
-        return found
+    def kept(self, prefix: str, shape: type[T]) -> list[T]:
+        """All that the store has of that sort."""
+        return [kept for _, kept in self.entries(prefix, shape)]
 
-    def at_end(self) -> None:
-        """Every drain has ended, with its reason where not all went; none was lost."""
-        tasks = {task.id: task for task in self.tasks()}
-        for number in self.asked:
-            if number not in tasks:
-                self._world.broken(checking.DRAIN, f"task {number} was taken and is not known any more")
-        for why in self.unsettled():
-            self._world.broken(checking.DRAIN if "task" in why else checking.LEFT, why)
-        for task in tasks.values():
-            self._check(task)
-
-    def _check(self, task: Task) -> None:
-        if task.kind is not TaskKind.DRAIN:
-            return
-        hosts = ", ".join(task.wish["hosts"])
-        if task.state is TaskState.PARTIAL and not (task.staying and all(task.staying.values())):
-            self._world.broken(checking.DRAIN, f"the drain of {hosts} is partial and says no reason")
-        if task.state is TaskState.FAILED and task.failure is None:
-            self._world.broken(checking.DRAIN, f"the drain of {hosts} failed and says no reason")
-        if task.ended:
-            self._world.say("people", f"the drain of {hosts} is {task.state}: {task.note}")
-            for guest, why in sorted(task.staying.items()):
-                self._world.say("people", f"  {guest} stays: {why}")
+    def entries(self, prefix: str, shape: type[T]) -> list[tuple[str, T]]:
+        """The same, with what follows the prefix in their keys."""
+        found = [(key, entry) for key, entry in self.shelf.entries.items() if key.startswith(prefix)]
+        return [(key[len(prefix) :], msgspec.json.decode(entry.value, type=shape)) for key, entry in found]
 
     # Faults
 
@@ -305,7 +297,13 @@ class ControlRoom:
 
 
 def _words(wish: Wanted) -> str:
+    if wish.maintain:
+        return f"maintenance start ({' '.join(wish.maintain)})"
     return f"drain {' '.join(wish.drain)}" if wish.drain else f"migrate {wish.guest} --to {wish.to}"
+
+
+def _night(number: str) -> str:
+    return f"night-{int(number[-12:])}"
 
 
 def _away(why: str) -> SegueError:

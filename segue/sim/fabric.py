@@ -6,10 +6,12 @@ It knows addresses and processes, never what a message says.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
+from urllib.parse import urlsplit
 
+from segue.model.fencing import Sight
 from segue.sim import loop as virtual
 from segue.sim.loop import Life, Process
 from segue.sim.world import World
@@ -52,9 +54,52 @@ class Fabric:
     late: float = 0.0
     late_s: float = 4.0
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    troubled_s: dict[str, float] = field(default_factory=dict)
+    """Node -> when something last changed about its links."""
 
     def __post_init__(self) -> None:
         self._chance = self.world.stream("fabric")
+
+    def sever(self, ways: set[tuple[str, str]]) -> Callable[[], None]:
+        """Nothing gets through on these; what is returned joins them again."""
+        self.cut |= ways
+        self._note(ways)
+
+        def join() -> None:
+            self._note(ways)
+            self.cut -= ways
+
+        return join
+
+    def between(self, one: Iterable[str], other: Iterable[str]) -> set[tuple[str, str]]:
+        """All ways from the one side to the other, and back."""
+        there = list(other)
+        return {way for a in one for b in there if a != b for way in ((a, b), (b, a))}
+
+    def whole_s(self, name: str) -> float:
+        """Seconds for which everything has got through from there and to there."""
+        now_s = self.world.loop.time()
+        is_cut = self.late or any(name in way for way in self.cut)
+        return 0.0 if is_cut else now_s - self.troubled_s.get(name, 0.0)
+
+    def note(self, name: str) -> None:
+        """Something about it changed now."""
+        self.troubled_s[name] = self.world.loop.time()
+
+    def _note(self, ways: set[tuple[str, str]]) -> None:
+        for name in {end for way in ways for end in way}:
+            self.note(name)
+
+    async def look(self, source: str, url: str, within_s: float) -> Sight:
+        """As adapters/sight.py: whether the kernel at that address answers."""
+        address = urlsplit(url).hostname
+        name = next((one.name for one in self.world.hosts.values() if one.address == address), "")
+        took_s = self.delay_s() + self.delay_s()
+        if self.joins(source, name) and self.joins(name, source) and took_s < within_s:
+            await asyncio.sleep(took_s)
+            return Sight.ANSWERS
+        await asyncio.sleep(within_s)
+        return Sight.SILENT
 
     def joins(self, source: str, target: str) -> bool:
         """True while something sent from there arrives here."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from segue.sim.fabric import OUTSIDE
-from segue.sim.host import SimHost, Trap
+from segue.sim.host import BmcState, SimHost, Trap
 from segue.sim.loop import Process
 from segue.sim.world import World
 
@@ -28,6 +28,15 @@ class FaultKind(StrEnum):
     LATE = "late messages"
     CLOCK = "clock jumps"
     REFUSE = "qemu refuses to run"
+    ISOLATE = "isolate host"
+    SPLIT = "split network"
+    DIE = "host dies"
+    BMC_AWAY = "bmc away"
+    BMC_SLOW = "bmc slow"
+    BMC_DEAF = "bmc does nothing"
+    AIL = "part fails"
+    RUMOUR = "all sensors lie"
+    COMMANDS = "commands fail"
     KILL_CONTROLLER = "kill controller"
     KILL_LEADER = "kill leader"
     FREEZE_LEADER = "freeze leader"
@@ -35,8 +44,15 @@ class FaultKind(StrEnum):
     STORE_FORGETS = "store answers are lost"
 
 
-OF_CONTROLLERS: Final = frozenset(
+OF_BMCS: Final = frozenset({FaultKind.BMC_AWAY, FaultKind.BMC_SLOW, FaultKind.BMC_DEAF})
+OF_CONTROLLERS: Final = OF_BMCS | frozenset(
     {
+        FaultKind.ISOLATE,
+        FaultKind.SPLIT,
+        FaultKind.DIE,
+        FaultKind.AIL,
+        FaultKind.RUMOUR,
+        FaultKind.COMMANDS,
         FaultKind.KILL_CONTROLLER,
         FaultKind.KILL_LEADER,
         FaultKind.FREEZE_LEADER,
@@ -44,6 +60,8 @@ OF_CONTROLLERS: Final = frozenset(
         FaultKind.STORE_FORGETS,
     }
 )
+OF_HOSTS: Final = OF_BMCS | {FaultKind.ISOLATE, FaultKind.DIE, FaultKind.AIL, FaultKind.COMMANDS}
+"""Those of them that happen to one host."""
 WEIGHTS: Final[Mapping[FaultKind, int]] = {
     FaultKind.KILL_AGENT: 3,
     FaultKind.KILL_AGENT_AT: 8,
@@ -56,6 +74,15 @@ WEIGHTS: Final[Mapping[FaultKind, int]] = {
     FaultKind.LATE: 3,
     FaultKind.CLOCK: 1,
     FaultKind.REFUSE: 2,
+    FaultKind.ISOLATE: 3,
+    FaultKind.SPLIT: 2,
+    FaultKind.DIE: 2,
+    FaultKind.BMC_AWAY: 1,
+    FaultKind.BMC_SLOW: 1,
+    FaultKind.BMC_DEAF: 1,
+    FaultKind.AIL: 2,
+    FaultKind.RUMOUR: 1,
+    FaultKind.COMMANDS: 1,
     FaultKind.KILL_CONTROLLER: 1,
     FaultKind.KILL_LEADER: 4,
     FaultKind.FREEZE_LEADER: 2,
@@ -78,6 +105,9 @@ AT_A_STEP: Final = frozenset(
         FaultKind.CUT_ONE_WAY,
     }
 )
+SLOW_S: Final = 40.0
+SUSPECT_SHARE: Final = 0.3
+STORAGE_SHARE: Final = 0.5
 PLACES_MOST: Final = 30
 """Of the named places that an agent passes in a migration."""
 
@@ -145,6 +175,15 @@ class Strikes:
             FaultKind.LATE: self._late,
             FaultKind.CLOCK: self._clock,
             FaultKind.REFUSE: self._refuse,
+            FaultKind.ISOLATE: self._isolate,
+            FaultKind.SPLIT: self._split,
+            FaultKind.DIE: self._die,
+            FaultKind.AIL: lambda fault: self._ail([self._host(fault)], fault),
+            FaultKind.RUMOUR: lambda fault: self._ail(list(self._world.hosts.values()), fault),
+            FaultKind.COMMANDS: self._fail_commands,
+            FaultKind.BMC_AWAY: lambda fault: self._spoil(fault, BmcState(away=True)),
+            FaultKind.BMC_SLOW: lambda fault: self._spoil(fault, BmcState(slow_s=SLOW_S * fault.amount)),
+            FaultKind.BMC_DEAF: lambda fault: self._spoil(fault, BmcState(deaf=True)),
         }
         self._open: list[Callable[[], None]] = []
 
@@ -221,18 +260,71 @@ class Strikes:
 
     def _cut(self, fault: Fault, *, both: bool) -> Callable[[], None]:
         ways = {(fault.where, fault.other)} | ({(fault.other, fault.where)} if both else set())
-        self._world.fabric.cut |= ways
+        return self._world.fabric.sever(ways)
+
+    def _isolate(self, fault: Fault) -> Callable[[], None]:
+        """Its network is gone, but for that of its BMC; below half of `amount` the way to the storage, too."""
+        fabric, host = self._world.fabric, self._host(fault)
+        host.sees_storage = fault.amount >= STORAGE_SHARE
+        join = fabric.sever(fabric.between([fault.where], fabric.nodes))
 
         def mend() -> None:
-            self._world.fabric.cut -= ways
+            host.sees_storage = True
+            join()
+
+        return mend
+
+    def _split(self, fault: Fault) -> Callable[[], None]:
+        """Two halves that do not see each other; which ones is left to `amount`."""
+        fabric, chance = self._world.fabric, random.Random(fault.amount)
+        half = [name for name in fabric.nodes if chance.random() < 0.5]
+        return fabric.sever(fabric.between(half, set(fabric.nodes) - set(half)))
+
+    def _die(self, fault: Fault) -> Callable[[], None]:
+        """For good: it stays without power when all other faults are over."""
+        host = self._host(fault)
+        self._world.idle |= self._world.killed
+        host.is_dead = True
+        host.cut_power()
+        return lambda: None
+
+    def _ail(self, hosts: list[SimHost], fault: Fault) -> Callable[[], None]:
+        """What their sensors say; whether it is true makes no difference to anybody."""
+        for host in hosts:
+            host.errors += 1.0 if fault.amount < SUSPECT_SHARE else 2.0
+
+        def mend() -> None:
+            for host in hosts:
+                host.errors = 0.0
+
+        return mend
+
+    def _fail_commands(self, fault: Fault) -> Callable[[], None]:
+        host = self._host(fault)
+        host.commands_fail = True
+
+        def mend() -> None:
+            host.commands_fail = False
+
+        return mend
+
+    def _spoil(self, fault: Fault, state: BmcState) -> Callable[[], None]:
+        host = self._host(fault)
+        host.bmc = state
+
+        def mend() -> None:
+            if host.bmc is state:
+                host.bmc = BmcState()
 
         return mend
 
     def _late(self, fault: Fault) -> Callable[[], None]:
-        self._world.fabric.late = 0.3
+        fabric = self._world.fabric
+        fabric.late = 0.3
 
         def mend() -> None:
-            self._world.fabric.late = 0.0
+            fabric.late = 0.0
+            fabric.troubled_s |= dict.fromkeys(fabric.nodes, self._world.loop.time())
 
         return mend
 

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from segue.adapters.http.access import Caller
 from segue.adapters.store.journal import Journal
 from segue.agent.app import Agent
+from segue.engine.watch import Kept
 from segue.model.guest import Guest, Nic
 from segue.model.host import HostFacts
 from segue.sim import door
@@ -74,6 +75,15 @@ class Trap:
     act: Callable[[], None]
 
 
+@dataclass
+class BmcState:
+    """What is wrong with its BMC: it does not answer, takes its time, or takes orders and does nothing."""
+
+    away: bool = False
+    slow_s: float = 0.0
+    deaf: bool = False
+
+
 @dataclass(eq=False)
 class SimHost:
     """One machine. `devices`: taps, tunnels and hooks in its kernel, by name."""
@@ -95,6 +105,18 @@ class SimHost:
     kept_off: bool = False
     """Somebody vouched that it has no power, and keeps it so until all who were told have acted on it."""
     power_wanted: bool = False
+    is_dead: bool = False
+    """It broke: no power until somebody has repaired it."""
+    bmc: BmcState = field(default_factory=BmcState)
+    sees_storage: bool = True
+    commands: dict[str, int | None] = field(default_factory=dict)
+    """Of maintenances, by their number: how they ended; None while they run."""
+    ended_s: dict[str, float] = field(default_factory=dict)
+    commands_fail: bool = False
+    has_sensors: bool = False
+    errors: float = 0.0
+    """What its sensor counts: 1 is suspect, 2 is failing."""
+    health_kept: Kept | None = None
     boots: int = 1
     numbers: int = 0
     begin_agent: Callable[[SimHost], None] = lambda host: None
@@ -175,9 +197,12 @@ class SimHost:
         """All that is not on disk is gone."""
         self.kill_agent()
         self.powered = False
+        self.world.fabric.note(self.name)
         for qemu in list(self.qemus.values()):
             self.lose(qemu)
         self.devices.clear()
+        for number in [number for number, code in self.commands.items() if code is None]:
+            del self.commands[number]
 
     def lose(self, qemu: Qemu) -> None:
         """A QEMU is killed by whatever it was."""
@@ -186,10 +211,11 @@ class SimHost:
         qemu.end()
 
     def give_power(self) -> None:
-        """It boots, and its agent comes with it; not while it is kept off."""
+        """It boots, and its agent comes with it; not while it is kept off, or is broken."""
         self.power_wanted = self.kept_off
-        if not self.powered and not self.kept_off:
+        if not self.powered and not self.kept_off and not self.is_dead:
             self.powered = True
+            self.world.fabric.note(self.name)
             self.boots += 1
             self.journal.rebooted(self._boot_id())
             self.start_agent()

@@ -24,6 +24,7 @@ from segue.model.handoff import Phase
 from segue.model.migration import Migration
 from segue.model.task import Task
 from segue.sim import agent as programs
+from segue.sim import audit
 from segue.sim import checkers as checking
 from segue.sim import host as machines
 from segue.sim.checkers import Checkers
@@ -41,8 +42,9 @@ LOOK_S: Final = 2.0
 FENCE_S: Final = 8.0
 IN_DOUBT: Final = frozenset({Phase.RELEASED, Phase.INCOMING})
 STORY: Final = re.compile(
-    r" *[\d.]+  (?P<who>\S+) +"
-    r"(?P<what>(?:segue |FAULT |BROKEN|is at: |migration |leads |the drain |all |\S+ stays: ).*)"
+    r" *[\d.]+  (?P<who>\S+) +(?:warning: )?"
+    r"(?P<what>(?:segue |FAULT |BROKEN|FENCED|is at: |migration |leads |the drain |the maintenance "
+    r"|a guest was restarted |reboots|all |\S+ stays: ).*)"
 )
 NUMBERS: Final = re.compile(r"migration=\S+ |id=\S+ |name=\S+ ")
 
@@ -86,9 +88,10 @@ class Rehearsal:
         self.world.fabric = Fabric(self.world)
         self.world.checkers = Checkers(self.world)
         self.strikes = Strikes(self.world)
-        self.room = ControlRoom(self.world, self.scenario.controllers)
+        self.room = ControlRoom(self.world, self.scenario.controllers, self.scenario.evacuate)
         self.room.may_fail(self.strikes)
         self.strikes.may(FaultKind.LOSE_HOST, self._lose)
+        has_sensors = any(fault.kind in {FaultKind.AIL, FaultKind.RUMOUR} for fault in self.scenario.faults)
         for number, plan in enumerate(self.scenario.hosts):
             address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
             made = SimHost(
@@ -101,6 +104,7 @@ class Rehearsal:
                 plan.labels,
             )
             made.begin_agent = self._begin_agent
+            made.has_sensors = has_sensors
             self.world.hosts[plan.name] = self.world.fabric.nodes[plan.name] = made
 
     def play(self) -> Result:
@@ -128,9 +132,22 @@ class Rehearsal:
         self.strikes.mend_all()
         self.room.start_all()
         await self._until_quiet()
+        if any(host.is_dead for host in self.world.hosts.values()):
+            await self._repair_the_dead()
         self.world.checkers.at_end()
         if self.scenario.controllers:
-            self.room.at_end()
+            audit.at_end(self.world, self.room)
+
+    async def _repair_the_dead(self) -> None:
+        """Only now: what a fleet does without them has to come first."""
+        some_live = any(not host.is_dead for host in self.world.hosts.values())
+        for why in self.unsettled() if some_live else ():
+            self.world.broken(checking.BACK, why)
+        for host in self.world.hosts.values():
+            host.is_dead = False
+            host.give_power()
+        self.world.say("world", "dead hosts are repaired")
+        await self._until_quiet()
 
     async def _until_quiet(self) -> None:
         until_s = self.world.loop.time() + self.scenario.settle_s
@@ -142,7 +159,11 @@ class Rehearsal:
 
     def unsettled(self) -> list[str]:
         """What is still under way."""
-        more = self.room.unsettled() if self.scenario.controllers else []
+        more = (
+            audit.unsettled(self.room) + audit.away(self.world, self.room)
+            if self.scenario.controllers
+            else []
+        )
         return self.world.checkers.unsettled() + more
 
     # What people do
@@ -162,7 +183,7 @@ class Rehearsal:
 
     async def carry_out(self, wish: Wanted) -> None:
         """As an operator with a command line would: one try."""
-        if wish.drain or wish.by_task:
+        if wish.drain or wish.maintain or wish.by_task:
             return await self.room.carry_out(wish)
         where = self._owner(wish.guest)
         self.world.say("people", f"segue migrate {wish.guest} --to {wish.to} (on {where.name})")
@@ -197,7 +218,7 @@ class Rehearsal:
         for uuid in sorted(self.world.killed):
             name = self.world.names[uuid]
             where = self._owner(name)
-            if uuid not in where.qemus and not self.unsettled():
+            if uuid not in where.qemus and where.powered and not self.unsettled():
                 self.world.say("people", f"segue vm start {name} (on {where.name})")
                 await self.ask(where, "POST", f"/v1/guests/{name}/start")
 

@@ -11,6 +11,8 @@ from segue.sim.faults import Fault
 
 GIB = 1 << 30
 MIB = 1 << 20
+PATIENCE_S = 120.0
+"""A maintenance that waits longer for room is taken back."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,14 @@ class GuestPlan:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What somebody asks for at that second. `drain`: hosts to be emptied; else `guest` is moved."""
+    """What somebody asks for at that second. `drain`, `maintain`: hosts; else `guest` is moved."""
 
     at_s: float
     guest: str = ""
     to: str = ""
     drain: tuple[str, ...] = ()
+    maintain: tuple[str, ...] = ()
+    """Hosts that are drained, changed and rebooted, one after another."""
     cancel_s: float = 0.0
     """It is taken back so much later; 0: it is not."""
     parallel: int = 2
@@ -63,8 +67,10 @@ class Scenario:
     wanted: tuple[Wanted, ...] = ()
     faults: tuple[Fault, ...] = ()
     controllers: int = 0
+    evacuate: int = 1
+    """So many failing hosts the controllers empty at once by themselves."""
     calm_s: float = 60.0
-    settle_s: float = 600.0
+    settle_s: float = 900.0
 
 
 def drawn(seed: int) -> Scenario:
@@ -88,7 +94,14 @@ def drawn(seed: int) -> Scenario:
     until_s = 45.0
     struck = faults.draw(chance, names, [f"c{n + 1}" for n in range(controllers)], 8, until_s)
     return Scenario(
-        f"seed {seed}", str(seed), hosts, tuple(guests), tuple(wanted), tuple(struck), controllers, 60.0
+        f"seed {seed}",
+        str(seed),
+        hosts,
+        tuple(guests),
+        tuple(wanted),
+        tuple(struck),
+        controllers,
+        calm_s=60.0,
     )
 
 
@@ -105,6 +118,10 @@ def _drawn_wishes(
     if drains and chance.random() < 0.8:
         cancel_s = chance.uniform(1.0, 20.0) if chance.random() < 0.2 else 0.0
         wanted.append(Wanted(chance.uniform(3.0, 15.0), drain=(chance.choice(hosts),), cancel_s=cancel_s))
+    if drains and chance.random() < 0.25:
+        cancel_s = chance.uniform(5.0, 40.0) if chance.random() < 0.2 else PATIENCE_S
+        chosen = tuple(chance.sample(hosts, chance.randint(1, 2)))
+        wanted.append(Wanted(chance.uniform(3.0, 25.0), maintain=chosen, cancel_s=cancel_s))
     return sorted(wanted, key=lambda wish: wish.at_s)
 
 
@@ -129,5 +146,5 @@ def of_fleet(fleet: Fleet, drain: tuple[str, ...], seed: str) -> Scenario:
         if guest.host
     )
     return Scenario(
-        "fleet", seed, hosts, guests, (Wanted(5.0, drain=drain, parallel=4),), (), 1, 5.0, 86400.0
+        "fleet", seed, hosts, guests, (Wanted(5.0, drain=drain, parallel=4),), (), 1, 0, 5.0, 86400.0
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from segue.adapters import chance, clock
+from segue.adapters import chance, clock, sight
 from segue.sim import loop as virtual
 from segue.sim.loop import Process, VirtualLoop
 
@@ -72,6 +73,8 @@ class World:
     """Guest (its uuid) -> the memory with which it ran last: no other may ever run on."""
     killed: set[str] = field(default_factory=set)
     """Guests whose QEMU was lost to a fault: they need somebody to start them from disk."""
+    idle: set[str] = field(default_factory=set)
+    """Guests that were in no state to be saved when a host died for good: what becomes of them is nobody's promise."""
     blackouts_s: dict[str, float] = field(default_factory=dict)
     """Guest (its name) -> the longest time that it stood."""
     names: dict[str, str] = field(default_factory=dict)
@@ -81,6 +84,11 @@ class World:
     fabric: Fabric = field(init=False)
     checkers: Checkers = field(init=False)
     contents: int = 0
+    is_proved: Callable[[str], bool] = lambda host: False
+    """Whether the controllers' store has a proof that this host is off."""
+
+    def __post_init__(self) -> None:
+        self.bmcs = self.stream("bmcs")
 
     def stream(self, name: str) -> random.Random:
         """Chance for one purpose: another purpose that asks more often changes nothing here."""
@@ -90,6 +98,7 @@ class World:
         """A new one, with this machine's clock and chance of its own."""
         made = Process(name)
         made.context.run(clock.give, ticks)
+        made.context.run(sight.give, partial(self.fabric.look, name))
         made.context.run(chance.give, self.stream(f"{name}/{len(self.lines)}/{self.loop.time()}"))
         return made
 

@@ -186,3 +186,22 @@ async def test_a_cancelled_migration_is_cancelled_for_the_guest_too() -> None:
     await live(world)
     check(world)
     assert world.board.state is NoticeState.CANCELLED
+
+
+async def test_a_guest_that_was_taken_back_from_a_dead_target_frees_its_source() -> None:
+    """Its target answers nobody; a fencing gives the guest back, and it starts here from its disks."""
+    world = World(fails={"settled": 1000})
+    real = world.deed
+
+    def deed(name: str) -> None:
+        if name == "settled" and world.phase == "released":
+            world.phase, world.target_copy, world.runs = "owner", False, {"source"}
+        real(name)
+
+    world.deed = deed  # type: ignore[method-assign]
+    await live(world)
+    assert world.record.stage is Stage.LOST
+    assert world.record.failure is not None
+    assert world.record.failure.consequence == "lost"
+    assert world.runs == {"source"}
+    assert not world.tunnel, "frames of the guest would go to the dead"

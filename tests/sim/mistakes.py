@@ -9,16 +9,22 @@ from typing import Any, Final
 
 import pytest
 
-from segue.agent import target
+from segue.agent import jobs, target
 from segue.agent.resident_machine import MachineResident
 from segue.agent.source import SourceCustody
-from segue.controller import drain, executor
+from segue.controller import drain, executor, host_work, works
+from segue.controller.reports import Reports
+from segue.controller.successions import Successions
+from segue.engine import migrate
 from segue.engine.leadership import Candidate
+from segue.model.fencing import Power
+from segue.model.guest import RunState
 from segue.model.handoff import Token
 from segue.model.landing import Handed
-from segue.policy import compatibility, handoff
+from segue.policy import answer, compatibility, handoff, hostloss
 from segue.policy.handoff import Copy, Reaction
 from segue.sim import checkers
+from segue.sim.power import SimBmc
 from tests.policy import broken
 
 Patch = pytest.MonkeyPatch
@@ -28,10 +34,12 @@ PATIENCE_S: Final = 3.0
 
 @dataclass(frozen=True)
 class Mistake:
-    """`make` breaks a rule; the checkers have to call one of these promises broken."""
+    """`make` breaks a rule; the checkers have to call one of these promises broken. after: where the search begins, for
+    what only a few seeds show."""
 
     make: Callable[[Patch], None]
     breaks: frozenset[str]
+    after: int = 0
 
 
 def _reacts(changed: Callable[..., Reaction]) -> Callable[[Patch], None]:
@@ -100,10 +108,66 @@ def _copies_are_kept(patch: Patch) -> None:
     patch.setattr(MachineResident, "drop", _nothing)
 
 
+def _an_order_is_taken_for_its_deed(patch: Patch) -> None:
+    """A BMC that has taken the order is believed, and nobody looks whether the host is off."""
+
+    async def believes(bmc: SimBmc, within_s: float, steady_s: float = 0.0) -> Power:
+        await asyncio.sleep(0.2)
+        bmc._order()
+        return Power.OFF
+
+    async def does_not_look(bmc: SimBmc) -> Power:
+        return Power.OFF
+
+    patch.setattr(SimBmc, "off", believes)
+    patch.setattr(SimBmc, "power", does_not_look)
+
+
+def _nobody_else_is_asked(patch: Patch) -> None:
+    patch.setattr(hostloss, "_held", lambda loss: "")
+
+
+def _the_dead_are_only_noted(patch: Patch) -> None:
+    async def settled(_heirs: Successions) -> bool:
+        return False
+
+    patch.setattr(Successions, "settle", settled)
+
+
+def _what_was_given_to_the_dead_is_forgotten(patch: Patch) -> None:
+    patch.setattr(Reports, "_taker", lambda *_args: "")
+
+
+def _a_migration_of_the_dead_goes_on(patch: Patch) -> None:
+    patch.setattr(migrate, "_has_come_back", lambda run: False)
+
+
+def _a_host_reboots_whoever_is_there(patch: Patch) -> None:
+    patch.setattr(jobs, "GONE", frozenset({*jobs.GONE, RunState.RUNNING, RunState.PAUSED}))
+    patch.setattr(works, "on_host", lambda mirror, host: [])
+
+
+def _every_failing_host_is_emptied(patch: Patch) -> None:
+    patch.setattr(answer, "cap", lambda hosts, orders: hosts)
+    patch.setattr(answer, "_storms", lambda *_args: iter(()))
+
+
+def _a_failed_step_has_no_reason(patch: Patch) -> None:
+    passed = host_work.HostRun._passed
+
+    async def silent(run: Any, step: Any, begun_s: float, note: str, *, ok: bool) -> None:
+        await passed(run, step, begun_s, note, ok=ok)
+        if not ok:
+            await run.save(why="")
+
+    patch.setattr(host_work.HostRun, "_passed", silent)
+
+
 MISTAKES: Final[dict[str, Mistake]] = {
     "the source takes its release back when asked": Mistake(
         _reacts(broken.source_forgets_that_it_released),
         frozenset({checkers.TWO, checkers.STALE, checkers.NONE, checkers.LEFT}),
+        after=30,
     ),
     "neither epochs nor migrations are compared": Mistake(
         _reacts(broken.numbers_are_ignored),
@@ -119,7 +183,7 @@ MISTAKES: Final[dict[str, Mistake]] = {
         _reacts(broken.target_keeps_a_token_it_cannot_use), frozenset({checkers.LEFT, checkers.NONE})
     ),
     "a source that hears nothing takes its guest back": Mistake(
-        _a_source_loses_patience, frozenset({checkers.TWO, checkers.STALE})
+        _a_source_loses_patience, frozenset({checkers.TWO, checkers.STALE}), after=10
     ),
     "an offer is not taken back": Mistake(
         lambda patch: patch.setattr(SourceCustody, "give_up", _nothing), frozenset({checkers.LEFT})
@@ -128,10 +192,36 @@ MISTAKES: Final[dict[str, Mistake]] = {
         lambda patch: patch.setattr(target, "settled", _nothing), frozenset({checkers.LEFT})
     ),
     "copies that nobody needs are kept": Mistake(
-        _copies_are_kept, frozenset({checkers.LEFT, checkers.AGENT})
+        _copies_are_kept, frozenset({checkers.LEFT, checkers.AGENT}), after=100
     ),
     "a target does not look whether there is room": Mistake(_no_room_is_checked, frozenset({checkers.FULL})),
     "a new leader leaves a drain alone": Mistake(_a_new_leader_starts_afresh, frozenset({checkers.DRAIN})),
-    "a drain does not say why a guest stays": Mistake(_reasons_are_lost, frozenset({checkers.DRAIN})),
+    "a drain does not say why a guest stays": Mistake(
+        _reasons_are_lost, frozenset({checkers.DRAIN}), after=10
+    ),
+    "an order to a BMC is taken for its deed": Mistake(
+        _an_order_is_taken_for_its_deed, frozenset({checkers.TWO, checkers.NONE, checkers.STALE}), after=70
+    ),
+    "a host is fenced without a second opinion": Mistake(
+        _nobody_else_is_asked, frozenset({checkers.FENCED}), after=12
+    ),
+    "guests of a dead host are left where they were": Mistake(
+        _the_dead_are_only_noted, frozenset({checkers.BACK}), after=12
+    ),
+    "a guest that was given to a host that died is missed by nobody": Mistake(
+        _what_was_given_to_the_dead_is_forgotten, frozenset({checkers.BACK}), after=55
+    ),
+    "a source speaks to its dead target for ever": Mistake(
+        _a_migration_of_the_dead_goes_on, frozenset({checkers.BACK}), after=25
+    ),
+    "a maintenance reboots a host that is not empty": Mistake(
+        _a_host_reboots_whoever_is_there, frozenset({checkers.UPKEEP}), after=33
+    ),
+    "a maintenance does not say why a host failed": Mistake(
+        _a_failed_step_has_no_reason, frozenset({checkers.UPKEEP}), after=33
+    ),
+    "sensors that lie empty the fleet": Mistake(
+        _every_failing_host_is_emptied, frozenset({checkers.ALARM}), after=37
+    ),
     "nobody stands for leader": Mistake(_nobody_stands, frozenset({checkers.LEFT, checkers.DRAIN})),
 }

@@ -11,7 +11,7 @@ import pytest
 
 from segue.sim import many, rehearsal, scenario
 
-SEEDS = int(os.environ.get("SEGUE_SEEDS", "400"))
+SEEDS = int(os.environ.get("SEGUE_SEEDS", "250"))
 AGAIN = (3, 23, 201)
 
 
