@@ -45,7 +45,7 @@ DISK_BYTES: Final = 1 << 20
 class Scene:
     """The lab with its guest, and everything a case needs to do or to ask."""
 
-    hosts = HOSTS
+    hosts: tuple[str, ...] = HOSTS
     census: Census
     client: Client
     uuid: str
@@ -65,8 +65,8 @@ class Scene:
 
     def up(self) -> None:
         """Makes the hosts and the guest, and waits until the guest answers."""
-        self.lab.up(hosts=len(HOSTS), clients=1, variants=self._variants)
-        for host in HOSTS:
+        self.lab.up(hosts=len(self.hosts), clients=1, variants=self._variants)
+        for host in self.hosts:
             self.wait_for_agent(host)
         self.ready()
         self.uuid = self.make_guest(GUEST, "", nics=self.cards)
@@ -145,7 +145,7 @@ class Scene:
 
     def owner(self) -> str:
         """The host whose agent says that our guest may run there."""
-        shown = [found for host in HOSTS if (found := self.shown(host)) is not None]
+        shown = [found for host in self.hosts if (found := self.shown(host)) is not None]
         owners = [str(guest["host"]) for guest in shown if guest["phase"] in {"owner", "offered"}]
         assert len(owners) == 1, shown
         return owners[0]
@@ -245,7 +245,7 @@ class Scene:
     def logs(self) -> list[tuple[str, str]]:
         """What the agents wrote since the case began."""
         found = []
-        for host in HOSTS:
+        for host in self.hosts:
             words = self._log(host).read_bytes()[self._logged.get(host, 0) :]
             found.append((f"agent of {host}", words.decode(errors="replace")))
             qemu = self.folder(host) / "guests" / GUEST / "qemu.log"
@@ -265,7 +265,7 @@ class Scene:
         assert not state.need(self.lab.places).cuts
         self.census.begin()
         self.demand_calm(limit_s=5.0)
-        for host in HOSTS:
+        for host in self.hosts:
             self._logged[host] = self._log(host).stat().st_size
 
     def heal(self) -> None:
@@ -278,7 +278,7 @@ class Scene:
         left: list[str] = []
 
         def is_calm() -> bool:
-            left[:] = [*self._not_happened(), *calm.unrest(self)]
+            left[:] = [*self._not_happened(), *self.unrest()]
             return not left
 
         try:
@@ -289,6 +289,10 @@ class Scene:
         self.client.demand_right_memory()
         self.demand_one()
 
+    def unrest(self) -> list[str]:
+        """Everything that is not as it must be when nothing is under way."""
+        return calm.unrest(self)
+
     def stray_disks(self) -> Iterator[str]:
         """Disks where none belongs: the shared storage has the guest's one."""
         files = [path.name for path in self.lab.places.shared.iterdir() if path.is_file()]
@@ -297,7 +301,7 @@ class Scene:
 
     def _not_happened(self) -> list[str]:
         """What was armed and has not come: a case that only seemed to be one."""
-        paths = [self.folder(host) / "failpoints" for host in HOSTS]
+        paths = [self.folder(host) / "failpoints" for host in self.hosts]
         return [f"armed and not happened: {path.read_text()}" for path in paths if _words(path)]
 
     def demand_one(self) -> None:

@@ -1,0 +1,173 @@
+"""The stage of the fault cases for an application: two hosts, a client, and a witness in a container."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from segue.lab import places, state
+from tests.lab import app_calm, witness
+from tests.lab.app_census import AppCensus
+from tests.lab.app_client import AppClient
+from tests.lab.moves import wait_until
+from tests.lab.scene import ADDRESS, GUEST, Scene
+
+IMAGE: Final = "app-python"
+HOSTS: Final = ("host1", "host2")
+MEMORY_MIB: Final = 16
+APPS: Final = "/var/lib/segue/apps"
+APPS_BYTES: Final = 400 << 20
+"""Of each host's file system for applications: an image and what they write, and small enough to be filled."""
+PROGRAMS: Final[dict[str, Callable[[list[bytes]], bool]]] = {
+    "criu": lambda words: words[0].endswith(b"criu"),
+    "porter": lambda words: any(word.startswith(b"segue.adapters.criu.ship") for word in words),
+    "warden": lambda words: any(word.endswith(b"/oci/warden.py") for word in words),
+}
+
+
+_rest = threading.Event()
+
+
+class AppScene(Scene):
+    """A scene whose guest is an application. It is called as the machine is, so that the cases can be the same."""
+
+    hosts = HOSTS
+    census: AppCensus  # type: ignore[assignment]
+    client: AppClient  # type: ignore[assignment]
+
+    def up(self) -> None:
+        """Makes the hosts and the application, and waits until it answers."""
+        self.lab.up(hosts=len(self.hosts), clients=1, images=(IMAGE,))
+        for host in self.hosts:
+            self.wait_for_agent(host)
+            self.run(host, "sh", "-ec", _SMALL_PLACE)
+            self.restart(host)
+        ticks = self.lab.places.shared / "ticks"
+        ticks.mkdir(exist_ok=True)
+        ticks.chmod(0o777)
+        self._load()
+        self.census = AppCensus(self.lab, self.hosts, GUEST, ticks / "ticks")
+        self.client = AppClient(self.lab, ADDRESS)
+        self.is_up = True
+        self._run()
+
+    def _load(self) -> None:
+        archive = places.cache() / "images" / IMAGE / "image.tar"
+        self.must("app", "load", str(archive), "--name", "witness")
+
+    def _run(self) -> None:
+        """As root: not every machine that runs labs lets an agent look into other users' limits."""
+        options = ("--name", GUEST, "--host", "host1", "--address", f"{ADDRESS}/16", "--user", "root")
+        volumes = ("--memory", "128MiB", "--volume", "/srv/segue/shared/ticks:/ticks")
+        program = Path(witness.__file__).read_text(encoding="utf-8")
+        self.must("app", "run", *options, *volumes, "witness", "-c", program, str(MEMORY_MIB))
+        self.wait_for_answer()
+
+    def must(self, *words: str) -> str:
+        """A command of the CLI that must succeed."""
+        done = self.segue(*words)
+        assert done.returncode == 0, (words[:3], done.stdout, done.stderr)
+        return done.stdout
+
+    def start_guest(self, host: str) -> None:
+        """Starts it from its files, and waits until it answers."""
+        self.call(host, "POST", f"/guests/{GUEST}/start")
+        self.wait_for_answer()
+
+    def wait_for_answer(self) -> None:
+        """Returns when it answers."""
+        wait_until(self.client.answered, "the application answers")
+
+    def begin(self) -> None:
+        """A new case, with a connection that has to live on."""
+        super().begin()
+        assert self.client.answered(within_s=5.0)
+        self.client.breaks = 0
+
+    def unrest(self) -> list[str]:
+        """Everything that is not as it must be when nothing is under way."""
+        return app_calm.unrest(self)
+
+    def logs(self) -> list[tuple[str, str]]:
+        """What the agents wrote since the case began."""
+        found = []
+        for host in self.hosts:
+            words = self._log(host).read_bytes()[self._logged.get(host, 0) :]
+            found.append((f"agent of {host}", words.decode(errors="replace")))
+        return found
+
+    def pids(self, host: str, program: str) -> list[int]:
+        """The processes there that are CRIU, carry a move's files (porter), or watch over the application (warden)."""
+        if program == "agent":
+            return [self.agent_pid(host)]
+        return [pid for pid in self.lab.host_pids(host) if PROGRAMS[program](_command(pid).split(b"\0"))]
+
+    def signal(self, host: str, program: str, number: int = signal.SIGKILL) -> list[int]:
+        """Sends all of them a signal; which they were."""
+        found = self.pids(host, program)
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        return found
+
+    def catch(self, host: str, program: str, limit_s: float = 20.0) -> list[int]:
+        """Waits for such a process, without a pause: it may not live for long."""
+        until_s = time.monotonic() + limit_s
+        while not (found := self.pids(host, program)):
+            assert time.monotonic() < until_s, f"no {program} on {host}"
+        return found
+
+    def rest(self, for_s: float) -> None:
+        """Lets a fault last."""
+        _rest.wait(for_s)
+
+    def cut(self, way: str, source: str, target: str) -> Callable[[], None]:
+        """Both ways in the fabric; one way where the frames begin, so that the answers still come. What mends it."""
+        if way == "both ways":
+            self.lab.cut(f"{source}--{target}")
+            return self.lab.mend
+        deaf, mute = (target, source) if way == "to target" else (source, target)
+        address = state.need(self.lab.places).node(deaf).address
+        self.run(mute, "sh", "-ec", _MUTE.format(address=address))
+        return lambda: _discard(self.run(mute, "nft", "destroy", "table", "ip", "rehearsal"))
+
+    @contextlib.contextmanager
+    def filled(self, host: str) -> Iterator[None]:
+        """No room for anything that an application writes there."""
+        self.lab.exec(host, ["dd", "if=/dev/zero", f"of={APPS}/filler", "bs=64k"])
+        try:
+            yield
+        finally:
+            self.run(host, "rm", "-f", f"{APPS}/filler")
+
+    def demand_connected(self) -> None:
+        """The client's connection never ended."""
+        assert self.client.breaks == 0, "the connection ended"
+
+
+def _discard(_: object) -> None:
+    """Of no interest."""
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+_SMALL_PLACE: Final = f"""
+mkdir -p {APPS}
+mount -t tmpfs -o size={APPS_BYTES},mode=0711 apps {APPS}
+"""
+_MUTE: Final = """
+nft add table ip rehearsal
+nft add chain ip rehearsal out '{{ type filter hook output priority 0; }}'
+nft add rule ip rehearsal out ip daddr {address} drop
+"""
