@@ -96,7 +96,9 @@ def _network(scene: AppScene, host: str, wanted: bool) -> Iterator[str]:
 _RULES: Final = """
 nft list ruleset
 for device in $(ls /sys/class/net); do
-    for hook in ingress egress; do tc filter show dev $device $hook 2>/dev/null | grep 'pref 1 .*fh' | sed "s/^/$device $hook: /"; done
+    for hook in ingress egress; do
+        tc filter show dev $device $hook 2>/dev/null | grep 'pref 1 .*fh' | sed "s/^/$device $hook: /"
+    done
 done
 bridge fdb show | grep sticky
 true

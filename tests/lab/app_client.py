@@ -90,5 +90,3 @@ class AppClient:
             if not data:
                 raise ConnectionError("it hung up")
             self._rest += data
-
-

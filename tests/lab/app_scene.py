@@ -7,12 +7,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from segue.lab import places, state
-from tests.lab import app_calm, witness
+from segue.lab import places
+from tests.lab import app_calm, calm, witness
 from tests.lab.app_census import AppCensus
 from tests.lab.app_client import AppClient
 from tests.lab.moves import wait_until
@@ -24,11 +24,8 @@ MEMORY_MIB: Final = 16
 APPS: Final = "/var/lib/segue/apps"
 APPS_BYTES: Final = 400 << 20
 """Of each host's file system for applications: an image and what they write, and small enough to be filled."""
-PROGRAMS: Final[dict[str, Callable[[list[bytes]], bool]]] = {
-    "criu": lambda words: words[0].endswith(b"criu"),
-    "porter": lambda words: any(word.startswith(b"segue.adapters.criu.ship") for word in words),
-    "warden": lambda words: any(word.endswith(b"/oci/warden.py") for word in words),
-}
+PROGRAMS: Final = {"porter": b"segue.adapters.criu.ship", "warden": b"/oci/warden.py"}
+"""What is in the command line of the processes that carry a move's files, or watch over the application."""
 
 
 _rest = threading.Event()
@@ -100,13 +97,19 @@ class AppScene(Scene):
         for host in self.hosts:
             words = self._log(host).read_bytes()[self._logged.get(host, 0) :]
             found.append((f"agent of {host}", words.decode(errors="replace")))
+            found.append((f"processes of {host}", "\n".join(map(_about, self.lab.host_pids(host)))))
         return found
 
     def pids(self, host: str, program: str) -> list[int]:
         """The processes there that are CRIU, carry a move's files (porter), or watch over the application (warden)."""
-        if program == "agent":
-            return [self.agent_pid(host)]
-        return [pid for pid in self.lab.host_pids(host) if PROGRAMS[program](_command(pid).split(b"\0"))]
+        every = self.lab.host_pids(host)
+        match program:
+            case "agent":
+                return self.agent_pids(host)
+            case "criu":  # It gives itself other command lines.
+                return [pid for pid in every if calm.name(pid) == "criu"]
+            case _:
+                return [pid for pid in every if PROGRAMS[program] in calm.command(pid)]
 
     def signal(self, host: str, program: str, number: int = signal.SIGKILL) -> list[int]:
         """Sends all of them a signal; which they were."""
@@ -116,58 +119,40 @@ class AppScene(Scene):
                 os.kill(pid, number)
         return found
 
-    def catch(self, host: str, program: str, limit_s: float = 20.0) -> list[int]:
-        """Waits for such a process, without a pause: it may not live for long."""
-        until_s = time.monotonic() + limit_s
-        while not (found := self.pids(host, program)):
-            assert time.monotonic() < until_s, f"no {program} on {host}"
-        return found
+    def catch_at_work(self, host: str, limit_s: float = 20.0) -> None:
+        """Returns once CRIU has begun with the application itself there, without a pause: it needs not long."""
+        moves, until_s = self.inside(host) / "run/segue/moves", time.monotonic() + limit_s
+        logs = [moves / f"{GUEST}.{way}.log" for way in ("out/work/dump", "in/work/restore")]
+        while not any(log.exists() for log in logs) or not self.pids(host, "criu"):
+            assert time.monotonic() < until_s, f"no CRIU at work on {host}"
+
+    def inside(self, host: str) -> Path:
+        """The host's files as this machine sees them."""
+        return Path(f"/proc/{self.lab.host_pids(host)[0]}/root")
 
     def rest(self, for_s: float) -> None:
         """Lets a fault last."""
         _rest.wait(for_s)
 
-    def cut(self, way: str, source: str, target: str) -> Callable[[], None]:
-        """Both ways in the fabric; one way where the frames begin, so that the answers still come. What mends it."""
-        if way == "both ways":
-            self.lab.cut(f"{source}--{target}")
-            return self.lab.mend
-        deaf, mute = (target, source) if way == "to target" else (source, target)
-        address = state.need(self.lab.places).node(deaf).address
-        self.run(mute, "sh", "-ec", _MUTE.format(address=address))
-        return lambda: _discard(self.run(mute, "nft", "destroy", "table", "ip", "rehearsal"))
-
-    @contextlib.contextmanager
-    def filled(self, host: str) -> Iterator[None]:
-        """No room for anything that an application writes there."""
-        self.lab.exec(host, ["dd", "if=/dev/zero", f"of={APPS}/filler", "bs=64k"])
-        try:
-            yield
-        finally:
-            self.run(host, "rm", "-f", f"{APPS}/filler")
+    def fill(self, host: str) -> Callable[[], None]:
+        """No room for anything that an application writes there; what ends that."""
+        return self.fill_up(host, APPS)
 
     def demand_connected(self) -> None:
         """The client's connection never ended."""
         assert self.client.breaks == 0, "the connection ended"
 
 
-def _discard(_: object) -> None:
-    """Of no interest."""
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
+def _about(pid: int) -> str:
+    """What it is and what it waits for, as far as it is still there."""
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{pid}/status").read_text().split("\n")
+        chosen = [line for line in status if line.startswith(("State", "PPid", "NSpid"))]
+        return f"{pid} {calm.command(pid)[:80]!r} {chosen} {Path(f'/proc/{pid}/wchan').read_text()}"
+    return f"{pid} has ended"
 
 
 _SMALL_PLACE: Final = f"""
 mkdir -p {APPS}
 mount -t tmpfs -o size={APPS_BYTES},mode=0711 apps {APPS}
-"""
-_MUTE: Final = """
-nft add table ip rehearsal
-nft add chain ip rehearsal out '{{ type filter hook output priority 0; }}'
-nft add rule ip rehearsal out ip daddr {address} drop
 """

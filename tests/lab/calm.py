@@ -64,6 +64,14 @@ def command(pid: int) -> bytes:
         return b""
 
 
+def name(pid: int) -> str:
+    """What the kernel calls it."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def network(scene: Scene, host: str, file: str) -> list[str]:
     """A file of the host's own network namespace."""
     return Path(f"/proc/{scene.lab.host_pids(host)[0]}/net/{file}").read_text().splitlines()

@@ -11,8 +11,8 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -193,6 +193,34 @@ class Scene:
         self.arm(host, place, made.action)
         return made
 
+    def forget_failpoints(self) -> None:
+        """A place that was not come to is not a trap for the next case."""
+        for host in self.hosts:
+            (self.folder(host) / "failpoints").unlink(missing_ok=True)
+
+    def cut(self, way: str, source: str, target: str) -> Callable[[], None]:
+        """Both ways in the fabric; one way where the frames begin, so that the answers still come. What mends it."""
+        if way == "both ways":
+            self.lab.cut(f"{source}--{target}")
+            return self.lab.mend
+        deaf, mute = (target, source) if way == "to target" else (source, target)
+        address = state.need(self.lab.places).node(deaf).address
+        self.run(mute, "sh", "-ec", _MUTE.format(address=address))
+        return lambda: self._unmute(mute)
+
+    def _unmute(self, host: str) -> None:
+        self.run(host, "nft", "destroy", "table", "ip", "rehearsal")
+
+    def fill_up(self, host: str, folder: str) -> Callable[[], None]:
+        """No room in a folder's file system; what ends that."""
+        filler = f"{folder}/filler"
+        # Ends with "No space left on device", which is what is wanted.
+        self.lab.exec(host, ["dd", "if=/dev/zero", f"of={filler}", "bs=64k"])
+        return lambda: self._empty(host, filler)
+
+    def _empty(self, host: str, filler: str) -> None:
+        self.run(host, "rm", "-f", filler)
+
     def kill_qemu(self, host: str) -> None:
         """Ends the guest's QEMU there, as the kernel's out-of-memory killer would."""
         found = self.census.on(host)
@@ -210,6 +238,12 @@ class Scene:
             probe.connect(str(self.lab.agent_socket(host)))
             pid: int = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
         return pid
+
+    def agent_pids(self, host: str) -> list[int]:
+        """The same; none while it is not there."""
+        with suppress(OSError):
+            return [self.agent_pid(host)]
+        return []
 
     @contextmanager
     def configured(self, host: str, change: str) -> Iterator[None]:
@@ -312,3 +346,10 @@ class Scene:
 
 def _words(path: Path) -> str:
     return path.read_text().strip() if path.exists() else ""
+
+
+_MUTE: Final = """
+nft add table ip rehearsal
+nft add chain ip rehearsal out '{{ type filter hook output priority 0; }}'
+nft add rule ip rehearsal out ip daddr {address} drop
+"""
