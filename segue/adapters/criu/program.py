@@ -113,15 +113,21 @@ def reason(room: Room, what: str) -> str:
 
 def signal(room: Room, number: int) -> list[int]:
     """Sends it to everything that crun and CRIU run for this move; who that was. None of it is the application's."""
-    mark, found = f"{CONFIG}={room.config}".encode(), []
+    found = []
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):  # It ended while we looked.
-            if mark in (entry / "environ").read_bytes().split(b"\0"):
-                os.kill(int(entry.name), number)
-                found.append(int(entry.name))
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # It ended while we looked.
+                if _works_for(entry, room):
+                    os.kill(int(entry.name), number)
+                    found.append(int(entry.name))
     return found
+
+
+def _works_for(process: Path, room: Room) -> bool:
+    """By its environment; CRIU writes its own title over that, but keeps its log open."""
+    if f"{CONFIG}={room.config}".encode() in (process / "environ").read_bytes().split(b"\0"):
+        return True
+    return any(os.readlink(fd).startswith(f"{room.work}/") for fd in (process / "fd").iterdir())
 
 
 def _places(room: Room) -> tuple[str, ...]:
