@@ -8,16 +8,20 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 MOVES = "moves"
-"""Guests that move under traffic: one process has them all, one after another, and nothing but them."""
-ALONE = ("test_migrate_", "test_fleet_", "test_faults_", "test_guest_", "test_doctor")
+"""Guests that move between the hosts of one lab: one process has them all, one after another."""
+FLEETS = "fleets"
+"""Whole fleets, each in a lab of its own: they are the next in size."""
+ON_THE_STAGE = ("test_migrate_", "test_faults_", "test_guest_", "test_doctor")
 TOGETHER = ("contracts",)
 """Folders whose tests share a cluster."""
 
 
 def group_of(file: PurePath) -> str:
     """Tests of one group run in one process, in their order, and share a lab or a cluster."""
-    if file.parent.name == "lab" and file.name.startswith(ALONE):
+    if file.parent.name == "lab" and file.name.startswith(ON_THE_STAGE):
         return MOVES
+    if file.parent.name == "lab" and file.name.startswith("test_fleet_"):
+        return FLEETS
     return file.parent.name if file.parent.name in TOGETHER else str(file)
 
 
@@ -35,11 +39,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Groups:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The group that takes longest begins first, and then whatever mostly waits."""
+    """The groups that take longest begin first, and then whatever mostly waits."""
 
     def rank(item: pytest.Item) -> int:
-        if group_of(item.path) == MOVES:
-            return 0
-        return 1 if item.get_closest_marker("lab") else 2
+        group = group_of(item.path)
+        if group in (MOVES, FLEETS):
+            return (MOVES, FLEETS).index(group)
+        return 2 if item.get_closest_marker("lab") else 3
 
     items.sort(key=rank)

@@ -149,6 +149,10 @@ class PeerClient:
         path = f"/v1/peer/care/{guest}/{migration}?within_s={within_s:g}"
         return msgspec.json.decode(await self._call("GET", path, within_s=within_s + CALL_S), type=Care)
 
+    async def grants_lease(self, within_s: float) -> bool:
+        """Whether guests on our host may run on, as far as it goes by that one."""
+        return msgspec.json.decode(await self._call("POST", "/v1/peer/lease", within_s=within_s), type=bool)
+
     async def lead(self, network: str, macs: list[str]) -> None:
         """Tells that these cards of an overlay network are on our host now."""
         await self._call("POST", f"/v1/peer/networks/{network}", macs)

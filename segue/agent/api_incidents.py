@@ -57,7 +57,10 @@ async def on_crash(request: Request, name: str, body: OnCrash) -> Shown:
             todo="Name that policy when it is run: `segue app run --restart`.",
             kind=Kind.CONFLICT,
         )
-    keeper.respecify(replace(keeper.guest_here(), on_crash=body))
+    changed = replace(keeper.guest_here(), on_crash=body)
+    if keeper.machine is not None:  # Before anybody hears that others may take it over.
+        await agent.services.lease.admit(changed, keeper.machine.pid)
+    keeper.respecify(changed)
     shown = keeper.shown()
     assert shown is not None
     return shown

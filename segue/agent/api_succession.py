@@ -6,6 +6,7 @@ dead host's power between them.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,8 +66,15 @@ class StartHeir:
 
 @router.get("/sights/{host}")
 async def sight_of(request: Request, host: str) -> Seen:
-    """Whether that host's kernel answers here. Raises Refused for a host that nobody told of."""
-    return Seen(await sight.look(agent_of(request).services.peer(host).url))
+    """Whether that host's kernel answers here, or else writes to the storage that both see. Raises Refused for a host
+    that nobody told of."""
+    services = agent_of(request).services
+    writing = asyncio.create_task(services.beats.moves(host))
+    seen = await sight.look(services.peer(host).url)
+    if seen is Sight.ANSWERS:
+        writing.cancel()
+        return Seen(seen)
+    return Seen(Sight.STORAGE if await writing else seen)
 
 
 @router.get("/successions/{uuid}")

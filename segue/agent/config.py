@@ -15,8 +15,9 @@ import msgspec
 
 from segue.adapters import spans, webhook
 from segue.adapters.http import metrics_page
-from segue.agent import health_config, maintenance_config
+from segue.agent import health_config, lease_config, maintenance_config
 from segue.agent.health_config import HealthConfig
+from segue.agent.lease_config import LeaseConfig
 from segue.agent.maintenance_config import MaintenanceConfig
 from segue.errors import Kind, Refused
 from segue.policy import identity
@@ -96,6 +97,7 @@ class Config:
     """Where it stands and what it hangs on, such as rack and feed: told to the controller."""
     health: HealthConfig = field(default_factory=HealthConfig)
     maintenance: MaintenanceConfig = field(default_factory=MaintenanceConfig)
+    lease: LeaseConfig = field(default_factory=LeaseConfig)
     peers: dict[str, str] = field(default_factory=dict)
     networks: dict[str, NetworkConfig] = field(default_factory=dict)
 
@@ -136,7 +138,8 @@ def _demand_known(path: Path, content: dict[str, Any]) -> None:
     for name, network in content.get("networks", {}).items():
         known = {field.name for field in fields(NetworkConfig)}
         unknown += sorted(f"networks.{name}.{key}" for key in network.keys() - known)
-    unknown += [*health_config.unknown_keys(content), *maintenance_config.unknown_keys(content)]
+    for part in (health_config, maintenance_config, lease_config):
+        unknown += part.unknown_keys(content)
     if unknown:
         raise _refused(path, f"there is no key {', '.join(unknown)}")
 
@@ -164,6 +167,7 @@ def _problems(config: Config) -> Iterator[str]:
         yield f"incidents_url: {why}"
     yield from health_config.problems(config.health)
     yield from maintenance_config.problems(config.maintenance)
+    yield from lease_config.problems(config.lease)
     numbers = [network.vni for network in config.networks.values() if network.vni]
     if len(numbers) != len(set(numbers)):
         yield "two networks have the same `vni`"

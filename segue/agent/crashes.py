@@ -37,6 +37,7 @@ STEPS_MOST: Final = 40
 """Of one incident; an application may fail for days."""
 WORDS: Final = {
     Cause.QEMU_ENDED: "its QEMU ended unexpectedly",
+    Cause.CUT_OFF: "its host was cut off from the others, and ended it: another one may take it over",
     Cause.PANIC: "its kernel panicked",
     Cause.WATCHDOG: "it hangs: it does not feed its watchdog any more",
     Cause.DEAF: f"its QEMU has not answered for {crash.DEAF_S:g} s",
@@ -129,7 +130,7 @@ class Crashes:
         if keeper.guest is None or keeper.token.phase is not Phase.OWNER:
             if not keeper.in_saga and keeper.token.phase is not Phase.OFFERED:
                 self._end(incident, "it is not on this host any more")
-        elif not self._journal.ran_since_boot(keeper.guest.name):
+        elif incident.cause is not Cause.CUT_OFF and not self._journal.ran_since_boot(keeper.guest.name):
             self._end(
                 incident, "its host had no power meanwhile: it is left to a person, and may live elsewhere"
             )

@@ -10,6 +10,7 @@ import structlog
 from segue import __version__
 from segue.adapters import system
 from segue.agent.keeper import TICK_S, Keeper
+from segue.agent.lease import Wards
 from segue.agent.resident import GONE
 from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
@@ -34,6 +35,7 @@ class Guests:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._keepers: dict[str, Keeper] = {}
+        services.lease.wards = Wards(self.admit_all, self.bury_all)
         self.placing = asyncio.Lock()
         """One placement at a time, from the look at the room to the copy: two cannot be promised the same room."""
 
@@ -56,7 +58,8 @@ class Guests:
         """Not after a boot of the host: then it is not this guest that crashed, and it may live elsewhere by now."""
         owned = keeper.token.phase is Phase.OWNER and keeper.copy() is Copy.NONE
         if owned and not guest.is_app and self._services.journal.ran_since_boot(guest.name):
-            await self._services.crashes.begin(guest, Cause.QEMU_ENDED, None)
+            cause = Cause.QEMU_ENDED if self._services.lease.lives else Cause.CUT_OFF
+            await self._services.crashes.begin(guest, cause, None)
 
     async def keep(self) -> None:
         """Ticks every keeper for as long as the agent lives; one that waits for a dead peer holds up no other."""
@@ -82,10 +85,11 @@ class Guests:
     async def _tick(self, keeper: Keeper) -> None:
         try:
             await keeper.tick()
-            await self._services.crashes.tend(keeper, self.start)
+            await self._look_for_successor(keeper)
+            if self._services.lease.lives:  # Without one nothing could be restarted here.
+                await self._services.crashes.tend(keeper, self.start)
             await self._services.crashes.feel(keeper)
             await self.let_go(keeper)
-            await self._look_for_successor(keeper)
         except (SegueError, OSError, TimeoutError) as error:
             log.warning("a guest's tick failed", guest=keeper.uuid, error=str(error))
         # A placement makes a keeper before there is anything of the guest: it must find that very one again.
@@ -106,6 +110,18 @@ class Guests:
                 log.warning("the guest lives elsewhere now", guest=keeper.guest.name, host=peer.name)
                 await keeper.tell(PeerEpoch(claim.owned, peer.name))
                 return
+
+    async def admit_all(self) -> None:
+        """Under the guard, whatever of them may run. Raises Refused where there is no lease."""
+        for keeper in list(self._keepers.values()):
+            if keeper.guest is not None and keeper.machine is not None:
+                await self._services.lease.admit(keeper.guest, keeper.machine.pid)
+
+    async def bury_all(self) -> None:
+        """The lease was over: as after a loss of power nothing is left of the guests that others may have taken."""
+        for keeper in list(self._keepers.values()):
+            if keeper.guest is not None and self._services.lease.covers(keeper.guest):
+                await keeper.cut_off()
 
     def await_grant(self) -> bool:
         """True while a guest stands whose whole copy is here, and waits for the word that lets it run."""
@@ -294,6 +310,8 @@ class Guests:
             app_runtime=services.apps.runtime,
             app_engine=services.apps.engine,
             app_images=services.apps.images.digests(),
+            lease=services.lease.facts(),
+            denials=services.lease.denials(),
         )
 
 

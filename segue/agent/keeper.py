@@ -14,6 +14,7 @@ from segue.agent.resident_machine import MachineResident
 from segue.agent.services import Services
 from segue.agent.token_holder import TokenHolder, refused
 from segue.errors import SegueError
+from segue.model.crash import Cause
 from segue.model.guest import Guest, RunState
 from segue.model.handoff import (
     HERE,
@@ -220,6 +221,23 @@ class Keeper(TokenHolder):
             if self.token.phase is Phase.OWNER:
                 self.resident.want(wanted, reason)
                 log.warning("guest ended", guest=self.uuid, reason=reason)
+        self.announce()
+
+    async def cut_off(self) -> None:
+        """Its host's lease was over: the journal says so before anything of it can run here again."""
+        if self.token.phase is Phase.INCOMING:
+            await self.tell(GiveUp())
+        async with self._lock:
+            guest = self.guest_here()
+            if (
+                self.token.phase is Phase.OWNER
+                and self.body is not None
+                and self.resident.wanted == "running"
+            ):
+                incident = await self._services.crashes.begin(guest, Cause.CUT_OFF, self.machine)
+                self.resident.want("running", incident.text)
+            await self.resident.discard()
+            self._services.journal.cut_off(guest.name)
         self.announce()
 
     async def end_crashed(self, why: str) -> None:

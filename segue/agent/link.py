@@ -33,8 +33,15 @@ from segue.wire.frames import Problem, Shown
 log = structlog.get_logger()
 
 CONNECT_S: Final = 5.0
+REACH_S: Final = 1.5
+"""A machine that is there takes a connection within this, even if its first packet is lost; one that is dead would hold
+an agent up that looks for the next leader."""
 AGAIN_LEAST_S: Final = 0.2
 AGAIN_MOST_S: Final = 5.0
+SLOWER: Final = 1.25
+"""Each pause is so much longer than the last."""
+SHUN_S: Final = 10.0
+"""A controller's machine that could not be reached is left out for so long, where there is another one to ask."""
 CALL_S: Final = 700.0
 COMMANDS_MOST: Final = 64
 FACTS_S: Final = 10.0
@@ -121,21 +128,46 @@ class Refusal(Exception):
 
 async def keep(way: Way, here: Here) -> None:
     """For as long as the agent lives; without a controller the agent goes on as it is."""
-    pause_s, number = AGAIN_LEAST_S, 0
+    pause_s, choice = AGAIN_LEAST_S, _Choice(way.controllers)
     while True:
-        url = way.controllers[number % len(way.controllers)]
+        url = choice.next()
         begun_s = clock.steady_s()
         try:
             await _Link(way, here, url).run()
         except* (aiohttp.ClientError, OSError, TimeoutError, Refusal, SegueError) as errors:
             error = errors.exceptions[0]
             log.info("no connection to the controller", url=url, why=str(error) or type(error).__name__)
+            if not isinstance(error, Refusal | SegueError):
+                choice.shun(url)
         _demand_wanted()
-        number += 1
         lasted = clock.steady_s() - begun_s > AGAIN_MOST_S
-        pause_s = AGAIN_LEAST_S if lasted else min(AGAIN_MOST_S, pause_s * 1.5)
+        pause_s = AGAIN_LEAST_S if lasted else min(AGAIN_MOST_S, pause_s * SLOWER)
         # All agents of a fleet lose their controller at the same instant: they must not come back at one.
         await asyncio.sleep(pause_s * chance.between(0.5, 1.0))
+
+
+class _Choice:
+    """Which controller is asked next: one after the other, those last that could not be reached a moment ago."""
+
+    def __init__(self, urls: tuple[str, ...]) -> None:
+        self._urls = urls
+        self._number = -1
+        self._shunned_s: dict[str, float] = {}
+
+    def next(self) -> str:
+        """Never none."""
+        now_s = clock.steady_s()
+        for _ in self._urls:
+            self._number += 1
+            url = self._urls[self._number % len(self._urls)]
+            if now_s - self._shunned_s.get(url, float("-inf")) >= SHUN_S:
+                return url
+        self._number += 1
+        return self._urls[self._number % len(self._urls)]
+
+    def shun(self, url: str) -> None:
+        """It could not be reached."""
+        self._shunned_s[url] = clock.steady_s()
 
 
 def _demand_wanted() -> None:
@@ -175,7 +207,10 @@ class _Link:
     async def _dial(self, url: str) -> AsyncIterator[Opened]:
         own = aiohttp.UnixConnector(str(self._way.own_socket))
         async with (
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._way.tls())) as session,
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._way.tls()),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=REACH_S),
+            ) as session,
             aiohttp.ClientSession(connector=own) as api,
         ):
             async with asyncio.timeout(CONNECT_S):
@@ -183,7 +218,7 @@ class _Link:
                     f"{url}/v1/link",
                     server_hostname=CONTROLLER_NAME,
                     max_msg_size=link.FRAME_BYTES,
-                    heartbeat=link.SILENCE_S * 2 / 3,  # and a third for the answer
+                    heartbeat=link.DEAF_S * 2 / 3,  # and a third for the answer
                 )
             async with socket:
                 yield socket, api

@@ -33,12 +33,15 @@ from segue.adapters.pki import Pair
 from segue.adapters.qemu import capabilities
 from segue.adapters.qemu.command import Places
 from segue.adapters.spans import Sender
+from segue.adapters.storage.beat import Beats
 from segue.adapters.store.journal import Journal
 from segue.agent import (
     api_app,
+    api_burn_in,
     api_health,
     api_incidents,
     api_jobs,
+    api_lease,
     api_load,
     api_metrics,
     api_peer,
@@ -62,10 +65,12 @@ from segue.agent.daemons import Daemons
 from segue.agent.failpoints import Failpoints
 from segue.agent.figures import Figures
 from segue.agent.flows import Flows
+from segue.agent.guard_line import GuardLine
 from segue.agent.guests import Guests
 from segue.agent.here import ThisHost
 from segue.agent.intake import Intake
 from segue.agent.jobs import Jobs
+from segue.agent.lease import Lease
 from segue.agent.link_share import LinkShare
 from segue.agent.loads import Loads
 from segue.agent.metadata import Metadata
@@ -121,19 +126,25 @@ async def serve(config: Config) -> None:
             traces=Traces(journal, _sender(config, figures)),
             crashes=_crashes(config, journal, notices, figures),
             apps=Apps(config, netlink, links, await runtime.version(), await look.engine()),
+            lease=_lease(config, journal),
+            beats=Beats(config.name, config.shared_dir, system.boot_id()),
         )
         await _open(services)
         guests = Guests(services)
         agent = _agent(services, guests)
         await guests.take_up()
         agent.migrations.take_up()
-        # What is there now stays: without this a collection would look through all of it, 50 ms, in some blackout.
-        gc.collect()
-        gc.freeze()
+        _freeze()
         log.info("agent serves", host=config.name, version=__version__, qemu=services.capabilities.version)
         await _serve(config, agent)
     journal.close()
     lock.close()
+
+
+def _freeze() -> None:
+    """What is there now stays: without this a collection would look through all of it, 50 ms, in some blackout."""
+    gc.collect()
+    gc.freeze()
 
 
 def _agent(services: Services, guests: Guests) -> Agent:
@@ -144,6 +155,12 @@ def _agent(services: Services, guests: Guests) -> Agent:
     agent = Agent(services, guests, migrations, Loads(services.config, guests), watch, jobs)
     services.figures.meter.shows(lambda: services.figures.look(agent))
     return agent
+
+
+def _lease(config: Config, journal: Journal) -> Lease:
+    journal.leases.keep_ends_in(config.run_dir / "lease-ends")
+    line = GuardLine(config.run_dir / "guard.sock")
+    return Lease(config.name, config.lease, journal.leases, line)
 
 
 def _crashes(config: Config, journal: Journal, notices: Notices, figures: Figures) -> Crashes:
@@ -157,9 +174,11 @@ def _crashes(config: Config, journal: Journal, notices: Notices, figures: Figure
 
 async def _open(services: Services) -> None:
     """What the guests find here, and the agents that it may meet."""
+    services.lease.peers = services.peers
     services.meet_all({**services.journal.neighbours(), **services.config.peers})
     await services.metadata.open()
     await services.networks.make()
+    services.beats.start()
 
 
 def _sender(config: Config, figures: Figures) -> Sender | None:
@@ -188,9 +207,12 @@ def application(agent: Agent) -> FastAPI:
     app.include_router(api_load.router)
     app.include_router(api_update.router)
     app.include_router(api_health.router)
+    app.include_router(api_burn_in.router)
     app.include_router(api_incidents.router)
     app.include_router(api_jobs.router)
     app.include_router(api_succession.router)
+    app.include_router(api_lease.router)
+    app.include_router(api_lease.peer_router)
     app.include_router(api_peer.router)
     app.include_router(api_metrics.router)
     app.add_middleware(SmallBodies, most_bytes=api_peer.BODY_BYTES_MAX, but=api_app.LARGE)
@@ -216,6 +238,7 @@ async def _serve(config: Config, agent: Agent) -> None:
         asyncio.create_task(updates.keep(agent)),
         asyncio.create_task(agent.services.traces.keep(agent)),
         asyncio.create_task(agent.health.run()),
+        asyncio.create_task(agent.services.lease.keep()),
     ]
     if config.incidents_url:
         tasks.append(asyncio.create_task(hooks.keep(agent.services)))

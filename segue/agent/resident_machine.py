@@ -96,7 +96,8 @@ class MachineResident(Resident):
             return "stopped", f"the guest ended by itself ({by_guest})"
         if not owned or self.wanted != "running":
             return "stopped", self.reason
-        cause = (self.machine.crash if self.machine is not None else None) or Cause.QEMU_ENDED
+        killed = Cause.QEMU_ENDED if self._services.lease.lives else Cause.CUT_OFF
+        cause = (self.machine.crash if self.machine is not None else None) or killed
         return "running", (await self._services.crashes.begin(self.guest, cause, self.machine)).text
 
     async def shut_down(self, within_s: float) -> None:
@@ -228,6 +229,7 @@ class MachineResident(Resident):
             if first and await revival.needed(self.machine):
                 self.machine = await plant.revive(self._services, self.machine)
             await self._services.intake.close(self.guest)
+            await self._services.lease.admit(self.guest, self.machine.pid)
             resumed_at_s = await self.machine.cont()
         except (QemuRefused, Refused, OSError) as error:
             self._cannot_run(f"QEMU does not let it run: {error}")

@@ -11,6 +11,7 @@ from segue.adapters.net.steering import Steering
 from segue.adapters.own_tls import OwnTls
 from segue.adapters.peer import PeerClient
 from segue.adapters.qemu.capabilities import Capabilities
+from segue.adapters.storage.beat import Beats
 from segue.adapters.store.journal import Journal
 from segue.agent.aftercare import Caretaker
 from segue.agent.apps import Apps
@@ -23,6 +24,7 @@ from segue.agent.failpoints import Failpoints
 from segue.agent.figures import Figures
 from segue.agent.flows import Flows
 from segue.agent.intake import Intake
+from segue.agent.lease import Lease
 from segue.agent.link_share import LinkShare
 from segue.agent.metadata import Metadata
 from segue.agent.networks import Networks
@@ -62,6 +64,8 @@ class Services:
     traces: Traces
     crashes: Crashes
     apps: Apps
+    lease: Lease
+    beats: Beats
 
     def meet(self, name: str, url: str) -> None:
         """From now on this host can be asked, and guests can move there."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from segue.adapters import clock
-from segue.adapters.net import backlog
+from segue.adapters.net import connections
 from segue.adapters.qemu.credentials import Endpoint
 from segue.adapters.qemu.memory import MemoryCopy
 from segue.adapters.qemu.monitor import QemuGone
@@ -96,7 +96,7 @@ class SourceGuest:
         machine = self._keeper.machine
         assert machine is not None
         host, _, port = self._address.rpartition(":")
-        return backlog.keep_short(machine.pid, host, int(port))
+        return connections.keep_short(machine.pid, host, int(port))
 
     async def ease(self) -> None:
         """See engine/ports.py."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from segue.cli import budget, draining, fleet, host_health, host_power, labels, output, values
+from segue.cli import budget, draining, fleet, host_health, host_power, host_verify, labels, output, values
 from segue.cli.output import Format, Output
 
 app = typer.Typer(
@@ -14,6 +14,7 @@ app = typer.Typer(
 )
 Name = Annotated[str, typer.Argument(help="The host.")]
 app.command()(host_health.health)
+app.command()(host_verify.verify)
 app.command()(host_power.power)
 app.command("confirm-dead")(host_power.confirm_dead)
 COLUMNS = ("NAME", "STATE", "CORDONED", "LABELS", "TAINTS", "MEMORY FREE", "GUESTS")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from segue.cli import fleet, output
+from segue.cli import fleet, host_sensors, output
 from segue.cli.output import Format, Output
 from segue.errors import Kind, Refused
 from segue.model.health import Level
@@ -36,7 +36,7 @@ def health(
     """Say which parts of a host are suspect, failing or dead, and why.
 
     The host's agent watches memory, processors, disks, network cards, sensors, the kernel's log, storage paths and
-    itself. `segue doctor` is the other question: whether the host is set up as segue needs it.
+    itself; a controller asks its BMC. `segue doctor` is the other question: whether the host is set up as segue needs.
 
     Examples:
 
@@ -55,15 +55,15 @@ def health(
     if not host:
         _fleet(form, every=every, more=watch or bool(rectified))
         return
-    agent = fleet.load().host(host)
+    bmc = host_sensors.of(fleet.load(), host)
     if rectified:
-        agent.call("POST", "/health/rectified", {"part": rectified})
+        bmc.rectified(rectified)
         output.say(f"{rectified} of {host} begins anew.")
-    seen = agent.call("GET", "/health")
+    seen = bmc.health()
     _show(seen, form, every=every)
     while watch:
         time.sleep(WATCH_S)
-        before, seen = seen, agent.call("GET", "/health")
+        before, seen = seen, bmc.health()
         if _state(before) != _state(seen):
             _show(seen, form, every=every)
     if seen["level"] in {Level.FAILING, Level.DEAD}:
@@ -90,6 +90,10 @@ def _fleet(form: Format, *, every: bool, more: bool) -> None:
         if every or one["level"] != Level.HEALTHY
     ]
     output.show(seen, form, rows, ("LEVEL", "HOST", "SINCE", "WHY", "ANSWER"))
+    alone = {one["host"] for one in told if one["level"] != Level.HEALTHY}
+    for alert in answer["alerts"] if form is Format.TABLE else []:
+        if alert.partition(" ")[0] not in alone:
+            output.say(alert)
     for storm in answer["storms"]:
         output.say(f"a storm: {storm['text']}")
     counts = {level: sum(one["level"] == level for one in told) for level in Level}

@@ -58,6 +58,8 @@ def confirm_dead(
 
     Example: segue host confirm-dead host2
     """
+    controller = fleet.load().demand_controller()
+    controller.call("GET", f"/hosts/{name}")  # One that is not there is said before anybody types it again.
     typed = typed or typer.prompt(f"{name} has no power, and stays off? Type its name to confirm")
     if typed != name:
         raise Refused(
@@ -66,5 +68,5 @@ def confirm_dead(
             todo="Type the name of the host that is off.",
             kind=Kind.USAGE,
         )
-    fleet.load().demand_controller().call("POST", f"/hosts/{name}/confirm-dead")
+    controller.call("POST", f"/hosts/{name}/confirm-dead")
     output.say(f"{name} counts as off. Its guests restart elsewhere: `segue incident list --open`.")

@@ -37,6 +37,14 @@ class Output(StrEnum):
     YAML = "yaml"
 
 
+Bmc = Annotated[
+    bool, typer.Option("--bmc", help="Give every host a BMC that speaks Redfish; controllers know it.")
+]
+Lease = Annotated[
+    float, typer.Option(min=0, help="Seconds: hosts have watchdogs, and guests run by such a lease.")
+]
+
+
 @app.command()
 def up(
     *,
@@ -56,9 +64,8 @@ def up(
         list[str] | None,
         typer.Option(help="HOST=newest: it has the newest QEMU that Debian offers; HOST=usual ends it."),
     ] = None,
-    bmc: Annotated[
-        bool, typer.Option("--bmc", help="Give every host a BMC that speaks Redfish; controllers know it.")
-    ] = False,
+    bmc: Bmc = False,
+    lease: Lease = 0.0,
     wait: Annotated[bool, typer.Option(help="Return only when the agents answer.")] = True,
     name: Name = DEFAULT,
 ) -> None:
@@ -72,6 +79,8 @@ def up(
 
         segue lab up --hosts 3 --controllers 1 --bmc
 
+        segue lab up --hosts 3 --controllers 1 --lease 8
+
         segue lab up --qemu host2=newest --agent host3=../segue-0.1
     """
     from segue.lab import variants
@@ -79,10 +88,10 @@ def up(
     chosen = variants.parse(agent or [], qemu or [])
     with Console(stderr=True).status("looking at what is there") as status:
         lab = _lab(name, status)
-        wanted = [each for each in images.split(",") if each]
         lab.up(
-            hosts, clients, wanted, controllers=controllers, etcd=etcd, renew=renew, variants=chosen, bmc=bmc
-        )
+            hosts, clients, list(filter(None, images.split(","))), controllers=controllers, etcd=etcd,
+            renew=renew, variants=chosen, bmc=bmc, lease_s=lease,
+        )  # fmt: skip
         if wait:
             status.update("waiting for the agents")
             lab.wait_for_services()

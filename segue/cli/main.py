@@ -12,6 +12,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from segue.cli.output import offer_json
 from segue.errors import Kind, SegueError
 
 # Imported only when used: most of them would slow down every command by what they import.
@@ -67,6 +68,7 @@ class LazyGroup(TyperGroup):
             return super().get_command(ctx, cmd_name)
         command = get_command(import_module(SUB_APPS[cmd_name]).app)
         command.name = cmd_name
+        offer_json(command)
         return command
 
 

@@ -272,7 +272,9 @@ def _host_row(shown: dict[str, Any], host: dict[str, Any]) -> tuple[str, ...]:
     return (
         host["host"],
         host["state"],
-        "" if over else f"{host['step'] + 1} of {len(steps)}: {step['kind']} {step['name']}".strip(),
+        ""
+        if over
+        else f"{host['step'] + 1} of {len(steps)}: {step['kind']} {step['name']} {host['progress']}".strip(),
         values.show_duration(took_s) if host["begun_s"] else "",
         str(len(outages)),
         values.show_ms(max(outage["blackout_s"] for outage in outages)) if outages else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -21,7 +22,11 @@ from segue.model.migration import Limits
 Time = Any
 """Text, seconds since 1970, or what YAML itself has made of a time."""
 YAML: Final = ".yaml"
-OPTIONS: Final = frozenset({"name", "within", "takes", "retries", "when"})
+OPTIONS: Final = frozenset(
+    {"name", "within", "takes", "retries", "when", "graceful", "target", "version", "burn_in"}
+)
+GIVEN: Final = re.compile(r"\$([a-z_]+)")
+"""In a procedure: what the order has to say, under `with`."""
 
 
 class ScopeText(Struct, forbid_unknown_fields=True):
@@ -69,6 +74,7 @@ class OrderText(Struct, forbid_unknown_fields=True):
     scope: ScopeText
     procedure: str | list[str | dict[str, Any]]
     title: str = ""
+    given: dict[str, str] = field(default_factory=dict, name="with")
     window: WindowText = field(default_factory=WindowText)
     strategy: StrategyText = field(default_factory=StrategyText)
 
@@ -89,7 +95,7 @@ def _order(written: OrderText) -> Order:
     label, value = fleet_file.pair(written.scope.domain) if written.scope.domain else ("", "")
     scope = Scope(tuple(written.scope.hosts), dict(written.scope.labels), label, value)
     window = Window(_time(written.window.begins), _time(written.window.ends))
-    steps = tuple(_step(step) for step in _written_steps(written.procedure))
+    steps = tuple(_step(step) for step in _written_steps(written.procedure, written.given))
     return Order(written.name, scope, steps, window, _strategy(written.strategy), written.title)
 
 
@@ -117,12 +123,27 @@ def purpose(name: str) -> str:
     return " ".join(head).partition(". ")[0].removesuffix(".")
 
 
-def _written_steps(text: str | Sequence[Any]) -> Sequence[Any]:
-    """The steps themselves, or those of a ready-made procedure."""
-    if not isinstance(text, str):
-        return text
-    found: Sequence[Any] = yaml.safe_load(ready_made(text))["procedure"]
-    return found
+def _written_steps(text: str | Sequence[Any], given: Mapping[str, str]) -> Sequence[Any]:
+    """The steps themselves, or those of a ready-made procedure, with what they were given."""
+    found: Sequence[Any] = yaml.safe_load(ready_made(text))["procedure"] if isinstance(text, str) else text
+    wanted = {name for step in found for name in _wanted(step).values()}
+    if wanted != given.keys():
+        needs = ", ".join(sorted(wanted)) or "nothing"
+        raise ValueError(
+            f"the procedure takes {needs} under `with`; found: {', '.join(sorted(given)) or 'nothing'}"
+        )
+    return [
+        {**step, **{k: given[n] for k, n in _wanted(step).items()}} if _wanted(step) else step
+        for step in found
+    ]
+
+
+def _wanted(step: Any) -> dict[str, str]:
+    """Its keys whose value has to be given, and by which name; a script has names of its own."""
+    if not isinstance(step, Mapping):
+        return {}
+    said = {key: GIVEN.fullmatch(value) for key, value in step.items() if isinstance(value, str)}
+    return {key: word[1] for key, word in said.items() if word and key != StepKind.RUN}
 
 
 def _strategy(text: StrategyText) -> Strategy:
@@ -158,22 +179,31 @@ def _step(text: str | Mapping[str, Any]) -> Step:
     options = {key: text[key] for key in text if key in OPTIONS}
     if isinstance(inside, Mapping):
         options |= inside
-        inside = options.pop("script", "")
+        inside = options.pop("image" if kind is StepKind.FIRMWARE else "script", "")
     if unknown := sorted(options.keys() - OPTIONS):
         raise ValueError(
-            f"a step has no key {', '.join(unknown)}; known: {', '.join(sorted(OPTIONS))}, script"
+            f"a step has no key {', '.join(unknown)}; known: {', '.join(sorted(OPTIONS))}, script, image"
         )
     when = options.get("when", "always")
     if when not in {"always", "wanted"}:
         raise ValueError(f"`when` is always or wanted, not {when}")
+    if not isinstance(options.get("version", ""), str):
+        raise ValueError("`version` is text: write it in quotes, or 1.10 becomes 1.1")
+    text_ = str(inside or "")
+    is_firmware = kind is StepKind.FIRMWARE
     return Step(
         kind,
-        str(inside or ""),
-        str(options.get("name", "")),
-        values.duration_s(str(options.get("within", 0))),
-        values.duration_s(str(options.get("takes", 0))),
-        int(options.get("retries", 0)),
-        when == "wanted",
+        script="" if is_firmware else text_,
+        name=str(options.get("name", "")),
+        within_s=values.duration_s(str(options.get("within", 0))),
+        takes_s=values.duration_s(str(options.get("takes", 0))),
+        retries=int(options.get("retries", 0)),
+        when_wanted=when == "wanted",
+        graceful_s=values.duration_s(str(options.get("graceful", Step.graceful_s))),
+        image=text_ if is_firmware else "",
+        burn_s=values.duration_s(str(options.get("burn_in", 0))),
+        target=str(options.get("target", "")),
+        version=str(options.get("version", "")),
     )
 
 

@@ -12,6 +12,7 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from typer.main import get_command
 
 WIDE = 200
 DETACHED: Final = 130
@@ -27,6 +28,39 @@ class Format(StrEnum):
 
 
 Output = Annotated[Format, typer.Option("-o", "--output", help="How to print it.", envvar="SEGUE_OUTPUT")]
+
+
+def offer_json(command: Any) -> None:
+    """Gives each command that has --output the flag --json: that is what users of other tools try first."""
+    for sub in getattr(command, "commands", {}).values():
+        offer_json(sub)
+    if (form := _form(command)) and not any("--json" in param.opts for param in command.params):
+        flag = next(param for param in get_command(_flags).params if "--json" in param.opts)
+        command.params.insert(command.params.index(form) + 1, flag)
+
+
+def _form(command: Any) -> Any:
+    return next((param for param in command.params if "--output" in param.opts), None)
+
+
+def _as_json(ctx: typer.Context, wanted: bool) -> None:
+    """Options that were given come first: what was not given then takes its default from here."""
+    if wanted:
+        form = _form(ctx.command)
+        form.envvar = None
+        ctx.default_map = {**(ctx.default_map or {}), form.name: Format.JSON.value}
+
+
+_flags: Final = typer.Typer()
+
+
+@_flags.command()
+def _json(
+    json_: Annotated[
+        bool, typer.Option("--json", callback=_as_json, expose_value=False, help="Short for --output json.")
+    ] = False,
+) -> None:
+    """Never called: it is where Typer makes the flag."""
 
 
 def show(data: Any, form: Format, rows: Sequence[Sequence[str]] = (), columns: Sequence[str] = ()) -> None:

@@ -14,6 +14,7 @@ from segue.controller import api_common, api_doc, drain, fleet, gate, placing, s
 from segue.controller.api_common import IfMatch, Key, Limit, Page, Viewer
 from segue.controller.app import Controller, controller_of
 from segue.controller.gate import Asked
+from segue.model.lease import Charter
 from segue.model.plan import Plan
 from segue.model.rights import Verb
 from segue.model.roster import HostRecord, HostReport
@@ -38,6 +39,8 @@ class HostShown:
     guests: int
     record: HostRecord | None
     report: HostReport | None
+    charter: Charter | None = None
+    """By whose word its guests run, where they run by a lease."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,7 @@ async def _bar(controller: Controller, name: str, by: str, *, barred: bool) -> N
 def _host(controller: Controller, name: str) -> HostShown:
     mirror = controller.mirror
     record, report = mirror.hosts.get(name), mirror.reports.get(name)
+    charter = mirror.charters.get(name)
     up = report is not None and report.value.linked
     is_removed = fleet.is_revoked(mirror, name)
     return HostShown(
@@ -156,4 +160,5 @@ def _host(controller: Controller, name: str) -> HostShown:
         guests=sum(guest.host == name for guest in fleet.owners(mirror).values()),
         record=record.value if record else None,
         report=report.value if report else None,
+        charter=charter.value if charter else None,
     )

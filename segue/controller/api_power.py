@@ -86,10 +86,9 @@ async def confirm_dead(request: Request, name: str, asked: Fences) -> Death:
     if name in controller.links.linked() and controller.links.silences_s().get(name, 0.0) < hostloss.LOST_S:
         raise _refused(name, "its agent is connected here", "Nothing: it lives.")
     seen = await deaths.sights(controller, name)
-    if alive := sorted(who for who, sight in seen.items() if sight is Sight.ANSWERS):
-        raise _refused(
-            name, f"it answers {', '.join(alive)}", "Switch it off first, and see to it that it stays off."
-        )
+    if alive := sorted(f"{who} ({sight})" for who, sight in seen.items() if sight is not Sight.SILENT):
+        todo = "Switch it off first, and see to it that it stays off."
+        raise _refused(name, f"it gives a sign of life to {', '.join(alive)}", todo)
     if not seen.keys() - {hostloss.CONTROLLER}:
         raise _refused(
             name, "no other host could be asked whether it sees it", "Ask the controller that leads."

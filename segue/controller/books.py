@@ -21,6 +21,12 @@ T = TypeVar("T")
 TRIES: Final = 20
 
 
+OF_HOSTS: Final = {"reports/": "host", "health/": "host", "verifications/": "host", "deaths/": "host"}
+"""What is kept for each host goes by its name."""
+LISTED: Final = frozenset({"host", "task", "token", "rule", "domain", "maintenance", "incident"})
+"""`segue NOUN list` is a command."""
+
+
 class Books:
     """Every write waits until this controller itself sees it."""
 
@@ -79,10 +85,11 @@ class Books:
 
     def none(self, table: Table[Any], name: str) -> Refused:
         """The same words for one that is not there and one that the caller may not see."""
+        noun = OF_HOSTS.get(table.prefix, table.prefix.rstrip("/").removesuffix("s"))
         return Refused(
-            what=f"there is no {table.prefix.rstrip('/').removesuffix('s')} {name[:80]}",
+            what=f"there is no {noun} {name[:80]}",
             why="the fleet's store has none of that name",
-            todo="List them, and choose one.",
+            todo=f"`segue {noun} list` shows all." if noun in LISTED else "List them, and choose one.",
             kind=Kind.NOT_FOUND,
         )
 

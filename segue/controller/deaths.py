@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from segue.adapters import chance, clock, sight
-from segue.controller import fleet, losses, successions, works
+from segue.controller import fleet, leases, losses, successions, works
 from segue.controller.app import Controller
 from segue.errors import SegueError
 from segue.model import store as nouns
@@ -21,7 +21,7 @@ from segue.model.fencing import Death, Power, Proof, ProofKind, Sight
 from segue.model.incident import Evidence, Hit, Incident
 from segue.model.leadership import Tenure
 from segue.policy import hostloss
-from segue.policy.hostloss import Loss, Word
+from segue.policy.hostloss import LOST_S, Loss, Word
 from segue.wire.frames import Shown
 
 log = structlog.get_logger()
@@ -30,17 +30,24 @@ SIGHT_S: Final = 2.5
 FENCE_S: Final = 20.0
 AGAIN_S: Final = 5.0
 """Between two tries to fence a host, and to find room for a guest."""
+SOON_S: Final = 1.0
+"""The same for a guest while agents still connect to a new leader: all of them must be heard before it goes on."""
+ALONE_S: Final = 0.2
+"""Until the first of them has come nobody can be asked."""
+SUSPECT_S: Final = 3.0
+"""Silent for longer than a beat and what delays one: others are asked, so that their word is here at `LOST_S`."""
 TOLD_S: Final = 30.0
 """A host that is held, not fenced, becomes an incident after this: an agent that is restarted is none."""
 RUNS: Final = frozenset({"running", "paused"})
 
 
 async def keep(controller: Controller, tenure: Tenure) -> None:
-    """For as long as the tenure lasts, once the hosts have had time to connect."""
+    """For as long as the tenure lasts. It begins before the hosts have connected again: one that has not is left alone
+    for as long as anybody sees it, and nothing is done while nobody else could be asked."""
     watch, tending = Watch(controller, tenure), dict[str, asyncio.Task[None]]()
     try:
         while True:
-            silences = watch.silences_s()
+            silences = watch.silences_s(SUSPECT_S)
             for host in silences.keys() | controller.mirror.deaths.items().keys():
                 if host not in tending or tending[host].done():
                     tending[host] = asyncio.create_task(watch.tend(host, silences.get(host)))
@@ -78,9 +85,11 @@ class Watch:
         self._controller = controller
         self._tenure = tenure
         self._since_s: dict[str, float] = {}
+        self._begun_s = clock.steady_s()
+        self._power = Foreknown(controller)
 
-    def silences_s(self) -> dict[str, float]:
-        """Hosts of the fleet that gave no sign of life lately, and for how long by our own clock."""
+    def silences_s(self, least_s: float = LOST_S) -> dict[str, float]:
+        """Hosts of the fleet that gave no sign of life for so long, and for how long by our own clock."""
         mirror, now_s = self._controller.mirror, clock.steady_s()
         heard = self._controller.links.silences_s()
         for host in mirror.reports.items():
@@ -88,14 +97,14 @@ class Watch:
                 self._since_s[host] = now_s - heard.get(host, 0.0)
             else:
                 self._since_s.setdefault(host, now_s)
-        return {host: now_s - at for host, at in self._since_s.items() if now_s - at >= hostloss.LOST_S}
+        return {host: now_s - at for host, at in self._since_s.items() if now_s - at >= least_s}
 
     async def tend(self, host: str, silent_s: float | None) -> None:
         """One look at it, and what follows. silent_s: None for one that is not, or not yet by our own clock:
         a leader before us knew more, so only a host that is connected is back."""
         is_back = silent_s is None and host in self._controller.links.linked()
         try:
-            pause_s = await (self._back(host) if is_back else self._lost(host, silent_s or hostloss.LOST_S))
+            pause_s = await (self._back(host) if is_back else self._lost(host, silent_s or 0.0))
         except SegueError as error:
             log.warning("a lost host is looked at again", host=host, why=str(error))
             pause_s = AGAIN_S
@@ -104,8 +113,16 @@ class Watch:
     async def _lost(self, host: str, silent_s: float) -> float:
         death = self._known(host)
         if death is None or death.proof is None:
+            if death is not None:
+                self._power.ask(host)
+            if silent_s < TOLD_S and not self._controller.links.linked() - {host}:
+                return ALONE_S
             seen = await sights(self._controller, host)
-            word, why = hostloss.judge(self._loss(host, silent_s, seen))
+            if Sight.ANSWERS not in seen.values():
+                self._power.ask(host)
+            if death is None:
+                silent_s = await self._still_silent_s(host, seen)
+            word, why = hostloss.judge(self._loss(host, max(silent_s, LOST_S if death else 0.0), seen))
             if word in {Word.NOTHING, Word.WAIT} or (word is Word.HOLD and silent_s < TOLD_S):
                 return LOOK_S
             death = death or await self._begin(host, silent_s, why, seen)
@@ -114,6 +131,14 @@ class Watch:
                 return AGAIN_S
             death = await self._fence(death, why)
         return AGAIN_S if death.proof is None else await self._save(death)
+
+    async def _still_silent_s(self, host: str, seen: dict[str, Sight]) -> float:
+        """After the others were asked; waits for `LOST_S` where nobody sees it."""
+        silent_s = self.silences_s(0.0).get(host, 0.0)
+        if silent_s < SUSPECT_S or Sight.ANSWERS in seen.values():
+            return silent_s
+        await asyncio.sleep(max(0.0, LOST_S - silent_s))
+        return self.silences_s(0.0).get(host, 0.0)
 
     def _loss(self, host: str, silent_s: float, seen: dict[str, Sight]) -> Loss:
         mirror = self._controller.mirror
@@ -133,12 +158,8 @@ class Watch:
         told = Evidence(
             "what others see of it", "\n".join(f"{who}: {what}" for who, what in sorted(seen.items()))
         )
-        health = mirror.health.get(host)
-        words = (
-            Evidence("its last report of its health", health.value.text)
-            if health and health.value.text
-            else None
-        )
+        said = [one.text for one in fleet.reports(mirror) if one.host == host and one.text]
+        words = Evidence("its last report of its health", "\n".join(said)) if said else None
         incident = Incident(
             chance.new_id(), host, Cause.HOST_LOST, at_s, f"{host} is lost: {why}", hits,
             tuple(filter(None, (told, words))),
@@ -155,33 +176,64 @@ class Watch:
         return death
 
     async def _fence(self, death: Death, why: str) -> Death:
-        """Takes its power away. Raises Refused where it cannot be done: then nothing restarts."""
-        powers, host = self._controller.powers, death.host
+        """Takes its power away, and the lease of its guests at the same time; whichever proves first. Where neither
+        does nothing restarts."""
+        waiting = None
+        if leases.is_held(self._controller, self._tenure, death.host):
+            waiting = asyncio.create_task(
+                leases.outlast(self._controller, death, lambda: self._is_heard(death.host))
+            )
         try:
-            if not powers.may_fence(host):
-                raise losses.refused(f"{host} is not fenced", "its BMC is not for that (fence = false)")
-            log.warning("a host is fenced", host=host, why=why)
-            if await powers.of(host).off(FENCE_S) is not Power.OFF:
-                raise losses.refused(f"{host} is not fenced", f"after {FENCE_S:g} s its BMC does not say off")
+            try:
+                proof = await self._take_power(death.host, why)
+            except SegueError as error:
+                if waiting is None:
+                    raise
+                log.warning("a host is not fenced by its BMC", host=death.host, why=error.why)
+                proof = await waiting
         except SegueError as error:
-            todo = f"Nothing restarts. Once you know that it is off: `segue host confirm-dead {host}`."
-            await losses.note(self._controller, self._tenure, host, f"{error.what}: {error.why}. {todo}")
-            return death
-        proof = Proof(
-            ProofKind.BMC_OFF, host, clock.wall_s(), powers.bmc(host).url, "its BMC says that it is off"
-        )
+            todo = f"Nothing restarts. Once you know that it is off: `segue host confirm-dead {death.host}`."
+            text = f"{error.what}: {error.why}. {todo}"
+            await losses.note(self._controller, self._tenure, death.host, text)
+            return self._known(death.host) or death
+        finally:
+            if waiting is not None:
+                waiting.cancel()
+                await asyncio.wait({waiting})
         return await losses.prove(self._controller, self._tenure, death, proof)
+
+    def _is_heard(self, host: str) -> bool:
+        """It said something a moment ago: a connection that is only not given up yet says nothing."""
+        heard = self._controller.links.silences_s()
+        return host in heard and heard[host] < LOST_S
+
+    async def _take_power(self, host: str, why: str) -> Proof:
+        """Raises Refused."""
+        powers = self._controller.powers
+        if not powers.may_fence(host):
+            raise losses.refused(f"{host} is not fenced", "its BMC is not for that (fence = false)")
+        log.warning("a host is fenced", host=host, why=why)
+        steady = {"steady_s": 0.0} if await self._power.stays_off(host) else {}
+        if await powers.of(host).off(FENCE_S, **steady) is not Power.OFF:
+            raise losses.refused(f"{host} is not fenced", f"after {FENCE_S:g} s its BMC does not say off")
+        by, text = powers.bmc(host).url, "its BMC says that it is off"
+        return Proof(ProofKind.BMC_OFF, host, clock.wall_s(), by, text)
 
     async def _save(self, death: Death) -> float:
         heirs = successions.Successions(
             self._controller, self._tenure, death, lambda: self._demand_off(death)
         )
         left = await heirs.settle()
-        return AGAIN_S if left else LOOK_S
+        is_new = clock.steady_s() - self._begun_s < TOLD_S
+        return LOOK_S if not left else SOON_S if is_new else AGAIN_S
 
     async def _demand_off(self, death: Death) -> None:
         """Once more, after an heir's journal has it: whatever ran there in between is gone. Raises Refused."""
         assert death.proof is not None
+        if death.proof.kind is ProofKind.LEASE_OVER:
+            # As long as they refuse it gets none, whether it lives or not.
+            await leases.demand_denied(self._controller, death)
+            return
         host, powers = death.host, self._controller.powers
         try:
             bmc = powers.of(host)
@@ -191,7 +243,7 @@ class Watch:
             if death.proof.kind is not ProofKind.PERSON:
                 raise
             seen = await sights(self._controller, host)
-            is_off = host not in self._controller.links.linked() and Sight.ANSWERS not in seen.values()
+            is_off = host not in self._controller.links.linked() and set(seen.values()) <= {Sight.SILENT}
         if not is_off:
             raise losses.refused(f"{host} is not off", "it lives, whatever was said of it: switch it off")
 
@@ -205,8 +257,35 @@ class Watch:
             return await self._save(death)
         await self._controller.books.remove(mirror.deaths, host, fence=self._tenure.fence)
         await losses.end(self._controller, self._tenure, death, f"{host} is back")
+        await leases.allow(self._controller, death)
         return LOOK_S
 
     def _known(self, host: str) -> Death | None:
         kept = self._controller.mirror.deaths.get(host)
         return kept.value if kept else None
+
+
+class Foreknown:
+    """What BMCs say of hosts that nobody sees, asked while others are still asked. No order is given here."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self._asked: dict[str, asyncio.Task[float]] = {}
+
+    def ask(self, host: str) -> None:
+        """Unless it is being asked, or was a moment ago."""
+        known = self._asked.get(host)
+        if known is None or (known.done() and clock.steady_s() - known.result() > AGAIN_S):
+            self._asked[host] = asyncio.create_task(self._look(host))
+
+    async def _look(self, host: str) -> float:
+        """When it had stayed off for a while; 0 where that is not known."""
+        try:
+            return clock.steady_s() if await self._controller.powers.of(host).stays_off() else 0.0
+        except SegueError:
+            return 0.0
+
+    async def stays_off(self, host: str) -> bool:
+        """By its BMC's word of the last seconds."""
+        known = self._asked.pop(host, None)
+        return known is not None and clock.steady_s() - await known < AGAIN_S

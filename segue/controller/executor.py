@@ -18,10 +18,13 @@ from segue.controller import (
     deaths,
     drain,
     health,
+    leases,
     maintenance,
     reserve,
+    sensors,
     single,
     updating,
+    verifying,
 )
 from segue.controller.app import Controller
 from segue.controller.incidents import Fetcher
@@ -43,6 +46,7 @@ HOW: Final[Mapping[TaskKind, Callable[[Work], Awaitable[None]]]] = {
     TaskKind.BALANCE: balance.carry_out,
     TaskKind.UPDATE: updating.carry_out,
     TaskKind.MAINTENANCE: maintenance.carry_out,
+    TaskKind.VERIFY: verifying.carry_out,
 }
 INTRODUCE_S: Final = 0.5
 GATHER_S: Final = 10.0
@@ -118,10 +122,13 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
         await reports.all_away()
         links.open(reports, partial(certificates.renew, controller))
         lonely.begins()
+        if controller.powers.watched:
+            running["deaths"] = asyncio.create_task(deaths.keep(controller, tenure))
+            running["leases"] = asyncio.create_task(leases.keep(controller, tenure))
         await _gather(controller)
         running["balancer"] = asyncio.create_task(balancer.keep(controller, tenure))
         if controller.powers.watched:
-            running["deaths"] = asyncio.create_task(deaths.keep(controller, tenure))
+            running["sensors"] = asyncio.create_task(sensors.keep(controller, tenure))
             running["reserve"] = asyncio.create_task(reserve.keep(controller))
         while not links.outranked.is_set():
             alone = lonely.look()
@@ -152,12 +159,13 @@ async def _introduce(links: Links, new: dict[str, str]) -> None:
 
 
 async def _gather(controller: Controller) -> None:
-    """Waits until all hosts that belong to the fleet are here, or long enough: else a drain would plan without them."""
+    """Waits until all hosts that belong to the fleet are here, or long enough: else a drain would plan without them.
+    One that is known to be lost is not waited for."""
     loop = asyncio.get_running_loop()
     until_s = loop.time() + GATHER_S
     while loop.time() < until_s and not controller.links.outranked.is_set():
         hosts = {host.name for host in controller.mirror.hosts.values() if not host.revoked}
-        if hosts and hosts <= controller.links.linked():
+        if hosts and hosts - controller.mirror.deaths.items().keys() <= controller.links.linked():
             return
         if not hosts and not any(not task.ended for task in controller.mirror.tasks.values()):
             return

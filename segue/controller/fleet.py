@@ -8,10 +8,12 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from segue.adapters import clock
 from segue.controller import fleet_apps
 from segue.controller.loads import Loads
 from segue.controller.mirror import Mirror
 from segue.errors import Kind, Refused
+from segue.model.answer import Report
 from segue.model.fleet import (
     HOST_DOMAIN,
     Amounts,
@@ -27,7 +29,7 @@ from segue.model.guest import Guest
 from segue.model.load import GuestLoad, HostLoad, Use
 from segue.model.migration import Migration
 from segue.model.roster import GuestWishes, HostRecord, HostReport
-from segue.policy import answer, soundness
+from segue.policy import answer, rectify, soundness
 from segue.wire.frames import Shown
 
 RANK: Final = {"owner": 0, "offered": 0, "released": 1, "incoming": 2}
@@ -115,8 +117,6 @@ def seen(
         _host(mirror, report, _Here(on[report.name], told, loads.host(report.name), storages), there)
         for report in known
     )
-    taints = answer.taints(mirror.health.values(), len(hosts))
-    hosts = tuple(replace(h, taints=(*h.taints, taints[h.name])) if h.name in taints else h for h in hosts)
     names = [host.name for host in hosts]
     moving, writes = under_way(mirror), _dirty_rates(mirror)
     on_host = {report.name: report.facts for report in known}
@@ -135,7 +135,28 @@ def seen(
         ),
         *ordered(mirror),
     )  # fmt: skip
-    return soundness.inherit(made)
+    return _tainted(mirror, soundness.inherit(made))
+
+
+def reports(mirror: Mirror) -> list[Report]:
+    """What agents and BMCs say of the health of hosts; several of one host where both speak."""
+    told = [*mirror.health.values(), *(sensed.report for sensed in mirror.sensors.values())]
+    return [one for one in told if not is_revoked(mirror, one.host)]
+
+
+def _tainted(mirror: Mirror, made: Fleet) -> Fleet:
+    """With what keeps guests away from hosts by their health, and by that of their domains."""
+    told, warned = reports(mirror), list(mirror.warnings.values())
+    lame = answer.spareless(made, told, warned, clock.wall_s())
+    taints = dict.fromkeys(lame, answer.WARNED) | answer.taints(told, len(made.hosts))
+    unproven = {v.host: rectify.taint(v) for v in mirror.verifications.values() if not v.ok}
+    if not taints and not unproven:
+        return made
+    hosts = tuple(
+        replace(h, taints=(*h.taints, *(found[h.name] for found in (taints, unproven) if h.name in found)))
+        for h in made.hosts
+    )
+    return replace(made, hosts=hosts)
 
 
 async def looked(mirror: Mirror, loads: Loads, not_to: Mapping[str, Collection[str]] | None = None) -> Fleet:

@@ -61,16 +61,17 @@ async def keep(controller: Controller, tenure: Tenure) -> None:
 def seen(controller: Controller) -> FleetHealth:
     """All that is known, and what the policy answers to it now. Nothing is begun."""
     mirror = controller.mirror
-    reports = [one for one in mirror.health.values() if not fleet.is_revoked(mirror, one.host)]
+    reports = fleet.reports(mirror)
     made = answer.answer(
         fleet.seen(mirror),
         reports,
         evacuating(mirror),
         clock.wall_s(),
         controller.answers,
-        _tried(mirror, reports),
+        _tried(mirror, answer.merged(reports)),
+        tuple(mirror.warnings.values()),
     )
-    return FleetHealth(reports, made)
+    return FleetHealth(answer.merged(reports), made)
 
 
 def evacuating(mirror: Mirror) -> set[str]:
@@ -127,7 +128,7 @@ async def _ask(controller: Controller, tenure: Tenure, host: str) -> None:
 async def _act(controller: Controller, tenure: Tenure) -> None:
     if controller.answers.at_once == 0:
         return
-    since = {report.host: report.since_s for report in controller.mirror.health.values()}
+    since = {report.host: report.since_s for report in answer.merged(fleet.reports(controller.mirror))}
     for evacuation in seen(controller).answer.evacuations:
         await _evacuate(controller, tenure, evacuation, since[evacuation.host])
 

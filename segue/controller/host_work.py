@@ -15,18 +15,18 @@ import msgspec
 import structlog
 
 from segue.adapters import clock
-from segue.controller import works
+from segue.controller import bmc_steps, reboots, verifying, works
 from segue.controller.guest_updates import GuestUpdates
 from segue.controller.links import HostAway
 from segue.controller.work import LOOK_S, Work
-from segue.errors import Kind, Refused, SegueError
+from segue.errors import Refused, SegueError
 from segue.model.answer import Report
 from segue.model.health import Level
-from segue.model.job import Inventory, Job, JobState, Reboot
+from segue.model.job import Inventory, Job, JobState
 from segue.model.leadership import NotLeading
 from segue.model.maintenance import HostState, HostWork, Maintenance, Outage, Passed, Step, StepKind
 from segue.model.store import Away, Fenced, OutcomeUnknown
-from segue.model.task import TaskState
+from segue.model.task import Task, TaskState
 from segue.policy import inventory, procedure
 
 log = structlog.get_logger()
@@ -38,6 +38,10 @@ SKEW_S: Final = 5.0
 """By so much hosts' clocks may differ from ours where a move is looked for by its time."""
 LEAST_S: Final = 60.0
 """That a leader which finds a step begun still gives it, however late it is."""
+STEP_OVER: Final = {
+    "acting": False, "attempt": 0, "boot": "", "rising": False, "flash": "", "old_version": "", "progress": "",
+}  # fmt: skip
+"""What is noted within a step, and is nothing to the next one."""
 
 
 @dataclass
@@ -61,9 +65,9 @@ class HostRun:
 
     def __init__(self, work: Work, maintenance: Maintenance, host: str, moves: Moves) -> None:
         self._work = work
-        self._controller = work.controller
+        self.controller = work.controller
         self._order = maintenance.order
-        self._host = host
+        self.host = host
         self._moves = moves
         self._notes: dict[str, Any] = {}
         """Fields that are written with the end of the step."""
@@ -73,13 +77,17 @@ class HostRun:
     @property
     def work(self) -> HostWork:
         """As it stands in the store."""
-        table = self._controller.mirror.maintenance_hosts
-        return self._controller.books.known(table, works.key(self._order.name, self._host)).value
+        table = self.controller.mirror.maintenance_hosts
+        return self.controller.books.known(table, works.key(self._order.name, self.host)).value
+
+    def wait_for(self, what: str) -> None:
+        """Said where the step takes too long."""
+        self._waits = what
 
     async def save(self, **fields: Any) -> None:
         """Changes some of its fields."""
-        table, name = self._controller.mirror.maintenance_hosts, works.key(self._order.name, self._host)
-        await self._controller.books.change(
+        table, name = self.controller.mirror.maintenance_hosts, works.key(self._order.name, self.host)
+        await self.controller.books.change(
             table, name, lambda known: replace(known, **fields), fence=self._work.tenure.fence
         )
 
@@ -92,7 +100,7 @@ class HostRun:
         except Aborted:
             await self._give_up()
         except (NotLeading, Fenced, Away, OutcomeUnknown) as error:
-            log.info("a host's maintenance is left to whoever leads", host=self._host, why=str(error))
+            log.info("a host's maintenance is left to whoever leads", host=self.host, why=str(error))
         except SegueError as error:
             await self._fail(f"{error.what}: {error.why}")
         except TimeoutError:
@@ -102,7 +110,7 @@ class HostRun:
     async def _turn(self) -> None:
         """Between two steps: waits while the maintenance is paused. Raises Aborted."""
         while (task := self._work.task).state is TaskState.PAUSED and not self.work.acting:
-            await self._controller.mirror.change(LOOK_S)
+            await self.controller.mirror.change(LOOK_S)
         if task.state is TaskState.CANCELLING and not self.work.acting:
             raise Aborted
 
@@ -114,7 +122,7 @@ class HostRun:
         else:
             begun_s = clock.wall_s()
             await self.save(step_begun_s=begun_s)
-        log.info("a step of a maintenance", maintenance=self._order.name, host=self._host, step=step.title)
+        log.info("a step of a maintenance", maintenance=self._order.name, host=self.host, step=step.title)
         async with asyncio.timeout(rest_s) as self._limit:
             note = await DO[step.kind](self, step)
         await self._passed(step, begun_s, note, ok=True)
@@ -125,7 +133,7 @@ class HostRun:
             known.step, step.title, begun_s, now_s, ok, note,
             str(self._notes.pop("job", "")), str(self._notes.pop("output", "")),
         )  # fmt: skip
-        fields = {**self._notes, "passed": (*known.passed, passed), "acting": False, "attempt": 0}
+        fields = {**self._notes, "passed": (*known.passed, passed), **STEP_OVER}
         following = procedure.following(self._order.procedure, replace(known, **fields))
         if not ok:
             fields |= {"state": HostState.FAILED, "why": f"{step.title}: {note}", "ended_s": now_s}
@@ -138,14 +146,14 @@ class HostRun:
 
     async def _fail(self, why: str) -> None:
         step = self._order.procedure[self.work.step]
-        log.warning("a maintenance failed on a host", host=self._host, step=step.title, why=why)
+        log.warning("a maintenance failed on a host", host=self.host, step=step.title, why=why)
         await self._passed(step, self.work.step_begun_s or clock.wall_s(), why, ok=False)
 
     async def _give_up(self) -> None:
         """A host on which nothing was changed yet goes back into service; others stay cordoned."""
         known = self.work
         steps = self._order.procedure[: known.step]
-        touched = any(s.kind in {StepKind.RUN, StepKind.REBOOT} for s in steps) and not known.skipping
+        touched = procedure.touches(steps) and not known.skipping
         why = (
             "aborted after it was changed; it stays cordoned" if touched else "aborted before it was changed"
         )
@@ -160,7 +168,7 @@ class HostRun:
         """Between two looks at what others do; while the maintenance is paused no time passes. Raises Aborted."""
         loop = asyncio.get_running_loop()
         before_s = loop.time()
-        await self._controller.mirror.change(LOOK_S)
+        await self.controller.mirror.change(LOOK_S)
         state = self._work.task.state
         if state is TaskState.CANCELLING:
             raise Aborted
@@ -170,19 +178,23 @@ class HostRun:
 
     # What it asks of the agent
 
-    async def _ask(self, method: str, path: str, body: object = None) -> Any:
+    async def ask(self, method: str, path: str, body: object = None) -> Any:
         """The agent's answer; waits for an agent that is away, until the step's time is over."""
         while True:
             try:
-                return await self._controller.links.call(self._host, method, path, body, within_s=ANSWER_S)
+                return await self.controller.links.call(self.host, method, path, body, within_s=ANSWER_S)
             except HostAway as error:
                 self._waits = error.why
-                await self._controller.mirror.change(LOOK_S)
+                await self.controller.mirror.change(LOOK_S)
 
-    async def _inventory(self) -> Inventory:
-        return msgspec.convert(await self._ask("GET", "/v1/inventory"), Inventory)
+    async def inventory(self) -> Inventory:
+        return msgspec.convert(await self.ask("GET", "/v1/inventory"), Inventory)
 
-    def _number(self) -> str:
+    async def add_task(self, task: Task) -> None:
+        """One more for the leader; it is no error where a leader before us had begun it."""
+        await self._work.add(self.controller.mirror.tasks, task.id, task)
+
+    def number(self) -> str:
         """Says for what it is: the same step of the same task has no second command."""
         known = self.work
         return f"{self._work.id[:13]}-{known.step}-{known.attempt}"
@@ -191,13 +203,17 @@ class HostRun:
 
     async def cordon(self, step: Step) -> str:
         """No guest comes in from now on; what is there is noted."""
-        record = self._controller.books.known(self._controller.mirror.hosts, self._host).value
+        record = self.controller.books.known(self.controller.mirror.hosts, self.host).value
+        by_bmc = procedure.by_bmc(self._order.procedure)
+        now = await bmc_steps.versions(self.controller, self.host, by_bmc)
+        if procedure.is_new_already(self._order.procedure, now):
+            self._notes["skipping"] = True
         if not self.work.home and self.work.before is None:
-            needs = procedure.changes(self._order.procedure)
+            needs = procedure.touches(self._order.procedure)
             self._notes |= {
                 "was_cordoned": record.cordoned,
-                "home": tuple(works.on_host(self._controller.mirror, self._host)),
-                "before": await self._inventory() if needs else None,
+                "home": tuple(works.on_host(self.controller.mirror, self.host)),
+                "before": await self.inventory() if needs else None,
             }
             await self.save(**self._notes)
         await self._set_cordoned(True)
@@ -206,13 +222,13 @@ class HostRun:
     async def drain(self, step: Step) -> str:
         """Waits for the planner's moves. Raises Refused where guests cannot leave."""
         if step.when_wanted and not self.work.wanted:
-            if not (await self._inventory()).reboot_wanted:
+            if not (await self.inventory()).reboot_wanted:
                 return "no reboot is wanted: its guests stay"
             await self.save(wanted=True)
-        mirror = self._controller.mirror
-        while left := works.on_host(mirror, self._host):
+        mirror = self.controller.mirror
+        while left := works.on_host(mirror, self.host):
             self._waits = f"{', '.join(left[:5])} still there"
-            if why := self._moves.stuck.get(self._host):
+            if why := self._moves.stuck.get(self.host):
                 raise Refused(what="its guests cannot leave", why=why, todo="Help them, and begin again.")
             await self._look_again()
         found = self._outages(leaving=True)
@@ -234,61 +250,49 @@ class HostRun:
                 raise Refused(
                     what=f"command {job.id}", why=job.why, todo="Look at its output, and at the host."
                 )
-            log.info("a command is tried again", host=self._host, job=job.id, why=job.why)
+            log.info("a command is tried again", host=self.host, job=job.id, why=job.why)
             await self.save(attempt=self.work.attempt + 1)
 
     async def _follow(self, step: Step) -> Job:
-        path, wish = f"/v1/jobs/{self._number()}", {"script": step.script, "within_s": step.limit_s}
-        job = msgspec.convert(await self._ask("PUT", path, wish), Job)
+        path, wish = f"/v1/jobs/{self.number()}", {"script": step.script, "within_s": step.limit_s}
+        job = msgspec.convert(await self.ask("PUT", path, wish), Job)
         while not job.ended:
             await asyncio.sleep(POLL_S)
-            job = msgspec.convert(await self._ask("GET", path), Job)
+            job = msgspec.convert(await self.ask("GET", path), Job)
         return job
 
     async def update_guests(self, step: Step) -> str:
         """Gives its guests the QEMU that is installed now."""
-        found = await GuestUpdates(self._work, self._order, self._host, self._ask).carry_out()
+        found = await GuestUpdates(self._work, self._order, self.host, self.ask).carry_out()
         self._notes["outages"] = (*self.work.outages, *self._outages(leaving=True))
         return found
 
     async def reboot(self, step: Step) -> str:
-        """Asks for it, and waits for another boot; the same number never reboots twice."""
+        """By its own system."""
         if step.when_wanted and not self.work.acting and not await self._wants_reboot():
             return "no reboot is wanted"
-        await self.save(acting=True)
-        begun_s = clock.steady_s()
-        while True:
-            asked = await self._ask_reboot()
-            if (await self._inventory()).boot != asked.boot:
-                return f"back after {clock.steady_s() - begun_s:.0f} s"
-            if asked.why:
-                raise Refused(
-                    what="it does not reboot", why=asked.why, todo="Look at it, and reboot it by hand."
-                )
-            self._waits = "it has not gone down yet"
-            await asyncio.sleep(POLL_S)
+        return await reboots.reboot(self)
+
+    async def power_cycle(self, step: Step) -> str:
+        """By its BMC: off and on."""
+        if step.when_wanted and not self.work.acting and not await self._wants_reboot():
+            return "no reboot is wanted"
+        return await bmc_steps.power_cycle(self, step)
+
+    async def firmware(self, step: Step) -> str:
+        """By its BMC: another one, and a start."""
+        return await bmc_steps.firmware(self, step)
 
     async def _wants_reboot(self) -> bool:
         """What was said before the drain counts, where guests stayed because of it."""
         if procedure.drains_by_need(self._order.procedure):
             return self.work.wanted
-        return bool((await self._inventory()).reboot_wanted)
-
-    async def _ask_reboot(self) -> Reboot:
-        """The agent itself looks whether a guest is there; what has just left is gone in a moment."""
-        while True:
-            try:
-                return msgspec.convert(await self._ask("PUT", f"/v1/reboots/{self._number()}"), Reboot)
-            except SegueError as error:
-                if error.kind is not Kind.CONFLICT:
-                    raise
-                self._waits = error.why
-            await asyncio.sleep(POLL_S)
+        return bool((await self.inventory()).reboot_wanted)
 
     async def health(self, step: Step) -> str:
         """Waits until its agent says that it is well, or no worse than before the maintenance."""
         while True:
-            report = msgspec.convert(await self._ask("GET", "/v1/health/report"), Report)
+            report = msgspec.convert(await self.ask("GET", "/v1/health/report"), Report)
             if report.level is Level.HEALTHY:
                 return "healthy"
             if report.level is Level.SUSPECT and 0 < report.since_s < self.work.begun_s:
@@ -298,14 +302,14 @@ class HostRun:
 
     async def verify(self, step: Step) -> str:
         """Compares it with what it was; raises Refused where guests of it could not live there any more."""
-        after, known = await self._inventory(), self.work
+        after, known = await self.inventory(), self.work
         before = known.before or after
-        mirror = self._controller.mirror
-        seen = works.seen(mirror, {}, self._controller.loads)
-        others = [host.cpu_models for host in seen.hosts if host.name != self._host]
+        mirror = self.controller.mirror
+        seen = works.seen(mirror, {}, self.controller.loads)
+        others = [host.cpu_models for host in seen.hosts if host.name != self.host]
         changes = inventory.changes(before, after) + inventory.baseline_changes(before, after, others)
-        self._notes |= {"after": after, "changes": changes}
-        host = next((host for host in seen.hosts if host.name == self._host), None)
+        self._notes |= {"after": after, "changes": (*self.work.changes, *changes)}
+        host = next((host for host in seen.hosts if host.name == self.host), None)
         if host is None:
             raise Refused(what="it is not in the fleet", why="no agent reports it", todo="Look at the host.")
         unfit = inventory.unfit((guest for guest in seen.guests if guest.name in known.home), host)
@@ -313,7 +317,8 @@ class HostRun:
             why = "; ".join(f"{name}: {reason}" for name, reason in unfit.items())
             await self.save(**{key: self._notes[key] for key in ("after", "changes")})
             raise Refused(what="it cannot take its guests back", why=why, todo="Look at what changed on it.")
-        return f"{len(self._notes['changes'])} changes"
+        proved = f"; {await verifying.within(self, step)}" if step.burn_s else ""
+        return f"{len(self._notes['changes'])} changes{proved}"
 
     async def uncordon(self, step: Step) -> str:
         """Back into service, if a person had not taken it out before."""
@@ -324,19 +329,19 @@ class HostRun:
 
     async def come_back(self, step: Step) -> str:
         """Waits for the planner's moves."""
-        while self._host not in self._moves.home:
+        while self.host not in self._moves.home:
             await self._look_again()
         found = self._outages(leaving=False)
         self._notes["outages"] = (*self.work.outages, *found)
-        there = set(works.on_host(self._controller.mirror, self._host))
+        there = set(works.on_host(self.controller.mirror, self.host))
         left = [name for name in self.work.home if name not in there]
         why = "; ".join(f"{name}: {self._moves.staying.get(name, 'it is gone')}" for name in left)
         return f"{len(found)} guests came back" + (f"; not: {why}" if left else "")
 
     async def _set_cordoned(self, cordoned: bool) -> None:
-        hosts = self._controller.mirror.hosts
-        await self._controller.books.change(
-            hosts, self._host, lambda known: replace(known, cordoned=cordoned), fence=self._work.tenure.fence
+        hosts = self.controller.mirror.hosts
+        await self.controller.books.change(
+            hosts, self.host, lambda known: replace(known, cordoned=cordoned), fence=self._work.tenure.fence
         )
 
     def _outages(self, *, leaving: bool) -> tuple[Outage, ...]:
@@ -345,8 +350,8 @@ class HostRun:
         since_s = self.work.step_begun_s - SKEW_S
         return tuple(
             Outage(m.guest, m.source, m.target, m.id, m.outcome.blackout_s, m.outcome.outage_s)
-            for m in self._controller.mirror.migrations.values()
-            if (m.source if leaving else m.target) == self._host
+            for m in self.controller.mirror.migrations.values()
+            if (m.source if leaving else m.target) == self.host
             and m.started_s >= since_s
             and m.outcome.resumed_at_s
             and m.id not in known
@@ -368,6 +373,8 @@ DO: Final[Mapping[StepKind, Callable[[HostRun, Step], Awaitable[str]]]] = {
     StepKind.RUN: HostRun.run,
     StepKind.UPDATE: HostRun.update_guests,
     StepKind.REBOOT: HostRun.reboot,
+    StepKind.POWER_CYCLE: HostRun.power_cycle,
+    StepKind.FIRMWARE: HostRun.firmware,
     StepKind.HEALTH: HostRun.health,
     StepKind.VERIFY: HostRun.verify,
     StepKind.UNCORDON: HostRun.uncordon,

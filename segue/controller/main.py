@@ -38,8 +38,10 @@ from segue.controller import (
     api_metrics,
     api_placing,
     api_power,
+    api_sensors,
     api_tasks,
     api_update,
+    api_verify,
     audit_trail,
     certificates,
     executor,
@@ -69,7 +71,7 @@ log = structlog.get_logger()
 
 PARTS: Final = (
     api, api_hosts, api_guests, api_tasks, api_admin, api_balance, api_load, api_placing, api_metrics,
-    api_health, api_incidents, api_maintenance, api_power, api_update, api_apps,
+    api_health, api_incidents, api_maintenance, api_power, api_update, api_apps, api_sensors, api_verify,
 )  # fmt: skip
 BODY_BYTES: Final = 1 << 20
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from segue.adapters import clock, prometheus
-from segue.controller import fleet, works
+from segue.controller import bmc_steps, fleet, works
 from segue.controller.app import Controller
 from segue.errors import Kind, Refused, SegueError
 from segue.model.job import Inventory
@@ -76,7 +76,11 @@ async def foresee(controller: Controller, order: Order) -> Foreseen:
     seen = works.seen(controller.mirror, {}, controller.loads)
     made = await asyncio.to_thread(maintenance_forecast.foresee, seen, order, now_s)
     hosts = maintenance.hosts_of(seen, order.scope)
-    missing = [*made.missing, *await _unready(controller, order, hosts)]
+    missing = [
+        *made.missing,
+        *await _unready(controller, order, hosts),
+        *await _bmcs(controller, order, hosts),
+    ]
     ends_s = order.window.ends_s
     if ends_s and ends_s <= now_s:
         missing.append("its window is over")
@@ -121,6 +125,21 @@ async def _unready(controller: Controller, order: Order, hosts: tuple[str, ...])
 
     asked = await asyncio.gather(*(ask(host) for host in hosts if host in linked))
     return [*away, *filter(None, asked)]
+
+
+async def _bmcs(controller: Controller, order: Order, hosts: tuple[str, ...]) -> list[str]:
+    """Hosts whose BMC cannot do what is ordered: none is known, no answer, a wrong password, no such firmware."""
+    steps, gate = procedure.by_bmc(order.procedure), asyncio.Semaphore(ASKED_AT_ONCE)
+
+    async def ask(host: str) -> str:
+        async with gate:
+            try:
+                await bmc_steps.versions(controller, host, steps)
+            except Refused as error:
+                return f"{host}: {error.why}"
+        return ""
+
+    return list(filter(None, await asyncio.gather(*(ask(host) for host in hosts)))) if steps else []
 
 
 async def keep(controller: Controller, order: Order, by: str) -> Maintenance:

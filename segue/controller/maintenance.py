@@ -204,7 +204,8 @@ class Roll:
         parts = [f"{sum(host.over for host in known.values())} of {len(known)} hosts done"]
         for name, host in known.items():
             if host.state is HostState.WORKING:
-                parts.append(f"{name}: {self._maintenance.order.procedure[host.step].title}")
+                title = self._maintenance.order.procedure[host.step].title
+                parts.append(f"{name}: {title}{', ' if host.progress else ''}{host.progress}")
         if self._alerts and found.begin:
             parts.append(f"halted: {self._alerts}")
         elif why := next(iter(found.waits.values()), ""):
@@ -241,13 +242,13 @@ class Roll:
         self, known: Mapping[str, HostWork], waiting: list[str], waits: Mapping[str, str], stopped: str
     ) -> None:
         failed = {name: host.why for name, host in known.items() if host.state is HostState.FAILED}
+        touched = any(p.ok for name in failed for p in known[name].passed)
         done = sum(host.state in {HostState.DONE, HostState.SKIPPED} for host in known.values())
         left = {name: stopped or waits.get(name, "its turn did not come") for name in waiting}
         note = f"{done} of {len(known)} hosts done"
         if failed:
-            note += (
-                f"; failed, and left cordoned: {'; '.join(f'{name}: {why}' for name, why in failed.items())}"
-            )
+            words = "failed, and left cordoned" if touched else "failed before anything was done"
+            note += f"; {words}: {'; '.join(f'{name}: {why}' for name, why in failed.items())}"
         if left:
             note += f"; not begun: {', '.join(left)}: {next(iter(left.values()))}"
         state = TaskState.DONE if done == len(known) else TaskState.PARTIAL if done else TaskState.FAILED

@@ -15,18 +15,20 @@ import structlog
 from segue.adapters import clock
 from segue.engine.store import Store
 from segue.errors import Kind, Refused, SegueError
-from segue.model.answer import Report
+from segue.model.answer import Report, Sensed, Warned
 from segue.model.balance import BalanceOrders, BalanceState, BookedMove
 from segue.model.fencing import Death, Succession
 from segue.model.fleet import Rule
 from segue.model.incident import Incident
 from segue.model.leadership import HOLDER, Leader
+from segue.model.lease import Charter
 from segue.model.maintenance import HostWork, Maintenance
 from segue.model.migration import Migration
 from segue.model.roster import AuditLine, DomainRecord, GuestWishes, HostRecord, HostReport, Token
 from segue.model.store import Compacted, Entry, Event
 from segue.model.task import Task
 from segue.model.trust import SignedBarred
+from segue.model.verification import Verification
 from segue.wire.frames import Shown
 
 log = structlog.get_logger()
@@ -115,6 +117,9 @@ class Mirror:
         self.reports = Table("reports/", HostReport)
         self.guests = Table("guests/", Shown)
         self.health = Table("health/", Report)
+        self.sensors = Table("sensors/", Sensed)
+        self.warnings = Table("warnings/", Warned)
+        self.verifications = Table("verifications/", Verification)
         self.migrations = Table("migrations/", Migration)
         self.tasks = Table("tasks/", Task)
         self.tokens = Table("tokens/", Token)
@@ -132,6 +137,7 @@ class Mirror:
         self.incidents = Table("incidents/", Incident)
         self.deaths = Table("deaths/", Death)
         self.successions = Table("successions/", Succession)
+        self.charters = Table("charters/", Charter)
         self._tables: tuple[Table[Any], ...] = tuple(
             table for table in vars(self).values() if isinstance(table, Table)
         )

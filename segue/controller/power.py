@@ -11,7 +11,9 @@ from typing import Final
 
 import msgspec
 
+from segue.adapters.fence.firmware import Firmware
 from segue.adapters.fence.redfish import Redfish
+from segue.adapters.fence.sensors import Sensors
 from segue.errors import Kind, Refused
 from segue.model.fencing import Bmc
 
@@ -50,6 +52,23 @@ class Powers:
     def of(self, host: str) -> Redfish:
         """Its BMC. Raises Refused where there is none, or the file cannot be read."""
         return Redfish(host, self.bmc(host))
+
+    def hosts(self) -> list[str]:
+        """All that have one, by the file; none where it cannot be read."""
+        if self._folder is None:
+            return []
+        try:
+            return sorted(tomllib.loads((self._folder / FILE).read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return []
+
+    def sensors(self, host: str) -> Sensors:
+        """What its BMC sees of its parts; the same."""
+        return Sensors(host, self.bmc(host))
+
+    def firmware(self, host: str) -> Firmware:
+        """The same, for the firmware of its parts."""
+        return Firmware(host, self.bmc(host))
 
     def bmc(self, host: str) -> Bmc:
         """How it is reached; the same."""

@@ -21,7 +21,7 @@ from segue.controller.links import HostAway
 from segue.controller.mirror import Mirror
 from segue.errors import SegueError
 from segue.model.crash import Deed
-from segue.model.fencing import Death, Succession
+from segue.model.fencing import Death, ProofKind, Succession
 from segue.model.incident import Hit, Incident
 from segue.model.leadership import Tenure
 from segue.model.plan import NoHost
@@ -90,6 +90,9 @@ class Successions:
     async def _one(self, shown: Shown) -> None:
         if shown.spec.on_crash.host is Deed.LEAVE:
             await self._note(f"{shown.name} is left: that is its policy for a host that is lost")
+            return
+        if shown.spec.is_app and self._death.proof and self._death.proof.kind is ProofKind.LEASE_OVER:
+            await self._note(f"{shown.name} is left: an application's end is not proved by a lease")
             return
         try:
             where = await self._bring_back(shown)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from segue.controller import fleet
 from segue.controller.loads import Loads
 from segue.controller.mirror import Mirror
+from segue.model import verification
 from segue.model.fleet import Fleet
 from segue.model.guest import RunState
 from segue.model.maintenance import HostWork, Maintenance
@@ -46,9 +47,13 @@ def emptied(mirror: Mirror) -> set[str]:
 
 
 def seen(mirror: Mirror, not_to: dict[str, tuple[str, ...]], loads: Loads) -> Fleet:
-    """The fleet without guests that are off."""
+    """The fleet without guests that are off, and without those that only try a host out."""
     made = fleet.seen(mirror, not_to, loads)
-    off = {name for name, shown in fleet.owners(mirror).items() if shown.state in GONE}
+    off = {
+        name
+        for name, shown in fleet.owners(mirror).items()
+        if shown.state in GONE or name.startswith(verification.PREFIX)
+    }
     return Fleet(
         made.hosts, tuple(guest for guest in made.guests if guest.name not in off),
         made.rules, made.uplinks, made.domains, made.failure_domains,

@@ -18,12 +18,15 @@ from segue.lab.nodes import Node, Role
 T = TypeVar("T")
 CODE: Final = f"{APP}/segue/agent/config.py"
 REBOOT: Final = "/usr/local/sbin/reboot"
+WATCHDOG: Final = "/run/segue/watchdog"
+"""A file that watchdogs.py looks at from outside: namespaces have no watchdog of their own."""
+WATCHDOG_S: Final = 4
 SHAPE: Final = "Config"
 """The class in it whose fields are the file's keys."""
 
 
-def text(node: Node, everybody: Sequence[Node], layers: Sequence[Path]) -> str:
-    """The file for this host. layers: its file system, topmost first."""
+def text(node: Node, everybody: Sequence[Node], layers: Sequence[Path], lease_s: float = 0.0) -> str:
+    """The file for this host. layers: its file system, topmost first. lease_s: of its guests; 0: they have none."""
     peers = [other for other in everybody if other.role is Role.HOST and other != node]
     controllers = control.urls(everybody)
     values = {
@@ -46,6 +49,9 @@ def text(node: Node, everybody: Sequence[Node], layers: Sequence[Path]) -> str:
         "tls": ["[tls]", *pki_lines("host")],
         "peers": ["[peers]", *(f'{other.name} = "{url(other)}"' for other in peers)],
     }
+    if lease_s:
+        watchdog = [f'watchdog = "{WATCHDOG}"', f"watchdog_seconds = {WATCHDOG_S}"]
+        tables["lease"] = ["[lease]", f"seconds = {lease_s:g}", *watchdog]
     keys = _known(layers)
     lines = [f"{key} = {json.dumps(value)}" for key, value in _only(values, keys).items()]
     for table in _only(tables, keys).values():

@@ -28,6 +28,7 @@ from segue.lab import (
     status,
     teardown,
     upgrade,
+    watchdogs,
     wires,
 )
 from segue.lab.nodes import Node, Role
@@ -69,12 +70,13 @@ class Lab:
         renew: bool = False,
         variants: Variants = ALL_ALIKE,
         bmc: bool = False,
+        lease_s: float = 0.0,
     ) -> None:
         """Make the lab, or add to it whatever is missing; nothing that runs is disturbed.
 
         `renew` switches machines that run another segue or QEMU than they should off and on again, and their guests
         with them. `variants` adds to those that the lab has. `etcd` members hold the store of the `controllers`.
-        `bmc` gives every host a BMC, which the controllers know.
+        `bmc` gives every host a BMC, which the controllers know; `lease_s` a watchdog, and guests that run by a lease.
         """
         _require_root()
         nodes.hosts(hosts), nodes.clients(clients), nodes.controllers(controllers), nodes.etcd_members(etcd)
@@ -96,6 +98,7 @@ class Lab:
                 agents=merged(old.agents, variants.agents),
                 qemus=merged(old.qemus, variants.qemus),
                 bmc=bmc or old.bmc,
+                lease_s=lease_s or old.lease_s,
             )
             for name in {*wanted.agents, *wanted.qemus}:
                 wanted.node(name)
@@ -108,11 +111,15 @@ class Lab:
         furnish.write_machine_context(self.places, wanted.everybody)
         if wanted.bmc:
             bmcs.prepare(self.places)
+        if wanted.lease_s:
+            self.places.lease.write_text(f"{wanted.lease_s:g}", encoding="ascii")
         if renew:
             self._stop_older(wanted, lower)
         bringup.start_missing(self.places, wanted, lower, self._say)
         if wanted.bmc:
             bmcs.start_missing(self.places, wanted.hosts)
+        if wanted.lease_s:
+            watchdogs.start_missing(self.places)
 
     def down(self) -> bool:
         """Leave nothing behind, whatever state the lab is in; true if there was anything."""

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from segue.lab import bmc_hardware
+from segue.lab.bmc_hardware import Hardware
+
 USER: Final = "segue"
 ROUNDS: Final = 4
 """Of bcrypt: the lab's password is no secret, and the emulator checks it with each request."""
@@ -24,6 +27,10 @@ class Plug(Protocol):
 
     def switch(self, *, on: bool) -> None:
         """Returns when the order is given; it may take a while until it is so."""
+        ...
+
+    def ask_off(self) -> None:
+        """The button, pressed shortly: the host's own system is asked to shut down, and may not listen."""
         ...
 
 
@@ -52,13 +59,14 @@ def server(name: str, uuid: str, door: Door, plug: Plug) -> Any:
     from sushy_tools.emulator import main
     from werkzeug.serving import make_server
 
-    main.fakedriver.FakeDriver = _driver(plug)
+    hardware = Hardware(door.auth_file.parent / f"{name}.hardware.json")
+    main.fakedriver.FakeDriver = _driver(plug, hardware)
     system = {"uuid": uuid, "name": name, "power_state": "On", "external_notifier": False, "nics": []}
     application = main.app
+    bmc_hardware.fit(application, hardware)
     state = door.auth_file.parent / f"state-{name}"
-    state.mkdir(
-        exist_ok=True
-    )  # Else all emulators of this machine would keep theirs in one file, and mix them up.
+    # Else all emulators of this machine would keep theirs in one file, and mix them up.
+    state.mkdir(exist_ok=True)
     application.configure(
         extra_config={
             "SUSHY_EMULATOR_FAKE_DRIVER": True,
@@ -70,12 +78,12 @@ def server(name: str, uuid: str, door: Door, plug: Plug) -> Any:
     return make_server(door.address, door.port, application, threaded=True, fd=door.socket)
 
 
-def _driver(plug: Plug) -> Callable[..., Any]:
+def _driver(plug: Plug, hardware: Hardware) -> Callable[..., Any]:
     from sushy_tools import error
     from sushy_tools.emulator.resources.systems.fakedriver import FakeDriver
 
     class PlugDriver(FakeDriver):  # type: ignore[misc]
-        """The emulator's own for systems without anything behind them, with power that is real."""
+        """The emulator's own for systems without anything behind them, with power that is real, and firmware."""
 
         def get_power_state(self, identity: str) -> str:
             self._get(identity)
@@ -83,8 +91,10 @@ def _driver(plug: Plug) -> Callable[..., Any]:
 
         def set_power_state(self, identity: str, state: str) -> None:
             self._get(identity)
-            if state in {"ForceOff", "GracefulShutdown"}:
+            if state == "ForceOff":
                 plug.switch(on=False)
+            elif state == "GracefulShutdown":
+                plug.ask_off()
             elif state in {"On", "ForceOn"}:
                 plug.switch(on=True)
             elif state in {"ForceRestart", "GracefulRestart"}:
@@ -92,5 +102,15 @@ def _driver(plug: Plug) -> Callable[..., Any]:
                 plug.switch(on=True)
             else:
                 raise error.NotSupportedError(f"there is no {state}")
+            if state not in {"ForceOff", "GracefulShutdown"}:
+                hardware.power_on()
+
+        def get_versions(self, identity: str) -> dict[str, str]:
+            self._get(identity)
+            return {"BiosVersion": hardware.version()}
+
+        def set_versions(self, identity: str, firmware_versions: dict[str, str]) -> None:
+            self._get(identity)
+            hardware.update(firmware_versions["BiosVersion"])
 
     return PlugDriver

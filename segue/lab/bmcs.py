@@ -11,6 +11,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import threading
 import uuid
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,8 @@ from segue.lab.nodes import Node
 from segue.lab.places import Places
 
 BACKLOG: Final = 16
+DEAF: Final = "/etc/no-acpid"
+SHUT_DOWN: Final = f"[ ! -e {DEAF} ] || exit 1; sv -w 10 force-stop /etc/service/*; sync"
 
 
 def prepare(of: Places) -> None:
@@ -97,6 +100,20 @@ class _Outlet:
             lab.start(self._host)
         else:
             lab.kill(self._host)
+
+    def ask_off(self) -> None:
+        """Whoever presses it does not wait."""
+        threading.Thread(target=self._shut_down, daemon=True).start()
+
+    def _shut_down(self) -> None:
+        """As a system does it: its services end, then the power goes. One without acpid does not hear the button."""
+        from segue.lab.api import Lab
+
+        lab, of = Lab(self._lab), places.of(self._lab)
+        seen = machine.running(of, state.need(of).node(self._host))
+        done = lab.exec(self._host, ["sh", "-c", SHUT_DOWN]) if seen is not None else None
+        if done is not None and done.returncode == 0:
+            self.switch(on=False)
 
 
 def _serve(lab: str, host: str, number: int) -> None:

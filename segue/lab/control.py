@@ -22,7 +22,9 @@ LOCAL_STORE: Final = "sqlite:////var/lib/segue/controller.db"
 CONTROLLER_RUN: Final = """#!/bin/sh
 exec 2>&1
 mkdir -p /var/lib/segue
-exec nice -n -5 segue controller run --dir {folder} --store '{store}' --port {port} --name {name}
+OPTIONS=
+[ ! -r /etc/default/segue-controller ] || . /etc/default/segue-controller
+exec nice -n -5 segue controller run --dir {folder} --store '{store}' --port {port} --name {name} $OPTIONS
 """
 ETCD_RUN: Final = """#!/bin/sh
 exec 2>&1

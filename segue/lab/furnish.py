@@ -43,13 +43,19 @@ def furnish(
     changed = _furnish_pki(places, node, etc / "segue" / "pki")
     changed |= _write(etc / "segue" / "context.toml", _context(everybody))
     if node.role is Role.HOST:
-        changed |= _write(etc / "segue" / "agent.toml", agent_file.text(node, everybody, [root, *below]))
+        changed |= _write(
+            etc / "segue" / "agent.toml", agent_file.text(node, everybody, [root, *below], _lease_s(places))
+        )
         _write(root / agent_file.REBOOT.lstrip("/"), REBOOTS, 0o755)
     for file in control.files(places, node, everybody):
         changed |= _write(root / file.path.lstrip("/"), file.text, file.mode)
     if service := control.service(node):
         _link(etc / "service" / service, f"/etc/sv/{service}")
     return changed
+
+
+def _lease_s(places: Places) -> float:
+    return float(places.lease.read_text(encoding="ascii")) if places.lease.exists() else 0.0
 
 
 def write_machine_context(places: Places, everybody: Sequence[Node]) -> None:

@@ -144,11 +144,14 @@ def compile_python(layer: Path, below: list[Path], folder: str) -> None:
 
 
 def _dependencies(tree: str) -> list[str]:
-    """What the package declares for running; extras are for developing. A tree that declares nothing needs the same."""
-    project = Path(tree) / "pyproject.toml"
-    if tree and project.is_file():
-        found: list[str] = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
-        return found
+    """What the package declares for running; extras are for developing. A tree that declares nothing needs the same.
+
+    A checkout is asked itself: what was noted when it was installed may be older.
+    """
+    for root in (*([Path(tree)] if tree else []), package().parent):
+        if (project := root / "pyproject.toml").is_file():
+            found: list[str] = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
+            return found
     declared = metadata.requires("segue") or []
     return [line for line in declared if not re.search(r";.*\bextra\b", line)]
 

@@ -52,6 +52,11 @@ class Places:
         return self.bmc / "password"
 
     @property
+    def lease(self) -> Path:
+        """Seconds; there where the hosts' guests run by a lease."""
+        return self.top / "lease"
+
+    @property
     def context(self) -> Path:
         return self.top / "context.toml"
 

@@ -33,6 +33,7 @@ class Wanted:
     agents: dict[str, str] = field(default_factory=dict)
     qemus: dict[str, str] = field(default_factory=dict)
     bmc: bool = False
+    lease_s: float = 0.0
 
     @property
     def everybody(self) -> list[Node]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from segue.model.fleet import Taint
-from segue.model.health import Kind, Level
+from segue.model.health import Health, Kind, Level, Memory
 from segue.model.plan import Plan
 
 
@@ -24,6 +24,31 @@ class Report:
     """The rule that decided the level."""
     kind: Kind | None = None
     """The sort of part that decided it."""
+
+
+@dataclass(frozen=True)
+class Sensed:
+    """What a host's BMC says of it, judged: under `sensors/HOST`. `memory`: what the next leader's verdicts rest on."""
+
+    host: str
+    at_s: float
+    """When the BMC last said anything."""
+    report: Report
+    health: Health
+    memory: Memory
+    mended: tuple[str, ...] = ()
+    """Parts of which a person has said so, and that the leader has not heard of yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A person says that a part of a domain has failed: under `warnings/LABEL=VALUE`, until it is taken back."""
+
+    label: str
+    value: str
+    reason: str
+    by: str
+    at_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ class Cause(StrEnum):
     WATCHDOG = "watchdog"  # the guest armed its watchdog (i6300esb) and does not feed it any more
     DEAF = "deaf"  # its QEMU is there and answers nobody
     SILENT = "silent"  # its guest agent, which once spoke, does not answer, and nothing of the guest moves
+    CUT_OFF = "cut_off"  # its host's lease was over, and its own guard ended it
     HOST_LOST = "host_lost"  # the whole host is silent; told by the controller
     APP_ENDED = "app_ended"  # an application's first process is gone, without success
 
@@ -37,6 +38,7 @@ SORT: Final[Mapping[Cause, Sort]] = {
     Cause.WATCHDOG: Sort.HANG,
     Cause.DEAF: Sort.HANG,
     Cause.SILENT: Sort.SILENCE,
+    Cause.CUT_OFF: Sort.HOST,
     Cause.HOST_LOST: Sort.HOST,
 }
 

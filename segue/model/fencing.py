@@ -54,6 +54,7 @@ class Sight(StrEnum):
     """What one host sees of another's address."""
 
     ANSWERS = "answers"  # its kernel does, whether or not its agent runs
+    STORAGE = "storage"  # its network says nothing, and its heartbeat on shared storage goes on
     SILENT = "silent"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from segue.model.belongings import Engine
+from segue.model.lease import LeaseFacts
 from segue.model.network import NetworkFacts
 from segue.model.trust import Certificate
 
@@ -50,3 +51,7 @@ class HostFacts:
     """What moves them; None from an agent that does not say."""
     app_images: tuple[str, ...] = ()
     """The images that are there."""
+    lease: LeaseFacts | None = None
+    """None from a host whose guests run without one."""
+    denials: dict[str, str] = field(default_factory=dict)
+    """Hosts to which it grants no lease -> the incident for which."""

@@ -22,6 +22,8 @@ class StepKind(StrEnum):
     RUN = "run"
     UPDATE = "update-guests"
     REBOOT = "reboot"
+    POWER_CYCLE = "power-cycle"
+    FIRMWARE = "firmware"
     HEALTH = "health"
     VERIFY = "verify"
     UNCORDON = "uncordon"
@@ -34,6 +36,8 @@ TAKES_S: Final[Mapping[StepKind, float]] = {
     StepKind.RUN: 300.0,
     StepKind.UPDATE: 30.0,
     StepKind.REBOOT: 300.0,
+    StepKind.POWER_CYCLE: 360.0,
+    StepKind.FIRMWARE: 900.0,
     StepKind.HEALTH: 30.0,
     StepKind.VERIFY: 5.0,
     StepKind.UNCORDON: 1.0,
@@ -46,15 +50,19 @@ WITHIN_S: Final[Mapping[StepKind, float]] = {
     StepKind.RUN: 1800.0,
     StepKind.UPDATE: 3600.0,
     StepKind.REBOOT: 1200.0,
+    StepKind.POWER_CYCLE: 1200.0,
+    StepKind.FIRMWARE: 5400.0,
     StepKind.HEALTH: 600.0,
     StepKind.VERIFY: 120.0,
     StepKind.UNCORDON: 60.0,
     StepKind.RETURN: 3600.0,
 }
 """A step that takes longer has failed. XCP-ng waits 20 minutes for a host to come back."""
-CHANGING: Final = frozenset(
-    {StepKind.RUN, StepKind.UPDATE, StepKind.REBOOT, StepKind.VERIFY, StepKind.HEALTH}
-)
+BY_COMMAND: Final = frozenset({StepKind.RUN, StepKind.REBOOT})
+"""Done by the host's agent, as root."""
+BY_BMC: Final = frozenset({StepKind.POWER_CYCLE, StepKind.FIRMWARE})
+"""Done by the controller, through the host's BMC."""
+CHANGING: Final = BY_COMMAND | BY_BMC | {StepKind.UPDATE, StepKind.VERIFY, StepKind.HEALTH}
 """Passed over on a host that said that there is nothing to do."""
 
 
@@ -71,7 +79,17 @@ class Step:
     retries: int = 0
     """run: so often it is begun again after it failed."""
     when_wanted: bool = False
-    """drain, reboot: only where the host's system wants a reboot."""
+    """drain, reboot, power-cycle: only where the host's system wants a reboot."""
+    graceful_s: float = 120.0
+    """power-cycle, firmware: so long the host's system has to shut down, before its power is taken away."""
+    image: str = ""
+    """firmware: the URL from which the BMC fetches it."""
+    target: str = ""
+    """firmware: the part, as the BMC's list of firmware has it; empty: the BIOS."""
+    burn_s: float = 0.0
+    """verify: so long a burn-in guest runs, moves away, and comes back; 0: none."""
+    version: str = ""
+    """firmware: what the part must have then; a host that has it already is passed over."""
 
     @property
     def limit_s(self) -> float:
@@ -217,6 +235,16 @@ class HostWork:
     acting: bool = False
     """A command or a reboot has been asked for: from here on nobody knows the host without looking."""
     skipping: bool = False
+    boot: str = ""
+    """The boot of the host that a power-cycle is to end."""
+    rising: bool = False
+    """In a power-cycle the host was off, and its power has been given back: it is not taken again."""
+    flash: str = ""
+    """The BMC's task that brings another firmware."""
+    old_version: str = ""
+    """Of that firmware, before."""
+    progress: str = ""
+    """Of the step that is under way, for people."""
     wanted: bool = False
     """Its system wanted a reboot when that was asked for its drain."""
     why: str = ""

@@ -28,6 +28,7 @@ class Verb(StrEnum):
     LABEL = "label"
     BALANCE = "balance"
     MAINTAIN = "maintain"
+    VOUCH = "vouch"
     FENCE = "fence"
     REVOKE = "revoke"
     TOKENS = "tokens"
@@ -56,6 +57,7 @@ RIGHTS: Final[Mapping[Verb, Right]] = {
     Verb.STEER: Right("operator"),
     Verb.LABEL: Right("operator", whole=True),  # else whoever has a scope would choose what is in it
     Verb.BALANCE: Right("operator", whole=True),
+    Verb.VOUCH: Right("operator", whole=True),  # that a part was mended, that a domain has lost one
     Verb.MAINTAIN: Right("admin", whole=True),  # its scripts run as root on hosts
     Verb.FENCE: Right("admin", whole=True),
     Verb.REVOKE: Right("admin", whole=True),

@@ -21,6 +21,7 @@ class TaskKind(StrEnum):
     BALANCE = "balance"
     UPDATE = "update"
     MAINTENANCE = "maintenance"
+    VERIFY = "verify"
 
 
 class TaskState(StrEnum):

@@ -10,13 +10,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from segue.model.answer import Answer, AnswerOrders, Evacuation, Held, Report, Storm, StormKind
+from segue.model.answer import Answer, AnswerOrders, Evacuation, Held, Report, Storm, StormKind, Warned
 from segue.model.fleet import Fleet, FleetGuest, Taint
 from segue.model.health import Health, Kind, Level
 from segue.model.plan import Plan
 from segue.policy import drain, health, redundancy, soundness
 
 TAINT: Final = "health"
+WARNED: Final = Taint(TAINT, hard=False)
+"""Of hosts that may have no spare: guests go there last."""
 
 
 def report(seen: Health) -> Report:
@@ -36,16 +38,20 @@ def answer(
     now_s: float,
     orders: AnswerOrders | None = None,
     tried: Mapping[str, str] | None = None,
+    warned: Sequence[Warned] = (),
 ) -> Answer:
     """What to do now.
 
+    reports: several of one host where several speak of it; the gravest counts.
     evacuating: hosts whose evacuation is under way; they count against the caps.
+    warned: domains of which a person has said that a part failed.
     tried: hosts whose evacuation for this very trouble has ended, and what came of it: they take nobody's turn.
     """
     orders = orders or AnswerOrders()
     fleet = soundness.inherit(fleet)
     known = {host.name for host in fleet.hosts}
-    told = {one.host: one for one in reports if one.host in known and one.level is not Level.HEALTHY}
+    bad = [one for one in reports if one.host in known and one.level is not Level.HEALTHY]
+    told = {one.host: one for one in merged(bad)}
     failing = {
         name: one
         for name, one in sorted(told.items())
@@ -62,20 +68,43 @@ def answer(
     room = max(0, cap(len(fleet.hosts), orders) - len(set(evacuating)))
     chosen, later = ready[:room], ready[room:]
     held |= {one.host: _not_yet(one, orders, evacuating) for one in later}
-    warned = redundancy.warnings(fleet, told.values(), orders.domains, now_s, orders.stale_s)
-    warned = {name: why for name, why in sorted(warned.items()) if name not in told}
+    lame = dict(sorted(spareless(fleet, bad, warned, now_s, orders).items()))
     return Answer(
-        taints={name: Taint(TAINT, hard=False) for name in warned}
-        | taints(told.values(), len(fleet.hosts), orders),
+        taints=dict.fromkeys(lame, WARNED) | taints(told.values(), len(fleet.hosts), orders),
         alerts=(
             *(f"{one.host} is {one.level}: {one.text}" for _, one in sorted(told.items())),
-            *(f"{name} may have no spare: {why}" for name, why in warned.items()),
+            *(f"{name} may have no spare: {why}" for name, why in lame.items()),
         ),
         evacuations=tuple(_evacuation(fleet, one) for one in chosen),
         held=tuple(held[name] for name in sorted(held)),
         storms=storms,
         plan=_plan(fleet, [one.host for one in chosen], {*told, *evacuating}) if chosen else None,
     )
+
+
+def merged(reports: Iterable[Report]) -> list[Report]:
+    """One of each host: the gravest; of two that are as grave the first."""
+    found: dict[str, Report] = {}
+    for one in reports:
+        known = found.get(one.host)
+        if known is None or one.level.rank > known.level.rank:
+            found[one.host] = one
+    return list(found.values())
+
+
+def spareless(
+    fleet: Fleet,
+    reports: Sequence[Report],
+    warned: Sequence[Warned],
+    now_s: float,
+    orders: AnswerOrders | None = None,
+) -> dict[str, str]:
+    """Hosts that say nothing, and why they may stand on one leg. fleet: with inherited labels."""
+    orders = orders or AnswerOrders()
+    found = redundancy.warnings(fleet, reports, orders.domains, now_s, orders.stale_s)
+    speaking = {one.host for one in reports if one.level is not Level.HEALTHY}
+    found |= redundancy.declared(fleet, warned)
+    return {name: why for name, why in found.items() if name not in speaking}
 
 
 def cap(hosts: int, orders: AnswerOrders) -> int:
@@ -147,7 +176,7 @@ def _urgency(fleet: Fleet, one: Report) -> tuple[int, int, float, str]:
 def taints(reports: Iterable[Report], hosts: int, orders: AnswerOrders | None = None) -> dict[str, Taint]:
     """Hard for each, so that nothing new goes there; where too many are suspect only soft, or nothing could start."""
     orders = orders or AnswerOrders()
-    told = {one.host: one for one in reports if one.level is not Level.HEALTHY}
+    told = {one.host: one for one in merged(reports) if one.level is not Level.HEALTHY}
     many = len(told) >= orders.storm_hosts and len(told) > orders.storm_share * hosts
     return {
         name: Taint(TAINT, hard=one.level.rank >= Level.FAILING.rank or not many)

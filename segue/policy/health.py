@@ -33,6 +33,7 @@ SHORT_MEMORY_S: Final = 7 * 86_400.0
 LONG_MEMORY_S: Final = 30 * 86_400.0
 """Who was failing stays suspect for so long: after its first scan error a disk is 39 times likelier to fail within 60
 days (Google 2007), and errors of memory come back in the same month (Schroeder 2009)."""
+NOT_MENDED: Final = "nobody said that it was mended"
 INCIDENTS_KEPT: Final = 200
 ASIDE: Final = frozenset({Kind.PRESSURE, Kind.CLOCK, Kind.AGENT})
 """Shown and told, but no reason to keep guests away: load, time and this program are nobody's failing hardware."""
@@ -176,8 +177,13 @@ def _reason(trip: Trip) -> Reason:
 
 def _remembered(trip: Trip, now_s: float) -> Reason:
     days = (now_s - trip.over_s) / 86_400
-    text = f"it was failing {days:.1f} days ago, and nobody said that it was mended: {trip.text}"
+    text = f"it was failing {days:.1f} days ago, and {NOT_MENDED}: {trip.text}"
     return replace(_reason(trip), level=Level.SUSPECT, text=text, since_s=trip.over_s)
+
+
+def is_memory(reason: Reason) -> bool:
+    """True where nothing is at its limit now."""
+    return NOT_MENDED in reason.text
 
 
 def explain(rule: Rule, part: Part, value: float, limit: float) -> str:

@@ -81,13 +81,18 @@ rise        nic-stuck           transmit_timeouts    24h 1     5      -    ours 
 absent      nic-gone            carrier              2m  2m    -      2m   ours | is gone
 [power]
 steady      power-alarm         alarm                1m  -     1      -    ipmi | alarm
+steady      power-warning       warning              1m  1     -      -    ipmi | warning
+best<       power-gone          present              30d -     0.5    -    ours | presence
 [fan]
 steady      fan-alarm           alarm                5m  -     1      -    ipmi | alarm
+steady      fan-warning         warning              5m  1     -      -    ipmi | warning
+best<       fan-gone            present              30d -     0.5    -    ours | presence
 best<       fan-stopped         rpm                  30d -     0.05   -    ipmi | speed
 [temperature]
 steady      hot                 share_of_max         5m  1     -      -    hwmon | share of its highest temperature:
 steady      too-hot             share_of_critical    1m  -     1      -    hwmon | share of its critical temperature:
 steady      heat-alarm          critical_alarm       1m  -     1      -    hwmon | critical alarm
+steady      heat-warning        warning              5m  1     -      -    ipmi | warning
 [kernel]
 rise        hung-tasks          hung_tasks           1h  1     20     -    ours | hung tasks
 rise        kernel-bugs         bugs                 24h 1     3      -    ours | bugs and oopses

@@ -50,10 +50,11 @@ def judge(loss: Loss) -> tuple[Word, str]:
         return Word.WAIT, f"silent for {loss.silent_s:.1f} s"
     if why := _held(loss):
         return Word.HOLD, why
-    return (
-        Word.FENCE,
-        f"silent for {loss.silent_s:.1f} s; {', '.join(sorted(loss.sights))} do not see it either",
-    )
+    said = f"silent for {loss.silent_s:.1f} s; {', '.join(sorted(loss.sights))} do not see it either"
+    writes = sorted(who for who, sight in loss.sights.items() if sight is Sight.STORAGE)
+    if writes:
+        said += f"; it lives, and its network is cut: {', '.join(writes)} see its heartbeat on the storage"
+    return Word.FENCE, said
 
 
 def _held(loss: Loss) -> str:

@@ -5,13 +5,27 @@ from __future__ import annotations
 import statistics
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
+from urllib.parse import urlsplit
 
 from segue.model.job import WITHIN_MOST_S
-from segue.model.maintenance import CHANGING, TAKES_S, HostState, HostWork, Order, Step, StepKind
+from segue.model.maintenance import (
+    BY_BMC,
+    BY_COMMAND,
+    CHANGING,
+    TAKES_S,
+    HostState,
+    HostWork,
+    Order,
+    Step,
+    StepKind,
+)
 
 STEPS_MOST: Final = 40
 SCRIPT_CHARS: Final = 16_384
 RETRIES_MOST: Final = 10
+GRACEFUL_MOST_S: Final = 3600.0
+SCHEMES: Final = ("http", "https", "ftp", "sftp", "scp", "tftp", "nfs", "cifs")
+"""By which a BMC may fetch an image (Redfish, TransferProtocolType)."""
 
 
 def faults(procedure: Collection[Step]) -> tuple[str, ...]:
@@ -26,24 +40,28 @@ def _faults(steps: tuple[Step, ...]) -> Iterator[str]:
     for number, step in enumerate(steps, start=1):
         where = f"step {number} ({step.title})"
         kind = step.kind
-        if kind is not StepKind.RUN and kind in seen and kind in _ONCE:
+        if kind in seen and kind in _ONCE:
             yield f"{where} is there twice"
         for earlier, why in _NEEDS.get(kind, ()):
             if earlier not in seen:
                 yield f"{where} needs `{earlier}` before it: {why}"
         if kind in _CLOSED and StepKind.UNCORDON in seen:
             yield f"{where} comes after `uncordon`: guests may be there again"
-        if kind is StepKind.REBOOT and not step.when_wanted and drains_by_need(steps[:number]):
+        if kind in _ENDS and not step.when_wanted and drains_by_need(steps[:number]):
             yield f"{where} needs `when: wanted` as the drain before it has: else guests are still there"
         yield from (f"{where} {fault}" for fault in _figures(step))
         seen.add(kind)
 
 
 _ONCE: Final = frozenset({StepKind.CORDON, StepKind.DRAIN, StepKind.UNCORDON, StepKind.RETURN})
-_CLOSED: Final = frozenset({StepKind.CORDON, StepKind.DRAIN, StepKind.REBOOT})
+_ENDS: Final = BY_BMC | {StepKind.REBOOT}
+"""Guests that are there then end."""
+_CLOSED: Final = _ENDS | {StepKind.CORDON, StepKind.DRAIN}
 _NEEDS: Final[Mapping[StepKind, tuple[tuple[StepKind, str], ...]]] = {
     StepKind.DRAIN: ((StepKind.CORDON, "else guests come in while others leave"),),
     StepKind.REBOOT: ((StepKind.DRAIN, "else guests end with the host"),),
+    StepKind.POWER_CYCLE: ((StepKind.DRAIN, "else guests end with the host"),),
+    StepKind.FIRMWARE: ((StepKind.DRAIN, "else guests end with the host"),),
     StepKind.UNCORDON: ((StepKind.CORDON, "else there is nothing to take back"),),
     StepKind.RETURN: (
         (StepKind.DRAIN, "else none has left"),
@@ -66,13 +84,55 @@ def _figures(step: Step) -> Iterator[str]:
         yield "may take no longer than a day"
     if not 0 <= step.retries <= RETRIES_MOST or (step.retries and step.kind is not StepKind.RUN):
         yield f"is repeated 0 to {RETRIES_MOST} times, and only where it is `run`"
-    if step.when_wanted and step.kind not in {StepKind.DRAIN, StepKind.REBOOT}:
+    if step.when_wanted and step.kind not in _BY_NEED:
         yield "cannot depend on whether a reboot is wanted"
+    yield from _bmc_figures(step)
+
+
+_BY_NEED: Final = frozenset({StepKind.DRAIN, StepKind.REBOOT, StepKind.POWER_CYCLE})
+
+
+def _bmc_figures(step: Step) -> Iterator[str]:
+    if not 0 <= step.graceful_s <= GRACEFUL_MOST_S:
+        yield f"lets a host shut down within 0 to {GRACEFUL_MOST_S:g} s"
+    if not 0 <= step.burn_s <= WITHIN_MOST_S or (step.burn_s and step.kind is not StepKind.VERIFY):
+        yield "has a burn-in only where it is `verify`, and of a day at most"
+    if step.burn_s and step.burn_s >= step.limit_s:
+        yield f"may take {step.limit_s:g} s, which is no longer than its burn-in: say `within`"
+    if step.kind is not StepKind.FIRMWARE:
+        if step.image or step.target or step.version:
+            yield "brings no firmware"
+        return
+    url = urlsplit(step.image)
+    if url.scheme not in SCHEMES or not url.hostname:
+        yield f"needs the URL of an image, by {', '.join(SCHEMES)}; '{step.image[:80]}' is none"
 
 
 def changes(procedure: Iterable[Step]) -> bool:
     """True where the agent must let the controller run commands or reboot the host."""
-    return any(step.kind in {StepKind.RUN, StepKind.REBOOT} for step in procedure)
+    return any(step.kind in BY_COMMAND for step in procedure)
+
+
+def by_bmc(procedure: Iterable[Step]) -> tuple[Step, ...]:
+    """Those that the host's BMC does."""
+    return tuple(step for step in procedure if step.kind in BY_BMC)
+
+
+def touches(procedure: Iterable[Step]) -> bool:
+    """True where the host itself is changed, so that what it is has to be compared."""
+    return any(step.kind in BY_COMMAND | BY_BMC for step in procedure)
+
+
+def is_new_already(procedure: Iterable[Step], versions: Mapping[str, str]) -> bool:
+    """True where firmware is all that is to be changed, and every part has what it shall have.
+
+    versions: target -> what it has now.
+    """
+    steps = [step for step in procedure if step.kind in BY_COMMAND | BY_BMC | {StepKind.UPDATE}]
+    flashes = [step for step in steps if step.kind is StepKind.FIRMWARE]
+    if not flashes or any(step.kind not in BY_BMC for step in steps):
+        return False
+    return all(step.version and versions.get(step.target) == step.version for step in flashes)
 
 
 def drains(procedure: Iterable[Step]) -> bool:

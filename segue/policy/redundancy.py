@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from segue.model.answer import Report
+from segue.model.answer import Report, Warned
 from segue.model.fleet import Fleet
 from segue.model.health import Kind, Level
 
@@ -25,16 +25,37 @@ def warnings(
 ) -> dict[str, str]:
     """Hosts that say nothing themselves, and what their domain has probably lost. reports: the newest of each host."""
     told = list(reports)
+    lost = {kind: {one.host for one in told if _has_lost(one, kind, now_s, stale_s)} for kind in SHARED}
     found: dict[str, str] = {}
+    if not any(lost.values()):
+        return found
     for label in labels:
-        for value in sorted({host.domain(label) for host in fleet.hosts} - {""}):
-            members = [host.name for host in fleet.hosts if host.domain(label) == value]
+        for value, members in sorted(_members(fleet, label).items()):
             for kind, word in SHARED.items():
-                hurt = {one.host for one in told if _has_lost(one, kind, now_s, stale_s)} & set(members)
+                hurt = lost[kind].intersection(members)
                 if len(hurt) < max(HOSTS_LEAST, SHARE_LEAST * len(members)):
                     continue
                 text = f"{label}={value}: {len(hurt)} of its {len(members)} hosts have lost a {word}"
                 found |= {name: text for name in members if name not in hurt and name not in found}
+    return found
+
+
+def declared(fleet: Fleet, warned: Iterable[Warned]) -> dict[str, str]:
+    """Hosts of domains of which a person has said that a part failed, and what was said."""
+    found: dict[str, str] = {}
+    for one in warned:
+        text = f"{one.label}={one.value}: {one.reason} ({one.by})"
+        for host in fleet.hosts:
+            if host.domain(one.label) == one.value:
+                found.setdefault(host.name, text)
+    return found
+
+
+def _members(fleet: Fleet, label: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for host in fleet.hosts:
+        if value := host.domain(label):
+            found.setdefault(value, []).append(host.name)
     return found
 
 

@@ -15,6 +15,7 @@ from segue.adapters.metrics import Meter
 from segue.adapters.peer import CALL_S, PeerClient
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.memory_landing import MemoryLanding
+from segue.adapters.storage.beat import Beats
 from segue.agent import plant
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
@@ -25,10 +26,12 @@ from segue.agent.crashes import Crashes
 from segue.agent.failpoints import Failpoints
 from segue.agent.figures import Figures as Booked
 from segue.agent.flows import Flows
+from segue.agent.guard_line import GuardLine
 from segue.agent.guests import Guests
 from segue.agent.intake import Intake
 from segue.agent.jobs import Jobs
 from segue.agent.keeper import Keeper
+from segue.agent.lease import Lease
 from segue.agent.link_share import LinkShare
 from segue.agent.loads import Loads
 from segue.agent.migrations import Agreed, Migrations
@@ -352,6 +355,8 @@ def _services(host: SimHost) -> SimServices:
         own=nothing, trust=Trust(host.journal, NOWHERE), figures=booked,
         traces=Traces(host.journal, None),
         crashes=Crashes(host.name, host.journal, notices, booked, _NoSenses()), apps=nothing,
+        lease=Lease(host.name, config.lease, host.journal.leases, GuardLine(NOWHERE)),
+        beats=Beats(host.name, NOWHERE, ""),
     )  # fmt: skip
     made.host = host
     return made

@@ -24,6 +24,8 @@ BEAT_S: Final = 2.0
 """An agent says something at least that often."""
 SILENCE_S: Final = 8.0
 """A side that heard nothing for so long takes the connection for broken."""
+DEAF_S: Final = 5.0
+"""An agent whose controller gives no sign of life for so long looks for the next one: by then another may lead."""
 NOT_LEADING: Final = 4001
 REFUSED: Final = 4003
 

@@ -48,3 +48,13 @@ def test_the_epoch_is_durable(tmp_path: Path) -> None:
     assert again.leader_epoch() == 9
     assert again.neighbours() == {"host2": "https://192.0.2.2:7443"}
     again.close()
+
+
+def test_a_controller_that_could_not_be_reached_is_left_out_for_a_while() -> None:
+    choice = link._Choice(("a", "b", "c"))
+    assert [choice.next() for _ in range(4)] == ["a", "b", "c", "a"]
+    choice.shun("b")
+    assert [choice.next() for _ in range(3)] == ["c", "a", "c"]
+    choice.shun("a")
+    choice.shun("c")
+    assert {choice.next() for _ in range(3)} == {"a", "b", "c"}, "where none is left, all are asked"

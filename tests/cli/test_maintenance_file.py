@@ -91,12 +91,30 @@ def test_what_is_not_understood_is_refused_with_the_place(tmp_path: Path, text: 
 @pytest.mark.parametrize("name", maintenance_file.names())
 def test_a_ready_made_procedure_can_be_named_or_copied_and_is_sound(tmp_path: Path, name: str) -> None:
     head = "name: m\nscope: {hosts: [h]}\n"
+    if name == "firmware-update":
+        head += "with: {image: 'https://files.example/bios.bin', version: '1.10'}\n"
     named = read(tmp_path, f"{head}procedure: {name}")
     assert named == read(tmp_path, head + maintenance_file.ready_made(name))
     assert procedure.faults(named.procedure) == ()
     assert maintenance_file.purpose(name)
     for step in named.procedure:
         subprocess.run(["sh", "-n"], input=step.script, text=True, check=True)
+
+
+def test_firmware_is_named_in_the_order_as_text(tmp_path: Path) -> None:
+    head = "name: m\nscope: {hosts: [h]}\n"
+    with pytest.raises(Refused, match="takes image, version under `with`; found: nothing"):
+        read(tmp_path, head + "procedure: firmware-update")
+    with pytest.raises(Refused, match="got `float`"):
+        read(tmp_path, head + "procedure: firmware-update\nwith: {image: 'http://f/x', version: 1.10}")
+    with pytest.raises(Refused, match="write it in quotes"):
+        read(tmp_path, head + "procedure: [{firmware: 'http://f/x', version: 1.10}]")
+    text = (
+        "procedure: [cordon, drain, {firmware: 'http://f/x', target: NIC.1, version: '1.10', graceful: 1m}]"
+    )
+    step = read(tmp_path, head + text).procedure[-1]
+    assert (step.image, step.target, step.version, step.graceful_s) == ("http://f/x", "NIC.1", "1.10", 60.0)
+    assert procedure.faults(read(tmp_path, head + text.replace("http://f/x", "bios.bin")).procedure)
 
 
 def test_a_procedure_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ class MaintainedHost(ToyHost):
         self._folder = rig.path / name
         self._journal = Journal(self._folder / "journal.db", "boot")
         self.boots = 0
+        self.ended: list[str] = []
+        """Guests that were there when it lost its power."""
         self.commands = True
         self.does_not_come_back = False
         self.outdated: set[str] = set()
@@ -114,6 +116,24 @@ class MaintainedHost(ToyHost):
         self.jobs = self._jobs()
         await asyncio.sleep(DOWN_S)
         if not self.does_not_come_back:
+            self.regain_link()
+
+    def plug_into(self, power: Path) -> None:
+        """It lives while that file is there."""
+        task = asyncio.create_task(self._live_by(power))
+        self._cycles.add(task)
+
+    async def _live_by(self, power: Path) -> None:
+        while True:
+            while power.exists():
+                await asyncio.sleep(0.02)
+            await self.lose_link()
+            self.ended += [shown.name for shown in self.guests() if shown.state == "running"]
+            while not power.exists():
+                await asyncio.sleep(0.02)
+            self.boots += 1
+            self.jobs = self._jobs()
+            await asyncio.sleep(DOWN_S)
             self.regain_link()
 
     async def lose_link(self) -> None:

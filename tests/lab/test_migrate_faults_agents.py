@@ -25,7 +25,7 @@ AT_THE_SOURCE = [
     pytest.param("begun hand off", "aborted", marks=slow),
     pytest.param("before released", "aborted"),
     pytest.param("after released", "done"),
-    pytest.param("done hand off", "done"),
+    pytest.param("done hand off", "done", marks=slow),
     pytest.param("begun forward late frames", "done", marks=slow),
     pytest.param("done forward late frames", "done", marks=slow),
     pytest.param("begun retire source", "done", marks=slow),
@@ -102,7 +102,12 @@ def test_the_sources_agent_is_killed_while_it_undoes(scene: Scene, place: str) -
 
 
 @pytest.mark.parametrize(
-    "place", [pytest.param("hears withdraw"), pytest.param("before absent", marks=slow), "after absent"]
+    "place",
+    [
+        pytest.param("hears withdraw", marks=slow),
+        pytest.param("before absent", marks=slow),
+        "after absent",
+    ],
 )
 def test_the_targets_agent_is_killed_while_the_source_undoes(scene: Scene, place: str) -> None:
     source, target = scene.route()

@@ -56,3 +56,11 @@ def test_a_host_whose_agent_alone_is_dead_is_left_alone() -> None:
 def test_a_rack_that_vanishes_is_left_to_a_person() -> None:
     assert hostloss.judge(Loss(600.0, 2, DEAD.sights, 2, 7))[0] is Word.HOLD
     assert hostloss.judge(Loss(600.0, 2, DEAD.sights, 2, 8))[0] is Word.FENCE
+
+
+def test_a_host_whose_network_is_cut_and_that_writes_to_the_storage_is_told_apart() -> None:
+    cut = Loss(6.0, 2, {CONTROLLER: Sight.SILENT, "host1": Sight.STORAGE}, 1, 3)
+    word, why = hostloss.judge(cut)
+    assert word is Word.FENCE, "no client reaches its guests"
+    assert "its network is cut" in why
+    assert "its network is cut" not in hostloss.judge(DEAD)[1]

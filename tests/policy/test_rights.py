@@ -25,6 +25,7 @@ TABLE = {
     Verb.STEER: ("operator admin", "operator"),
     Verb.LABEL: ("operator admin", ""),
     Verb.BALANCE: ("operator admin", ""),
+    Verb.VOUCH: ("operator admin", ""),
     Verb.MAINTAIN: ("admin", ""),
     Verb.FENCE: ("admin", ""),
     Verb.REVOKE: ("admin", ""),

@@ -6,84 +6,54 @@ last order was given: no answer, an error, and a state in between are all UNKNOW
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any, Final
 
 import structlog
 
-from segue.errors import Kind, Refused
+from segue.adapters.fence.bmc import Line
 from segue.model.fencing import Bmc, Power
 
 log = structlog.get_logger()
-CONNECT_S: Final = 3.0
-READ_S: Final = 10.0
-"""Real BMCs take seconds for an answer; one that takes longer is of no use in a fencing."""
 LOOK_S: Final = 0.5
 STEADY_S: Final = 2.0
 """A host that restarts has no power for a moment: only one that stays without it is off."""
 
 
 class Redfish:
-    """One BMC. Each call opens a session of its own: one that was kept may be over by the night it is needed."""
+    """The power button of one host."""
 
     def __init__(self, host: str, bmc: Bmc) -> None:
-        self._host = host
-        self._bmc = bmc
+        self._line = Line(host, bmc, f"the power of {host} is not known")
 
     async def power(self) -> Power:
         """What it says now. Raises Refused with what is wrong: no answer, credentials, no such system."""
-        return await asyncio.to_thread(self._guarded, _power)
+        return await self._line.ask(lambda _, system: _power(system))
 
-    async def off(self, within_s: float) -> Power:
+    async def stays_off(self) -> bool:
+        """True where it says for a while that its host is off, without any order; False at once where it does not."""
+        return await self._line.ask(lambda _, system: _stays_off(system)) is Power.OFF
+
+    async def off(self, within_s: float, steady_s: float = STEADY_S) -> Power:
         """Takes the power away, without asking the host, and returns once the BMC has said for a while that it is off.
 
         UNKNOWN or ON where it has not said so in time. Safe to repeat, and for a host that is off already.
+        steady_s: less only for one that was seen to stay off a moment ago.
         """
         until_s = time.monotonic() + within_s
-        return await asyncio.to_thread(self._guarded, lambda system: _off(system, until_s))
+        return await self._line.ask(lambda _, system: _off(system, until_s, steady_s))
+
+    async def ask_off(self) -> None:
+        """Presses the power button as a person would: the host's own system shuts down, if it listens.
+
+        Nothing is waited for. Safe to repeat.
+        """
+        await self._line.ask(lambda _, system: _ask_off(system))
 
     async def on(self, within_s: float) -> Power:
-        """Gives it power; the same."""
+        """Gives it power; returns once its BMC says so, or with what it says after that time."""
         until_s = time.monotonic() + within_s
-        return await asyncio.to_thread(self._guarded, lambda system: _on(system, until_s))
-
-    def _guarded(self, work: Any) -> Power:
-        import requests
-        from sushy import exceptions
-
-        try:
-            found: Power = work(self._system())
-            return found
-        except exceptions.AccessError as error:
-            raise self._refused(
-                "its BMC does not take the credentials", "Correct user and password.", Kind.AUTH
-            ) from error
-        except exceptions.SushyError as error:
-            raise self._refused(f"its BMC: {error}", "Look at the BMC.", Kind.UNREACHABLE) from error
-        except (requests.RequestException, OSError) as error:
-            raise self._refused(
-                f"its BMC does not answer: {error}", "Look at the BMC.", Kind.UNREACHABLE
-            ) from error
-
-    def _system(self) -> Any:
-        import sushy
-        from sushy import auth
-
-        bmc = self._bmc
-        root = sushy.Sushy(
-            bmc.url,
-            auth=auth.BasicAuth(username=bmc.user, password=bmc.password),
-            verify=False if bmc.insecure else bmc.ca or True,
-            server_side_retries=0,
-            read_timeout=READ_S,
-            connect_timeout=CONNECT_S,
-        )
-        return root.get_system(f"/redfish/v1/Systems/{bmc.system}" if bmc.system else None)
-
-    def _refused(self, why: str, todo: str, kind: Kind) -> Refused:
-        what = f"the power of {self._host} is not known"
-        return Refused(what=what, why=f"{self._bmc.url}: {why}", todo=todo, kind=kind)
+        return await self._line.ask(lambda _, system: _on(system, until_s))
 
 
 def _power(system: Any) -> Power:
@@ -94,25 +64,42 @@ def _power(system: Any) -> Power:
     return said.get(system.power_state, Power.UNKNOWN)
 
 
-def _off(system: Any, until_s: float) -> Power:
+def _stays_off(system: Any) -> Power:
+    since_s = time.monotonic()
+    while (seen := _power(system)) is Power.OFF and time.monotonic() - since_s < STEADY_S:
+        time.sleep(LOOK_S)
+    return seen
+
+
+def _off(system: Any, until_s: float, steady_s: float) -> Power:
     """The order is given whatever it said before: it may just be restarting."""
     import sushy
     from sushy import exceptions
 
     try:
         system.reset_system(sushy.RESET_FORCE_OFF)
-    except (
-        exceptions.BadRequestError
-    ) as error:  # Many refuse it for a host that is off: what they then say counts.
+    except exceptions.BadRequestError as error:
+        # Many refuse it for a host that is off: what they then say counts.
         log.info("a BMC does not take the order to switch off", why=str(error))
     since_s = None
     while time.monotonic() < until_s:
         seen, now_s = _power(system), time.monotonic()
         since_s = None if seen is not Power.OFF else since_s if since_s is not None else now_s
-        if since_s is not None and now_s - since_s >= STEADY_S:
+        if since_s is not None and now_s - since_s >= steady_s:
             return Power.OFF
         time.sleep(LOOK_S)
     return Power.UNKNOWN if _power(system) is Power.OFF else _power(system)
+
+
+def _ask_off(system: Any) -> None:
+    import sushy
+    from sushy import exceptions
+
+    try:
+        system.reset_system(sushy.RESET_GRACEFUL_SHUTDOWN)
+    except (exceptions.BadRequestError, exceptions.InvalidParameterValueError) as error:
+        # It is off already, or has no such button: then its power is taken away.
+        log.info("a BMC does not pass the button on", why=str(error))
 
 
 def _on(system: Any, until_s: float) -> Power:

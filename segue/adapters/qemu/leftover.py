@@ -48,9 +48,13 @@ async def _throttled(monitor: Monitor) -> bool:
     return any(one["capability"] == "auto-converge" and one["state"] for one in found)
 
 
-async def _forgotten(monitor: Monitor) -> None:
+async def is_forgotten(monitor: Monitor) -> bool:
     """The old copy is cleared up: only then may another begin."""
-    while any(one["type"] == "migration" for one in await monitor.execute("query-yank")):
+    return all(one["type"] != "migration" for one in await monitor.execute("query-yank"))
+
+
+async def _forgotten(monitor: Monitor) -> None:
+    while not await is_forgotten(monitor):
         await asyncio.sleep(LOOK_S)
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import structlog
 
-from segue.adapters.qemu import leftover, postcopy, settings
+from segue.adapters.qemu import copy_end, postcopy, settings
+from segue.adapters.qemu.copy_end import ACTIVE
 from segue.adapters.qemu.machine import Machine
-from segue.adapters.qemu.monitor import Event, QemuGone, QemuRefused, stamp_s
+from segue.adapters.qemu.monitor import Event, QemuGone, stamp_s
 from segue.adapters.qemu.speed import Speed
 from segue.errors import Aborted
 from segue.model.ladder import Shape
@@ -21,7 +22,6 @@ from segue.model.migration import Limits, Progress
 
 log = structlog.get_logger()
 
-ACTIVE = frozenset({"setup", "active", "pre-switchover", "device", "cancelling"})
 AT_GATE_BYTES = 1 << 40
 """Of a guest that stands nothing can be missed; its disks' bitmaps count as something left, which must not matter."""
 WINDOW_S = 0.1
@@ -108,7 +108,9 @@ class MemoryCopy:
         tls_creds: QEMU's object with the key of this migration, empty for a plain channel.
         gated: stop before the devices' state, for disks that are still being copied; their dirty bitmaps go along.
         """
-        if await self._refresh() in ACTIVE:
+        if (status := await self._refresh()) == "cancelling":
+            raise copy_end.stuck(self._machine.guest.name)
+        if status in ACTIVE:
             return
         self._bandwidth = limits.bandwidth_bytes_per_s or settings.FREE_SPEED
         execute = self._machine.monitor.execute
@@ -123,6 +125,8 @@ class MemoryCopy:
             "addr": {"transport": "socket", "type": "inet", "host": host, "port": port},
         }
         await execute("migrate", channels=[channel])
+        if not await copy_end.set_up(self._machine):
+            raise copy_end.unanswered(self._machine.guest.name, address)
 
     async def throttle(self, slowdown: float) -> None:
         """Slows the guest's processors down, within about 2 s. QEMU lets go of them when the copy ends."""
@@ -335,26 +339,13 @@ class MemoryCopy:
         return True
 
     async def cancel(self, within_s: float = 10.0) -> None:
-        """Ends a copy wherever it is, also when the link is dead. Safe to repeat."""
-        # A cut link leaves QEMU writing into a full socket, deaf on its monitor until TCP gives up minutes
-        # later; yank is heard out of band and closes the socket.
-        try:
-            await self._machine.monitor.execute("yank", oob=True, instances=[{"type": "migration"}])
-        except QemuRefused:
-            log.debug("no copy was under way", guest=self._machine.guest.name)
-        if await self._refresh() in ACTIVE:
-            await self._cancel(within_s)
-        # One that has gone over to post-copy ends with its QEMU, see revival.py.
-        if self._status in {"failed", "cancelled"}:
-            await leftover.clear(self._machine)
+        """Ends a copy wherever it is, also when the link is dead; then another may begin. Safe to repeat.
 
-    async def _cancel(self, within_s: float) -> None:
-        try:
-            await self._machine.monitor.execute("migrate_cancel", within_s=within_s)
-        except QemuRefused:
-            if await self._refresh() not in postcopy.SWITCHED:
-                raise
-        await self._machine.monitor.until(lambda: self._status not in ACTIVE, within_s=within_s)
+        Raises TimeoutError, QemuRefused, QemuGone.
+        """
+        if self._status in {"none", "setup"}:
+            await copy_end.set_up(self._machine)
+        self._status = await copy_end.end(self._machine, within_s)
 
     async def _refresh(self) -> str:
         self._status = await postcopy.status(self._machine)

@@ -13,6 +13,7 @@ from segue.adapters import chance, clock
 from segue.adapters.store.disks import DiskNotes
 from segue.adapters.store.incidents import IncidentNotes
 from segue.adapters.store.jobs import JobNotes
+from segue.adapters.store.leases import LeaseNotes
 from segue.adapters.store.traces import TraceNotes
 from segue.errors import Refused
 from segue.model.guest import Guest
@@ -65,6 +66,7 @@ class Journal:
         self.traces = TraceNotes(self._db)
         self.jobs = JobNotes(self._db)
         self.incidents = IncidentNotes(self._db)
+        self.leases = LeaseNotes(self._db, boot)
         self.instance = self._meta("instance", chance.new_id())
 
     def _widen(self) -> None:
@@ -148,6 +150,10 @@ class Journal:
         """False for a guest that another host may have taken over while this one was without power."""
         row = self._db.execute("select boot from guest where name = ?", (name,)).fetchone()
         return row is not None and row[0] == self._boot
+
+    def cut_off(self, name: str) -> None:
+        """Its host's lease was over: another host may have taken it over meanwhile, as after a loss of power."""
+        self._db.execute("update guest set boot = '' where name = ?", (name,))
 
     def guests(self) -> list[tuple[Guest, str, str]]:
         """(guest, wanted, reason) of every guest that has something on this host."""

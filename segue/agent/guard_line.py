@@ -1,0 +1,99 @@
+"""The agent's line to its host's guard (agent/guard.py): one word, one answer. It decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from segue.errors import Kind, Refused
+
+ANSWER_S: Final = 1.0
+READY_S: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Said:
+    """over: no guest may run. ends_s: of the lease, by CLOCK_BOOTTIME. guests: uuids of those that are not gone."""
+
+    over: bool
+    ends_s: float
+    guests: tuple[str, ...]
+
+
+class GuardLine:
+    """One host's. Raises OSError (TimeoutError with it) where no guard answers."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def ask(self) -> Said:
+        """How it stands."""
+        return await self._say({"do": "look"})
+
+    async def renew(self, until_s: float) -> Said:
+        """Only a lease that is not over gets longer."""
+        return await self._say({"do": "renew", "until_s": until_s})
+
+    async def begin(self, until_s: float) -> Said:
+        """A new lease; nothing of the old guests may be left."""
+        return await self._say({"do": "begin", "until_s": until_s})
+
+    async def admit(self, uuid: str, pid: int) -> Said:
+        """From now on that process ends with the lease; where it is over, it was not admitted."""
+        handle = os.pidfd_open(pid)
+        try:
+            return await self._say({"do": "admit", "guest": uuid}, handle)
+        finally:
+            os.close(handle)
+
+    async def end(self) -> None:
+        """It ends, and guests run on: nobody may count on the lease any more."""
+        await self._say({"do": "end"})
+
+    async def _say(self, word: dict[str, Any], handle: int | None = None) -> Said:
+        # In a thread: a guard that stands still must not hold up the agent.
+        return await asyncio.to_thread(self._talk, word, [handle] if handle is not None else [])
+
+    def _talk(self, word: dict[str, Any], handles: list[int]) -> Said:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
+            line.settimeout(ANSWER_S)
+            line.connect(str(self._path))
+            socket.send_fds(line, [json.dumps(word).encode()], handles)
+            data = line.recv(1 << 16)
+        if not data:
+            raise ConnectionError("the guard hung up")
+        said = json.loads(data)
+        return Said(said["over"], said["ends_s"], tuple(said["guests"]))
+
+    async def start(self, device: str, seconds: float) -> None:
+        """A guard that runs from now on, whatever becomes of this agent. Raises Refused with its own words."""
+        argv = [sys.executable, "-m", "segue.agent.guard", str(self._path), device, f"{seconds:g}"]
+        # Not asyncio's subprocess: that kills its child when the event loop ends.
+        started = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            start_new_session=True, cwd="/",
+        )  # fmt: skip
+        said = await asyncio.to_thread(_first_line, started)
+        if said != "ready":
+            raise Refused(
+                what="this host has no guard of its guests' lease",
+                why=said.removeprefix("failed ") or "it ended at once",
+                todo="Look at [lease] in agent.toml: a watchdog that is free, and takes so short a time.",
+                kind=Kind.CONFLICT,
+            )
+
+
+def _first_line(started: subprocess.Popen[bytes]) -> str:
+    import select
+
+    assert started.stdout is not None
+    with started.stdout as out:
+        ready, _, _ = select.select([out], [], [], READY_S)
+        return out.readline().decode(errors="replace").strip() if ready else ""

@@ -1,0 +1,135 @@
+"""Steps that a host's BMC does, by the real emulator: power, firmware, and a bad BMC that is seen first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segue.errors import Refused
+from tests.adapters.emulated import PASSWORD, Machine
+from tests.controller.maintained import MaintainedHost
+from tests.controller.rig import Rig
+from tests.controller.test_maintenance import begun, report
+from tests.controller.toy import GIB
+
+IMAGE = "http://files.example/bios-1.1.0.bin"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    folder = tmp_path / "machine"
+    folder.mkdir()
+    made = Machine(folder)
+    yield made
+    made.end()
+
+
+def order(*steps: dict[str, Any]) -> dict[str, Any]:
+    around = [{"kind": "cordon"}, {"kind": "drain"}, *steps, {"kind": "verify"}, {"kind": "uncordon"}]
+    return {"name": "m1", "scope": {"hosts": ["host1"]}, "procedure": around}
+
+
+async def fleet(rig: Rig, machine: Machine, *controllers: str) -> tuple[MaintainedHost, MaintainedHost]:
+    """Two hosts; the first has a BMC, and is there while that gives it power."""
+    text = f'[host1]\nurl = "{machine.url}"\nuser = "segue"\npassword_file = "bmc.password"\n'
+    (rig.folder.path / "bmc.toml").write_text(text)
+    (rig.folder.path / "bmc.password").write_text(PASSWORD)
+    rig.world.move_s = 0.2
+    for name in controllers or ("c1",):
+        rig.start(name)
+    one, two = [await MaintainedHost.made(rig, name) for name in ("host1", "host2")]
+    one.plug_into(machine.folder / "on")
+    one.add("g0", GIB // 4)
+    await rig.up(2)
+    await rig.until("the guest is known", lambda: rig.caller().call("GET", "/status")["guests"] == 1)
+    return one, two
+
+
+@pytest.mark.slow
+async def test_a_host_is_switched_off_and_on_while_its_guest_is_elsewhere(rig: Rig, machine: Machine) -> None:
+    one, two = await fleet(rig, machine)
+    ended = await rig.ended(await begun(rig, order({"kind": "power-cycle", "graceful_s": 5.0})), 60.0)
+    assert ended["state"] == "done", (ended, rig.logs())
+    assert (one.boots, one.ended, one.names(), two.names()) == (1, [], [], ["g0"])
+    passed = {p["title"]: p["note"] for p in (await report(rig))["host1"]["passed"]}
+    assert passed["power-cycle"].startswith("it shut down by itself; back after ")
+
+
+@pytest.mark.slow
+async def test_who_does_not_hear_the_button_loses_its_power(rig: Rig, machine: Machine) -> None:
+    one, _ = await fleet(rig, machine)
+    (machine.folder / "deaf").touch()
+    ended = await rig.ended(await begun(rig, order({"kind": "power-cycle", "graceful_s": 1.0})), 60.0)
+    assert ended["state"] == "done", (ended, rig.logs())
+    passed = {p["title"]: p["note"] for p in (await report(rig))["host1"]["passed"]}
+    assert passed["power-cycle"].startswith("its power was taken after 1 s")
+    assert one.boots == 1
+
+
+async def test_firmware_is_brought_and_the_versions_are_compared(rig: Rig, machine: Machine) -> None:
+    one, two = await fleet(rig, machine)
+    machine.has(update_s=1.5)
+    flash = {"kind": "firmware", "image": IMAGE, "version": "1.1.0", "graceful_s": 5.0}
+    number = await begun(rig, order(flash))
+    await rig.until("progress is shown", lambda: "%" in rig.caller().call("GET", f"/tasks/{number}")["note"])
+    ended = await rig.ended(number, 60.0)
+    assert ended["state"] == "done", (ended, rig.logs())
+    host = (await report(rig))["host1"]
+    assert "firmware of BIOS: 1.0.0 -> 1.1.0" in host["changes"]
+    assert (one.boots, one.ended, two.names()) == (1, [], ["g0"])
+    again = order(flash) | {"name": "m2"}
+    ended = await rig.ended(await begun(rig, again), 60.0)
+    assert ended["state"] == "done"
+    assert (await report(rig, "m2"))["host1"]["state"] == "skipped"
+    assert one.boots == 1, "a host that has it already is left alone"
+
+
+@pytest.mark.slow
+async def test_an_update_that_breaks_fails_the_host_and_its_guest_is_safe(rig: Rig, machine: Machine) -> None:
+    one, two = await fleet(rig, machine)
+    machine.has(update_s=0.1, breaks="the image's signature is wrong")
+    ended = await rig.ended(await begun(rig, order({"kind": "firmware", "image": IMAGE})), 60.0)
+    assert ended["state"] == "failed"
+    host = (await report(rig))["host1"]
+    assert "the image's signature is wrong" in host["why"]
+    assert (one.boots, two.names()) == (0, ["g0"])
+    assert (await rig.call("GET", "/hosts/host1"))["cordoned"]
+
+
+@pytest.mark.slow
+async def test_a_bmc_that_cannot_is_found_before_anything_is_changed(rig: Rig, machine: Machine) -> None:
+    one, _ = await fleet(rig, machine)
+    (rig.folder.path / "bmc.password").write_text("another")
+    wish = order({"kind": "firmware", "image": IMAGE})
+    missing = (await rig.call("POST", "/maintenances/plan", wish))["missing"]
+    assert "does not take the credentials" in missing[0]
+    with pytest.raises(Refused, match="credentials"):
+        await begun(rig, wish)
+    task = await rig.call("POST", "/maintenances/m1/start", {"force": True})
+    assert (await rig.ended(task["id"], 60.0))["state"] == "failed"
+    assert "credentials" in (await report(rig))["host1"]["why"]
+    assert not (await rig.call("GET", "/hosts/host1"))["cordoned"]
+    (rig.folder.path / "bmc.password").write_text(PASSWORD)
+    unknown = order({"kind": "firmware", "image": IMAGE, "target": "NIC.1"})
+    assert "no version of 'NIC.1'" in (await rig.call("POST", "/maintenances/plan", unknown))["missing"][0]
+    machine.end()
+    missing = (await rig.call("POST", "/maintenances/plan", wish))["missing"]
+    assert "host1" in missing[0]
+    assert (one.boots, one.names()) == (0, ["g0"])
+
+
+@pytest.mark.slow
+async def test_another_leader_gives_the_power_back_and_never_takes_it_again(
+    rig: Rig, machine: Machine
+) -> None:
+    one, two = await fleet(rig, machine, "c1", "c2")
+    leader = (await rig.call("GET", "/status"))["leader"]
+    number = await begun(rig, order({"kind": "power-cycle", "graceful_s": 5.0}))
+    await rig.until("the host is off", lambda: not (machine.folder / "on").exists())
+    rig.controllers[0 if leader == "c1" else 1].kill()
+    ended = await rig.ended(number, 90.0)
+    assert ended["state"] == "done", (ended, rig.logs())
+    assert (one.boots, one.ended, two.names()) == (1, [], ["g0"])
