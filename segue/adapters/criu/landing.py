@@ -104,6 +104,8 @@ class Landing:
         if self._making is not None:
             await self._unmade(self._making)
         program.signal(self._room, signal.SIGKILL)  # What waits for a word that nobody will say any more.
+        # Before the lock goes: a script may have heard a word late that we took for lost, and CRIU have obeyed it.
+        freezer.kill(self._container.cgroup)
         self._thaw()  # The next to come would be restored into a frozen group, and hang.
         await self._end()
 
