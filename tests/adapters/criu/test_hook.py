@@ -87,7 +87,7 @@ async def test_nobody_hears_a_word_once_criu_is_dead(tmp_path: Path) -> None:
         "CRTOOLS_SCRIPT_ACTION": "post-restore",
         "CRTOOLS_IMAGE_DIR": str(tmp_path / "images"),
     }
-    runs = "import os, sys; os.system(sys.argv[1])"  # As CRIU does.
+    runs = "import subprocess, sys; subprocess.run(sys.argv[1:])"  # CRIU has no shell between, either.
     criu = await asyncio.create_subprocess_exec(sys.executable, "-c", runs, hook.install(tmp_path), env=env)
     await asyncio.wait_for(end.asked(), LIMIT_S)
     criu.kill()
