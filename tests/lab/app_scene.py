@@ -54,9 +54,10 @@ class AppScene(Scene):
         self.is_up = True
         self._run()
 
-    def _load(self) -> None:
+    def _load(self, *hosts: str) -> None:
         archive = places.cache() / "images" / IMAGE / "image.tar"
-        self.must("app", "load", str(archive), "--name", "witness")
+        only = [word for host in hosts for word in ("--host", host)]
+        self.must("app", "load", str(archive), "--name", "witness", *only)
 
     def _run(self) -> None:
         """As root: not every machine that runs labs lets an agent look into other users' limits."""
@@ -71,6 +72,13 @@ class AppScene(Scene):
         done = self.segue(*words)
         assert done.returncode == 0, (words[:3], done.stdout, done.stderr)
         return done.stdout
+
+    def power_on(self, host: str) -> None:
+        """Power comes back, and what it mounted by hand has gone: its images are brought again."""
+        super().power_on(host)
+        self.run(host, "sh", "-ec", _SMALL_PLACE)
+        self.restart(host)
+        self._load(host)
 
     def start_guest(self, host: str) -> None:
         """Starts it from its files, and waits until it answers."""

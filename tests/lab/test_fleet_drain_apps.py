@@ -69,7 +69,7 @@ def test_machines_and_an_application_leave_under_traffic(fleet: Fleet) -> None:
     wait_until(lambda: fleet.status()["guests"] == 2, "both are reported")
     life = app.life()
 
-    task = fleet.segue("host", "drain", "host1", "--parallel", "2", "-o", "json")
+    task = fleet.segue("host", "drain", "host1", "--max-blackout", "5s", "--parallel", "2", "-o", "json")
     assert task["state"] == "done", task
     assert sorted(task["moved"]) == [APP, MACHINE]
     assert fleet.names_on("host1") == []

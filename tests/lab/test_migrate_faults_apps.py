@@ -248,7 +248,7 @@ def test_cut_after_the_release_and_mended(scene: AppScene, side: str, place: str
 
 
 @slow
-@pytest.mark.parametrize("place", ["begun copy memory", "dumped", "restored there"])
+@pytest.mark.parametrize("place", ["begun copy memory", "dumped"])
 def test_the_target_loses_its_power(scene: AppScene, place: str) -> None:
     life = scene.client.life()
     move = halted(scene, "source", place, lambda _, target: scene.lab.kill(target))

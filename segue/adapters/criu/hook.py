@@ -144,6 +144,8 @@ class Hook:
 
     def close(self) -> None:
         """Gives the FIFO back; CRIU goes on waiting."""
+        # Else the loop would take the next file of this number for one that it watches already, and never look at it.
+        asyncio.get_running_loop().remove_reader(self._asked)
         os.close(self._asked)
 
     def _reach(self) -> int | None:

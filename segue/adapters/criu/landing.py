@@ -149,12 +149,14 @@ class Landing:
         self._thaw()
         self._making = asyncio.ensure_future(self._launch(program.restore(self._container, self._room)))
         asked = asyncio.create_task(self._hook.asked())
-        await asyncio.wait({asked, self._making}, return_when=asyncio.FIRST_COMPLETED)
-        if asked.done():
-            # A lock of our own beside the hook: until the word is said nothing of it runs, whatever becomes of CRIU.
-            freezer.set_frozen(self._container.cgroup, frozen=True)
-            return
-        asked.cancel()
+        try:
+            await asyncio.wait({asked, self._making}, return_when=asyncio.FIRST_COMPLETED)
+            if asked.done():
+                # A lock of our own beside the hook: until the word is said nothing of it runs, whatever becomes of CRIU.
+                freezer.set_frozen(self._container.cgroup, frozen=True)
+                return
+        finally:
+            asked.cancel()  # It would go on looking, at whatever has the FIFO's number then.
         raise self._not_restored(str(self._making.exception() or "it did not wait for its word"))
 
     async def _end(self) -> None:
