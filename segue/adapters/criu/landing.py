@@ -152,7 +152,7 @@ class Landing:
         try:
             await asyncio.wait({asked, self._making}, return_when=asyncio.FIRST_COMPLETED)
             if asked.done():
-                # A lock of our own beside the hook: until the word is said nothing of it runs, whatever becomes of CRIU.
+                # A lock of our own beside the hook: until the word nothing of it runs, whatever becomes of CRIU.
                 freezer.set_frozen(self._container.cgroup, frozen=True)
                 return
         finally:
