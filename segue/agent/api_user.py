@@ -156,7 +156,7 @@ async def console_live(socket: WebSocket, name: str) -> None:
 async def forecast(request: Request, name: str, wish: MigrateGuest) -> Forecast:
     """All checks of a migration and its forecast; nothing is changed."""
     agent = agent_of(request)
-    return await agent.migrations.foresee(agent.guests.by_name(name), wish.to, wish.limits)
+    return await agent.migrations.beforehand.foresee(agent.guests.by_name(name), wish.to, wish.limits)
 
 
 @router.post("/guests/{name}/migrations", status_code=202)

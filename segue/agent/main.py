@@ -57,6 +57,7 @@ from segue.agent import (
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
 from segue.agent.apps import Apps
+from segue.agent.beforehand import Beforehand
 from segue.agent.boards import Boards
 from segue.agent.channels import Protection
 from segue.agent.config import Config
@@ -148,7 +149,7 @@ def _freeze() -> None:
 
 
 def _agent(services: Services, guests: Guests) -> Agent:
-    migrations = Migrations(services, guests)
+    migrations = Migrations(services, guests, Beforehand(services, guests))
     watch = health.build(services.config, guests, migrations, services.notices)
     services.crashes.senses.health = watch.shown
     jobs = Jobs(services.config, services.journal.jobs, system.boot_id(), guests)

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import structlog
 
-from segue.adapters import chance, clock, logs, system
-from segue.adapters.peer import PeerClient, expired_on
-from segue.adapters.qemu import queues
+from segue.adapters import chance, clock, logs
 from segue.adapters.store.journal import Marks
-from segue.agent import app_checks, foresight, source_disks
+from segue.agent import foresight
+from segue.agent.beforehand import Beforehand, busy, shape_for
 from segue.agent.boards import MigrationNotice
-from segue.agent.config import Config
 from segue.agent.guests import Guests
 from segue.agent.in_place import CustodyInPlace, GuestInPlace, PeerInPlace
 from segue.agent.keeper import Keeper
@@ -26,39 +23,25 @@ from segue.agent.source import SourceCustody, SourceGuest
 from segue.agent.source_app import AppNetwork, SourceApp
 from segue.agent.source_disks import SourceDisks
 from segue.agent.source_network import SourceNetwork
-from segue.agent.target import missing_files
 from segue.agent.wiring import Between, InPlace, RealClock, wire
 from segue.engine import migrate
 from segue.engine.run import Run
 from segue.engine.saga import Runner
 from segue.errors import Kind, Refused
 from segue.model.guest import Guest
-from segue.model.handoff import Copy, Phase
-from segue.model.host import HostFacts
-from segue.model.ladder import Shape
 from segue.model.lifecycle import Event, Stage
-from segue.model.migration import Forecast, Limits, Migration, seen_s
+from segue.model.migration import Limits, Migration, seen_s
 from segue.model.observation import Observation
-from segue.model.storage import DiskCopy
-from segue.policy import budgets, compatibility, shape, wishes
-from segue.wire import offer
-from segue.wire.offer import Feature
+from segue.policy import budgets, compatibility, wishes
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Agreed:
-    """What the two agents found out before anything is begun."""
-
-    version: int
-    copies: tuple[DiskCopy, ...]
 
 
 class Migrations:
     """The migrations whose source is this host."""
 
-    def __init__(self, services: Services, guests: Guests) -> None:
+    def __init__(self, services: Services, guests: Guests, beforehand: Beforehand) -> None:
+        self.beforehand = beforehand
         self._services = services
         self._guests = guests
         self._records: dict[str, MigrationRecord] = {}
@@ -92,47 +75,6 @@ class Migrations:
         self._services.figures.ended(record.now)
         self._services.traces.ended(record.now)
 
-    async def foresee(self, keeper: Keeper, to: str, limits: Limits) -> Forecast:
-        """All checks and the forecast; nothing is changed. Raises Refused with every reason."""
-        limits = budgets.limits_of(keeper.guest_here(), limits)
-        compatibility.refuse(keeper.guest_here(), to, wishes.wrong(limits))
-        agreed = await self._checked(keeper, to, limits)
-        return await self._measured(keeper, to, limits, agreed)
-
-    async def _measured(self, keeper: Keeper, to: str, limits: Limits, agreed: Agreed) -> Forecast:
-        if keeper.guest_here().is_app:
-            return await app_checks.measure(self._services, keeper, self._services.peer(to))
-        return await foresight.measure(self._services, keeper, self._services.peer(to), limits, agreed.copies)
-
-    async def _checked(self, keeper: Keeper, to: str, limits: Limits) -> Agreed:
-        """What both agents can do together. Raises Refused with every reason why the guest cannot be moved."""
-        guest = self._movable(keeper, to)
-        peer = self._services.peer(to)
-        theirs = await self._ask(peer)
-        self._same_installation(theirs)
-        ours = self._guests.facts()
-        version = offer.common(ours, theirs)
-        common = str(self._services.config.shared_dir)
-        plan = await source_disks.survey(guest, peer, version, pull=limits.storage_postcopy, common=common)
-        reasons = compatibility.between(guest, ours, theirs)
-        encrypted = self._services.protection.required
-        reasons += offer.obstacles(
-            ours, theirs, needs(guest, limits, encrypted=encrypted, copies=bool(plan.copies))
-        )
-        reasons += (
-            compatibility.against_post_copy(theirs, disks=bool(plan.copies)) if limits.post_copy else ()
-        )
-        if keeper.machine is not None:
-            reasons += compatibility.queue_obstacles(await queues.entries(keeper.machine.monitor), theirs)
-        if guest.is_app:
-            reasons += app_checks.obstacles(self._services, guest, theirs, limits)
-        reasons += compatibility.obstacles(guest, theirs, compatibility.Already(theirs.guests))
-        compatibility.refuse(guest, to, reasons + plan.obstacles)
-        compatibility.refuse(
-            guest, to, tuple(f"its file {p} is gone from here" for p in missing_files(guest))
-        )
-        return Agreed(version, plan.copies)
-
     async def begin(
         self, keeper: Keeper, to: str, limits: Limits, *, force: bool = False, traceparent: str = ""
     ) -> Migration:
@@ -140,12 +82,12 @@ class Migrations:
 
         traceparent: of whoever asks for it.
         """
-        guest = self._movable(keeper, to)
+        guest = self.beforehand.movable(keeper, to)
         limits = budgets.limits_of(guest, limits)
         compatibility.refuse(guest, to, wishes.wrong(limits))
         with self.starting(guest):
-            agreed = await self._checked(keeper, to, limits)
-            foreseen = await self._measured(keeper, to, limits, agreed)
+            agreed = await self.beforehand.checked(keeper, to, limits)
+            foreseen = await self.beforehand.measured(keeper, to, limits, agreed)
             if not force:
                 foresight.demand(guest.name, to, foreseen, limits)
             migration = Migration(
@@ -158,7 +100,7 @@ class Migrations:
                 forecast=foreseen,
                 wire=agreed.version,
                 copies=agreed.copies,
-                shape=_shape(foreseen, limits, agreed.version),
+                shape=shape_for(foreseen, limits, agreed.version),
                 application=guest.is_app,
                 trace=self._services.traces.begin(traceparent),
             )
@@ -169,7 +111,7 @@ class Migrations:
     def starting(self, guest: Guest) -> Iterator[None]:
         """Until it has started no other does. Raises Refused where one is just being started."""
         if guest.uuid in self._starting:
-            raise _busy(guest.name, "a migration of it is just being started")
+            raise busy(guest.name, "a migration of it is just being started")
         self._starting.add(guest.uuid)
         try:
             yield
@@ -302,91 +244,3 @@ class Migrations:
         keys = (migration.id, migration.guest, keeper.uuid)
         logs.note(keys, **words, source=migration.source, target=migration.target)
         return keys
-
-    def _movable(self, keeper: Keeper, to: str) -> Guest:
-        guest = keeper.guest_here()
-        if to == self._services.config.name:
-            compatibility.refuse(guest, to, ("it is there already; `segue vm update` gives it another QEMU",))
-        self._services.peer(to)
-        return self.demand_movable(keeper)
-
-    def demand_movable(self, keeper: Keeper) -> Guest:
-        """A guest that runs here, and that nothing else is being done with. Raises Refused."""
-        guest = keeper.guest_here()
-        if keeper.token.phase is not Phase.OWNER or keeper.in_saga:
-            raise _busy(guest.name, f"it is {keeper.token.phase} here, a migration is under way")
-        if keeper.resident.lacks_memory or keeper.resident.deaf:
-            raise _busy(guest.name, "some of its memory is not here yet")
-        if origins := self._services.pulling.origins(guest.uuid):
-            raise _busy(guest.name, f"its disks are still being pulled from {origins[0].host}")
-        if keeper.copy() is not Copy.RUNNING:
-            raise _busy(guest.name, f"it is {keeper.state()}; only a running guest can be moved live")
-        return guest
-
-    async def _ask(self, peer: PeerClient) -> HostFacts:
-        try:
-            return await peer.facts()
-        except (ConnectionError, TimeoutError) as error:
-            if day := expired_on(str(self._services.config.tls.cert)):
-                raise _expired(peer.name, self._services.config, day) from error
-            raise Refused(
-                what=f"{peer.name} cannot be reached",
-                why=str(error),
-                todo=f"Look whether the agent runs on {peer.name} and the fabric between the hosts works.",
-                kind=Kind.UNREACHABLE,
-            ) from error
-
-    def _same_installation(self, theirs: HostFacts) -> None:
-        known = self._services.journal.peer_instance(theirs.name)
-        if not known:
-            self._services.journal.put_peer(theirs.name, theirs.instance)
-        elif known != theirs.instance:
-            raise Refused(
-                what=f"{theirs.name} is not trusted",
-                why="another agent now answers under that name than the one known here: it was installed anew, "
-                "or two hosts have the same name",
-                todo=f"If it was installed anew: `segue host forget {theirs.name}` on {self._services.config.name}.",
-                kind=Kind.CONFLICT,
-            )
-
-
-def needs(guest: Guest, limits: Limits, *, encrypted: bool, copies: bool) -> Iterator[Feature]:
-    """What the target's agent has to understand to take this guest in."""
-    if encrypted:
-        yield Feature.MEMORY_TLS
-    if copies:
-        yield Feature.LOCAL_DISKS
-    if len(guest.nics) > 1:
-        yield Feature.SEVERAL_NICS
-    if guest.uid:
-        yield Feature.OWN_USER
-    if guest.watched:
-        yield Feature.WATCHED
-    if limits.post_copy:
-        yield Feature.POSTCOPY
-
-
-def _shape(foreseen: Forecast, limits: Limits, version: int) -> Shape:
-    """As the forecast asks for, where the target understands it: the copy does without just as well."""
-    if not offer.knows(Feature.CHANNELS, version):
-        throttle = shape.may_throttle(foreseen, limits)
-        return Shape(reason="the target's agent knows one plain connection only", throttle=throttle)
-    return shape.choose(foreseen, limits, system.cpus())
-
-
-def _expired(peer: str, config: Config, day: str) -> Refused:
-    return Refused(
-        what=f"{peer} does not trust {config.name}",
-        why=f"the certificate of {config.name}, {config.tls.cert}, expired on {day}",
-        todo=f"Renew it and restart the agent on {config.name}; its guests run on.",
-        kind=Kind.AUTH,
-    )
-
-
-def _busy(name: str, why: str) -> Refused:
-    return Refused(
-        what=f"{name} cannot be moved now",
-        why=why,
-        todo=f"Look with `segue vm show {name}` and `segue migration list`.",
-        kind=Kind.CONFLICT,
-    )

@@ -28,7 +28,7 @@ LOOK_AGAIN_S: Final = 20.0
 
 async def begin(agent: Agent, keeper: Keeper, wish: UpdateGuest, traceparent: str) -> Migration:
     """Checks all, then starts; returns at once with the record. Raises Refused, and then nothing has changed."""
-    guest = agent.migrations.demand_movable(keeper)
+    guest = agent.migrations.beforehand.demand_movable(keeper)
     if keeper.machine is None:
         raise _not_begun(
             guest.name, "it is an application, which runs in no QEMU", "Update virtual machines."

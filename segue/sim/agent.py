@@ -19,6 +19,7 @@ from segue.adapters.storage.beat import Beats
 from segue.agent import plant
 from segue.agent.aftercare import Caretaker
 from segue.agent.app import Agent
+from segue.agent.beforehand import Agreed, Beforehand
 from segue.agent.boards import Boards, MigrationNotice
 from segue.agent.channels import Protection
 from segue.agent.config import Channels, Config, Tls
@@ -34,7 +35,7 @@ from segue.agent.keeper import Keeper
 from segue.agent.lease import Lease
 from segue.agent.link_share import LinkShare
 from segue.agent.loads import Loads
-from segue.agent.migrations import Agreed, Migrations
+from segue.agent.migrations import Migrations
 from segue.agent.notices import Notices
 from segue.agent.pulling import Pulling
 from segue.agent.record import MigrationRecord
@@ -282,12 +283,12 @@ class SimGuests(Guests):
         return self._services.host.facts(promised)
 
 
-class SimMigrations(Migrations):
-    """The real one, on simulated ports."""
+class SimBeforehand(Beforehand):
+    """The real one; what it would measure is drawn by the world."""
 
     _services: SimServices
 
-    async def _measured(self, keeper: Keeper, to: str, limits: Limits, agreed: Agreed) -> Forecast:
+    async def measured(self, keeper: Keeper, to: str, limits: Limits, agreed: Agreed) -> Forecast:
         await asyncio.sleep(MEASURE_S)
         host, guest = self._services.host, keeper.guest_here()
         load = host.world.loads[guest.name]
@@ -298,6 +299,12 @@ class SimMigrations(Migrations):
         figures = Figures(guest.memory_bytes, host.link_bytes_per_s, writes, 0.001)
         learnt = lessons.learn(self._services.journal.migrations(), guest.name)
         return forecast.forecast(figures, learnt, limits)
+
+
+class SimMigrations(Migrations):
+    """The real one, on simulated ports."""
+
+    _services: SimServices
 
     def _run_of(self, keeper: Keeper, migration: Migration, record: MigrationRecord) -> Run:
         services = self._services
@@ -323,7 +330,8 @@ async def serve(host: SimHost, reports: Callable[[Agent], asyncio.Task[None]]) -
         services.meet(name, url)
     guests = SimGuests(services)
     jobs = Jobs(services.config, host.journal.jobs, f"{host.name}-boot", guests)
-    agent = Agent(services, guests, SimMigrations(services, guests), _NoLoads(), _health(host), jobs)
+    migrations = SimMigrations(services, guests, SimBeforehand(services, guests))
+    agent = Agent(services, guests, migrations, _NoLoads(), _health(host), jobs)
     await guests.take_up()
     agent.migrations.take_up()
     host.agent = agent
