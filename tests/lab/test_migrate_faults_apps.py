@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -282,15 +283,24 @@ def test_the_source_loses_its_power_before_the_release(scene: AppScene, place: s
     assert scene.client.life() != life
 
 
+@contextlib.contextmanager
+def full(scene: AppScene, host: str) -> Iterator[None]:
+    """While nothing more can be written there."""
+    empty = scene.fill(host)
+    try:
+        yield
+    finally:
+        empty()
+
+
 @slow
 def test_the_targets_disk_is_full(scene: AppScene) -> None:
     source, target = scene.route()
     life = scene.client.life()
-    empty = scene.fill(target)
-    record = scene.migrate(target).end("aborted")
+    with full(scene, target):
+        record = scene.migrate(target).end("aborted")
+        demand(scene, source, life)
     assert "space" in record["failure"]["why"], record["failure"]
-    demand(scene, source, life)
-    empty()
     scene.migrate(target).end("done")
     demand(scene, target, life)
 
@@ -299,9 +309,8 @@ def test_the_targets_disk_is_full(scene: AppScene) -> None:
 def test_the_sources_disk_is_full(scene: AppScene) -> None:
     source, target = scene.route()
     life = scene.client.life()
-    empty = scene.fill(source)
-    scene.migrate(target).end("done")
-    empty()
+    with full(scene, source):
+        scene.migrate(target).end("done")
     demand(scene, target, life)
 
 
