@@ -89,7 +89,7 @@ def test_machines_and_an_application_leave_under_traffic(fleet: Fleet) -> None:
         os.kill(copy.pid, signal.SIGKILL)
     wait_until(lambda: app.answered() and app.life() != life, "it is started again where it was")
     assert APP in fleet.names_on("host2")
-    incidents = fleet.segue("incident", "list", "--guest", APP, "-o", "json")
-    assert incidents, "its end is an incident"
+    listed = ("incident", "list", "--guest", APP, "-o", "json")
+    wait_until(lambda: fleet.segue(*listed), "its end is an incident")
     app.close()
     machine.close()
