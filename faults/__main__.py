@@ -14,7 +14,8 @@ from typing import Any
 from rich.console import Console
 
 from faults import cases, play, report
-from faults.cases import Case
+from faults.app_stage import AppStage
+from faults.cases import APPLICATION, Case
 from faults.stage import Stage
 from segue import __version__
 from segue.errors import SegueError
@@ -65,12 +66,13 @@ def _options() -> argparse.Namespace:
 
 
 def _play_all(chosen: list[Case], console: Console, place: Path) -> list[report.Outcome]:
-    stage = Stage(f"faults{os.getpid()}")
+    stage: Stage | AppStage = Stage(f"faults{os.getpid()}")
     outcomes: list[report.Outcome] = []
     surroundings: dict[str, Any] = {}
     try:
         for number, case in enumerate(chosen, 1):
             console.print(f"{number}/{len(chosen)} seed {case.seed}: {case}", soft_wrap=True)
+            stage = _stage_for(stage, case)
             outcomes.append(_play(stage, case))
             surroundings = surroundings or _surroundings(stage)
             report.write(outcomes, len(chosen), surroundings, place)
@@ -84,7 +86,16 @@ def _play_all(chosen: list[Case], console: Console, place: Path) -> list[report.
     return outcomes
 
 
-def _play(stage: Stage, case: Case) -> report.Outcome:
+def _stage_for(stage: Stage | AppStage, case: Case) -> Stage | AppStage:
+    """Machines and applications have labs of their own, one at a time."""
+    kind = AppStage if case.disk == APPLICATION else Stage
+    if isinstance(stage, kind):
+        return stage
+    stage.down()
+    return kind(f"faults{os.getpid()}")
+
+
+def _play(stage: Stage | AppStage, case: Case) -> report.Outcome:
     try:
         if not stage.is_up:
             stage.kind = case.disk
@@ -94,7 +105,7 @@ def _play(stage: Stage, case: Case) -> report.Outcome:
         return {"seed": case.seed, "case": str(case), "error": f"{type(error).__name__}: {error}"}
 
 
-def _surroundings(stage: Stage) -> dict[str, Any]:
+def _surroundings(stage: Stage | AppStage) -> dict[str, Any]:
     facts = stage.call("host1", "GET", "/host") if stage.is_up else {}
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
@@ -122,7 +133,7 @@ def _in_words(outcome: report.Outcome) -> str:
         words.append(f"crashed on {outcome['crashed_on']}, started again")
     words += [f"disk {outcome.get('disk_blocks', 'silent')}", f"memory {outcome.get('memory', 'silent')}"]
     if report.is_bad(outcome):
-        keys = ("lost", "double_runs", "corrupt_blocks", "wrong_pages", "leftovers")
+        keys = ("lost", "double_runs", "corrupt_blocks", "wrong_pages", "leftovers", "broken_connections")
         words.append(f"BAD: { {key: outcome.get(key) for key in keys if outcome.get(key)} }")
     return ", ".join(words)
 

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from faults.cases import DAEMON, Case
-from faults.stage import LOCAL, Stage
-from segue.lab import state
+from faults.app_stage import AppStage
+from faults.cases import Case
+from faults.stage import Stage
 
 Heal = Callable[[], None]
-FILLER: Final = f"{LOCAL}/filler"
 GROUPS: Final = (
     (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
     (Path("/sys/fs/cgroup"), "memory.max"),
@@ -24,13 +23,14 @@ STARVED_BYTES: Final = 4 << 20
 """More than this the starved process gets no more, and is killed by the kernel."""
 
 
-def inflict(stage: Stage, case: Case, source: str, target: str) -> Heal | None:
+def inflict(stage: Stage | AppStage, case: Case, source: str, target: str) -> Heal | None:
     """Does what the case says, between these hosts."""
     if case.fault == "cut":
-        return _cut(stage, case.victim, source, target)
+        return stage.cut(case.victim, source, target)
     if case.fault == "fill":
-        return _fill(stage, target)
-    pids = _pids(stage, case.victim, source, target)
+        return stage.fill(target)
+    side, _, program = case.victim.partition(" ")
+    pids = stage.pids(source if side == "source" else target, program)
     if not pids:
         return None
     if case.fault == "starve":
@@ -40,61 +40,10 @@ def inflict(stage: Stage, case: Case, source: str, target: str) -> Heal | None:
     return lambda: _signal(pids, signal.SIGCONT) if number == signal.SIGSTOP else None
 
 
-def _pids(stage: Stage, victim: str, source: str, target: str) -> list[int]:
-    side, _, program = victim.partition(" ")
-    host = source if side == "source" else target
-    if program == "agent":
-        with contextlib.suppress(OSError):
-            return [stage.agent_pid(host)]
-        return []
-    if victim == DAEMON:
-        return [pid for pid in stage.lab.host_pids(host) if _command(pid).startswith(b"qemu-storage-daemon")]
-    return [qemu.pid for qemu in stage.census.on(host)]
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
 def _signal(pids: list[int], number: signal.Signals) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-
-
-def _cut(stage: Stage, way: str, source: str, target: str) -> Heal:
-    """Both ways in the fabric; one way where the frames begin, so that the answers still come."""
-    if way == "both ways":
-        stage.lab.cut(f"{source}--{target}")
-        return stage.lab.mend
-    deaf, mute = (target, source) if way == "to target" else (source, target)
-    address = state.need(stage.lab.places).node(deaf).address
-    stage.run(mute, "sh", "-ec", _MUTE.format(address=address))
-    return lambda: _unmute(stage, mute)
-
-
-_MUTE: Final = """
-nft add table ip rehearsal
-nft add chain ip rehearsal out '{{ type filter hook output priority 0; }}'
-nft add rule ip rehearsal out ip daddr {address} drop
-"""
-
-
-def _unmute(stage: Stage, host: str) -> None:
-    stage.run(host, "nft", "destroy", "table", "ip", "rehearsal")
-
-
-def _fill(stage: Stage, host: str) -> Heal:
-    # Ends with "No space left on device", which is what is wanted.
-    stage.lab.exec(host, ["dd", "if=/dev/zero", f"of={FILLER}", "bs=64k"])
-    return lambda: _empty(stage, host)
-
-
-def _empty(stage: Stage, host: str) -> None:
-    stage.run(host, "rm", "-f", FILLER)
 
 
 def _starve(pids: list[int]) -> Heal | None:

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
 
-from faults.cases import UNTIL_END, Case
+from faults.app_stage import AppStage
+from faults.cases import AT_WORK, UNTIL_END, Case
 from faults.inflict import Heal, inflict
 from faults.stage import Stage
 from segue.errors import SegueError
-from tests.lab import calm, client
 from tests.lab.moves import ENDS, Halt, Move
 
 Outcome = dict[str, Any]
@@ -24,18 +24,18 @@ HOLD_LIMIT_S: Final = 30.0
 CALM_LIMIT_S: Final = 150.0
 """The longest wait in the engine is that for a link which may come back, 75 s."""
 LOOK_S: Final = 0.1
-KILLING: Final = {("kill", "qemu"), ("starve", "qemu")}
-"""What ends a QEMU, and with it the guest, if it is the one that the guest runs in."""
+KILLING: Final = {("kill", "qemu"), ("starve", "qemu"), ("kill", "criu")}
+"""What ends a QEMU, and with it the guest, if it is the one that it runs in; or a CRIU that was told to let run."""
 
 _rest = threading.Event()
 
 
-def play(stage: Stage, case: Case) -> Outcome:
+def play(stage: Stage | AppStage, case: Case) -> Outcome:
     """What came of it. Raises AssertionError where the stage was not ready for it."""
     stage.use(case.disk)
     stage.begin()
     begun_s = time.monotonic()
-    before = stage.disk_status()
+    before = stage.status()
     source, target = stage.route()
     move, hit = _with_fault(stage, case, source, target)
     outcome: Outcome = {**asdict(case), "case": str(case), "source": source, "target": target, "hit": hit}
@@ -46,12 +46,15 @@ def play(stage: Stage, case: Case) -> Outcome:
     return outcome | {"took_s": round(time.monotonic() - begun_s, 1)}
 
 
-def _with_fault(stage: Stage, case: Case, source: str, target: str) -> tuple[Move, bool]:
+def _with_fault(stage: Stage | AppStage, case: Case, source: str, target: str) -> tuple[Move, bool]:
     """The migration, and whether there was something to hit. Afterwards everything is as it was before."""
-    halt = stage.halt(source if case.side == "source" else target, case.place) if case.place else None
+    host = source if case.side == "source" else target
+    halt = stage.halt(host, case.place) if case.place not in {"", AT_WORK} else None
     heal: Heal | None = None
     move = stage.migrate(target, bandwidth_bytes_per_s=BANDWIDTH)
     try:
+        if isinstance(stage, AppStage) and case.place == AT_WORK:
+            stage.catch_at_work(host)
         if _is_time(halt, case):
             heal = inflict(stage, case, source, target)
         if halt is not None:
@@ -93,11 +96,11 @@ def _wait(met: Callable[[], object], limit_s: float) -> bool:
     return False
 
 
-def _judge(stage: Stage, case: Case, before: dict[str, float], hosts: dict[str, str]) -> Outcome:
+def _judge(stage: Stage | AppStage, case: Case, before: dict[str, float], hosts: dict[str, str]) -> Outcome:
     left: list[str] = []
 
     def calm_or_crashed() -> bool:
-        left[:] = calm.unrest(stage)
+        left[:] = stage.unrest()
         return not left or _crashed(stage) != ""
 
     _wait(calm_or_crashed, CALM_LIMIT_S)
@@ -110,48 +113,22 @@ def _judge(stage: Stage, case: Case, before: dict[str, float], hosts: dict[str, 
     answers = _wait(stage.client.answered, 10.0)
     found["lost"] = not answers or crashed not in {"", killed}
     if answers:
-        found |= _proofs(stage, before, bool(crashed))
+        found |= stage.proofs(before, bool(crashed))
     if (
         found["lost"]
         or left
         or found["double_runs"]
         or found.get("corrupt_blocks")
         or found.get("wrong_pages")
+        or found.get("broken_connections")
     ):
         found["logs"] = [[who, text[-20_000:]] for who, text in stage.logs()]
     return found
 
 
-def _crashed(stage: Stage) -> str:
+def _crashed(stage: Stage | AppStage) -> str:
     """The host whose agent says that the guest ended there, if there is one."""
     shown = [guest for host in stage.hosts if (guest := stage.shown(host)) is not None]
     if [guest["phase"] for guest in shown] != ["owner"]:
         return ""
     return str(shown[0]["host"]) if shown[0]["state"] == "crashed" else ""
-
-
-def _proofs(stage: Stage, before: dict[str, float], crashed: bool) -> Outcome:
-    """The guest's own word on its memory and on every block of its disk; one that went back in time has lost both."""
-    memory, disk, status = (
-        stage.client.ask("check"),
-        stage.client.ask("check", client.DISK),
-        stage.disk_status(),
-    )
-    lost_writes = max(0, int(before["written"] - status["written"]))
-    restarted = not crashed and status["uptime"] < before["uptime"]
-    return {
-        "memory": memory,
-        "disk_blocks": disk,
-        "wrong_pages": bad_in(memory) + int(restarted),
-        "corrupt_blocks": bad_in(disk) + int(status["torn"]) + lost_writes,
-        "write_errors": int(status["errors"]),
-        "restarted": restarted,
-    }
-
-
-def bad_in(answer: str) -> int:
-    """`ok`, `ok N` or `bad N`; any other answer is one fault."""
-    words = answer.split()
-    if words and words[0] == "ok":
-        return 0
-    return int(words[1]) if len(words) == 2 and words[0] == "bad" else 1

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from rich.table import Table
 
+from faults.cases import APPLICATION
+
 PLACE: Final = Path("out/faults.json")
 ENDINGS: Final = ("done", "aborted", "lost")
 Outcome = dict[str, Any]
@@ -23,6 +25,11 @@ def verdicts(outcomes: list[Outcome], wanted: int) -> list[dict[str, Any]]:
         _none("guests lost", sum(outcome["lost"] for outcome in played), "guests"),
         _none("double runs", sum(len(outcome["double_runs"]) for outcome in played), "pairs"),
         _none("corrupt blocks", sum(outcome.get("corrupt_blocks", 0) for outcome in played), "blocks"),
+        _none(
+            "broken connections",
+            sum(outcome.get("broken_connections", 0) for outcome in played),
+            "connections",
+        ),
         _none("wrong memory", sum(outcome.get("wrong_pages", 0) for outcome in played), "pages"),
         _none("leftovers", sum(bool(outcome["leftovers"]) for outcome in played), "cases"),
     ]
@@ -35,6 +42,14 @@ def _none(name: str, value: int, unit: str) -> dict[str, Any]:
 def is_bad(outcome: Outcome) -> bool:
     """Whether this case breaks a promise, or could not be played."""
     return "error" in outcome or not all(verdict["holds"] for verdict in verdicts([outcome], 1))
+
+
+def bad_in(answer: str) -> int:
+    """`ok`, `ok N` or `bad N`; any other answer is one fault."""
+    words = answer.split()
+    if words and words[0] == "ok":
+        return 0
+    return int(words[1]) if len(words) == 2 and words[0] == "bad" else 1
 
 
 def write(outcomes: list[Outcome], wanted: int, surroundings: dict[str, Any], place: Path = PLACE) -> None:
@@ -69,4 +84,5 @@ def verdict_table(found: list[dict[str, Any]]) -> Table:
 
 
 def _kind(outcome: Outcome) -> str:
-    return f"{outcome['fault']} {outcome['victim']}"
+    what = "app: " if outcome.get("disk") == APPLICATION else ""
+    return f"{what}{outcome['fault']} {outcome['victim']}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from tests.lab import client
+from faults import report
+from tests.lab import calm, client
 from tests.lab.census import Census
 from tests.lab.moves import wait_until
 from tests.lab.scene import CARDS, GUEST, HOSTS, MEMORY_BYTES, WRITES, Scene
@@ -76,7 +77,40 @@ class Stage(Scene):
         except OSError:
             return False
 
-    def disk_status(self) -> dict[str, float]:
+    def pids(self, host: str, program: str) -> list[int]:
+        """The guest's QEMU there, the host's agent, or the daemon that takes disks in."""
+        match program:
+            case "agent":
+                return self.agent_pids(host)
+            case "qemu":
+                return [qemu.pid for qemu in self.census.on(host)]
+            case _:
+                daemon = b"qemu-storage-daemon"
+                return [pid for pid in self.lab.host_pids(host) if calm.command(pid).startswith(daemon)]
+
+    def fill(self, host: str) -> Callable[[], None]:
+        """No room for local disks there; what ends that."""
+        return self.fill_up(host, LOCAL)
+
+    def proofs(self, before: Mapping[str, float], crashed: bool) -> dict[str, Any]:
+        """Its own word on its memory and on every block of its disk; one that went back in time has lost both."""
+        memory, disk, status = (
+            self.client.ask("check"),
+            self.client.ask("check", client.DISK),
+            self.status(),
+        )
+        lost_writes = max(0, int(before["written"] - status["written"]))
+        restarted = not crashed and status["uptime"] < before["uptime"]
+        return {
+            "memory": memory,
+            "disk_blocks": disk,
+            "wrong_pages": report.bad_in(memory) + int(restarted),
+            "corrupt_blocks": report.bad_in(disk) + int(status["torn"]) + lost_writes,
+            "write_errors": int(status["errors"]),
+            "restarted": restarted,
+        }
+
+    def status(self) -> dict[str, float]:
         """What the guest says of its disk: blocks written so far, errors, blocks that were not whole at its boot."""
         words = self.client.ask("status", client.DISK).split()
         return {name: float(value) for name, value in zip(words[::2], words[1::2], strict=True)}
@@ -100,11 +134,6 @@ class Stage(Scene):
 
     def _all_shown(self) -> list[dict[str, Any]]:
         return [shown for host in HOSTS if (shown := self.shown(host)) is not None]
-
-    def forget_failpoints(self) -> None:
-        """A place that was not come to is not a trap for the next case."""
-        for host in HOSTS:
-            (self.folder(host) / "failpoints").unlink(missing_ok=True)
 
 
 _SMALL_DISKS: Final = f"""

@@ -62,4 +62,4 @@ async def measure(services: Services, keeper: Keeper, peer: PeerClient) -> Forec
     group = services.apps.places(keeper.guest_here()).cgroup / "cgroup.procs"
     memory = sum(system.process_memory_bytes(int(pid)) for pid in group.read_text().split())
     speed = await peer.speed_bytes_per_s(services.config.peer_address(peer.name))
-    return budgets.forecast(memory, speed)
+    return budgets.forecast(memory, speed, mobility.memory_way(services.apps.engine))

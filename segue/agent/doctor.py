@@ -16,10 +16,9 @@ from segue.agent.services import Services
 from segue.errors import Kind, SegueError
 from segue.model.checkup import AppSigns, Finding, Folder, HostSigns, PeerSigns
 from segue.model.host import HostFacts
-from segue.policy import compatibility, diagnosis
+from segue.policy import compatibility, diagnosis, mobility
 from segue.wire import offer
 
-CRIU = "criu"
 SMALL_BYTES = 576
 """Every path carries this: RFC 791."""
 
@@ -82,7 +81,8 @@ def _apps(here: Apps) -> AppSigns:
     """Programs as they are now; controllers and filter as the agent found them at its start, and uses them."""
     return AppSigns(
         missing_programs=missing_programs(),
-        moves=host.has_program(CRIU),
+        move_fault=here.engine.fault,
+        memory_way=mobility.memory_way(here.engine),
         missing_limits=here.missing_limits,
         filters=bool(here.seccomp),
         cgroup_fault=cgroup.fault(),

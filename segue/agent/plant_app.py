@@ -123,6 +123,7 @@ async def make_known(services: Services, guest: Guest) -> None:
 async def remove(services: Services, guest: Guest, found: Container | None) -> None:
     """Ends it and takes its network away; its files stay. Safe to repeat."""
     await container.remove(services.apps.places(guest))
+    services.protection.forget(guest)
     if found is not None:
         found.close()
     await clear_network(services, guest)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from segue.adapters import clock
+from segue.controller import fleet_apps
 from segue.controller.loads import Loads
 from segue.controller.mirror import Mirror
 from segue.errors import Kind, Refused
@@ -120,13 +121,17 @@ def seen(
     )
     names = [host.name for host in hosts]
     moving, writes = under_way(mirror), _dirty_rates(mirror)
+    on_host = {report.name: report.facts for report in known}
     made = Fleet(
         hosts,
         tuple(
-            _guest(
-                _wished(mirror, shown.spec, but(names, (not_to or {}).get(name, ()))),
-                shown, moving.get(name), told[shown.spec.uuid], writes.get(name, 0.0),
-                away=shown.host not in there,
+            fleet_apps.guest(
+                _guest(
+                    _wished(mirror, shown.spec, but(names, (not_to or {}).get(name, ()))),
+                    shown, moving.get(name), told[shown.spec.uuid], writes.get(name, 0.0),
+                    away=shown.host not in there,
+                ),
+                shown.spec, on_host.get(shown.host),
             )
             for name, shown in guests.items()
         ),
@@ -215,7 +220,7 @@ def _host(mirror: Mirror, report: HostReport, here: _Here, there: Collection[str
     record = kept.value if kept else HostRecord(report.name)
     link = record.link_bytes_per_s or (here.load.link_bytes_per_s if here.load else 0)
     bridges = {f"bridge:{name}" for name in facts.bridges}
-    return FleetHost(
+    made = FleetHost(
         name=report.name,
         memory_bytes=facts.memory_free_bytes + here.promised_bytes(),
         cpus=facts.cpus,
@@ -234,6 +239,7 @@ def _host(mirror: Mirror, report: HostReport, here: _Here, there: Collection[str
         storages=frozenset(here.load.storages) if here.load else here.storages,
         runs_apps=bool(facts.app_runtime),
     )
+    return fleet_apps.host(made, facts)
 
 
 def _wished(mirror: Mirror, spec: Guest, only: tuple[str, ...]) -> FleetGuest:

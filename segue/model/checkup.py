@@ -56,8 +56,10 @@ class AppSigns:
 
     missing_programs: tuple[str, ...] = ()
     """Without one of these it runs none."""
-    moves: bool = True
-    """It has CRIU, without which none of them moves."""
+    move_fault: str = ""
+    """Why none of them moves; empty where CRIU does its work here."""
+    memory_way: str = ""
+    """How their memory goes when they do."""
     missing_limits: tuple[str, ...] = ()
     """Controllers that its version 2 cgroups lack."""
     filters: bool = True

@@ -64,6 +64,10 @@ class FleetHost:
     networks: frozenset[str] = frozenset()
     storages: frozenset[str] = frozenset()
     runs_apps: bool = True
+    takes_no_apps: str = ""
+    """Why no running application can be moved there; empty where one can."""
+    app_images: frozenset[str] | None = None
+    """Digests of the images of applications that it has; None where that is not known, and not checked."""
 
     def domain(self, label: str) -> str:
         """Which domain of that kind it is in; empty where nobody said."""
@@ -104,6 +108,10 @@ class FleetGuest:
     """Shared storage that it needs to see."""
     is_app: bool = False
     """It needs a host that runs applications."""
+    app_image: str = ""
+    """Digest of the image that a running application needs where it is moved; a new one has its image brought."""
+    app_reference: str = ""
+    """What people call that image."""
 
     @property
     def copied_bytes(self) -> int:

@@ -29,8 +29,11 @@ def limits_of(guest: Guest, limits: Limits) -> Limits:
     return replace(limits, blackout_s=BLACKOUT_S if usual else limits.blackout_s, ladder=ladder)
 
 
-def forecast(memory_bytes: int, path_bytes_per_s: float) -> Forecast:
-    """memory_bytes: resident in all its processes; files are not counted, as they go before it stands."""
+def forecast(memory_bytes: int, path_bytes_per_s: float, way: str) -> Forecast:
+    """memory_bytes: resident in all its processes; files are not counted, as they go before it stands.
+
+    way: how its memory goes and why so, for people.
+    """
     speed = min(path_bytes_per_s, COPY_BYTES_PER_S)
     blackout_s = FIXED_BLACKOUT_S + memory_bytes / speed
     total_s = BESIDE_S + blackout_s
@@ -45,6 +48,6 @@ def forecast(memory_bytes: int, path_bytes_per_s: float) -> Forecast:
         dirty_bytes_per_s=0.0,
         link_bytes_per_s=path_bytes_per_s,
         converges=True,
-        basis="all memory is copied while it stands, its files before that and what changed of them then",
+        basis=f"{way}; its files go before that, and what changed of them then",
         path_bytes_per_s=path_bytes_per_s,
     )

@@ -27,10 +27,14 @@ def examine(signs: AppSigns, folders: Iterable[Folder]) -> Iterator[Finding]:
         )
         return
     yield Finding(Level.OK, CHECK, "crun, skopeo and umoci are there")
-    if not signs.moves:
+    if signs.move_fault:
         yield _warn(
-            "applications cannot be moved", "it has no criu", "apt-get install criu libcriu2, on every host."
+            "applications cannot be moved",
+            signs.move_fault,
+            "On every host: `apt-get install criu libcriu2` (4.2 on a kernel from 6.16 on), and restart the agent.",
         )
+    elif signs.memory_way:
+        yield Finding(Level.OK, CHECK, f"applications move; {signs.memory_way}")
     if not signs.filters:
         yield _warn(
             "applications may use every system call",

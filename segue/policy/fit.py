@@ -43,8 +43,8 @@ def _labels(guest: FleetGuest, host: FleetHost) -> Iterator[str]:
 
 
 def _machine(guest: FleetGuest, host: FleetHost) -> Iterator[str]:
-    if guest.is_app and not host.runs_apps:
-        yield "runs no applications"
+    if guest.is_app:
+        yield from _application(guest, host)
     if guest.accelerator and host.accelerator and guest.accelerator != host.accelerator:
         yield f"runs guests by {host.accelerator}, this one needs {guest.accelerator}"
     if guest.machine and host.machines and guest.machine not in host.machines:
@@ -59,6 +59,15 @@ def _machine(guest: FleetGuest, host: FleetHost) -> Iterator[str]:
         lacking |= guest.cpu_features - host.cpu_features
     if lacking:
         yield f"lacks {', '.join(sorted(lacking))}"
+
+
+def _application(guest: FleetGuest, host: FleetHost) -> Iterator[str]:
+    if not host.runs_apps:
+        yield "runs no applications"
+    elif guest.app_image and host.takes_no_apps:
+        yield f"takes no running application in: {host.takes_no_apps}"
+    elif guest.app_image and host.app_images is not None and guest.app_image not in host.app_images:
+        yield f"does not have its image (`segue app pull {guest.app_reference} --host {host.name}`)"
 
 
 def _reach(guest: FleetGuest, host: FleetHost) -> Iterator[str]:
@@ -92,6 +101,7 @@ def guest_kind(guest: FleetGuest) -> tuple[object, ...]:
     """Guests of one kind suit the same hosts."""
     return (
         guest.is_app,
+        guest.app_image,
         guest.accelerator,
         guest.machine,
         guest.cpu_model,
@@ -107,6 +117,8 @@ def host_kind(host: FleetHost, labels: Iterable[str]) -> tuple[object, ...]:
     """Hosts of one kind suit the same guests. labels: those that any guest asks for."""
     return (
         host.runs_apps,
+        host.takes_no_apps,
+        host.app_images,
         host.accelerator,
         host.machines,
         tuple(sorted(host.cpu_models.items())),

@@ -40,14 +40,12 @@ def between(here: Engine, there: Engine) -> tuple[str, ...]:
     return tuple(_between(here, there))
 
 
-def pre_copy(here: Engine) -> str:
-    """Why memory cannot leave in rounds while the application runs; empty where it can."""
+def memory_way(here: Engine) -> str:
+    """How an application's memory goes from this host, and why not in rounds before it stands; for people."""
+    why = f"{here.kernel} does not note which pages are written (CONFIG_MEM_SOFT_DIRTY)"
     if here.soft_dirty:
-        return ""
-    return (
-        f"the kernel {here.kernel} does not note which pages are written (CONFIG_MEM_SOFT_DIRTY), "
-        "so all memory is copied while the application stands, or follows it"
-    )
+        why = "rounds before it are not made yet, though this kernel could note what is written meanwhile"
+    return f"all memory is copied while the application stands: {why}"
 
 
 def _about(one: Held) -> Iterator[str]:

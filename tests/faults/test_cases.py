@@ -15,17 +15,24 @@ MANY = range(600)
 def test_a_case_can_happen(seed: int) -> None:
     case = cases.of_seed(seed)
     assert case == cases.of_seed(seed)
-    assert bool(case.place) != bool(case.delay_s)
+    assert bool(case.place) != bool(case.delay_s) or case.place == cases.AT_WORK
     assert not (case.fault == "kill" and case.hold_s)
     assert not (case.fault == "freeze" and case.hold_s == cases.UNTIL_END)
-    if cases.needs_local(case.fault, case.victim):
+    if cases.needs_local(case.fault, case.victim) and case.disk != cases.APPLICATION:
         assert case.disk.startswith("local")
-    if case.place:
+    if case.disk == cases.APPLICATION:
+        at_work = case.place == cases.AT_WORK and case.victim in cases.CRIUS
+        assert at_work or not case.place or (case.side, case.place) in cases.app_places(case.victim)
+    elif case.place:
         assert (case.side, case.place) in cases.places(case.victim)
 
 
 def test_every_kind_comes_up() -> None:
-    seen = [cases.of_seed(seed) for seed in MANY]
+    every = [cases.of_seed(seed) for seed in MANY]
+    applications = [case for case in every if case.disk == cases.APPLICATION]
+    assert len(applications) == len(every) // cases.APP_EVERY
+    assert {(case.fault, case.victim) for case in applications} == set(cases.APP_HITS)
+    seen = [case for case in every if case.disk != cases.APPLICATION]
     assert {(case.fault, case.victim) for case in seen} == set(cases.HITS)
     assert {case.disk for case in seen} == set(cases.DISKS)
     assert {case.hold_s for case in seen} == {0.0, cases.UNTIL_END, *cases.HOLDS_S}

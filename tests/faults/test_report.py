@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from faults import play, report
+from faults import report
 
 GOOD: dict[str, Any] = {
     "fault": "kill",
@@ -52,4 +52,4 @@ def test_a_case_that_was_not_played_is_no_try() -> None:
 
 @pytest.mark.parametrize(("answer", "bad"), [("ok", 0), ("ok 4096", 0), ("bad 7", 7), ("", 1), ("error", 1)])
 def test_what_the_guest_answers(answer: str, bad: int) -> None:
-    assert play.bad_in(answer) == bad
+    assert report.bad_in(answer) == bad

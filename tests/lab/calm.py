@@ -28,20 +28,20 @@ def unrest(scene: Scene) -> list[str]:
 
 def _left(scene: Scene, host: str, owner: str) -> Iterator[str]:
     wanted = 1 if host == owner else 0
-    qemus, taps = _processes(scene, host, b"qemu-system"), _interfaces(scene, host, "tap")
+    qemus, taps = processes(scene, host, b"qemu-system"), interfaces(scene, host, "tap")
     if len(qemus) != wanted:
         yield f"{host} has QEMU processes {qemus}"
     if wanted and not all(qemu.runs() for qemu in scene.census.on(host)):
         yield f"the vCPU on {host} is given no time"
-    if daemons := _processes(scene, host, b"qemu-storage-daemon"):
+    if daemons := processes(scene, host, b"qemu-storage-daemon"):
         yield f"{host} has storage daemons {daemons}"
     if len(taps) != wanted * len(scene.cards):
         yield f"{host} has taps {taps}"
-    if sockets := _packet_sockets(scene, host):
+    if sockets := packet_sockets(scene, host):
         yield f"{host} hears frames on {sockets}"
-    if tunnels := _interfaces(scene, host, "seg"):
+    if tunnels := interfaces(scene, host, "seg"):
         yield f"{host} has tunnels {tunnels}"
-    if ports := _listening(scene, host):
+    if ports := listening(scene, host):
         yield f"{host} listens on {ports}"
     if not wanted and (sockets := sorted(path.name for path in scene.folder(host).glob("guests/*/*.sock"))):
         yield f"{host} has sockets {sockets}"
@@ -52,35 +52,43 @@ def _left(scene: Scene, host: str, owner: str) -> Iterator[str]:
             yield f"a migration from {host} is in {record['stage']}, {record['step']}"
 
 
-def _processes(scene: Scene, host: str, program: bytes) -> list[int]:
+def processes(scene: Scene, host: str, program: bytes) -> list[int]:
     """Of every guest, by the machine's process numbers."""
-    return [pid for pid in scene.lab.host_pids(host) if _command(pid).startswith(program)]
+    return [pid for pid in scene.lab.host_pids(host) if command(pid).startswith(program)]
 
 
-def _command(pid: int) -> bytes:
+def command(pid: int) -> bytes:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
 
 
-def _network(scene: Scene, host: str, file: str) -> list[str]:
+def name(pid: int) -> str:
+    """What the kernel calls it."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def network(scene: Scene, host: str, file: str) -> list[str]:
     """A file of the host's own network namespace."""
     return Path(f"/proc/{scene.lab.host_pids(host)[0]}/net/{file}").read_text().splitlines()
 
 
-def _interfaces(scene: Scene, host: str, kind: str) -> list[str]:
-    names = [line.partition(":")[0].strip() for line in _network(scene, host, "dev")[2:]]
+def interfaces(scene: Scene, host: str, kind: str) -> list[str]:
+    names = [line.partition(":")[0].strip() for line in network(scene, host, "dev")[2:]]
     return [name for name in names if name.startswith(kind)]
 
 
-def _packet_sockets(scene: Scene, host: str) -> list[str]:
+def packet_sockets(scene: Scene, host: str) -> list[str]:
     """Sockets that keep frames for a guest that might stay: none outlives its migration."""
-    return [line.split()[0] for line in _network(scene, host, "packet")[1:]]
+    return [line.split()[0] for line in network(scene, host, "packet")[1:]]
 
 
-def _listening(scene: Scene, host: str) -> list[int]:
+def listening(scene: Scene, host: str) -> list[int]:
     """Ports other than the agent's own."""
-    rows = [line.split() for line in _network(scene, host, "tcp")[1:] + _network(scene, host, "tcp6")[1:]]
+    rows = [line.split() for line in network(scene, host, "tcp")[1:] + network(scene, host, "tcp6")[1:]]
     ports = {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == LISTENING}
     return sorted(ports - {nodes.AGENT_PORT})

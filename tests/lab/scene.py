@@ -11,8 +11,8 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,7 +45,7 @@ DISK_BYTES: Final = 1 << 20
 class Scene:
     """The lab with its guest, and everything a case needs to do or to ask."""
 
-    hosts = HOSTS
+    hosts: tuple[str, ...] = HOSTS
     census: Census
     client: Client
     uuid: str
@@ -65,8 +65,8 @@ class Scene:
 
     def up(self) -> None:
         """Makes the hosts and the guest, and waits until the guest answers."""
-        self.lab.up(hosts=len(HOSTS), clients=1, variants=self._variants)
-        for host in HOSTS:
+        self.lab.up(hosts=len(self.hosts), clients=1, variants=self._variants)
+        for host in self.hosts:
             self.wait_for_agent(host)
         self.ready()
         self.uuid = self.make_guest(GUEST, "", nics=self.cards)
@@ -145,7 +145,7 @@ class Scene:
 
     def owner(self) -> str:
         """The host whose agent says that our guest may run there."""
-        shown = [found for host in HOSTS if (found := self.shown(host)) is not None]
+        shown = [found for host in self.hosts if (found := self.shown(host)) is not None]
         owners = [str(guest["host"]) for guest in shown if guest["phase"] in {"owner", "offered"}]
         assert len(owners) == 1, shown
         return owners[0]
@@ -193,6 +193,34 @@ class Scene:
         self.arm(host, place, made.action)
         return made
 
+    def forget_failpoints(self) -> None:
+        """A place that was not come to is not a trap for the next case."""
+        for host in self.hosts:
+            (self.folder(host) / "failpoints").unlink(missing_ok=True)
+
+    def cut(self, way: str, source: str, target: str) -> Callable[[], None]:
+        """Both ways in the fabric; one way where the frames begin, so that the answers still come. What mends it."""
+        if way == "both ways":
+            self.lab.cut(f"{source}--{target}")
+            return self.lab.mend
+        deaf, mute = (target, source) if way == "to target" else (source, target)
+        address = state.need(self.lab.places).node(deaf).address
+        self.run(mute, "sh", "-ec", _MUTE.format(address=address))
+        return lambda: self._unmute(mute)
+
+    def _unmute(self, host: str) -> None:
+        self.run(host, "nft", "destroy", "table", "ip", "rehearsal")
+
+    def fill_up(self, host: str, folder: str) -> Callable[[], None]:
+        """No room in a folder's file system; what ends that."""
+        filler = f"{folder}/filler"
+        # Ends with "No space left on device", which is what is wanted.
+        self.lab.exec(host, ["dd", "if=/dev/zero", f"of={filler}", "bs=64k"])
+        return lambda: self._empty(host, filler)
+
+    def _empty(self, host: str, filler: str) -> None:
+        self.run(host, "rm", "-f", filler)
+
     def kill_qemu(self, host: str) -> None:
         """Ends the guest's QEMU there, as the kernel's out-of-memory killer would."""
         found = self.census.on(host)
@@ -210,6 +238,12 @@ class Scene:
             probe.connect(str(self.lab.agent_socket(host)))
             pid: int = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
         return pid
+
+    def agent_pids(self, host: str) -> list[int]:
+        """The same; none while it is not there."""
+        with suppress(OSError):
+            return [self.agent_pid(host)]
+        return []
 
     @contextmanager
     def configured(self, host: str, change: str) -> Iterator[None]:
@@ -245,7 +279,7 @@ class Scene:
     def logs(self) -> list[tuple[str, str]]:
         """What the agents wrote since the case began."""
         found = []
-        for host in HOSTS:
+        for host in self.hosts:
             words = self._log(host).read_bytes()[self._logged.get(host, 0) :]
             found.append((f"agent of {host}", words.decode(errors="replace")))
             qemu = self.folder(host) / "guests" / GUEST / "qemu.log"
@@ -265,7 +299,7 @@ class Scene:
         assert not state.need(self.lab.places).cuts
         self.census.begin()
         self.demand_calm(limit_s=5.0)
-        for host in HOSTS:
+        for host in self.hosts:
             self._logged[host] = self._log(host).stat().st_size
 
     def heal(self) -> None:
@@ -278,7 +312,7 @@ class Scene:
         left: list[str] = []
 
         def is_calm() -> bool:
-            left[:] = [*self._not_happened(), *calm.unrest(self)]
+            left[:] = [*self._not_happened(), *self.unrest()]
             return not left
 
         try:
@@ -289,6 +323,10 @@ class Scene:
         self.client.demand_right_memory()
         self.demand_one()
 
+    def unrest(self) -> list[str]:
+        """Everything that is not as it must be when nothing is under way."""
+        return calm.unrest(self)
+
     def stray_disks(self) -> Iterator[str]:
         """Disks where none belongs: the shared storage has the guest's one."""
         files = [path.name for path in self.lab.places.shared.iterdir() if path.is_file()]
@@ -297,7 +335,7 @@ class Scene:
 
     def _not_happened(self) -> list[str]:
         """What was armed and has not come: a case that only seemed to be one."""
-        paths = [self.folder(host) / "failpoints" for host in HOSTS]
+        paths = [self.folder(host) / "failpoints" for host in self.hosts]
         return [f"armed and not happened: {path.read_text()}" for path in paths if _words(path)]
 
     def demand_one(self) -> None:
@@ -308,3 +346,10 @@ class Scene:
 
 def _words(path: Path) -> str:
     return path.read_text().strip() if path.exists() else ""
+
+
+_MUTE: Final = """
+nft add table ip rehearsal
+nft add chain ip rehearsal out '{{ type filter hook output priority 0; }}'
+nft add rule ip rehearsal out ip daddr {address} drop
+"""

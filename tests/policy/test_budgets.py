@@ -41,6 +41,6 @@ def _machine() -> Guest:
 
 @given(st.integers(0, 1 << 40), st.integers(0, 1 << 40), speeds)
 def test_more_memory_is_a_longer_blackout(one: int, more: int, speed: float) -> None:
-    less, most = budgets.forecast(one, speed), budgets.forecast(one + more, speed)
+    less, most = budgets.forecast(one, speed, ""), budgets.forecast(one + more, speed, "")
     assert budgets.FIXED_BLACKOUT_S <= less.blackout_s <= most.blackout_s
     assert most.blackout_low_s <= most.blackout_s <= most.blackout_high_s < most.total_high_s

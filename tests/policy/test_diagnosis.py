@@ -90,7 +90,7 @@ FAULTS: list[tuple[dict[str, Any], Level, str, str]] = [
     ({"promised_bytes": 9 * GIB}, Level.FAIL, "memory", "more is promised"),
     ({"service": ""}, Level.WARN, "service", "nobody starts"),
     (apped(missing_programs=("crun", "umoci")), Level.WARN, "applications", "apt-get install crun umoci"),
-    (apped(moves=False), Level.WARN, "applications", "criu"),
+    (apped(move_fault="it has no criu"), Level.WARN, "applications", "criu"),
     (apped(filters=False), Level.WARN, "applications", "every system call"),
     (apped(missing_limits=("memory", "cpu")), Level.WARN, "applications", "no limit of memory, cpu"),
     (apped(cgroup_fault="read-only"), Level.WARN, "applications", "read-only"),

@@ -28,11 +28,6 @@ def missing_programs() -> tuple[str, ...]:
     return tuple(name for name in PROGRAMS if shutil.which(name) is None)
 
 
-def has_program(name: str) -> bool:
-    """Whether it would be found now."""
-    return shutil.which(name) is not None
-
-
 def has_own_mounts() -> bool:
     """Whether what this process mounts is seen by it and its children alone."""
     try:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import time
 from pathlib import Path
+
+import structlog
 
 from segue.adapters.criu import freezer, keys, program
 from segue.adapters.criu.hook import Hook, Word
@@ -15,6 +19,9 @@ from segue.errors import Aborted
 
 END_S = 30.0
 """To let a dumped tree end, or go on."""
+PATIENCE_S = 2.0
+"""For a CRIU that is to come to rest: it had the whole blackout before."""
+log = structlog.get_logger()
 
 
 class Departure:
@@ -109,19 +116,27 @@ class Departure:
 
     async def undo(self) -> None:
         """It stays: everything goes on as it stood. Safe to repeat, wherever it is."""
-        if self._dump is not None and self._hook is not None:
-            # CRIU is not killed in the middle: it would leave its own code in the processes.
-            async with asyncio.timeout(END_S):
-                if await self._at_hook():
-                    await self._hook.tell(Word.UNDO)
+        if self._dump is not None and self._hook is not None and await self._at_rest():
+            await self._hook.tell(Word.UNDO)
         await self._end()
         freezer.set_frozen(self._container.cgroup, frozen=False)
 
     async def settle_down(self) -> None:
         """Returns once CRIU has nothing half done: it waits at its hook, has ended, or was never begun."""
         if self._dump is not None and self._hook is not None:
-            async with asyncio.timeout(END_S):
-                await self._at_hook()
+            await self._at_rest()
+
+    async def _at_rest(self) -> bool:
+        """As `_at_hook`, for a CRIU that may itself stand still: it is woken, and ended as the last resort, as that
+        leaves pieces of its own in the processes. Raises TimeoutError."""
+        for word, within_s in ((0, PATIENCE_S), (signal.SIGCONT, END_S), (signal.SIGKILL, END_S)):
+            if word:
+                log.warning("CRIU does not come to an end", name=self._container.name, signal=word)
+                program.signal(self._room, word)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    return await self._at_hook()
+        raise TimeoutError("CRIU neither comes to its hook nor ends")
 
     async def _at_hook(self) -> bool:
         """Returns when CRIU waits at its hook (True), or has ended without having come so far."""
@@ -137,7 +152,7 @@ class Departure:
 
     async def _end(self) -> None:
         if self._dump is not None:
-            await asyncio.wait_for(self._dump.wait(), END_S)
+            await self._await_end(self._dump)
         if self._porter is not None:
             await self._porter.end()
         if self._hook is not None:
@@ -146,6 +161,16 @@ class Departure:
         self._room.clear()
         self.stands = False
         self._dump = self._porter = None
+
+    async def _await_end(self, dump: Running) -> None:
+        """It had its word. One that stands still is woken; the processes are safe behind their cgroup's lock."""
+        for word, within_s in ((0, PATIENCE_S), (signal.SIGCONT, END_S), (signal.SIGKILL, END_S)):
+            if word:
+                program.signal(self._room, word)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    return await dump.wait()
+        raise TimeoutError("CRIU does not end")
 
     def _mark(self, what: str) -> None:
         self.marks.append((what, time.time()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 LOOK_S = 0.001
@@ -29,3 +30,9 @@ async def freeze(cgroup: Path, within_s: float = LIMIT_S) -> None:
 def set_frozen(cgroup: Path, *, frozen: bool) -> None:
     """Says so, and does not wait."""
     (cgroup / "cgroup.freeze").write_text("1" if frozen else "0")
+
+
+def kill(cgroup: Path) -> None:
+    """Ends everything in it, frozen or not; what is not there has nothing in it."""
+    with contextlib.suppress(FileNotFoundError):
+        (cgroup / "cgroup.kill").write_text("1")

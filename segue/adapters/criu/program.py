@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from segue.adapters.criu import tmpfs
 
 SAME: Final = ("--tcp-established", "--file-locks", "--manage-cgroups-mode", "ignore")
 """What dump and restore have to agree on. The cgroup is made by crun, on both hosts alike."""
+CONFIG: Final = "CRIU_CONFIG_FILE"
 LOG: Final = {"dump": "dump.log", "restore": "restore.log"}
 
 
@@ -108,10 +111,29 @@ def reason(room: Room, what: str) -> str:
     return errors[0].partition("Error (")[2].partition("): ")[2] if errors else ""
 
 
+def signal(room: Room, number: int) -> list[int]:
+    """Sends it to everything that crun and CRIU run for this move; who that was. None of it is the application's."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # It ended while we looked.
+                if _works_for(entry, room):
+                    os.kill(int(entry.name), number)
+                    found.append(int(entry.name))
+    return found
+
+
+def _works_for(process: Path, room: Room) -> bool:
+    """By its environment; CRIU writes its own title over that, but keeps its log open."""
+    if f"{CONFIG}={room.config}".encode() in (process / "environ").read_bytes().split(b"\0"):
+        return True
+    return any(os.readlink(fd).startswith(f"{room.work}/") for fd in (process / "fd").iterdir())
+
+
 def _places(room: Room) -> tuple[str, ...]:
     return ("--image-path", str(room.images), "--work-path", str(room.work))
 
 
 def _crun(container: Container, config: Path, *words: str) -> tuple[str, ...]:
     own = ("--root", str(container.crun_root), "--cgroup-manager", "cgroupfs")
-    return ("env", f"CRIU_CONFIG_FILE={config}", "crun", *own, *words)
+    return ("env", f"{CONFIG}={config}", "crun", *own, *words)

@@ -21,6 +21,7 @@ from segue.adapters.criu.channel import CHUNK_BYTES, Kind
 
 LOOK_S = 0.002
 CONNECT_S = 10.0
+LAST_WORD_S = 1.0
 EAGER_BYTES = CHUNK_BYTES // 4
 """A file is sent before it is complete where so much of it is new. CRIU only ever appends to files that big;
 smaller ones, which it may write anew, go at the end."""
@@ -124,8 +125,18 @@ def main() -> int:
         for line in sockets[0].makefile("r"):
             _say(line.strip())
     except OSError as error:
-        return _say(f"failed {error}", 1)
+        return _say(_last_word(sockets[0]) or f"failed {error}", 1)
     return 0
+
+
+def _last_word(first: socket.socket) -> str:
+    """Why the target takes nothing more, if it said so; empty where it did not."""
+    try:
+        first.settimeout(LAST_WORD_S)
+        line = first.makefile("r").readline().strip()
+    except (OSError, ValueError):
+        return ""
+    return line if line.startswith("failed ") else ""
 
 
 def _send_files(order: dict[str, Any], out: socket.socket) -> bool:

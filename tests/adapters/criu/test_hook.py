@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,33 @@ async def test_without_an_agent_it_waits_and_does_not_decide(tmp_path: Path) -> 
 async def test_other_stages_do_not_wait(tmp_path: Path) -> None:
     script = await _script(tmp_path, "pre-dump")
     assert await asyncio.wait_for(script.wait(), LIMIT_S) == 0
+
+
+async def test_a_word_that_comes_between_two_looks_is_heard(tmp_path: Path) -> None:
+    """Each look has the script open its end anew: a word in that instant would be lost."""
+    end = Hook(tmp_path)
+    for _ in range(5):
+        script = await _script(tmp_path, "post-dump")
+        await asyncio.wait_for(end.asked(), LIMIT_S)
+        end.waits()
+        assert await end.tell(Word.GO)
+        assert await asyncio.wait_for(script.wait(), LIMIT_S) == 0
+    end.close()
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv on this machine")
+async def test_nobody_hears_a_word_once_criu_is_dead(tmp_path: Path) -> None:
+    end = Hook(tmp_path)
+    (tmp_path / "images").mkdir()
+    env = {
+        **os.environ,
+        "CRTOOLS_SCRIPT_ACTION": "post-restore",
+        "CRTOOLS_IMAGE_DIR": str(tmp_path / "images"),
+    }
+    runs = "import subprocess, sys; subprocess.run(sys.argv[1:])"  # CRIU has no shell between, either.
+    criu = await asyncio.create_subprocess_exec(sys.executable, "-c", runs, hook.install(tmp_path), env=env)
+    await asyncio.wait_for(end.asked(), LIMIT_S)
+    criu.kill()
+    await criu.wait()
+    assert not await end.tell(Word.GO)
+    end.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,25 @@ from segue.adapters.criu.porter import Porter
 from segue.errors import Aborted
 
 LIMIT_S = 30.0
+NOTHING: Mapping[str, object] = {}
 
 
-async def _ends(here: Path, there: Path, secret: str, other: str) -> tuple[Porter, Porter]:
+async def _ends(
+    here: Path,
+    there: Path,
+    secret: str,
+    other: str,
+    in_more: Mapping[str, object] = NOTHING,
+    out_more: Mapping[str, object] = NOTHING,
+) -> tuple[Porter, Porter]:
     order = {"host": "127.0.0.1", "channels": 2}
-    taking = await Porter.start("ship_in", order | {"folder": str(there), "identity": _identity(secret)})
+    taking = await Porter.start(
+        "ship_in", {**order, "folder": str(there), "identity": _identity(secret), **in_more}
+    )
     port = int(await taking.hear("listening", LIMIT_S))
     giving = await Porter.start(
-        "ship_out", order | {"port": port, "folder": str(here), "identity": _identity(other)}
+        "ship_out",
+        {**order, "port": port, "folder": str(here), "identity": _identity(other), **out_more},
     )
     return giving, taking
 
@@ -89,6 +101,24 @@ async def test_a_broken_connection_is_an_abort_on_both_sides(tmp_path: Path) -> 
         await giving.end()
         with pytest.raises(Aborted, match=r"closed the connection|reset"):
             await taking.hear("arrived", LIMIT_S)
+    finally:
+        await giving.end()
+        await taking.end()
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+async def test_the_source_hears_why_the_target_takes_nothing_more(tmp_path: Path, encrypted: bool) -> None:
+    here, there = _folders(tmp_path)
+    (here / "upper").mkdir()
+    (here / "upper" / "large").write_bytes(bytes(64 << 20))
+    secret = secrets.token_hex(32) if encrypted else ""
+    more = {"tree": str(tmp_path / "gone")}
+    giving, taking = await _ends(here, there, secret, secret, more, {"tree": str(here), "parts": ["upper"]})
+    try:
+        giving.tell("round")
+        with pytest.raises(Aborted) as raised:
+            await giving.hear("round1", LIMIT_S)
+        assert "No such file" in raised.value.why
     finally:
         await giving.end()
         await taking.end()
