@@ -28,10 +28,12 @@ from segue.model.guest import Guest
 from segue.model.load import GuestLoad, HostLoad, Use
 from segue.model.migration import Migration
 from segue.model.roster import GuestWishes, HostRecord, HostReport
+from segue.model.verification import is_burn_in
 from segue.policy import answer, rectify, soundness
 from segue.wire.frames import Shown
 
 RANK: Final = {"owner": 0, "offered": 0, "released": 1, "incoming": 2}
+TRIES_OUT: Final = "it tries its host out, and is gone soon"
 UNKNOWN_BYTES: Final = 1 << 62
 LINK_BYTES_PER_S: Final = 125_000_000
 """Of a host that nobody said anything else of: 1 Gbit/s."""
@@ -241,7 +243,7 @@ def _wished(mirror: Mirror, spec: Guest, only: tuple[str, ...]) -> FleetGuest:
     return FleetGuest(
         name=spec.name,
         needs=Amounts(spec.memory_bytes, spec.vcpus),
-        pinned=record.pinned,
+        pinned=record.pinned or (TRIES_OUT if is_burn_in(spec.name) else ""),
         importance=record.importance,
         labels=record.labels,
         wants={**record.wants, HOST_DOMAIN: only} if only else record.wants,

@@ -109,9 +109,9 @@ async def _ask(controller: Controller, tenure: Tenure, host: str) -> None:
     except (SegueError, msgspec.ValidationError) as error:
         log.debug("a host does not say how it is", host=host, why=str(error))
         return
-    # By our own clock: the host's may be anything. And a host speaks for itself alone.
-    report = replace(report, host=host, at_s=clock.wall_s())
     kept = controller.mirror.health.get(host)
+    # A host speaks for itself alone.
+    report = answer.ours(replace(report, host=host), clock.wall_s(), kept.value if kept else None)
     if (
         kept is not None
         and replace(kept.value, at_s=report.at_s) == report

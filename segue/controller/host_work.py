@@ -27,7 +27,7 @@ from segue.model.leadership import NotLeading
 from segue.model.maintenance import HostState, HostWork, Maintenance, Outage, Passed, Step, StepKind
 from segue.model.store import Away, Fenced, OutcomeUnknown
 from segue.model.task import Task, TaskState
-from segue.policy import inventory, procedure
+from segue.policy import answer, inventory, procedure
 
 log = structlog.get_logger()
 ANSWER_S: Final = 20.0
@@ -290,9 +290,12 @@ class HostRun:
         return bool((await self.inventory()).reboot_wanted)
 
     async def health(self, step: Step) -> str:
-        """Waits until its agent says that it is well, or no worse than before the maintenance."""
+        """Waits until its agent and its BMC say that it is well, or no worse than before the maintenance."""
         while True:
-            report = msgspec.convert(await self.ask("GET", "/v1/health/report"), Report)
+            told = msgspec.convert(await self.ask("GET", "/v1/health/report"), Report)
+            told = answer.ours(replace(told, host=self.host), clock.wall_s(), None)
+            sensed = self.controller.mirror.sensors.get(self.host)
+            [report] = answer.merged([told, *([sensed.value.report] if sensed else [])])
             if report.level is Level.HEALTHY:
                 return "healthy"
             if report.level is Level.SUSPECT and 0 < report.since_s < self.work.begun_s:

@@ -53,14 +53,16 @@ class Powers:
         """Its BMC. Raises Refused where there is none, or the file cannot be read."""
         return Redfish(host, self.bmc(host))
 
-    def hosts(self) -> list[str]:
-        """All that have one, by the file; none where it cannot be read."""
+    def hosts(self) -> frozenset[str] | None:
+        """All that have one, by the file; None where it cannot be read: then nobody knows."""
         if self._folder is None:
-            return []
+            return frozenset()
         try:
-            return sorted(tomllib.loads((self._folder / FILE).read_text(encoding="utf-8")))
+            return frozenset(tomllib.loads((self._folder / FILE).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return frozenset()
         except (OSError, ValueError):
-            return []
+            return None
 
     def sensors(self, host: str) -> Sensors:
         """What its BMC sees of its parts; the same."""

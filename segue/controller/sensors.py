@@ -34,6 +34,7 @@ RULES: Final = tuple(rule for rule in BUILT_IN if rule.kind in {Kind.POWER, Kind
 async def keep(controller: Controller, tenure: Tenure) -> None:
     """For as long as the tenure lasts."""
     eyes: dict[str, Eye] = {}
+    wanted: set[str] = set()
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def look(host: str) -> None:
@@ -44,12 +45,13 @@ async def keep(controller: Controller, tenure: Tenure) -> None:
                 log.warning("what a BMC says is kept later", host=host, why=str(error))
 
     while True:
-        wanted = {host for host in controller.powers.hosts() if not fleet.is_revoked(controller.mirror, host)}
-        wanted &= controller.mirror.reports.items().keys()
-        for host in wanted - eyes.keys():
-            eyes[host] = Eye(controller, tenure, host)
-        await asyncio.gather(*(look(host) for host in sorted(wanted)))
-        await _forget(controller, tenure, wanted)
+        if (named := controller.powers.hosts()) is not None:
+            wanted = {host for host in named if not fleet.is_revoked(controller.mirror, host)}
+            wanted &= controller.mirror.reports.items().keys()
+            for host in wanted - eyes.keys():
+                eyes[host] = Eye(controller, tenure, host)
+            await _forget(controller, tenure, wanted)
+        await asyncio.gather(*(look(host) for host in sorted(eyes.keys() & wanted)))
         await asyncio.sleep(LOOK_S)
 
 
@@ -122,8 +124,9 @@ class Eye:
         known, now_s = self._known(), clock.wall_s()
         for part in known.mended if known else ():
             await self._mend(part)
+        is_new = known is None or bool(known.mended) or self._changed
         is_old = known is not None and self._probe.seen_s > known.at_s and now_s - known.at_s >= AGAIN_S
-        if self._probe.seen_s and (self._changed or is_old or (known and known.mended)):
+        if self._probe.seen_s and (is_new or is_old):
             await self._write()
 
     def _hear(self, seen: Health) -> None:

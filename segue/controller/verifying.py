@@ -26,7 +26,7 @@ from segue.model.health import Health
 from segue.model.maintenance import Step
 from segue.model.migration import Limits
 from segue.model.task import Task, TaskKind, TaskState
-from segue.model.verification import PREFIX, Check, Said, Verification
+from segue.model.verification import Check, Said, Verification, burn_in_name
 from segue.policy import burn_in, rectify
 
 log = structlog.get_logger()
@@ -102,7 +102,7 @@ class Run:
         wish = dict(work.task.wish)
         self.host = str(wish.pop("host"))
         self._wish = msgspec.convert(wish, VerifyHost)
-        self._guest = f"{PREFIX}{work.id[:8]}"
+        self._guest = burn_in_name(work.id)
         self._checks: list[Check] = []
 
     async def all(self) -> None:

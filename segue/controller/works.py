@@ -52,7 +52,7 @@ def seen(mirror: Mirror, not_to: dict[str, tuple[str, ...]], loads: Loads) -> Fl
     off = {
         name
         for name, shown in fleet.owners(mirror).items()
-        if shown.state in GONE or name.startswith(verification.PREFIX)
+        if shown.state in GONE or verification.is_burn_in(name)
     }
     return Fleet(
         made.hosts, tuple(guest for guest in made.guests if guest.name not in off),

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
-PREFIX: Final = "burn-in-"
-"""Guests of that name are made for a while, and are nobody's: no planner moves them."""
+NAME: Final = re.compile(r"burn-in-[0-9a-f]{8}")
+
+
+def burn_in_name(task: str) -> str:
+    """Of the guest that a verification makes for a while. It is nobody's: no planner moves it."""
+    return f"burn-in-{task[:8]}"
+
+
+def is_burn_in(guest: str) -> bool:
+    """By its name."""
+    return NAME.fullmatch(guest) is not None
 
 
 @dataclass(frozen=True)

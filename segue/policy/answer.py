@@ -17,6 +17,8 @@ from segue.model.plan import Plan
 from segue.policy import drain, health, redundancy, soundness
 
 TAINT: Final = "health"
+SAME_S: Final = 120.0
+"""By so much the beginning of one trouble may seem to wander: agents judge, and are asked, now and then."""
 WARNED: Final = Taint(TAINT, hard=False)
 """Of hosts that may have no spare: guests go there last."""
 
@@ -65,9 +67,8 @@ def answer(
     ready = sorted(
         (one for name, one in waiting.items() if name not in held), key=lambda o: _urgency(fleet, o)
     )
-    room = max(0, cap(len(fleet.hosts), orders) - len(set(evacuating)))
-    chosen, later = ready[:room], ready[room:]
-    held |= {one.host: _not_yet(one, orders, evacuating) for one in later}
+    chosen, later = _chosen(ready, set(evacuating), _given_up(told, lived_in), len(fleet.hosts), orders)
+    held |= later
     lame = dict(sorted(spareless(fleet, bad, warned, now_s, orders).items()))
     return Answer(
         taints=dict.fromkeys(lame, WARNED) | taints(told.values(), len(fleet.hosts), orders),
@@ -105,6 +106,55 @@ def spareless(
     speaking = {one.host for one in reports if one.level is not Level.HEALTHY}
     found |= redundancy.declared(fleet, warned)
     return {name: why for name, why in found.items() if name not in speaking}
+
+
+def ours(told: Report, now_s: float, known: Report | None) -> Report:
+    """A report by our own clock: the host's may be anything, and what began at once must be seen to have done so.
+
+    known: what we had from it before. The same trouble keeps its beginning, whatever its clock does meanwhile.
+    """
+    if told.level is Level.HEALTHY or not told.since_s:
+        return replace(told, at_s=now_s)
+    since_s = now_s - max(0.0, told.at_s - told.since_s)
+    if known is not None and known.level is told.level:
+        is_heard = known.rule == told.rule and now_s - known.at_s <= AnswerOrders().stale_s
+        if is_heard or abs(known.since_s - since_s) <= SAME_S:
+            since_s = known.since_s
+    return replace(told, at_s=now_s, since_s=since_s)
+
+
+def _chosen(
+    ready: Sequence[Report], evacuating: Collection[str], spent: int, hosts: int, orders: AnswerOrders
+) -> tuple[list[Report], dict[str, Held]]:
+    """Those that are emptied now, and why the others are not. ready: the most urgent first. spent: hosts given up."""
+    chosen: list[Report] = []
+    held: dict[str, Held] = {}
+    for one in ready:
+        if len(chosen) >= max(0, cap(hosts, orders) - len(evacuating)):
+            held[one.host] = _not_yet(one, orders, evacuating)
+        elif one.host not in orders.approved and spent + len(chosen) >= given_up_most(hosts, orders):
+            held[one.host] = _enough(one, spent, orders)
+        else:
+            chosen.append(one)
+    return chosen, held
+
+
+def given_up_most(hosts: int, orders: AnswerOrders) -> int:
+    """So many hosts may be empty for their health at last, however slowly they came to it."""
+    return max(1, int(orders.storm_share * hosts))
+
+
+def _given_up(told: Mapping[str, Report], lived_in: Collection[str]) -> int:
+    """Hosts that fail and are empty, or on the way to it."""
+    return sum(one.level.rank >= Level.FAILING.rank and name not in lived_in for name, one in told.items())
+
+
+def _enough(one: Report, spent: int, orders: AnswerOrders) -> Held:
+    most = f"no more than {orders.storm_share:.0%} of the fleet may be"
+    why = f"{spent} hosts are empty for their health already, and {most}"
+    return Held(
+        one.host, why, f"Mend those, or look at {one.host} and drain it: `segue host drain {one.host}`."
+    )
 
 
 def cap(hosts: int, orders: AnswerOrders) -> int:
@@ -174,14 +224,19 @@ def _urgency(fleet: Fleet, one: Report) -> tuple[int, int, float, str]:
 
 
 def taints(reports: Iterable[Report], hosts: int, orders: AnswerOrders | None = None) -> dict[str, Taint]:
-    """Hard for each, so that nothing new goes there; where too many are suspect only soft, or nothing could start."""
+    """Hard for each, so that nothing new goes there; soft where too many are so ill, or nothing could start.
+
+    A sensor that condemns the whole fleet must not keep the guests of a dead host from starting elsewhere.
+    """
     orders = orders or AnswerOrders()
     told = {one.host: one for one in merged(reports) if one.level is not Level.HEALTHY}
-    many = len(told) >= orders.storm_hosts and len(told) > orders.storm_share * hosts
-    return {
-        name: Taint(TAINT, hard=one.level.rank >= Level.FAILING.rank or not many)
-        for name, one in sorted(told.items())
-    }
+    failing = {name for name, one in told.items() if one.level.rank >= Level.FAILING.rank}
+
+    def many(ill: int) -> bool:
+        return ill >= hosts or (ill >= orders.storm_hosts and ill > orders.storm_share * hosts)
+
+    loose, all_loose = many(len(told)), many(len(failing))
+    return {name: Taint(TAINT, hard=not (all_loose if name in failing else loose)) for name in sorted(told)}
 
 
 def _evacuation(fleet: Fleet, one: Report) -> Evacuation:

@@ -24,6 +24,7 @@ def test_what_is_corrected_counts_at_once(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("right\n")
     assert powers.bmc("host1").password == "right"
     assert powers.may_fence("host1")
+    assert powers.hosts() == frozenset({"host1"})
     (tmp_path / "bmc.toml").write_text(TEXT + "fence = false\n")
     assert not powers.may_fence("host1")
 
@@ -33,6 +34,12 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "bmc.toml").write_text(text)
     with pytest.raises(Refused, match=r"bmc\.toml"):
         Powers(tmp_path).bmc("host1")
+
+
+def test_a_file_that_cannot_be_read_says_nothing_of_who_has_one(tmp_path: Path) -> None:
+    assert Powers(tmp_path).hosts() == frozenset()
+    (tmp_path / "bmc.toml").write_text("[host1\n")
+    assert Powers(tmp_path).hosts() is None
 
 
 def test_without_a_folder_no_host_is_watched() -> None:

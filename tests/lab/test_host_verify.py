@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
+import struct
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from segue.adapters import integrity
 from segue.lab.api import Lab
 from segue.lab.bmc_hardware import Hardware
 from tests.lab.moves import wait_until
@@ -34,6 +40,11 @@ scope: {hosts: [host2]}
 strategy: {max_blackout: 5s}
 procedure: firmware-update
 with: {image: "http://files.example/bios-1.1.0.bin", version: "1.1.0"}
+"""
+PROOF: Final = """
+name: proof
+scope: {hosts: [host2]}
+procedure: [cordon, drain, {verify: {burn_in: 10s, within: 5m}}, uncordon]
 """
 LIMIT_S: Final = 200.0
 
@@ -107,6 +118,81 @@ def test_failing_memory_passes_only_once_it_is_mended(fleet: Fleet) -> None:
     )
     assert "host2 has passed" in told
     assert fleet.level("host2") == "healthy"
+
+
+@pytest.mark.timeout(300)
+def test_memory_that_forgets_is_found_by_the_burn_in(fleet: Fleet) -> None:
+    """Bits of the guest's memory are turned from outside, as a bad DIMM does it."""
+    end = threading.Event()
+    turned: list[int] = []
+
+    def turn() -> None:
+        while not end.is_set():
+            with contextlib.suppress(FileNotFoundError):  # It has just ended.
+                turned.extend(turn_bits(pid, 160 << 20, end) for pid in qemus(fleet.lab))
+            end.wait(0.2)
+
+    with ThreadPoolExecutor(1) as pool:
+        bad = pool.submit(turn)
+        try:
+            told = fleet.segue(
+                "host", "verify", "host2", "--burn-in", "60s", "--memory", "160MiB", "--stay", code=1
+            )
+        finally:
+            end.set()
+        bad.result()
+    assert sum(turned) > 0
+    assert "its own memory was not what it had written: bad" in told, told
+    assert fleet.segue("vm", "list", "-o", "json") == []
+
+
+def qemus(lab: Lab) -> Iterator[int]:
+    """Of burn-in guests of this lab."""
+    for folder in Path("/proc").iterdir():
+        try:
+            is_ours = (
+                folder.name.isdigit() and str(lab.places.top).encode() in (folder / "environ").read_bytes()
+            )
+            if is_ours and b"segue.burn-in=" in (folder / "cmdline").read_bytes():
+                yield int(folder.name)
+        except OSError:
+            continue
+
+
+def memories(pid: int) -> list[Path]:
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # Closed while we looked.
+            if os.readlink(entry).startswith(integrity.MEMFD):
+                found.append(entry)
+    return found
+
+
+def turn_bits(pid: int, memory_bytes: int, end: threading.Event) -> int:
+    """In pages that the guest's writer has filled: number, count, then each word beside its opposite."""
+    turned = 0
+    for entry in memories(pid):
+        fd = os.open(entry, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            while os.fstat(fd).st_size == memory_bytes and turned < 2000 and not end.is_set():
+                offset = random.randrange(0, memory_bytes, 4096)
+                _, count, value, opposite = struct.unpack("<4Q", os.pread(fd, 32, offset))
+                if count and value ^ opposite == (1 << 64) - 1:
+                    byte = os.pread(fd, 1, offset + 2048)[0]
+                    os.pwrite(fd, bytes([byte ^ 0x10]), offset + 2048)
+                    turned += 1
+        finally:
+            os.close(fd)
+    return turned
+
+
+def test_a_maintenance_has_its_hosts_prove_themselves(fleet: Fleet) -> None:
+    fleet.segue("maintenance", "plan", "-", stdin=PROOF)
+    print(fleet.segue("maintenance", "start", "proof"))
+    host = fleet.segue("maintenance", "report", "proof", "-o", "json")["hosts"][0]
+    notes = {passed["title"]: passed["note"] for passed in host["passed"]}
+    assert host["state"] == "done", host
+    assert "host2 has passed" in notes["verify"]
 
 
 def test_a_bios_is_brought_and_the_host_is_started_anew(fleet: Fleet) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +68,61 @@ def test_the_caps_hold_and_every_failing_host_is_accounted_for(
     assert chosen | held == fresh & lived_in - evacuating, "silence, old news and empty hosts empty nobody"
     assert not chosen & held
     assert all(one.why and one.todo for one in found.held)
+    failing = {one.host for one in reports if one.level is Level.FAILING and one.host in names_of(fleet)}
+    spent = failing - (lived_in - evacuating)
+    more = chosen - orders.approved
+    assert not more or len(spent | more) <= max(1, int(orders.storm_share * len(fleet.hosts)))
+
+
+def names_of(fleet: Fleet) -> set[str]:
+    return {host.name for host in fleet.hosts}
+
+
+@given(cases())
+def test_no_lying_sensor_closes_the_whole_fleet(
+    case: tuple[Fleet, tuple[Report, ...], set[str], AnswerOrders],
+) -> None:
+    fleet, reports, _, _ = case
+    names = names_of(fleet)
+    told = [one for one in reports if one.host in names]
+    hard = {name for name, taint in policy.taints(told, len(names)).items() if taint.hard}
+    assert hard < names
+
+
+def test_hosts_that_fail_one_after_the_other_are_given_up_to_a_quarter_of_the_fleet_only() -> None:
+    """Each alone, more than an hour after the last: no storm, and yet a firmware that counts wrong comes to all."""
+    fleet, emptied = small(20), list[str]()
+    for hour in range(20):
+        now_s = NOW_S + hour * 7_200
+        reports = [
+            replace(one, at_s=now_s, since_s=NOW_S + n * 7_200)
+            for n, one in enumerate(failing(*(f"h{n}" for n in range(hour + 1))))
+        ]
+        found = policy.answer(fleet, reports, (), now_s)
+        assert not found.storms
+        for one in found.evacuations:
+            emptied.append(one.host)
+            left = tuple(guest for guest in fleet.guests if guest.host != one.host)
+            fleet = replace(fleet, guests=left)
+    assert len(emptied) == 5
+    assert "5 hosts are empty for their health already" in found.held[0].why
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 60.0), st.floats(-1e9, 1e9)), min_size=1, max_size=20))
+def test_a_hosts_clock_hides_no_storm_and_one_trouble_keeps_its_beginning(
+    looks: list[tuple[float, float]],
+) -> None:
+    """The agent judges every 30 s at least, by its own clock, which anybody may set meanwhile."""
+    now_s, known, began_s = NOW_S, cast("Report | None", None), NOW_S - 50
+    first_off_s = looks[0][1]
+    for rest_s, off_s in looks:
+        judged_s = now_s - min(rest_s, 30.0)
+        told = failing("h0")[0]
+        told = replace(told, at_s=judged_s + off_s, since_s=began_s + first_off_s)
+        seen = policy.ours(told, now_s, known)
+        assert abs(seen.since_s - began_s) <= 31
+        assert known is None or seen.since_s == known.since_s
+        known, now_s = seen, now_s + rest_s
 
 
 @given(cases())
