@@ -104,7 +104,7 @@ class Guests:
         for peer in self._services.peers.values():
             try:
                 claim = await peer.claim(keeper.uuid)
-            except (ConnectionError, TimeoutError):
+            except (ConnectionError, TimeoutError, SegueError):
                 continue  # It is asked again with the next tick.
             if claim.owned > keeper.token.epoch:
                 log.warning("the guest lives elsewhere now", guest=keeper.guest.name, host=peer.name)
@@ -245,13 +245,21 @@ class Guests:
         assert keeper.guest is not None
         highest = 0
         for peer in self._services.peers.values():
-            if peer.name == without:
+            if peer.name == without or self._is_removed(peer.name):
                 continue
             try:
                 highest = max(highest, (await peer.claim(keeper.uuid)).highest)
             except (ConnectionError, TimeoutError) as error:
                 raise _not_sure(keeper.guest.name, peer.name, error) from error
         return highest
+
+    def _is_removed(self, host: str) -> bool:
+        """Whoever removed it from the fleet has said that it has no guest that matters; its word counts no more."""
+        try:
+            self._services.trust.demand_name(host)
+        except Refused:
+            return True
+        return False
 
     async def delete(self, keeper: Keeper) -> None:
         """Only a guest that is owned here and stands. After a power loss it may live elsewhere, on the same disks."""

@@ -68,7 +68,7 @@ def test_a_bmc_that_lies_starts_nothing_twice_because_of_the_lock_on_the_disk(wa
     """host2's entry names the BMC of a host that is off: a cable, or a line in a file, that is wrong."""
     ward.create("g1", "host2")
     wrong, right = (nodes.bmc_address(nodes.parse(host)) for host in ("host4", "host2"))
-    ward.sh(f"sed -i s/{right}:/{wrong}:/ {FILE}")
+    ward.sh(f"cp {FILE} /root/right.toml && sed -i s/{right}:/{wrong}:/ {FILE}")
     ward.lab.cut("host2")
     wait_until(
         lambda: "another process using the image" in ward.said("host2"), "QEMU refuses the second start"
@@ -81,7 +81,7 @@ def test_a_bmc_that_lies_starts_nothing_twice_because_of_the_lock_on_the_disk(wa
     assert not ward.loss("host2")["hits"][0]["back_s"]
     watching = Writers(ward.lab)
     wait_until(lambda: len(watching.seen) == 1, "its disk is seen to be written")
-    ward.sh(f"sed -i s/{wrong}:/{right}:/ {FILE}")
+    ward.sh(f"cp /root/right.toml {FILE}")
     wait_until(lambda: ward.loss("host2")["hits"][0]["back_s"], "with the right BMC it is restarted")
     watching.end()
     assert "off" in ward.segue("host", "power", "host2")
