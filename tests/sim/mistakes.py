@@ -148,7 +148,8 @@ def _a_host_reboots_whoever_is_there(patch: Patch) -> None:
 
 
 def _every_failing_host_is_emptied(patch: Patch) -> None:
-    patch.setattr(answer, "cap", lambda hosts, orders: hosts)
+    for limit in ("cap", "given_up_most"):
+        patch.setattr(answer, limit, lambda hosts, orders: hosts)
     patch.setattr(answer, "_storms", lambda *_args: iter(()))
 
 
