@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from segue.adapters.criu import freezer, keys, program
+from segue.adapters.criu import freezer, keys, mend, program
 from segue.adapters.criu.hook import Hook, Word
 from segue.adapters.criu.porter import Porter
 from segue.adapters.criu.program import Container, Room
 from segue.errors import Aborted, SegueError
 
 END_S = 30.0
-PATIENCE_S = 2.0
-"""For CRIU to do what it was told (our lab: 40 ms)."""
 Launch = Callable[[Sequence[str]], Awaitable[object]]
 """Has a command make the container, with pipes for its output as it was started with; returns when it runs.
 Raises SegueError where the command fails."""
@@ -75,7 +72,7 @@ class Landing:
     async def go(self) -> float:
         """Lets it run; wall-clock seconds at which it did. Raises Aborted where it cannot."""
         self._mark("told")
-        if self._hook is None or (self._making is not None and self._making.done()):
+        if self._hook is None:
             raise self._not_restored("it waits for no word any more")
         self._thaw()
         # Whether somebody waits cannot be asked before: each look at it makes the script wait anew, for a moment.
@@ -86,7 +83,7 @@ class Landing:
         self.told = True
         if self._making is not None:
             try:
-                await self._made(self._making)
+                await asyncio.wait_for(self._making, END_S)
             except (SegueError, TimeoutError) as error:
                 raise self._not_restored(str(error)) from error
         ran_s = time.time()
@@ -102,29 +99,11 @@ class Landing:
         if self._hook is not None and (self._making is None or not self._making.done()):
             await self._hook.tell(Word.UNDO)
         if self._making is not None:
-            await self._unmade(self._making)
-        program.signal(self._room, signal.SIGKILL)  # What waits for a word that nobody will say any more.
-        # Before the lock goes: a script may have heard a word late that we took for lost, and CRIU have obeyed it.
-        freezer.kill(self._container.cgroup)
+            done, _ = await asyncio.wait({self._making}, timeout=END_S)
+            for made in done:
+                made.exception()  # It failed, as it was told to.
         self._thaw()  # The next to come would be restored into a frozen group, and hang.
         await self._end()
-
-    async def _made(self, making: asyncio.Future[object]) -> None:
-        """CRIU was told to let it run. One that stands still is woken: what it made is all that there is."""
-        done, _ = await asyncio.wait({making}, timeout=PATIENCE_S)
-        if not done:
-            program.signal(self._room, signal.SIGCONT)
-        await asyncio.wait_for(making, END_S)
-
-    async def _unmade(self, making: asyncio.Future[object]) -> None:
-        """CRIU was told to undo it; what does not come to an end is ended, as nothing of it ever ran."""
-        done, _ = await asyncio.wait({making}, timeout=PATIENCE_S)
-        if not done:
-            program.signal(self._room, signal.SIGKILL)
-            freezer.kill(self._container.cgroup)
-            done, _ = await asyncio.wait({making}, timeout=END_S)
-        for made in done:
-            made.exception()  # It failed, as it was told to.
 
     def _thaw(self) -> None:
         if self._container.cgroup.is_dir():
@@ -135,10 +114,13 @@ class Landing:
         try:
             await self._porter.hear("arrived", None)
             self._mark("arrived")
+            await asyncio.to_thread(mend.mend, self._room.images)
             await self._restore_all()
-        except Aborted as error:
-            self.failure = error.why
-            await self._porter.end()  # The source hears of it by the end of its connection.
+        except (Aborted, OSError, ValueError) as error:
+            self.failure = (
+                error.why if isinstance(error, Aborted) else f"CRIU's images cannot be read: {error}"
+            )
+            await self._porter.leave(f"failed {self.failure}")
             return
         self.is_complete = True
         self._mark("restored")
@@ -149,14 +131,12 @@ class Landing:
         self._thaw()
         self._making = asyncio.ensure_future(self._launch(program.restore(self._container, self._room)))
         asked = asyncio.create_task(self._hook.asked())
-        try:
-            await asyncio.wait({asked, self._making}, return_when=asyncio.FIRST_COMPLETED)
-            if asked.done():
-                # A lock of our own beside the hook: until the word nothing of it runs, whatever becomes of CRIU.
-                freezer.set_frozen(self._container.cgroup, frozen=True)
-                return
-        finally:
-            asked.cancel()  # It would go on looking, at whatever has the FIFO's number then.
+        await asyncio.wait({asked, self._making}, return_when=asyncio.FIRST_COMPLETED)
+        if asked.done():
+            # A lock of our own beside the hook: until the word is said nothing of it runs, whatever becomes of CRIU.
+            freezer.set_frozen(self._container.cgroup, frozen=True)
+            return
+        asked.cancel()
         raise self._not_restored(str(self._making.exception() or "it did not wait for its word"))
 
     async def _end(self) -> None:

@@ -7,9 +7,11 @@ import contextlib
 import json
 import sys
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from segue.errors import Aborted
+
+LEAVE_S: Final = 1.0
 
 
 class Porter:
@@ -49,6 +51,13 @@ class Porter:
         """What it said after `word`, now or before. Raises Aborted where it has ended, TimeoutError."""
         async with asyncio.timeout(within_s):
             return await asyncio.shield(self._future(word))
+
+    async def leave(self, line: str) -> None:
+        """A last word, after which it ends by itself; so the other host learns why."""
+        with contextlib.suppress(OSError, TimeoutError):
+            self.tell(" ".join(line.split()))
+            await asyncio.wait_for(self._process.wait(), LEAVE_S)
+        await self.end()
 
     async def end(self) -> None:
         """Ends it. Safe to repeat."""

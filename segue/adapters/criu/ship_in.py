@@ -61,11 +61,6 @@ class Intake:
                 self._listed, self.first = bytes(channel.exactly(source, frame.length)), source
         except (OSError, ValueError) as error:
             failures.append(error)
-            if (
-                source is self.sockets[0]
-            ):  # Nobody else speaks on it now, and the source would only see it break.
-                with contextlib.suppress(OSError):
-                    self.sockets[0].sendall(f"failed the target cannot take it: {error}\n".encode())
             for one in self.sockets:
                 with contextlib.suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
@@ -116,6 +111,7 @@ def main() -> int:
         intake.run()
     except (OSError, ValueError) as error:
         _say(f"failed {error}")
+        _tell(sockets[0], f"failed {error}\n")
         return 1
     words.append(intake.first)
     _say(f"arrived {intake.bytes}")
@@ -126,9 +122,15 @@ def main() -> int:
 def _pass_on(words: list[socket.socket]) -> None:
     for line in sys.stdin:
         if words:
-            with contextlib.suppress(OSError):
-                words[0].sendall(line.encode())
+            _tell(words[0], line)
+        if line.startswith("failed "):
+            break
     os._exit(0)
+
+
+def _tell(source: socket.socket, line: str) -> None:
+    with contextlib.suppress(OSError):
+        source.sendall(line.encode())
 
 
 def _say(line: str) -> None:

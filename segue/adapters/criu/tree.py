@@ -6,7 +6,6 @@ The application may change its folders while they are read: no link in them is e
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import json
 import os
@@ -18,13 +17,12 @@ from pathlib import Path
 from typing import Any, Final
 
 BLOCK_BYTES: Final = 256 << 10
-RECENT_NS: Final = 50_000_000
-"""A change within the same tick of the kernel's clock as our look leaves the same time: such a file is read again."""
+TICK_NS: Final = 50_000_000
+"""A change within the same tick of the kernel's clock as our look leaves the same time."""
 HOST_ONLY: Final = frozenset(("trusted.overlay.origin", "trusted.overlay.uuid", "trusted.overlay.impure"))
 """What an overlay notes of the file system below it; it means nothing on another host."""
 FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MISSING: Final = (FileNotFoundError, NotADirectoryError)
-_libc = ctypes.CDLL(None, use_errno=True)
 Send = Callable[[str, int, bytes], None]
 """What (`gone`, `entry`, `block`), where in the file, and the data."""
 
@@ -46,16 +44,17 @@ class Rounds:
         self._known: dict[str, Known] = {}
         self._linked: dict[int, str] = {}
         self._sent = 0
+        self._begun_ns = self._before_ns = 0
+        """When this round and the one before it were begun."""
 
     def run(self, send: Send) -> int:
         """One round; bytes of data that were sent. Raises OSError."""
         self._sent, self._linked = 0, {}
+        self._before_ns, self._begun_ns = self._begun_ns, time.time_ns()
+        os.sync()  # From here on the first write to a page that is mapped changes the file's time again.
         seen: set[str] = set()
         top = os.open(self._top, FOLDER)
         try:
-            _write_out(
-                top, self._parts
-            )  # From here on the first write to a mapped page changes a file's time.
             for part in self._parts:
                 with contextlib.suppress(FileNotFoundError):
                     self._look(top, part, part, send, seen)
@@ -86,7 +85,7 @@ class Rounds:
         key = (about.st_ino, about.st_ctime_ns, about.st_mode, about.st_size, about.st_nlink)
         before = self._known.get(path)
         first = self._linked.setdefault(about.st_ino, path) if about.st_nlink > 1 and name else path
-        if before is not None and before.key == key and not _is_recent(about):
+        if before is not None and before.key == key and not self._may_have_changed(about):
             return
         # Of a file with several names the other host makes a new one, in which nothing is yet.
         single = before is not None and about.st_nlink == before.key[-1] == 1
@@ -102,6 +101,11 @@ class Rounds:
             return
         self._file(parent, name, said, known, send)
 
+    def _may_have_changed(self, about: os.stat_result) -> bool:
+        """Only the first write to a mapped page after a sync changes the file's time: what was written to it since the
+        round before was begun may have come after our look then."""
+        return about.st_ctime_ns > self._before_ns - TICK_NS
+
     def _file(self, parent: int, name: str, said: dict[str, Any], known: Known, send: Send) -> None:
         handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=parent)
         try:
@@ -116,44 +120,6 @@ class Rounds:
             known.blocks = digests
         finally:
             os.close(handle)
-
-
-def _write_out(top: int, parts: tuple[str, ...]) -> None:
-    """Every file system that the parts, or folders in them, lie on; a slow one of somebody else holds nobody up."""
-    done: set[int] = set()
-    for part in parts:
-        with contextlib.suppress(*MISSING):
-            handle = os.open(part, FOLDER, dir_fd=top)
-            try:
-                _sync(handle, done)
-                for inner in os.scandir(handle):
-                    if inner.is_dir(follow_symlinks=False):
-                        _write_out_folder(handle, inner.name, done)
-            finally:
-                os.close(handle)
-
-
-def _write_out_folder(parent: int, name: str, done: set[int]) -> None:
-    with contextlib.suppress(*MISSING):
-        handle = os.open(name, FOLDER, dir_fd=parent)
-        try:
-            _sync(handle, done)
-        finally:
-            os.close(handle)
-
-
-def _sync(handle: int, done: set[int]) -> None:
-    device = os.fstat(handle).st_dev
-    if device in done:
-        return
-    done.add(device)
-    if _libc.syncfs(handle) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"syncfs: {os.strerror(number)}")
-
-
-def _is_recent(about: os.stat_result) -> bool:
-    return about.st_ctime_ns > time.time_ns() - RECENT_NS
 
 
 def _pack(said: dict[str, Any]) -> bytes:

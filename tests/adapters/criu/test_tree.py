@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import shutil
 import stat
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from segue.adapters.criu import tree
 from segue.adapters.criu.tree import BLOCK_BYTES, Copy, Rounds
 
 NAMES = st.sampled_from(["a", "b", "c/a", "c/b", "c/d/a"])
@@ -137,3 +139,31 @@ def test_nothing_is_written_outside(tmp_path: Path, path: str) -> None:
     with pytest.raises((ValueError, OSError)):
         Copy(there).take("entry", 0, json.dumps(said).encode())
     assert not list(outside.iterdir())
+
+
+def test_what_a_mapping_writes_behind_the_look_of_one_round_goes_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "TICK_NS", 0)
+    source = tmp_path / "source"
+    for part in ("upper", "volumes"):
+        (source / part).mkdir(parents=True)
+    (source / "upper" / "first").write_bytes(b"1")
+    mapped = source / "volumes" / "mapped"
+    mapped.write_bytes(bytes(2 * BLOCK_BYTES))
+    (tmp_path / "target").mkdir()
+    copy, rounds = Copy(tmp_path / "target"), Rounds(source, ("upper", "volumes"))
+    with mapped.open("r+b") as file, mmap.mmap(file.fileno(), 0) as view:
+
+        def send(what: str, offset: int, data: bytes) -> None:
+            if what == "entry" and data.find(b"first") >= 0:
+                view[0] = 1  # After the sync: the file's time changes, and not again before the next sync.
+            copy.take(what, offset, data)
+            if what == "block" and len(data) == BLOCK_BYTES and offset == 0:
+                view[0] = 2
+
+        rounds.run(send)
+        rounds.run(copy.take)
+    copy.finish()
+    assert (tmp_path / "target" / "volumes" / "mapped").read_bytes() == mapped.read_bytes()
+    assert mapped.read_bytes()[0] == 2
