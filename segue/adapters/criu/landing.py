@@ -103,7 +103,9 @@ class Landing:
             await self._hook.tell(Word.UNDO)
         if self._making is not None:
             await self._unmade(self._making)
-        program.signal(self._room, signal.SIGKILL)  # What waits for a word that nobody will say any more.
+        program.signal(
+            self._container, self._room, signal.SIGKILL
+        )  # What waits for a word that nobody will say any more.
         # Before the lock goes: a script may have heard a word late that we took for lost, and CRIU have obeyed it.
         freezer.kill(self._container.cgroup)
         self._thaw()  # The next to come would be restored into a frozen group, and hang.
@@ -113,14 +115,14 @@ class Landing:
         """CRIU was told to let it run. One that stands still is woken: what it made is all that there is."""
         done, _ = await asyncio.wait({making}, timeout=PATIENCE_S)
         if not done:
-            program.signal(self._room, signal.SIGCONT)
+            program.signal(self._container, self._room, signal.SIGCONT)
         await asyncio.wait_for(making, END_S)
 
     async def _unmade(self, making: asyncio.Future[object]) -> None:
         """CRIU was told to undo it; what does not come to an end is ended, as nothing of it ever ran."""
         done, _ = await asyncio.wait({making}, timeout=PATIENCE_S)
         if not done:
-            program.signal(self._room, signal.SIGKILL)
+            program.signal(self._container, self._room, signal.SIGKILL)
             freezer.kill(self._container.cgroup)
             done, _ = await asyncio.wait({making}, timeout=END_S)
         for made in done:
