@@ -124,7 +124,8 @@ def hit(scene: AppScene, victim: str, number: int) -> Callable[[str, str], objec
     side, _, program = victim.partition(" ")
 
     def inflict(source: str, target: str) -> None:
-        assert scene.signal(source if side == "source" else target, program, number), f"no {victim}"
+        found = scene.signal(source if side == "source" else target, program, number)
+        assert found or number == signal.SIGCONT, f"no {victim}"  # It may have been woken, and ended, before.
 
     return inflict
 

@@ -132,7 +132,7 @@ class Departure:
         for word, within_s in ((0, PATIENCE_S), (signal.SIGCONT, END_S), (signal.SIGKILL, END_S)):
             if word:
                 log.warning("CRIU does not come to an end", name=self._container.name, signal=word)
-                program.signal(self._room, word)
+                program.signal(self._container, self._room, word)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
                     return await self._at_hook()
@@ -166,7 +166,7 @@ class Departure:
         """It had its word. One that stands still is woken; the processes are safe behind their cgroup's lock."""
         for word, within_s in ((0, PATIENCE_S), (signal.SIGCONT, END_S), (signal.SIGKILL, END_S)):
             if word:
-                program.signal(self._room, word)
+                program.signal(self._container, self._room, word)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
                     return await dump.wait()

@@ -99,11 +99,31 @@ class Landing:
         if self._hook is not None and (self._making is None or not self._making.done()):
             await self._hook.tell(Word.UNDO)
         if self._making is not None:
-            done, _ = await asyncio.wait({self._making}, timeout=END_S)
-            for made in done:
-                made.exception()  # It failed, as it was told to.
+            await self._unmade(self._making)
+        program.signal(
+            self._container, self._room, signal.SIGKILL
+        )  # What waits for a word that nobody will say any more.
+        # Before the lock goes: a script may have heard a word late that we took for lost, and CRIU have obeyed it.
+        freezer.kill(self._container.cgroup)
         self._thaw()  # The next to come would be restored into a frozen group, and hang.
         await self._end()
+
+    async def _made(self, making: asyncio.Future[object]) -> None:
+        """CRIU was told to let it run. One that stands still is woken: what it made is all that there is."""
+        done, _ = await asyncio.wait({making}, timeout=PATIENCE_S)
+        if not done:
+            program.signal(self._container, self._room, signal.SIGCONT)
+        await asyncio.wait_for(making, END_S)
+
+    async def _unmade(self, making: asyncio.Future[object]) -> None:
+        """CRIU was told to undo it; what does not come to an end is ended, as nothing of it ever ran."""
+        done, _ = await asyncio.wait({making}, timeout=PATIENCE_S)
+        if not done:
+            program.signal(self._container, self._room, signal.SIGKILL)
+            freezer.kill(self._container.cgroup)
+            done, _ = await asyncio.wait({making}, timeout=END_S)
+        for made in done:
+            made.exception()  # It failed, as it was told to.
 
     def _thaw(self) -> None:
         if self._container.cgroup.is_dir():

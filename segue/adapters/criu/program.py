@@ -111,16 +111,23 @@ def reason(room: Room, what: str) -> str:
     return errors[0].partition("Error (")[2].partition("): ")[2] if errors else ""
 
 
-def signal(room: Room, number: int) -> list[int]:
-    """Sends it to everything that crun and CRIU run for this move; who that was. None of it is the application's."""
-    found = []
+def signal(container: Container, room: Room, number: int) -> list[int]:
+    """Sends it to everything that crun and CRIU run for this move; who that was. None of it is the application's: a
+    restored process has CRIU's log open until it runs, and a signal to it would be taken for one of CRIU's own."""
+    found, own = [], _processes(container.cgroup)
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
+        if entry.name.isdigit() and entry.name not in own:
             with contextlib.suppress(OSError):  # It ended while we looked.
                 if _works_for(entry, room):
                     os.kill(int(entry.name), number)
                     found.append(int(entry.name))
     return found
+
+
+def _processes(cgroup: Path) -> set[str]:
+    with contextlib.suppress(OSError):
+        return set((cgroup / "cgroup.procs").read_text().split())
+    return set()
 
 
 def _works_for(process: Path, room: Room) -> bool:
