@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from segue.adapters.fence.redfish import LOOK_S, STEADY_S, Redfish
+from segue.adapters.fence.redfish import FRESH_S, LOOK_S, STEADY_S, Redfish
 from segue.controller.power import Powers
 from segue.errors import Kind, Refused
 from segue.model.fencing import Bmc, Power
@@ -50,10 +50,13 @@ class SimBmc(Redfish):
 
     async def off(self, within_s: float, steady_s: float = STEADY_S) -> Power:
         """See Redfish."""
-        await self.power()
-        virtual.demand_alive()
-        self._order()
         loop, since_s = self._machine.world.loop, None
+        asked_s = loop.time()
+        seen = await self.power()
+        virtual.demand_alive()
+        if loop.time() - asked_s > FRESH_S:
+            return seen
+        self._order()
         until_s = loop.time() + within_s
         while loop.time() < until_s:
             seen = await self.power()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from segue.adapters.criu.program import Container, Room
 from segue.errors import Aborted, SegueError
 
 END_S = 30.0
+PATIENCE_S = 2.0
+"""For CRIU to do what it was told (our lab: 40 ms)."""
 Launch = Callable[[Sequence[str]], Awaitable[object]]
 """Has a command make the container, with pipes for its output as it was started with; returns when it runs.
 Raises SegueError where the command fails."""
@@ -72,7 +75,7 @@ class Landing:
     async def go(self) -> float:
         """Lets it run; wall-clock seconds at which it did. Raises Aborted where it cannot."""
         self._mark("told")
-        if self._hook is None:
+        if self._hook is None or (self._making is not None and self._making.done()):
             raise self._not_restored("it waits for no word any more")
         self._thaw()
         # Whether somebody waits cannot be asked before: each look at it makes the script wait anew, for a moment.
@@ -83,7 +86,7 @@ class Landing:
         self.told = True
         if self._making is not None:
             try:
-                await asyncio.wait_for(self._making, END_S)
+                await self._made(self._making)
             except (SegueError, TimeoutError) as error:
                 raise self._not_restored(str(error)) from error
         ran_s = time.time()
@@ -151,12 +154,14 @@ class Landing:
         self._thaw()
         self._making = asyncio.ensure_future(self._launch(program.restore(self._container, self._room)))
         asked = asyncio.create_task(self._hook.asked())
-        await asyncio.wait({asked, self._making}, return_when=asyncio.FIRST_COMPLETED)
-        if asked.done():
-            # A lock of our own beside the hook: until the word is said nothing of it runs, whatever becomes of CRIU.
-            freezer.set_frozen(self._container.cgroup, frozen=True)
-            return
-        asked.cancel()
+        try:
+            await asyncio.wait({asked, self._making}, return_when=asyncio.FIRST_COMPLETED)
+            if asked.done():
+                # A lock of our own beside the hook: until the word nothing of it runs, whatever becomes of CRIU.
+                freezer.set_frozen(self._container.cgroup, frozen=True)
+                return
+        finally:
+            asked.cancel()  # It would go on looking, at whatever has the FIFO's number then.
         raise self._not_restored(str(self._making.exception() or "it did not wait for its word"))
 
     async def _end(self) -> None:

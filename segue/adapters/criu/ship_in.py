@@ -61,6 +61,11 @@ class Intake:
                 self._listed, self.first = bytes(channel.exactly(source, frame.length)), source
         except (OSError, ValueError) as error:
             failures.append(error)
+            if (
+                source is self.sockets[0]
+            ):  # Nobody else speaks on it now, and the source would only see it break.
+                with contextlib.suppress(OSError):
+                    self.sockets[0].sendall(f"failed the target cannot take it: {error}\n".encode())
             for one in self.sockets:
                 with contextlib.suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)

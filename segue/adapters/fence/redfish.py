@@ -18,6 +18,8 @@ log = structlog.get_logger()
 LOOK_S: Final = 0.5
 STEADY_S: Final = 2.0
 """A host that restarts has no power for a moment: only one that stays without it is off."""
+FRESH_S: Final = 10.0
+"""A slow BMC takes some seconds to let us in."""
 
 
 class Redfish:
@@ -38,10 +40,12 @@ class Redfish:
         """Takes the power away, without asking the host, and returns once the BMC has said for a while that it is off.
 
         UNKNOWN or ON where it has not said so in time. Safe to repeat, and for a host that is off already.
-        steady_s: less only for one that was seen to stay off a moment ago.
+        steady_s: less only for one that was seen to stay off a moment ago. The order is given within `FRESH_S` or not
+        at all: whoever was frozen meanwhile has decided by what is not so any more.
         """
-        until_s = time.monotonic() + within_s
-        return await self._line.ask(lambda _, system: _off(system, until_s, steady_s))
+        begun_s = time.monotonic()
+        until_s, order_by_s = begun_s + within_s, begun_s + FRESH_S
+        return await self._line.ask(lambda _, system: _off(system, until_s, steady_s, order_by_s))
 
     async def ask_off(self) -> None:
         """Presses the power button as a person would: the host's own system shuts down, if it listens.
@@ -71,11 +75,14 @@ def _stays_off(system: Any) -> Power:
     return seen
 
 
-def _off(system: Any, until_s: float, steady_s: float) -> Power:
+def _off(system: Any, until_s: float, steady_s: float, order_by_s: float) -> Power:
     """The order is given whatever it said before: it may just be restarting."""
     import sushy
     from sushy import exceptions
 
+    if time.monotonic() > order_by_s:
+        log.warning("an order to switch a host off came too late, and was not given")
+        return _power(system)
     try:
         system.reset_system(sushy.RESET_FORCE_OFF)
     except exceptions.BadRequestError as error:
