@@ -35,13 +35,9 @@ class Examined:
 async def examine(services: Services, guests: Guests) -> Examined:
     """Takes some seconds; what it makes to try something it takes away again."""
     peers = await asyncio.gather(*(_peer(services, guests.facts(), peer) for peer in services.peers.values()))
-    signs = await asyncio.to_thread(_here, services, guests.facts(), _promised(guests), tuple(peers))
+    signs = await asyncio.to_thread(_here, services, guests.facts(), guests.promised_bytes(), tuple(peers))
     findings = diagnosis.examine(signs)
     return Examined(services.config.name, diagnosis.worst(findings), findings)
-
-
-def _promised(guests: Guests) -> int:
-    return sum(shown.spec.memory_bytes for shown in guests.shown() if shown.state != "stopped")
 
 
 def _here(services: Services, facts: HostFacts, promised: int, peers: tuple[PeerSigns, ...]) -> HostSigns:

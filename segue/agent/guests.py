@@ -11,11 +11,11 @@ from segue import __version__
 from segue.adapters import system
 from segue.agent.keeper import TICK_S, Keeper
 from segue.agent.lease import Wards
-from segue.agent.resident import GONE
+from segue.agent.resident import GONE, TAKEN_OVER
 from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
 from segue.model.crash import Cause
-from segue.model.guest import Guest
+from segue.model.guest import Guest, RunState
 from segue.model.handoff import Copy, Created, PeerEpoch, PeerFenced, Phase, TakeOver
 from segue.model.host import HostFacts
 from segue.model.migration import Migration
@@ -166,6 +166,12 @@ class Guests:
         """Specifications of the guests that have something here."""
         return [shown.spec for shown in self.shown()]
 
+    def promised_bytes(self) -> int:
+        """Of guests that run or come in, and of those that were taken over and are about to be started."""
+        kept = [keeper for keeper in self._keepers.values() if keeper.guest is not None]
+        takes_room = (k for k in kept if k.state() is not RunState.STOPPED or k.resident.awaits_start)
+        return sum(keeper.guest_here().memory_bytes for keeper in takes_room)
+
     def running(self) -> list[tuple[Guest, int]]:
         """Guests that run here by right, with their first process."""
         found = [(k.guest, k.body) for k in self._keepers.values() if k.token.phase is Phase.OWNER]
@@ -206,7 +212,7 @@ class Guests:
                 compatibility.demand(guest, self.facts(), compatibility.Already())
                 keeper.resident.guest = guest
                 keeper.resident.wanted = "stopped"
-                keeper.resident.reason = f"taken over from {event.owner}"
+                keeper.resident.reason = f"{TAKEN_OVER}{event.owner}"
                 self._services.journal.put_guest(guest, keeper.token, "stopped", keeper.resident.reason)
             await keeper.tell(event)
 
@@ -291,7 +297,6 @@ class Guests:
         services, shown = self._services, self.shown()
         total, _available = system.memory_bytes()
         spoken = offer.offered(encrypted=services.protection.required)
-        promised = sum(one.spec.memory_bytes for one in shown if one.state != "stopped")
         return HostFacts(
             name=services.config.name,
             instance=services.journal.instance,
@@ -303,7 +308,7 @@ class Guests:
             machines=services.capabilities.machines,
             cpu_models=services.capabilities.cpu_models,
             memory_total_bytes=total,
-            memory_free_bytes=max(0, total - services.config.memory_reserve_bytes - promised),
+            memory_free_bytes=max(0, total - services.config.memory_reserve_bytes - self.promised_bytes()),
             cpus=system.cpus(),
             bridges=system.bridges(),
             networks=services.networks.facts(),

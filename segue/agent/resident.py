@@ -15,6 +15,8 @@ from segue.agent.services import Services
 from segue.model.guest import Guest
 from segue.model.handoff import Copy, Phase, Token
 
+TAKEN_OVER = "taken over from "
+"""Then comes the host that is dead: so it stands until it is started here."""
 GONE = "its QEMU was gone when the agent started (a power loss, or it was killed)"
 
 
@@ -103,6 +105,11 @@ class Resident(ABC):
     def never_ran(self) -> bool:
         """True for a copy that came here, was told to run, and could not."""
         return False
+
+    @property
+    def awaits_start(self) -> bool:
+        """True for a guest that this host took over, and that was not started yet."""
+        return self.wanted == "stopped" and self.reason.startswith(TAKEN_OVER)
 
     @property
     def expected(self) -> bool:

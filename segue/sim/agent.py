@@ -270,8 +270,7 @@ class SimGuests(Guests):
 
     def facts(self) -> HostFacts:
         """See Guests."""
-        promised = sum(shown.spec.memory_bytes for shown in self.shown() if shown.state != "stopped")
-        return self._services.host.facts(promised)
+        return self._services.host.facts(self.promised_bytes())
 
 
 class SimBeforehand(Beforehand):
