@@ -67,7 +67,7 @@ async def end_moves(controller: Controller, tenure: Tenure, host: str, *, is_dea
         if move.source != host or move.ended:
             continue
         owner = fleet.owners(mirror).get(move.guest)
-        if owner is not None and (owner.host, owner.phase, owner.state) == (move.target, "owner", "running"):
+        if owner is not None and (owner.host, owner.phase) == (move.target, "owner"):
             ended = replace(move, stage=Stage.DONE, ended_s=clock.wall_s())
         elif not is_dead:
             continue
