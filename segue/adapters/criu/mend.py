@@ -9,7 +9,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
 NAME: Final = "files.img"
 HEAD_BYTES: Final = 8
@@ -17,13 +20,39 @@ HEAD_BYTES: Final = 8
 SIZE: Final = struct.Struct("<I")
 TIMER: Final = 12
 """criu/images/fdinfo.proto: file_entry.tfd."""
-TICKS, FLAGS, SECONDS, NANOSECONDS, PERIOD_SECONDS, PERIOD_NANOSECONDS = range(5, 11)
-"""criu/images/timerfd.proto: timerfd_entry."""
+TIMER_FIELDS: Final = {
+    "ticks": 5,
+    "settime_flags": 6,
+    "vsec": 7,
+    "vnsec": 8,
+    "isec": 9,
+    "insec": 10,
+}
+"""criu/images/timerfd.proto: timerfd_entry, as far as it is looked at. v: until it runs off, i: its period."""
 POINT_IN_TIME, CANCEL_ON_SET = 1, 2
 """TFD_TIMER_ABSTIME, TFD_TIMER_CANCEL_ON_SET"""
-VARINT, BYTES = 0, 2
-Field = tuple[int, int, int | bytes]
-"""Number, wire type, value: see protobuf.dev/programming-guides/encoding."""
+
+
+def _entry_type() -> Any:
+    """A file_entry of which only the timer is known; protobuf keeps all other fields as they are."""
+    field = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="segue/criu.proto", package="segue.criu")
+    timer, entry = file.message_type.add(name="Timer"), file.message_type.add(name="Entry")
+    for name, number in TIMER_FIELDS.items():
+        timer.field.add(name=name, number=number, type=field.TYPE_UINT64, label=field.LABEL_OPTIONAL)
+    entry.field.add(
+        name="tfd",
+        number=TIMER,
+        type=field.TYPE_MESSAGE,
+        type_name=".segue.criu.Timer",
+        label=field.LABEL_OPTIONAL,
+    )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("segue.criu.Entry"))
+
+
+Entry: Final = _entry_type()
 
 
 def mend(images: Path) -> None:
@@ -40,23 +69,19 @@ def mend(images: Path) -> None:
 
 
 def _mended(entry: bytes) -> bytes:
-    fields = list(_fields(entry))
-    if not any(number == TIMER for number, _, _ in fields):
-        return entry
-    return _message(
-        (number, kind, _timer(value) if number == TIMER and isinstance(value, bytes) else value)
-        for number, kind, value in fields
-    )
-
-
-def _timer(message: bytes) -> bytes:
-    fields = list(_fields(message))
-    said = {number: value for number, _, value in fields if isinstance(value, int)}
-    if said[FLAGS] & POINT_IN_TIME and not said[FLAGS] & CANCEL_ON_SET:
-        said[FLAGS] &= ~POINT_IN_TIME  # What is written down is the time that was left.
-    if said[TICKS] and not said[SECONDS] and not said[NANOSECONDS]:
-        said[SECONDS], said[NANOSECONDS] = said[PERIOD_SECONDS], said[PERIOD_NANOSECONDS]
-    return _message((number, kind, said.get(number, value)) for number, kind, value in fields)
+    """The very same bytes where there is nothing to mend."""
+    try:
+        message = Entry.FromString(entry)
+    except DecodeError as error:
+        raise ValueError(f"{NAME} has an entry that nobody understands") from error
+    timer = message.tfd
+    absolute = bool(timer.settime_flags & POINT_IN_TIME) and not timer.settime_flags & CANCEL_ON_SET
+    ran_off = bool(timer.ticks) and not timer.vsec and not timer.vnsec
+    if absolute:
+        timer.settime_flags &= ~POINT_IN_TIME  # What is written down is the time that was left.
+    if ran_off:
+        timer.vsec, timer.vnsec = timer.isec, timer.insec
+    return bytes(message.SerializeToString()) if absolute or ran_off else entry
 
 
 def _entries(image: bytes) -> Iterator[bytes]:
@@ -72,50 +97,3 @@ def _entries(image: bytes) -> Iterator[bytes]:
 
 def _packed(entry: bytes) -> bytes:
     return SIZE.pack(len(entry)) + entry
-
-
-def _fields(message: bytes) -> Iterator[Field]:
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        number, kind = key >> 3, key & 7
-        if kind == VARINT:
-            value, at = _varint(message, at)
-            yield number, kind, value
-            continue
-        size, at = _varint(message, at) if kind == BYTES else ({1: 8, 5: 4}[kind], at)
-        yield number, kind, message[at : at + size]
-        at += size
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """(value, where the next thing begins)."""
-    value = shift = 0
-    while True:
-        byte = message[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
-
-
-def _message(fields: Iterator[Field]) -> bytes:
-    out = bytearray()
-    for number, kind, value in fields:
-        out += _encoded(number << 3 | kind)
-        if isinstance(value, int):
-            out += _encoded(value)
-            continue
-        if kind == BYTES:
-            out += _encoded(len(value))
-        out += value
-    return bytes(out)
-
-
-def _encoded(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +39,16 @@ def mended(folder: Path, *entries: bytes) -> bytes:
     return (folder / mend.NAME).read_bytes()
 
 
+def read(raw: bytes) -> list[Any]:
+    """Of each entry what CRIU reads: in which order its fields stand means nothing."""
+    found, at = [], len(HEAD)
+    while at < len(raw):
+        (size,) = struct.unpack_from("<I", raw, at)
+        found.append(mend.Entry.FromString(raw[at + 4 : at + 4 + size]).SerializeToString(deterministic=True))
+        at += 4 + size
+    return found
+
+
 def usual(**said: int) -> bytes:
     return timer(**dict.fromkeys(TIMER, 0) | said)
 
@@ -45,7 +56,7 @@ def usual(**said: int) -> bytes:
 def test_one_that_ran_off_while_nobody_read_it_runs_on(tmp_path: Path) -> None:
     before = usual(ticks=1, period_nanoseconds=20_000_000)
     after = usual(ticks=1, nanoseconds=20_000_000, period_nanoseconds=20_000_000)
-    assert mended(tmp_path, before) == image(after)
+    assert read(mended(tmp_path, before)) == read(image(after))
 
 
 def test_one_that_is_switched_off_stays_so(tmp_path: Path) -> None:
@@ -55,7 +66,7 @@ def test_one_that_is_switched_off_stays_so(tmp_path: Path) -> None:
 
 def test_a_point_in_time_is_what_was_left_until_it(tmp_path: Path) -> None:
     before, cancels = usual(flags=1, nanoseconds=300), usual(flags=3, nanoseconds=300)
-    assert mended(tmp_path, before, cancels) == image(usual(flags=0, nanoseconds=300), cancels)
+    assert read(mended(tmp_path, before, cancels)) == read(image(usual(flags=0, nanoseconds=300), cancels))
 
 
 def test_without_the_file_there_is_nothing_to_mend(tmp_path: Path) -> None:
