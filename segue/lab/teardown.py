@@ -13,7 +13,8 @@ from segue.lab import processes
 from segue.lab.places import Places
 
 FOLLOW_LIMIT_S: Final = 1.0
-ROUNDS: Final = 3
+ROUNDS: Final = 10
+"""A program that was just starting others has new ones after each look."""
 
 
 def end_machine(first: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -66,6 +67,7 @@ class World:
 
     seed: str
     loop: VirtualLoop = field(default_factory=VirtualLoop)
+    thread: int = field(default_factory=threading.get_ident)
     lines: list[str] = field(default_factory=list)
     wrong: list[Wrong] = field(default_factory=list)
     hosts: dict[str, SimHost] = field(default_factory=dict)
@@ -118,7 +120,9 @@ class World:
         return self.contents
 
     def hear(self, _logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
-        """For structlog: what our own programs log goes into this world's log."""
+        """For structlog: what our own programs log goes into this world's log; threads of others have another."""
+        if threading.get_ident() != self.thread:
+            raise structlog.DropEvent
         process = virtual.current()
         facts = " ".join(f"{key}={event[key]}" for key in event if key not in LEFT_OUT)
         if (error := event.get("exc_info")) is not None:

@@ -119,6 +119,10 @@ def start(name: str, scratch: Path) -> Running:
     return Running(image, ports, process, scratch)
 
 
+LOST_MOST = 0.1
+"""Of UDP on a machine that is busy with other tests."""
+
+
 @pytest.fixture(scope="module", params=["micro", pytest.param("debian", marks=pytest.mark.slow)])
 def guest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     if os.geteuid() != 0:
@@ -150,7 +154,9 @@ async def test_every_service_answers_right(guest: Running, protocol: Protocol, s
         protocol, target, rate_per_s=200.0, duration_s=1.0, first_reply_s=60.0, timeout_s=60.0, drain_s=60.0
     )
     seen = await asyncio.wait_for(run_probe(wish, asyncio.Event()), BOOT_S)
-    assert seen.received == seen.sent > 0
+    missing = seen.sent - seen.received
+    assert seen.received > 0
+    assert missing == 0 or (protocol is Protocol.UDP and missing <= seen.sent * LOST_MOST), missing
     assert (seen.failed, seen.broken_connections, seen.lost_writes) == (0, 0, 0)
 
 

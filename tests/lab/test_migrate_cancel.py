@@ -82,6 +82,7 @@ def test_cancelled_by_the_cli_while_memory_is_copied(scene: Scene) -> None:
     demand_undone(scene, move, lived_s)
 
 
+@slow
 def test_what_was_cancelled_may_begin_again_at_once(scene: Scene) -> None:
     """When the migration has ended nothing is left of it on the target, not even for a moment."""
     _, target = scene.route()
@@ -116,7 +117,7 @@ def test_cancelled_again_while_it_is_undone(scene: Scene) -> None:
         pytest.param("begun hand off"),
         pytest.param("before released", marks=slow),
         pytest.param("after released"),
-        pytest.param("begun forward late frames"),
+        pytest.param("begun forward late frames", marks=slow),
         pytest.param("begun retire source", marks=slow),
     ],
 )
