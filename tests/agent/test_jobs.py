@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -10,10 +11,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from segue.adapters.maintenance import commands, inventory
+from segue.adapters.maintenance import child, commands, inventory
 from segue.adapters.store.journal import Journal
 from segue.agent.config import Config, Tls
 from segue.agent.jobs import Jobs
@@ -117,6 +119,23 @@ def test_only_the_beginning_and_the_end_of_a_flood_is_kept(rig: Rig) -> None:
     assert max(len(job.head), len(job.tail)) <= 32 << 10
 
 
+def test_one_that_notes_its_beginning_in_this_moment_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_text
+
+    def first(path: Path, *how: Any, **more: Any) -> str:
+        try:
+            return read(path, *how, **more)
+        finally:
+            if path.suffix == ".pid":
+                path.write_text(f"{os.getpid()} {child.birth()}")
+
+    monkeypatch.setattr(Path, "read_text", first)
+    assert commands.lives(tmp_path, "a") is None
+    assert commands.lives(tmp_path, "a") is True
+
+
 def test_a_command_that_is_late_is_ended_with_all_that_it_started(rig: Rig) -> None:
     jobs = rig.jobs()
     jobs.begin("late", JobWish(f"sleep 300 & echo $! >{rig.path}/pid; wait", within_s=0.5))
@@ -151,6 +170,7 @@ def test_an_agent_that_is_restarted_finds_the_command_and_its_end(rig: Rig) -> N
     """The first agent is a process of its own, and is killed while the command runs."""
     first = f"""
 from pathlib import Path
+from typing import Any
 from tests.agent.test_jobs import Rig
 from segue.model.job import JobWish
 import time

@@ -66,13 +66,15 @@ def result(folder: Path, number: str) -> Result | None:
 
 def lives(folder: Path, number: str) -> bool | None:
     """Whether its process is there; None where it never wrote down that it began, or has ended in good order."""
+    noted = folder / f"{number}.pid"
     try:
-        pid, birth = (folder / f"{number}.pid").read_text(encoding="ascii").split()
+        pid, birth = noted.read_text(encoding="ascii").split()
+    except (FileNotFoundError, ValueError):
+        return None  # It may be written in this very moment: then it has just begun.
+    try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except ValueError:
-        return None
     except (FileNotFoundError, ProcessLookupError):
-        return False if (folder / f"{number}.pid").exists() else None
+        return False if noted.exists() else None
     return stat.rpartition(")")[2].split()[19] == birth
 
 
