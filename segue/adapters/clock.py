@@ -59,3 +59,19 @@ class BootClock:
     async def rest(self, seconds: float) -> None:
         """Lets time pass."""
         await asyncio.sleep(seconds)
+
+
+class RealClock:
+    """Engine port `Clock`."""
+
+    def wall_s(self) -> float:
+        """Seconds since 1970."""
+        return wall_s()
+
+    def steady_s(self) -> float:
+        """Seconds that only grow."""
+        return steady_s()
+
+    async def rest(self, seconds: float) -> None:
+        """Lets time pass."""
+        await asyncio.sleep(seconds)

@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from segue.adapters import system
+from segue.adapters.clock import RealClock
 from segue.adapters.health import (
     block,
     clock,
@@ -29,7 +30,6 @@ from segue.agent.guests import Guests
 from segue.agent.health_config import HealthConfig
 from segue.agent.migrations import Migrations
 from segue.agent.notices import Notices
-from segue.agent.wiring import RealClock
 from segue.engine.watch import Ears, Kept, Probe, Traffic, Watch
 from segue.model.health import Health, Level
 from segue.policy import health_rules

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import structlog
 
 from segue.adapters import chance, clock, logs
+from segue.adapters.clock import RealClock
 from segue.adapters.store.journal import Marks
 from segue.agent import foresight
 from segue.agent.beforehand import Beforehand, busy, shape_for
@@ -23,7 +24,7 @@ from segue.agent.source import SourceCustody, SourceGuest
 from segue.agent.source_app import AppNetwork, SourceApp
 from segue.agent.source_disks import SourceDisks
 from segue.agent.source_network import SourceNetwork
-from segue.agent.wiring import Between, InPlace, RealClock, wire
+from segue.agent.wiring import Between, InPlace, wire
 from segue.engine import migrate
 from segue.engine.run import Run
 from segue.engine.saga import Runner

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
-from segue.adapters import clock
+from segue.adapters.clock import RealClock
 from segue.adapters.peer import PeerClient
 from segue.agent.boards import MigrationNotice
 from segue.agent.in_place import CustodyInPlace, GuestInPlace, PeerInPlace
@@ -17,22 +16,6 @@ from segue.agent.source_disks import SourceDisks
 from segue.agent.source_network import SourceNetwork
 from segue.engine.run import Run
 from segue.model.guest import Guest
-
-
-class RealClock:
-    """Engine port `Clock`."""
-
-    def wall_s(self) -> float:
-        """Seconds since 1970."""
-        return clock.wall_s()
-
-    def steady_s(self) -> float:
-        """Seconds that only grow."""
-        return clock.steady_s()
-
-    async def rest(self, seconds: float) -> None:
-        """Lets time pass."""
-        await asyncio.sleep(seconds)
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ class Eye:
         self._shelf = Shelf(known.memory if known else Memory())
         self._changed = known is None
         ears = Ears(lambda: Traffic.CALM, self._hear, lambda _: None)
-        self._watch = Watch(host, "", (self._probe,), RULES, self._shelf, _Clock(), ears)
+        self._watch = Watch(host, "", (self._probe,), RULES, self._shelf, clock.RealClock(), ears)
 
     async def look(self) -> None:
         """If it is time; and what is new is written."""
@@ -153,19 +153,3 @@ class Eye:
     def _known(self) -> Sensed | None:
         kept = self._controller.mirror.sensors.get(self._host)
         return kept.value if kept else None
-
-
-class _Clock:
-    """Engine port `Clock`."""
-
-    def wall_s(self) -> float:
-        """See Clock."""
-        return clock.wall_s()
-
-    def steady_s(self) -> float:
-        """See Clock."""
-        return clock.steady_s()
-
-    async def rest(self, seconds: float) -> None:
-        """See Clock."""
-        await asyncio.sleep(seconds)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, cast
 import msgspec
 
 from segue.adapters import clock
+from segue.adapters.clock import RealClock
 from segue.adapters.http.access import Caller
 from segue.adapters.metrics import Meter
 from segue.adapters.peer import CALL_S, PeerClient
@@ -45,7 +46,6 @@ from segue.agent.services import Services
 from segue.agent.source import SourceCustody
 from segue.agent.traces import Traces
 from segue.agent.trust import Trust
-from segue.agent.wiring import RealClock
 from segue.engine.run import Run
 from segue.model.foresight import Figures
 from segue.model.guest import Guest

@@ -12,11 +12,11 @@ from typing import Any, Final, TypeVar, cast
 import msgspec
 
 from segue.adapters import clock
+from segue.adapters.clock import RealClock
 from segue.adapters.metrics import Meter
 from segue.agent import link
 from segue.agent.app import Agent
 from segue.agent.here import ThisHost
-from segue.agent.wiring import RealClock
 from segue.controller import executor
 from segue.controller.app import Controller
 from segue.controller.bars import Bars

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,15 +14,6 @@ from tests.controller.test_maintenance import begun, report
 from tests.controller.toy import GIB
 
 IMAGE = "http://files.example/bios-1.1.0.bin"
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    folder = tmp_path / "machine"
-    folder.mkdir()
-    made = Machine(folder)
-    yield made
-    made.end()
 
 
 def order(*steps: dict[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,15 +12,6 @@ from tests.controller.rig import Rig
 
 LOST = {"State": "UnavailableOffline", "Health": "Critical"}
 LIMIT_S = 150.0
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    folder = tmp_path / "machine"
-    folder.mkdir()
-    made = Machine(folder)
-    yield made
-    made.end()
 
 
 def knows(rig: Rig, machine: Machine) -> None:

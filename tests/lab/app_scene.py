@@ -130,7 +130,8 @@ class AppScene(Scene):
     def catch_at_work(self, host: str, limit_s: float = 20.0) -> None:
         """Returns once CRIU has begun with the application itself there, without a pause: it needs not long."""
         moves, until_s = self.inside(host) / "run/segue/moves", time.monotonic() + limit_s
-        logs = [moves / f"{GUEST}.{way}.log" for way in ("out/work/dump", "in/work/restore")]
+        deeds = (("out", "dump"), ("in", "restore"))
+        logs = [moves / f"{GUEST}.{way}" / "work" / f"{deed}.log" for way, deed in deeds]
         while not any(log.exists() for log in logs) or not self.pids(host, "criu"):
             assert time.monotonic() < until_s, f"no CRIU at work on {host}"
 

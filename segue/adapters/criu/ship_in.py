@@ -64,8 +64,7 @@ class Intake:
             if (
                 source is self.sockets[0]
             ):  # Nobody else speaks on it now, and the source would only see it break.
-                with contextlib.suppress(OSError):
-                    self.sockets[0].sendall(f"failed the target cannot take it: {error}\n".encode())
+                _tell(source, f"failed the target cannot take it: {error}\n")
             for one in self.sockets:
                 with contextlib.suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
