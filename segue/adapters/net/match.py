@@ -16,6 +16,9 @@ from pyroute2.netlink.rtnl.tcmsg.common_act import get_tca_action
 LOAD_HALF, LOAD_WORD, JUMP, JUMP_EQUAL, RETURN = 0x28, 0x20, 0x05, 0x15, 0x06
 ETH_P_IP, ETH_P_ARP = 0x0800, 0x0806
 MATCH, NO_MATCH = 0xFFFFFFFF, 0
+TC_ACT_SHOT = 2
+ACT_DIRECT: Final = 1
+"""TCA_BPF_FLAG_ACT_DIRECT: what the code returns is what becomes of the frame."""
 KIND: Final = "bpf"
 
 
@@ -35,6 +38,11 @@ def addressed_to(address: int) -> bytes:
     return b"".join(struct.pack("HBBI", *line) for line in code)
 
 
+def nothing_passes() -> dict[str, Any]:
+    """A rule that drops every frame. An action that does so (act_gact) is not in every kernel."""
+    return {"code": struct.pack("HBBI", RETURN, 0, 0, TC_ACT_SHOT), "flags": ACT_DIRECT}
+
+
 class _Options(sched_bpf.options):  # type: ignore[misc]
     """pyroute2 knows this classifier, but only with programs that were loaded before."""
 
@@ -48,6 +56,8 @@ def _parameters(wish: dict[str, Any]) -> dict[str, Any]:
     if "code" not in wish:
         return dict(sched_bpf.get_parameters(wish))
     attributes = [["TCA_BPF_OPS_LEN", len(wish["code"]) // 8], ["TCA_BPF_OPS", wish["code"]]]
+    if "flags" in wish:
+        return {"attrs": [*attributes, ["TCA_BPF_FLAGS", wish["flags"]]]}
     return {"attrs": [["TCA_BPF_ACT", get_tca_action(wish)], *attributes]}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pyroute2 import AsyncIPRoute, IPBatch
 from pyroute2.netlink.exceptions import NetlinkError
 
+from segue.adapters.net import match
 from segue.adapters.net.batch import Batch
 from segue.adapters.net.links import GONE, Links
 from segue.adapters.net.tap import TapRing, feed_sacrifice
@@ -22,6 +23,9 @@ ALL_PROTOCOLS = 3  # ETH_P_ALL
 PRIORITY = {"prio": 1, "protocol": ALL_PROTOCOLS}
 EVERYTHING = {"target": 0x10000, "keys": ["0x0/0x0+0"]}
 """u32's way to say: any frame."""
+HUSH = {"prio": 2, "protocol": ALL_PROTOCOLS}
+"""Behind the redirections: one that is put in front of it ends it. Its rule is no u32 one (see match.py): a second of
+these on one device, even at its other hook, takes the first one's place."""
 QUIET_S = 0.005
 """Longest wait for a tap's ring to run empty while the guest still runs."""
 
@@ -80,18 +84,20 @@ class Steering:
         return empty
 
     async def hush(self, device: str) -> None:
-        """Nothing that comes in at `device` gets any further; `_redirect` and `speak` end that."""
+        """Nothing that comes in at `device` gets any further; `lead` and `speak` end that."""
         await self.hook(device)
-        await self._netlink.tc("replace-filter", "u32", **await self._silence(device))
+        await self._netlink.tc("replace-filter", match.KIND, **await self._silence(device))
 
     async def hush_batch(self, devices: Iterable[str]) -> Batch:
         """The same for all of them at one stroke, written now and fired later."""
-        return await asyncio.to_thread(_written, [await self._silence(device) for device in devices])
+        rules = [await self._silence(device) for device in devices]
+        return await asyncio.to_thread(_written, rules, match.KIND)
 
     async def speak(self, device: str) -> None:
         """What comes in at `device` goes on as usual; without the device there is nothing to do."""
-        if await self._links.index(device) is not None:
-            await self._unsteer(device, INGRESS)
+        number = await self._links.index(device)
+        if number is not None:
+            await self._drop_rule(match.KIND, number, INGRESS, HUSH)
 
     async def wait_at(self, tap: str, tunnel: str, number: int, local: str, remote: str) -> None:
         """As `prepare_target`, for an application: nothing comes out of the tunnel, nor out of the application."""
@@ -140,8 +146,11 @@ class Steering:
 
     async def _unsteer(self, device: str, hook: int) -> None:
         number = await self._links.index(device)
+        await self._drop_rule("u32", number, hook, {**PRIORITY, **EVERYTHING})
+
+    async def _drop_rule(self, kind: str, number: int | None, hook: int, which: dict[str, object]) -> None:
         try:
-            await self._netlink.tc("del-filter", "u32", number, parent=hook, **PRIORITY, **EVERYTHING)
+            await self._netlink.tc("del-filter", kind, number, parent=hook, **which)
         except NetlinkError as error:
             if error.code not in GONE:
                 raise
@@ -155,37 +164,25 @@ class Steering:
         if other is None:
             raise FileNotFoundError(f"this host has no link {to}")
         action = {"kind": "mirred", "direction": "egress", "action": "redirect", "ifindex": other}
-        return await self._all(device, hook, action)
+        place = {"index": await self._device(device), "parent": hook, "handle": 0x80000800}
+        return {**place, "action": action, **PRIORITY, **EVERYTHING}
 
     async def _silence(self, device: str) -> dict[str, object]:
-        """Into the loopback, which hears no frames: not every kernel has an action that drops."""
-        loopback = await self._links.index("lo")
-        return await self._all(
-            device,
-            INGRESS,
-            {"kind": "mirred", "direction": "ingress", "action": "redirect", "ifindex": loopback},
-        )
+        place = {"index": await self._device(device), "parent": INGRESS, "handle": 1}
+        return {**place, **HUSH, **match.nothing_passes()}
 
-    async def _all(self, device: str, hook: int, action: dict[str, object]) -> dict[str, object]:
-        """Everything that passes `hook` of `device`."""
-        index = await self._links.index(device)
+    async def _device(self, name: str) -> int:
+        index = await self._links.index(name)
         if index is None:
-            raise FileNotFoundError(f"this host has no link {device}")
-        return {
-            "index": index,
-            "parent": hook,
-            "handle": 0x80000800,
-            "action": action,
-            **PRIORITY,
-            **EVERYTHING,
-        }
+            raise FileNotFoundError(f"this host has no link {name}")
+        return index
 
 
-def _written(rules: list[dict[str, object]]) -> Batch:
+def _written(rules: list[dict[str, object]], kind: str = "u32") -> Batch:
     batch = Batch()
     for rule in rules:
         message = IPBatch()
-        message.tc("replace-filter", "u32", **rule)
+        message.tc("replace-filter", kind, **rule)
         batch.write(message)
         message.close()
     return batch
