@@ -10,8 +10,12 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import structlog
+from pyroute2.netlink.exceptions import NetlinkError
+
 from segue.adapters import clock
 from segue.adapters.criu.departure import Departure
+from segue.adapters.net import cell_move
 from segue.adapters.net.batch import Batch
 from segue.agent import app_move
 from segue.agent.keeper import Keeper
@@ -25,6 +29,7 @@ from segue.model.integrity import Blocks, Digests
 from segue.model.ladder import Shape
 from segue.model.migration import Limits, Progress
 
+log = structlog.get_logger()
 PAUSE_S = 0.2
 """Between two rounds of files: a look at all of them costs the host something, too."""
 ACCEPT_S = 0.05
@@ -183,6 +188,23 @@ class AppNetwork(SourceNetwork):
         if self._hush is None:
             self._hush = await self._services.steering.hush_batch(self._ways)
 
+    async def tell(self) -> None:
+        """See engine/ports.py; whom it knows goes with its memory."""
+        await super().tell()
+        if self._resident.departure is None:
+            return
+        cards, place = len(self._guest.nics), self._services.apps.places(self._guest).netns
+        try:
+            known = await self._services.apps.cells.inside(place, lambda: cell_move.neighbours(cards))
+            self._resident.departure.add(app_move.NEIGHBOURS, known)
+        except (OSError, NetlinkError) as error:  # It asks for them anew.
+            log.warning("neighbours not taken along", guest=self._guest.name, error=str(error))
+
+    @property
+    def _resident(self) -> AppResident:
+        assert isinstance(self._keeper.resident, AppResident)
+        return self._keeper.resident
+
     def _open_way(self, tap: str) -> None:
         """A cable has no ring."""
 
@@ -193,10 +215,14 @@ class AppNetwork(SourceNetwork):
             self._hush = None
 
     def drain(self) -> None:
-        """See engine/ports.py. CRIU cannot take a connection along that nobody has accepted yet."""
+        """See engine/ports.py. CRIU cannot take a connection along that nobody has accepted yet. Raises Aborted."""
         body = self._keeper.body
         until_s = time.monotonic() + ACCEPT_S
-        while body is not None and _waiting(body.pid) and time.monotonic() < until_s:
+        while body is not None and (ports := _waiting(body.pid)):
+            if time.monotonic() > until_s:
+                if max(ports):
+                    raise _not_accepted(max(ports))
+                return
             time.sleep(0.001)
 
     def rescue(self) -> int:
@@ -212,17 +238,28 @@ class AppNetwork(SourceNetwork):
         await super()._bring_back()
 
 
-def _waiting(pid: int) -> bool:
-    """True while a connection waits to be accepted, or is half open."""
+def _waiting(pid: int) -> tuple[int, ...]:
+    """The port of each listener at which a connection waits to be accepted; 0 for one that is half open."""
+    found: list[int] = []
     for name in ("tcp", "tcp6"):
         try:
             lines = Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]
         except OSError:
             continue
         for words in map(str.split, lines):
-            if words[3] == HALF_OPEN or (words[3] == LISTENS and words[4].partition(":")[2] != "00000000"):
-                return True
-    return False
+            if words[3] == HALF_OPEN:
+                found.append(0)
+            elif words[3] == LISTENS and words[4].partition(":")[2] != "00000000":
+                found.append(int(words[1].rpartition(":")[2], 16))
+    return tuple(found)
+
+
+def _not_accepted(port: int) -> Aborted:
+    return Aborted(
+        what="the application was not stopped",
+        why=f"a connection waits at its port {port}, and it does not accept it: CRIU could not take that along",
+        todo="Move it when it accepts connections again.",
+    )
 
 
 def _only_machines() -> Aborted:

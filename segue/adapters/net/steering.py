@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pyroute2 import AsyncIPRoute, IPBatch
 from pyroute2.netlink.exceptions import NetlinkError
@@ -148,7 +148,7 @@ class Steering:
         number = await self._links.index(device)
         await self._drop_rule("u32", number, hook, {**PRIORITY, **EVERYTHING})
 
-    async def _drop_rule(self, kind: str, number: int | None, hook: int, which: dict[str, object]) -> None:
+    async def _drop_rule(self, kind: str, number: int | None, hook: int, which: Mapping[str, object]) -> None:
         try:
             await self._netlink.tc("del-filter", kind, number, parent=hook, **which)
         except NetlinkError as error:
