@@ -86,7 +86,6 @@ def states(lab: Lab) -> dict[str, str]:
     return {one["host"]: one["state"] for one in shown if one["name"] == "cache1"}
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(120 + 10 * HOPS)
 def test_to_and_fro_under_traffic(lab: Lab, cache: str) -> None:
     assert redis(lab, "set", "colour", "green") == "OK"

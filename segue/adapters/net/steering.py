@@ -23,9 +23,9 @@ ALL_PROTOCOLS = 3  # ETH_P_ALL
 PRIORITY = {"prio": 1, "protocol": ALL_PROTOCOLS}
 EVERYTHING = {"target": 0x10000, "keys": ["0x0/0x0+0"]}
 """u32's way to say: any frame."""
-HUSH = {"prio": 2, "protocol": ALL_PROTOCOLS}
-"""Behind the redirections: one that is put in front of it ends it. Its rule is no u32 one (see match.py): a second of
-these on one device, even at its other hook, takes the first one's place."""
+BEHIND = {"prio": 2, "protocol": ALL_PROTOCOLS}
+"""For what a redirection that comes later is to overrule. It is no u32 rule (see match.py): a second of these on one
+device, even at its other hook, takes the first one's place."""
 QUIET_S = 0.005
 """Longest wait for a tap's ring to run empty while the guest still runs."""
 
@@ -73,6 +73,14 @@ class Steering:
         # pyroute2 writes messages with an event loop of its own, for which this one must not be in the way.
         return await asyncio.to_thread(_written, rules)
 
+    async def turn_calls(self, ways: Iterable[tuple[str, str]]) -> Batch:
+        """The same for the first segment of each new TCP connection alone; `unsteer` undoes both."""
+        rules = []
+        for tap, tunnel in ways:
+            place = {"index": await self._device(tap), "parent": EGRESS, "handle": 1, **BEHIND}
+            rules.append({**place, "action": await self._into(tunnel), "code": match.calls()})
+        return await asyncio.to_thread(_written, rules, match.KIND)
+
     def drain(self, rings: Sequence[TapRing]) -> bool:
         """Lets the running guest take what already waits in its taps; True when nothing is left.
 
@@ -97,7 +105,7 @@ class Steering:
         """What comes in at `device` goes on as usual; without the device there is nothing to do."""
         number = await self._links.index(device)
         if number is not None:
-            await self._drop_rule(match.KIND, number, INGRESS, HUSH)
+            await self._drop_rule(match.KIND, number, INGRESS, BEHIND)
 
     async def wait_at(self, tap: str, tunnel: str, number: int, local: str, remote: str) -> None:
         """As `prepare_target`, for an application: nothing comes out of the tunnel, nor out of the application."""
@@ -124,8 +132,10 @@ class Steering:
 
     async def unsteer(self, tap: str) -> None:
         """The guest's frames go into its own tap again; without a tap there is nothing to turn."""
-        if await self._links.index(tap) is not None:
+        number = await self._links.index(tap)
+        if number is not None:
             await self._unsteer(tap, EGRESS)
+            await self._drop_rule(match.KIND, number, EGRESS, BEHIND)
 
     async def clear_source(self, tap: str, mac: str, tunnel: str) -> None:
         """The guest's frames go into its own tap again, and the tunnel goes."""
@@ -160,16 +170,17 @@ class Steering:
 
     async def _rule(self, device: str, hook: int, to: str) -> dict[str, object]:
         """Everything that passes `hook` of `device` goes out through `to`."""
-        other = await self._links.index(to)
-        if other is None:
-            raise FileNotFoundError(f"this host has no link {to}")
-        action = {"kind": "mirred", "direction": "egress", "action": "redirect", "ifindex": other}
+        action = await self._into(to)
         place = {"index": await self._device(device), "parent": hook, "handle": 0x80000800}
         return {**place, "action": action, **PRIORITY, **EVERYTHING}
 
+    async def _into(self, device: str) -> dict[str, object]:
+        index = await self._device(device)
+        return {"kind": "mirred", "direction": "egress", "action": "redirect", "ifindex": index}
+
     async def _silence(self, device: str) -> dict[str, object]:
         place = {"index": await self._device(device), "parent": INGRESS, "handle": 1}
-        return {**place, **HUSH, **match.nothing_passes()}
+        return {**place, **BEHIND, **match.nothing_passes()}
 
     async def _device(self, name: str) -> int:
         index = await self._links.index(name)
