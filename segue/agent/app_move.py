@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -94,11 +93,19 @@ class Arriving:
 
     async def _launch(self, argv: Sequence[str]) -> Container:
         await asyncio.to_thread(plant_app.make_bundle, self._services.apps, self._guest)
-        with suppress(FileNotFoundError):  # An older source tells nothing of its neighbours.
-            known = (self._room.images / NEIGHBOURS).read_bytes()
-            await self._inside(lambda cards: cell_move.introduce(known, cards))
+        await self._introduce()
         self._made = await containers.launch(self._places, argv, within_s=None)
         return self._made
+
+    async def _introduce(self) -> None:
+        path = self._room.images / NEIGHBOURS
+        if not path.exists():  # An older source tells nothing of them.
+            return
+        try:
+            known = path.read_bytes()
+            await self._inside(lambda cards: cell_move.introduce(known, cards))
+        except (OSError, ValueError) as error:  # It asks for them anew.
+            log.warning("neighbours not known", guest=self._guest.name, error=str(error))
 
     async def go(self) -> tuple[Container | None, float]:
         """It runs, and gets the frames that waited. Raises Aborted where it cannot."""

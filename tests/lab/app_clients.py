@@ -110,6 +110,24 @@ class Pages(Client):
         self.pause(0.005)
 
 
+class Visits(Client):
+    """Comes anew for each page, and leaves: some of it always is in the middle of a handshake."""
+
+    REQUEST: Final = b"GET /who HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n"
+
+    def __init__(self, connect: Connect, port: int) -> None:
+        super().__init__("visits")
+        self._connect, self._port = connect, port
+
+    def turn(self) -> None:
+        with self._connect(self._port) as connection, connection.makefile("rb") as lines:
+            connection.settimeout(LIMIT_S)
+            connection.sendall(self.REQUEST)
+            status, _ = answer(lines.readline, lines.read)
+        if status != 200:
+            raise ValueError(f"{status}")
+
+
 def answer(readline: Callable[[], bytes], read: Callable[[int], bytes]) -> tuple[int, bytes]:
     """(status, body) of what a web server says. Raises ValueError where it ends."""
     status, length = readline().split(), 0

@@ -136,6 +136,7 @@ def test_a_web_server_keeps_its_connections(lab: Lab, tmp_path: Path) -> None:
     content = whole(app, "/file")
     clients: list[Client] = [app_clients.Pages(app.connect(8080)) for _ in range(12)]
     clients += [app_clients.Download(app.connect(8080), "/file", content) for _ in range(2)]
+    clients += [app_clients.Visits(app.connect, 8080) for _ in range(4)]
     start(clients)
     for number in range(HOPS):
         app.hop(number)

@@ -19,7 +19,6 @@ from typing import Final, TypeVar
 
 from pyroute2 import AsyncIPRoute, IPRoute
 
-from segue.adapters.net import cell_move
 from segue.adapters.net.links import FRAME_MTU, Links
 from segue.adapters.net.steering import tap_name
 from segue.adapters.oci import mounts
@@ -74,9 +73,8 @@ class Cells:
             place.unlink(missing_ok=True)
 
     async def announce(self, place: Path, nics: Sequence[Nic]) -> None:
-        """Switches and neighbours learn where the cards are; one that was muted as it came in has no trace of that."""
+        """Switches and neighbours learn where the cards are."""
         await self.inside(place, lambda: _announce(nics))
-        await self.inside(place, lambda: cell_move.forget_muting(len(nics)))
 
     async def inside(self, place: Path, work: Callable[[], T]) -> T:
         """`work` sees the namespace's network. Raises FileNotFoundError where there is none."""
