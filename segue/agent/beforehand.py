@@ -51,7 +51,7 @@ class Beforehand:
     async def measured(self, keeper: Keeper, to: str, limits: Limits, agreed: Agreed) -> Forecast:
         """How it will go."""
         if keeper.guest_here().is_app:
-            return await app_checks.measure(self._services, keeper, self._services.peer(to))
+            return await app_checks.measure(self._services, keeper, self._services.peer(to), limits)
         return await foresight.measure(self._services, keeper, self._services.peer(to), limits, agreed.copies)
 
     async def checked(self, keeper: Keeper, to: str, limits: Limits) -> Agreed:

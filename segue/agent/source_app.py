@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from segue.adapters import clock
+from segue.adapters.criu import memory
 from segue.adapters.criu.departure import Departure
 from segue.agent import app_move
 from segue.agent.keeper import Keeper
@@ -157,12 +159,19 @@ class SourceApp:
         await departure.undo()
 
     async def sample(self, pages: int) -> tuple[int, ...]:
-        """See engine/ports.py: CRIU's images hold no memory that could be compared page by page."""
-        return ()
+        """See engine/ports.py."""
+        return await asyncio.to_thread(memory.sample, self._cgroup(), pages)
+
+    async def extent(self, block_bytes: int) -> tuple[int, ...]:
+        """See engine/ports.py."""
+        return await asyncio.to_thread(memory.extent, self._cgroup(), block_bytes)
 
     async def digest(self, blocks: Blocks) -> Digests:
         """See engine/ports.py."""
-        raise _only_machines()
+        return await self._departure().digest(blocks)
+
+    def _cgroup(self) -> Path:
+        return self._services.apps.places(self._keeper.guest_here()).cgroup
 
 
 def _only_machines() -> Aborted:

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import structlog
 
-from segue.adapters.criu import freezer, keys, look, program
+from segue.adapters.criu import freezer, keys, look, memory, program
 from segue.adapters.criu.hook import Hook, Word
 from segue.adapters.criu.porter import Porter
 from segue.adapters.criu.program import Container, Room
 from segue.adapters.criu.running import Running
 from segue.errors import Aborted
+from segue.model.integrity import Blocks, Digests
 
 END_S = 30.0
 """To let a dumped tree end, or go on."""
@@ -113,6 +114,10 @@ class Departure:
         assert self._porter is not None
         await self._porter.hear("restored", within_s)
         self._mark("loaded there")
+
+    async def digest(self, blocks: Blocks) -> Digests:
+        """What its memory holds, once all is dumped. Raises OSError, ValueError."""
+        return await asyncio.to_thread(memory.digest, self._container.cgroup, self._room.images, blocks)
 
     async def go(self) -> None:
         """It runs elsewhere: what stands here ends, and nothing of it can run any more. Safe to repeat."""

@@ -8,11 +8,12 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from segue.adapters.criu import freezer, keys, mend, program
+from segue.adapters.criu import freezer, keys, memory, mend, program
 from segue.adapters.criu.hook import Hook, Word
 from segue.adapters.criu.porter import Porter
 from segue.adapters.criu.program import Container, Room
 from segue.errors import Aborted, SegueError
+from segue.model.integrity import Blocks, Digests
 
 END_S = 30.0
 PATIENCE_S = 2.0
@@ -65,6 +66,10 @@ class Landing:
         if self._working is not None:
             await asyncio.wait({self._working}, timeout=within_s)
         return self.is_complete
+
+    async def digest(self, blocks: Blocks) -> Digests:
+        """What the memory of what is complete holds. Raises OSError, ValueError."""
+        return await asyncio.to_thread(memory.digest, self._container.cgroup, self._room.images, blocks)
 
     def take_up(self) -> None:
         """After a start of the agent: what was restored by then still waits; what was not is worth nothing."""
