@@ -55,10 +55,12 @@ def _unfit(limits: Limits) -> Iterator[str]:
         yield "an application's memory does not follow it (post-copy)"
 
 
-async def measure(services: Services, keeper: Keeper, peer: PeerClient, limits: Limits) -> Forecast:
+async def measure(
+    services: Services, keeper: Keeper, peer: PeerClient, limits: Limits, there: Engine
+) -> Forecast:
     """The forecast for this application to that host. Raises Refused where what is wished takes too long."""
     group = services.apps.places(keeper.guest_here()).cgroup / "cgroup.procs"
     memory = sum(system.process_memory_bytes(int(pid)) for pid in group.read_text().split())
     await verification.demand_time(keeper.guest_here().name, limits, memory)
     speed = await peer.speed_bytes_per_s(services.config.peer_address(peer.name))
-    return budgets.forecast(memory, speed, mobility.memory_way(services.apps.engine))
+    return budgets.forecast(memory, speed, mobility.memory_way(there), goes_before=there.by_content)

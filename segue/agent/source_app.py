@@ -23,7 +23,9 @@ from segue.model.ladder import Shape
 from segue.model.migration import Limits, Progress
 
 PAUSE_S = 0.2
-"""Between two rounds of files: a look at all of them costs the host something, too."""
+"""Between two rounds: a look at all its files and memory costs the host something, too."""
+LOOK_S = 1.0
+"""A look at its memory that takes longer is not taken once more just before it stands."""
 
 
 class SourceApp:
@@ -70,7 +72,7 @@ class SourceApp:
         """See engine/ports.py: nothing slows an application down."""
 
     async def rounds(self, within_s: float) -> AsyncIterator[Progress]:
-        """See engine/ports.py: rounds of its files."""
+        """See engine/ports.py: rounds of its files and of its memory."""
         begun_s = last_s = clock.steady_s()
         number = sent = 0
         speed = 0.0
@@ -103,8 +105,9 @@ class SourceApp:
 
     async def sent(self, within_s: float) -> None:
         """See engine/ports.py: one more round, so that the last one finds next to nothing."""
+        departure = self._departure()
         async with asyncio.timeout(within_s):
-            await self._departure().round()
+            await departure.round(files_only=departure.round_s > LOOK_S)
 
     async def stop(self) -> float:
         """See engine/ports.py."""

@@ -37,6 +37,8 @@ class Departure:
         self._porter: Porter | None = None
         self._dump: Running | None = None
         self._rounds = 0
+        self.round_s = 0.0
+        """How long the last look at all its memory took."""
         self.stands = False
         """From the freezing until one of the two words: CRIU thaws the group for its own work meanwhile."""
         self.marks: list[tuple[str, float]] = []
@@ -55,17 +57,23 @@ class Departure:
             "folder": str(self._room.images),
             "tree": str(self._container.files or ""),
             "parts": program.PARTS,
+            "cgroup": str(self._container.cgroup),
+            "pages": memory_bytes // memory.PAGE_BYTES,
         }
         self._rounds = 0
         self._porter = await Porter.start("ship_out", order | places)
         await self._porter.hear("connected", within_s)
 
-    async def round(self) -> int:
-        """Sends what changed of its files since the round before; how many bytes. Raises Aborted."""
+    async def round(self, *, files_only: bool = False) -> int:
+        """Sends what changed of its files and memory since the round before; how many bytes. Raises Aborted."""
         assert self._porter is not None
         self._rounds += 1
-        self._porter.tell("round")
-        return int(await self._porter.hear(f"round{self._rounds}", None))
+        begun_s = time.monotonic()
+        self._porter.tell("files" if files_only else "round")
+        sent = int(await self._porter.hear(f"round{self._rounds}", None))
+        if not files_only:
+            self.round_s = time.monotonic() - begun_s
+        return sent
 
     def add(self, name: str, content: bytes) -> None:
         """A file that goes beside the images. Raises OSError."""
@@ -97,7 +105,7 @@ class Departure:
         assert self._hook is not None
         assert self._porter is not None
         if self._container.files is not None:
-            self._porter.tell("round")
+            self._porter.tell("files")
         self._porter.tell("begin")
         real = look.reads_as(self._container.cgroup) or (os.getuid(), os.getgid())
         command = program.checkpoint(self._container, self._room, real)

@@ -68,7 +68,7 @@ def sample(cgroup: Path, pages: int) -> tuple[int, ...]:
     spans = [
         (inner, pid, span)
         for inner, pid in processes(cgroup).items()
-        for span in _spans(pid)
+        for span in spans_of(pid)
         if span.is_written and not span.is_shared
     ]
     if not spans:
@@ -86,15 +86,26 @@ def sample(cgroup: Path, pages: int) -> tuple[int, ...]:
 
 def extent(cgroup: Path, block_bytes: int) -> tuple[int, ...]:
     """The blocks that hold anything of its own. It may run meanwhile."""
-    found: set[int] = set()
-    for inner, pid in processes(cgroup).items():
-        for span in _spans(pid):
-            for first in range(span.first // block_bytes * block_bytes, span.end, block_bytes):
-                start, end = max(first, span.first), min(first + block_bytes, span.end)
-                states = _states(pid, start, end - start)
-                if any(states) if span.is_shared else any(_anonymous(states)):
-                    found.add((inner << PROCESS_SHIFT) + first)
-    return tuple(sorted(found))
+    return tuple(
+        sorted(
+            {
+                (inner << PROCESS_SHIFT) + first // block_bytes * block_bytes
+                for inner, pid in processes(cgroup).items()
+                for first, _ in own_pages(pid, block_bytes)
+            }
+        )
+    )
+
+
+def own_pages(pid: int, block_bytes: int) -> Iterator[tuple[int, bytes]]:
+    """(address, for each page whether it is the process's own), for parts of blocks in which any is."""
+    for span in spans_of(pid):
+        for first in range(span.first // block_bytes * block_bytes, span.end, block_bytes):
+            start, end = max(first, span.first), min(first + block_bytes, span.end)
+            states = _states(pid, start, end - start)
+            own = states if span.is_shared else bytes(_anonymous(states))
+            if any(own):
+                yield start, own
 
 
 def digest(cgroup: Path, folder: Path, blocks: Blocks) -> Digests:
@@ -111,8 +122,8 @@ def digest(cgroup: Path, folder: Path, blocks: Blocks) -> Digests:
         if inner not in there:
             values |= dict.fromkeys(own, "")
             continue
-        with _memory(there[inner]) as handle:
-            spans = _spans(there[inner])
+        with opened(there[inner]) as handle:
+            spans = spans_of(there[inner])
             for at in own:
                 first = at & ((1 << PROCESS_SHIFT) - 1)
                 values[at] = _one(handle, spans, (first, first + blocks.block_bytes), private)
@@ -166,7 +177,8 @@ def _pages(handle: int, first: int, end: int, private: Mapping[int, int]) -> Ite
 
 
 @contextmanager
-def _memory(pid: int) -> Iterator[int]:
+def opened(pid: int) -> Iterator[int]:
+    """The memory of a process as a file. Raises OSError."""
     handle = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield handle
@@ -174,7 +186,7 @@ def _memory(pid: int) -> Iterator[int]:
         os.close(handle)
 
 
-def _spans(pid: int) -> list[Span]:
+def spans_of(pid: int) -> list[Span]:
     """What may be read and is no file's or device's alone, in order."""
     found: list[Span] = []
     try:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,61 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segue.adapters.criu import images, memory
-from segue.model.integrity import PROCESS_SHIFT, Blocks
+from segue.model.integrity import PROCESS_SHIFT
+from tests.adapters.criu.standing import Standing
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="reads another process's memory")
-HOLDS = """
-import ctypes, mmap, sys, time
-own = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-shared = mmap.mmap(-1, 1 << 16)
-for each in own, shared:
-    each.write(bytes(range(1, 256)) * (len(each) // 255))
-print(*(ctypes.addressof(ctypes.c_char.from_buffer(each)) for each in (own, shared)), flush=True)
-time.sleep(600)
-"""
 BLOCK = 1 << 20
-
-
-class Held:
-    """A process that stands, in a folder that looks like its group, and where its memory lies."""
-
-    def __init__(self, folder: Path) -> None:
-        self._process = subprocess.Popen([sys.executable, "-c", HOLDS], stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self.own, self.shared = map(int, self._process.stdout.readline().split())
-        self._process.send_signal(signal.SIGSTOP)
-        self.pid = self._process.pid
-        self.group, self.images = folder / "group", folder / "images"
-        self.group.mkdir()
-        self.images.mkdir()
-        (self.group / "cgroup.procs").write_text(f"{self.pid}\n")
-        self.key = next(iter(memory.processes(self.group))) << PROCESS_SHIFT
-
-    def digests(self, at: tuple[int, ...], length: int = BLOCK) -> tuple[str, ...]:
-        return memory.digest(self.group, self.images, Blocks("m", length, at)).values
-
-    def change(self, address: int) -> None:
-        with open(f"/proc/{self.pid}/mem", "r+b", buffering=0) as handle:
-            handle.seek(address)
-            byte = handle.read(1)[0]
-            handle.seek(address)
-            handle.write(bytes([byte ^ 1]))
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="reads another process's memory")
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> Iterator[Held]:
-    made = Held(tmp_path)
+def held(tmp_path: Path) -> Iterator[Standing]:
+    made = Standing(tmp_path)
     yield made
     made.end()
 
 
-def test_one_changed_byte_is_seen_in_its_block_and_nowhere_else(held: Held) -> None:
+def test_one_changed_byte_is_seen_in_its_block_and_nowhere_else(held: Standing) -> None:
     at = memory.extent(held.group, BLOCK)
     before = held.digests(at)
     assert before == held.digests(at)
@@ -82,7 +39,7 @@ def test_one_changed_byte_is_seen_in_its_block_and_nowhere_else(held: Held) -> N
         before = after
 
 
-def test_a_sample_is_of_pages_that_hold_something(held: Held) -> None:
+def test_a_sample_is_of_pages_that_hold_something(held: Standing) -> None:
     chosen = memory.sample(held.group, 8)
     assert 0 < len(chosen) <= 8
     assert all(at % memory.PAGE_BYTES == 0 for at in chosen)
@@ -92,7 +49,7 @@ def test_a_sample_is_of_pages_that_hold_something(held: Held) -> None:
     assert held.digests((page,), memory.PAGE_BYTES) != (value,)
 
 
-def test_what_the_kernel_writes_itself_does_not_count(held: Held) -> None:
+def test_what_the_kernel_writes_itself_does_not_count(held: Standing) -> None:
     area = held.own + 4096
     core = memory.Core(thread={"rseq": {"pointer": area, "size": 32}})
     entry = core.SerializeToString()
@@ -107,7 +64,7 @@ def test_what_the_kernel_writes_itself_does_not_count(held: Held) -> None:
     assert held.digests(block) != before
 
 
-def test_what_is_not_there_has_no_digest(held: Held) -> None:
+def test_what_is_not_there_has_no_digest(held: Standing) -> None:
     assert held.digests((held.key + (1 << 46), 77777777 << PROCESS_SHIFT)) == ("", "")
 
 
