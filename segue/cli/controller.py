@@ -12,7 +12,9 @@ from segue.cli import output, values
 from segue.cli.logs import LogForm, Logs, configure
 from segue.errors import Kind, Refused
 
-app = typer.Typer(help="The fleet's controller: init, run.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="The fleet's controller: init, run, adopt.", no_args_is_help=True, add_completion=False
+)
 Dir = Annotated[Path, typer.Option(help="Its folder.")]
 Holds = Annotated[
     str, typer.Option(help="How long a certificate holds. It is renewed after two thirds of that.")
@@ -82,6 +84,39 @@ def renew_ca(dir: Dir = FOLDER) -> None:
 
     made = files.renew_ca(files.Folder(dir))
     output.say(f"{dir}/ca.pem holds until {made.certificate.not_valid_after_utc:%Y-%m-%d}.")
+
+
+@app.command()
+def adopt(
+    fleet: Annotated[
+        str, typer.Argument(help="The other fleet's id, or its beginning, as `segue status` has it.")
+    ],
+) -> None:
+    """Put this fleet in the place of another one whose store is lost: its hosts obey this one's controllers then.
+
+    Hosts remember the fleet that they belong to, so that a second store under the same CA does not take them over. Do
+    this only when no controller leads from the other store any more.
+
+    Example: segue controller adopt 3f2a9c1d
+    """
+    from segue.cli import fleet as context
+
+    controller = context.load().demand_controller()
+    seen = controller.call("GET", "/identity")
+    known = {*seen["strangers"].values(), *seen["succeeds"]}
+    found = sorted(one for one in known if one.startswith(fleet)) or [fleet]
+    if len(found) > 1:
+        raise Refused(
+            what="no fleet was taken over",
+            why=f"'{fleet}' is the beginning of several: {', '.join(found)}",
+            todo="Write more of it.",
+            kind=Kind.USAGE,
+        )
+    controller.call("POST", "/identity/succeeds", {"fleet": found[0]})
+    hosts = [host for host, other in seen["strangers"].items() if other == found[0]]
+    output.say(
+        f"Hosts of fleet {found[0]} belong to {seen['id']} from now on; they connect within seconds: {len(hosts)} wait."
+    )
 
 
 @app.command()

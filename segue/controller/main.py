@@ -32,6 +32,7 @@ from segue.controller import (
     api_guests,
     api_health,
     api_hosts,
+    api_identity,
     api_incidents,
     api_load,
     api_maintenance,
@@ -72,6 +73,7 @@ log = structlog.get_logger()
 PARTS: Final = (
     api, api_hosts, api_guests, api_tasks, api_admin, api_balance, api_load, api_placing, api_metrics,
     api_health, api_incidents, api_maintenance, api_power, api_update, api_apps, api_sensors, api_verify,
+    api_identity,
 )  # fmt: skip
 BODY_BYTES: Final = 1 << 20
 

@@ -30,6 +30,7 @@ class Verb(StrEnum):
     MAINTAIN = "maintain"
     VOUCH = "vouch"
     FENCE = "fence"
+    ADOPT = "adopt"
     REVOKE = "revoke"
     TOKENS = "tokens"
     AUDIT = "audit"
@@ -60,6 +61,7 @@ RIGHTS: Final[Mapping[Verb, Right]] = {
     Verb.VOUCH: Right("operator", whole=True),  # that a part was mended, that a domain has lost one
     Verb.MAINTAIN: Right("admin", whole=True),  # its scripts run as root on hosts
     Verb.FENCE: Right("admin", whole=True),
+    Verb.ADOPT: Right("admin", whole=True),  # hosts change their masters
     Verb.REVOKE: Right("admin", whole=True),
     Verb.TOKENS: Right("admin", whole=True),
     Verb.AUDIT: Right("admin", whole=True),

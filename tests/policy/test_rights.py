@@ -28,6 +28,7 @@ TABLE = {
     Verb.VOUCH: ("operator admin", ""),
     Verb.MAINTAIN: ("admin", ""),
     Verb.FENCE: ("admin", ""),
+    Verb.ADOPT: ("admin", ""),
     Verb.REVOKE: ("admin", ""),
     Verb.TOKENS: ("admin", ""),
     Verb.AUDIT: ("admin", ""),

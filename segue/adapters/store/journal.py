@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,23 @@ create table if not exists neighbour (name text primary key, url text not null) 
 """
 KEEP_MIGRATIONS = 1000
 """Finished migrations beyond this number are forgotten, oldest first."""
+
+
+def belong(path: Path, fleet: str) -> None:
+    """For whoever brings a host to another fleet, also beside its agent: empty: to the first that welcomes it.
+    Without a journal there is nothing that it would remember. Raises Refused."""
+    if not path.is_file():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.executescript(SCHEMA)
+            db.execute("insert or replace into meta values ('fleet', ?)", (fleet,))
+    except sqlite3.Error as error:
+        raise Refused(
+            what="the host still belongs to the fleet that it was in",
+            why=f"its journal {path} cannot be written: {error}",
+            todo="Free space or mend the file system, and join again with a new token.",
+        ) from error
 
 
 class Journal:
@@ -112,6 +130,15 @@ class Journal:
         """For a controller that has lost its store."""
         text = msgspec.json.encode(decided).decode()
         self._db.execute("insert or replace into meta values ('decided', ?)", (text,))
+
+    def fleet(self) -> str:
+        """The id of the fleet that this host belongs to; empty: none yet."""
+        row = self._db.execute("select value from meta where key = 'fleet'").fetchone()
+        return str(row[0]) if row else ""
+
+    def put_fleet(self, fleet: str) -> None:
+        """No other fleet's controller is obeyed from now on."""
+        self._db.execute("insert or replace into meta values ('fleet', ?)", (fleet,))
 
     def neighbours(self) -> dict[str, str]:
         """Hosts that a controller told of: name -> URL."""
