@@ -13,7 +13,7 @@ from segue.cli.logs import LogForm, Logs, configure
 from segue.errors import Kind, Refused
 
 app = typer.Typer(
-    help="The fleet's controller: init, run, adopt.", no_args_is_help=True, add_completion=False
+    help="The fleet's controller: init, run, certify, adopt.", no_args_is_help=True, add_completion=False
 )
 Dir = Annotated[Path, typer.Option(help="Its folder.")]
 Holds = Annotated[
@@ -31,6 +31,13 @@ Traces = Annotated[
 Evacuated = Annotated[
     int,
     typer.Option(min=0, help="Hosts with failing hardware that it empties at once by itself; 0: people do."),
+]
+RenewPeople = Annotated[
+    bool,
+    typer.Option(
+        "--renew-people/--no-renew-people",
+        help="People get the next certificate for the one before, in its last third.",
+    ),
 ]
 FOLDER = Path("/etc/segue/controller")
 PORT = 7440
@@ -68,6 +75,32 @@ def init(
     output.say(f"Made {dir}. Keep ca.key safe: whoever has it can be any host of the fleet.")
     output.say(
         f"An admin's context file has: [controller] urls = [...], and [tls] with {made.admin.certificate}."
+    )
+
+
+@app.command()
+def certify(
+    role: Annotated[str, typer.Argument(help="viewer, operator or admin.")],
+    name: Annotated[str, typer.Argument(help="The person, by which the audit knows him.")],
+    out: Annotated[Path, typer.Option(help="Where NAME.pem and NAME.key are written.")] = Path(),
+    ttl: Annotated[
+        str, typer.Option(help="How long it holds; it renews itself in its last third.")
+    ] = "2160h",
+    dir: Dir = FOLDER,
+) -> None:
+    """Make a person's certificate with the CA's key, on a controller's machine: also where the last admin's has ended.
+
+    Examples:
+
+        segue controller certify admin ada
+
+        segue controller certify operator olga --ttl 720h --out /root/people
+    """
+    from segue.controller import folder as files
+
+    made = files.certify(files.Folder(dir), role, name, out, values.duration_s(ttl))
+    output.say(
+        f"Made {made.certificate} and {made.key}: for [tls] in the context file of {name}, with {dir}/ca.pem."
     )
 
 
@@ -134,6 +167,7 @@ def run(
     metrics: Metrics = "",
     traces: Traces = "",
     logs: Logs = LogForm.LOGFMT,
+    renew_people: RenewPeople = True,
     evacuate_failing: Evacuated = 0,
 ) -> None:
     """Run a controller: it leads the fleet, or waits to. It ends without touching a guest.
@@ -158,6 +192,7 @@ def run(
         audit_file=audit_file,
         metrics_address=metrics,
         traces_url=traces,
+        renew_people=renew_people,
         evacuate_failing=evacuate_failing,
     )
     asyncio.run(serve(settings))

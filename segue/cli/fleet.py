@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 import typer
 
-from segue.cli import answers, central, output
+from segue.cli import answers, central, output, renewing
 from segue.errors import Kind, Refused, SegueError
 
 CALL_S = 30.0
@@ -79,6 +79,7 @@ class Host:
 
     def unreachable(self, error: Exception) -> Refused:
         """The error of a host that gives no answer."""
+        renewing.demand_holds(self.tls)
         auth = isinstance(error.__cause__, ssl.SSLError) or "certificate" in str(error).lower()
         return Refused(
             what=f"{self.name} {'does not trust this caller' if auth else 'does not answer'}",

@@ -95,6 +95,7 @@ class Settings:
     """ADDRESS:PORT where the page for Prometheus is offered without TLS to whoever comes; empty: nowhere."""
     traces_url: str = ""
     """Where spans of ended migrations are sent (OTLP over HTTP); empty: nowhere."""
+    renew_people: bool = True
     evacuate_failing: int = 0
     """So many failing hosts are emptied at once by the controller itself."""
 
@@ -147,6 +148,7 @@ def _made(settings: Settings, store: Store, mirror: Mirror, candidate: Candidate
         certificate_s=settings.certificate_s,
         meter=meter,
         traces=Traces(_sender(settings, meter)),
+        renews_people=settings.renew_people,
         answers=AnswerOrders(at_once=settings.evacuate_failing),
         powers=Powers(settings.folder.path),
     )

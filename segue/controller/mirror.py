@@ -28,7 +28,7 @@ from segue.model.migration import Migration
 from segue.model.roster import AuditLine, DomainRecord, GuestWishes, HostRecord, HostReport, Token
 from segue.model.store import Compacted, Entry, Event
 from segue.model.task import Task
-from segue.model.trust import SignedBarred
+from segue.model.trust import Follower, SignedBarred
 from segue.model.verification import Verification
 from segue.wire.frames import Shown
 
@@ -126,6 +126,7 @@ class Mirror:
         self.tokens = Table("tokens/", Token)
         self.audit = Table("audit/", AuditLine)
         self.trust = Table("trust/", SignedBarred)
+        self.followers = Table("followers/", Follower)
         self.leader = Table(HOLDER, Leader)
         self.identity = Table(OWN, Identity)
         self.wishes = Table("wishes/", GuestWishes)

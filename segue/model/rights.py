@@ -31,6 +31,7 @@ class Verb(StrEnum):
     VOUCH = "vouch"
     FENCE = "fence"
     ADOPT = "adopt"
+    RENEW = "renew"
     REVOKE = "revoke"
     TOKENS = "tokens"
     AUDIT = "audit"
@@ -49,6 +50,7 @@ RIGHTS: Final[Mapping[Verb, Right]] = {
     Verb.FOLLOW: Right("viewer", whole=True),
     Verb.SURVEY: Right("viewer", whole=True),
     Verb.PLAN: Right("viewer"),
+    Verb.RENEW: Right("viewer", whole=True),  # its own certificate alone
     Verb.CREATE: Right("operator"),
     Verb.MOVE: Right("operator"),
     Verb.UPDATE: Right("operator"),

@@ -16,6 +16,7 @@ TABLE = {
     Verb.PLAN: ("viewer operator admin", "viewer operator"),
     Verb.FOLLOW: ("viewer operator admin", ""),
     Verb.SURVEY: ("viewer operator admin", ""),
+    Verb.RENEW: ("viewer operator admin", ""),
     Verb.CREATE: ("operator admin", "operator"),
     Verb.MOVE: ("operator admin", "operator"),
     Verb.POWER: ("operator admin", "operator"),
