@@ -52,6 +52,7 @@ from segue.agent import (
     hooks,
     kept,
     link,
+    old_journal,
     updates,
 )
 from segue.agent.aftercare import Caretaker
@@ -95,6 +96,8 @@ async def serve(config: Config) -> None:
     lock = _lock(config)
     _make_folders(config)
     journal = Journal(config.state_dir / "journal.db", system.boot_id())
+    if is_old := journal.progress.keep_in(config.run_dir / "journal-writes"):
+        old_journal.before(journal)
     own = _own(config, trust := Trust(journal, config.tls.ca))
     async with AsyncIPRoute() as netlink, peer.session(own.client()) as session:
         links = Links(netlink)
@@ -134,6 +137,8 @@ async def serve(config: Config) -> None:
         guests = Guests(services)
         agent = _agent(services, guests)
         await guests.take_up()
+        if is_old:
+            old_journal.after(journal, guests)
         agent.migrations.take_up()
         _freeze()
         log.info("agent serves", host=config.name, version=__version__, qemu=services.capabilities.version)

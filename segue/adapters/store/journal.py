@@ -15,6 +15,7 @@ from segue.adapters.store.disks import DiskNotes
 from segue.adapters.store.incidents import IncidentNotes
 from segue.adapters.store.jobs import JobNotes
 from segue.adapters.store.leases import LeaseNotes
+from segue.adapters.store.progress import Progress
 from segue.adapters.store.traces import TraceNotes
 from segue.errors import Refused
 from segue.model.guest import Guest
@@ -78,13 +79,14 @@ class Journal:
             raise Refused(
                 what="the agent cannot start",
                 why=f"its journal {path} cannot be used: {error}",
-                todo="Free space or mend the file system; a damaged journal must be restored from a backup.",
+                todo="Free space or mend the file system. Never put an older one there: docs/reference/files.md.",
             ) from error
         self.disks = DiskNotes(self._db)
         self.traces = TraceNotes(self._db)
         self.jobs = JobNotes(self._db)
         self.incidents = IncidentNotes(self._db)
         self.leases = LeaseNotes(self._db, boot)
+        self.progress = Progress(self._db, boot)
         self.instance = self._meta("instance", chance.new_id())
 
     def _widen(self) -> None:
@@ -159,6 +161,7 @@ class Journal:
                 (guest.name, msgspec.json.encode(guest), wanted, reason, self._boot),
             )
             self._put_token(guest.uuid, token)
+        self.progress.grew()
 
     def respecify(self, guest: Guest) -> None:
         """Another policy; all else that is known of it stays."""
@@ -205,6 +208,7 @@ class Journal:
     def put_token(self, guest: str, token: Token) -> None:
         """The write on which everything rests: durable when it returns."""
         self._put_token(guest, token)
+        self.progress.grew()
 
     def _put_token(self, guest: str, token: Token) -> None:
         self._db.execute("insert or replace into token values (?, ?)", (guest, msgspec.json.encode(token)))
