@@ -95,9 +95,7 @@ async def serve(config: Config) -> None:
     """Runs until told to stop; guests and migrations stay as they are. Raises Refused when it cannot start."""
     lock = _lock(config)
     _make_folders(config)
-    journal = Journal(config.state_dir / "journal.db", system.boot_id())
-    if is_old := journal.progress.keep_in(config.run_dir / "journal-writes"):
-        old_journal.before(journal)
+    journal, is_old = old_journal.opened(config)
     own = _own(config, trust := Trust(journal, config.tls.ca))
     async with AsyncIPRoute() as netlink, peer.session(own.client()) as session:
         links = Links(netlink)
@@ -136,9 +134,7 @@ async def serve(config: Config) -> None:
         await _open(services)
         guests = Guests(services)
         agent = _agent(services, guests)
-        await guests.take_up()
-        if is_old:
-            old_journal.after(journal, guests)
+        await old_journal.take_up(journal, guests, is_old)
         agent.migrations.take_up()
         _freeze()
         log.info("agent serves", host=config.name, version=__version__, qemu=services.capabilities.version)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import structlog
 
+from segue.adapters import system
 from segue.adapters.store.journal import Journal
+from segue.agent.config import Config
 from segue.agent.guests import Guests
 from segue.errors import Kind, Refused
 from segue.model.handoff import Copy, Phase
@@ -17,16 +19,27 @@ log = structlog.get_logger()
 SAID = "its host's journal was an older one: it may live elsewhere, which `segue vm start` asks"
 
 
-def before(journal: Journal) -> None:
-    """To be called before any guest is taken up."""
-    names = [guest.name for guest, _, _ in journal.guests()]
-    log.error("the journal is older than what ran here: nothing starts unasked", guests=", ".join(names))
-    for name in names:
-        journal.cut_off(name)
+def opened(config: Config) -> tuple[Journal, bool]:
+    """This host's journal, and whether it is an older one; then nothing of it counts as having run since the boot."""
+    journal = Journal(config.state_dir / "journal.db", system.boot_id())
+    is_old = journal.progress.keep_in(config.run_dir / "journal-writes")
+    if is_old:
+        names = [guest.name for guest, _, _ in journal.guests()]
+        log.error("the journal is older than what ran here: nothing starts unasked", guests=", ".join(names))
+        for name in names:
+            journal.cut_off(name)
+    return journal, is_old
 
 
-def after(journal: Journal, guests: Guests) -> None:
-    """Raises Refused where a guest stands in the middle of a move. Else what runs here runs by right, and goes on."""
+async def take_up(journal: Journal, guests: Guests, is_old: bool) -> None:
+    """Every guest as it stands. Raises Refused where the journal is an older one and a guest is torn by that."""
+    await guests.take_up()
+    if is_old:
+        _accept(journal, guests)
+
+
+def _accept(journal: Journal, guests: Guests) -> None:
+    """What runs here runs by right, and goes on. Raises Refused where a guest stands in the middle of a move."""
     still = {Phase.OWNER, Phase.ABSENT}
     torn = [
         k for k in guests.every() if k.token.phase not in still or k.copy() in {Copy.COMPLETE, Copy.PARTIAL}
