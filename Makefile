@@ -9,7 +9,7 @@ ARGS ?=
 SIDE_BY_SIDE := -n 3 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long check bench bench-planner bench-drain bench-sim faults lab clean
+.PHONY: help setup demo test test-long check bench bench-apps bench-planner bench-drain bench-sim faults lab clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -46,6 +46,9 @@ check: $(READY) ## Style, types, layers, sizes and the tests that need no lab
 
 bench: $(READY) ## Compare with libvirt and plain QEMU, same guests, same load: out/bench/ (ARGS=--help)
 	@$(SUDO) $(BIN)/python -m bench.engine $(ARGS)
+
+bench-apps: $(READY) ## Compare with Podman's checkpoint and restore: out/bench/apps.json (ARGS=--help)
+	@$(SUDO) $(BIN)/python -m bench.apps $(ARGS)
 
 bench-planner: $(READY) ## Compare the fleet's planners with Ganeti's hbal: out/bench/planner.json (ARGS=--help)
 	@command -v hbal >/dev/null || $(SUDO) env DEBIAN_FRONTEND=noninteractive \

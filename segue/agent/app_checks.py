@@ -33,8 +33,8 @@ def obstacles(services: Services, guest: Guest, theirs: HostFacts, limits: Limit
 
 
 def _not_ours(services: Services, guest: Guest) -> Iterator[str]:
-    if pid := look.foreign_user(services.apps.places(guest).cgroup):
-        yield f"process {pid} is another user's, and this agent may not read its limits (it lacks CAP_SYS_RESOURCE)"
+    if look.reads_as(services.apps.places(guest).cgroup) is None:
+        yield "its processes are of several users, and this agent may not read their limits (it lacks CAP_SYS_RESOURCE)"
 
 
 def _not_there(services: Services, guest: Guest, theirs: HostFacts) -> Iterator[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 from pyroute2.netlink.exceptions import NetlinkError
@@ -15,19 +15,25 @@ from segue.adapters.criu.departure import Departure
 from segue.adapters.criu.landing import Landing
 from segue.adapters.criu.program import Container as Held
 from segue.adapters.criu.program import Room
+from segue.adapters.net import cell_move
+from segue.adapters.net.batch import Batch
 from segue.adapters.net.keeping import KeptFrames
 from segue.adapters.net.steering import tap_name, tunnel_name
 from segue.adapters.oci import container as containers
 from segue.adapters.oci.container import Container
 from segue.agent import plant_app
 from segue.agent.services import Services
-from segue.errors import Refused
+from segue.errors import Aborted, Refused
 from segue.model.guest import Guest
 
 if TYPE_CHECKING:
     from segue.agent.resident_app import AppResident
 
+T = TypeVar("T")
+
 log = structlog.get_logger()
+NEIGHBOURS = "segue-neighbours.json"
+"""Beside CRIU's images: whom the application's network knew on the source."""
 
 
 def held(services: Services, guest: Guest) -> Held:
@@ -56,8 +62,11 @@ class Arriving:
         self._places = services.apps.places(guest)
         self._made: Container | None = None
         self._kept: dict[str, KeptFrames] = {}
+        self._voice: Batch | None = None
+        """Fired, it lets the application's kernel speak."""
+        self._room = room(services, guest, "in")
         held_here, script = held(services, guest), services.apps.hook
-        self.landing = Landing(held_here, room(services, guest, "in"), script, self._launch)
+        self.landing = Landing(held_here, self._room, script, self._launch)
 
     @property
     def is_complete(self) -> bool:
@@ -71,6 +80,7 @@ class Arriving:
         await asyncio.to_thread(shutil.rmtree, self._places.folder, ignore_errors=True)
         self._places.folder.mkdir(mode=0o711, parents=True)
         await plant_app.make_network(self._services, self._guest, silent=True, hushed=True)
+        self._voice = await self._mute()
         config = self._services.config
         return await self.landing.open(config.address, secret, self._guest.memory_bytes)
 
@@ -83,28 +93,55 @@ class Arriving:
 
     async def _launch(self, argv: Sequence[str]) -> Container:
         await asyncio.to_thread(plant_app.make_bundle, self._services.apps, self._guest)
+        await self._introduce()
         self._made = await containers.launch(self._places, argv, within_s=None)
         return self._made
+
+    async def _introduce(self) -> None:
+        path = self._room.images / NEIGHBOURS
+        if not path.exists():  # An older source tells nothing of them.
+            return
+        try:
+            known = path.read_bytes()
+            await self._inside(lambda cards: cell_move.introduce(known, cards))
+        except (OSError, ValueError) as error:  # It asks for them anew.
+            log.warning("neighbours not known", guest=self._guest.name, error=str(error))
 
     async def go(self) -> tuple[Container | None, float]:
         """It runs, and gets the frames that waited. Raises Aborted where it cannot."""
         ways = {tap_name(self._guest.name, nic): tunnel_name(nic) for nic in self._guest.nics}
         for tap in ways:
             await self._services.steering.speak(tap)
-        ran_s = await self.landing.go()
+        # As late as can be, and yet before CRIU lets its sockets speak; an agent before this one may have muted it.
+        (self._voice or await self._mute()).fire()
         try:
-            await self._hand_frames(ways)
-        except (OSError, NetlinkError) as error:  # It runs: its clients send again what was lost.
-            log.warning("frames not given", guest=self._guest.name, error=str(error))
+            # Its sockets get what waited before their clients hear of them: what is newer would make that look too old
+            # (PAWS, RFC 7323). Not before the word: what is acknowledged here is lost where the source goes on.
+            ran_s = await self.landing.go(lambda: self._hand_frames(ways))
+        except Aborted:
+            for tap in ways:
+                await self._services.steering.hush(tap)
+            raise
         self._forget()
         return self._made or await containers.find(self._places), ran_s
 
+    async def _mute(self) -> Batch:
+        return await self._inside(cell_move.mute)
+
+    async def _inside(self, work: Callable[[int], T]) -> T:
+        """With the number of its cards, in its network."""
+        cards = len(self._guest.nics)
+        return await self._services.apps.cells.inside(self._places.netns, lambda: work(cards))
+
     async def _hand_frames(self, ways: dict[str, str]) -> None:
-        for tap, tunnel in ways.items():
-            given = self._give(tap)
-            await self._services.steering.lead(tunnel, tap)
-            given += self._give(tap)
-            log.info("frames given", guest=self._guest.name, tap=tap, frames=given)
+        try:
+            for tap, tunnel in ways.items():
+                given = self._give(tap)
+                await self._services.steering.lead(tunnel, tap)
+                given += self._give(tap)
+                log.info("frames given", guest=self._guest.name, tap=tap, frames=given)
+        except (OSError, NetlinkError) as error:  # It runs: its clients send again what was lost.
+            log.warning("frames not given", guest=self._guest.name, error=str(error))
 
     def _give(self, tap: str) -> int:
         return self._kept[tap].give_back(tap) if tap in self._kept else 0
@@ -120,6 +157,9 @@ class Arriving:
         for kept in self._kept.values():
             kept.close()
         self._kept.clear()
+        if self._voice is not None:
+            self._voice.close()
+            self._voice = None
 
 
 async def make_room(services: Services, resident: AppResident, secret: str) -> str:

@@ -21,7 +21,8 @@ from segue.agent.network_in_place import NetworkInPlace
 from segue.agent.record import MigrationRecord
 from segue.agent.services import Services
 from segue.agent.source import SourceCustody, SourceGuest
-from segue.agent.source_app import AppNetwork, SourceApp
+from segue.agent.source_app import SourceApp
+from segue.agent.source_app_network import AppNetwork
 from segue.agent.source_disks import SourceDisks
 from segue.agent.source_network import SourceNetwork
 from segue.agent.wiring import Between, InPlace, wire

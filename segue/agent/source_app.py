@@ -6,30 +6,22 @@ The files go in rounds while it runs; its memory while it stands.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 from segue.adapters import clock
 from segue.adapters.criu.departure import Departure
-from segue.adapters.net.batch import Batch
 from segue.agent import app_move
 from segue.agent.keeper import Keeper
 from segue.agent.resident_app import AppResident
 from segue.agent.services import Services
-from segue.agent.source_network import SourceNetwork
 from segue.errors import Aborted
 from segue.model.arrival import Serving
-from segue.model.handoff import Phase
 from segue.model.integrity import Blocks, Digests
 from segue.model.ladder import Shape
 from segue.model.migration import Limits, Progress
 
 PAUSE_S = 0.2
 """Between two rounds of files: a look at all of them costs the host something, too."""
-ACCEPT_S = 0.05
-LISTENS, HALF_OPEN = "0A", "03"
-"""States of a socket in /proc/net/tcp."""
 
 
 class SourceApp:
@@ -171,58 +163,6 @@ class SourceApp:
     async def digest(self, blocks: Blocks) -> Digests:
         """See engine/ports.py."""
         raise _only_machines()
-
-
-class AppNetwork(SourceNetwork):
-    """The same steering; its card is a cable without a ring, and a frozen application's kernel may still speak."""
-
-    _hush: Batch | None = None
-
-    async def _make_ready(self) -> None:
-        await super()._make_ready()
-        if self._hush is None:
-            self._hush = await self._services.steering.hush_batch(self._ways)
-
-    def _open_way(self, tap: str) -> None:
-        """A cable has no ring."""
-
-    def _close(self) -> None:
-        super()._close()
-        if self._hush is not None:
-            self._hush.close()
-            self._hush = None
-
-    def drain(self) -> None:
-        """See engine/ports.py. CRIU cannot take a connection along that nobody has accepted yet."""
-        body = self._keeper.body
-        until_s = time.monotonic() + ACCEPT_S
-        while body is not None and _waiting(body.pid) and time.monotonic() < until_s:
-            time.sleep(0.001)
-
-    def rescue(self) -> int:
-        """See engine/ports.py: it stands; from here on nothing that its kernel says leaves this host."""
-        assert self._hush is not None
-        self._hush.fire()
-        return 0
-
-    async def _bring_back(self) -> None:
-        if self._keeper.token.phase in {Phase.OWNER, Phase.OFFERED}:
-            for tap in self._ways:
-                await self._services.steering.speak(tap)
-        await super()._bring_back()
-
-
-def _waiting(pid: int) -> bool:
-    """True while a connection waits to be accepted, or is half open."""
-    for name in ("tcp", "tcp6"):
-        try:
-            lines = Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for words in map(str.split, lines):
-            if words[3] == HALF_OPEN or (words[3] == LISTENS and words[4].partition(":")[2] != "00000000"):
-                return True
-    return False
 
 
 def _only_machines() -> Aborted:

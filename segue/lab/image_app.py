@@ -42,6 +42,23 @@ PYTHON: Final[dict[str, Any]] = {
     "Cmd": ["/etc/app/server.py"],
     "ExposedPorts": {"8080/tcp": {}},
 }
+NGINX: Final[dict[str, Any]] = {
+    "User": "app",
+    "WorkingDir": "/data",
+    "Env": ["LANG=C.UTF-8"],
+    "Entrypoint": ["/usr/sbin/nginx"],
+    "Cmd": ["-c", "/etc/app/nginx.conf"],
+    "StopSignal": "SIGQUIT",
+    "ExposedPorts": {"8080/tcp": {}},
+}
+POSTGRES: Final[dict[str, Any]] = {
+    "User": "app",
+    "WorkingDir": "/data",
+    "Env": ["LANG=C.UTF-8"],
+    "Entrypoint": ["/usr/bin/sh", "/etc/app/start"],
+    "StopSignal": "SIGINT",
+    "ExposedPorts": {"5432/tcp": {}},
+}
 
 
 def recipe(

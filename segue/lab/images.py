@@ -74,6 +74,8 @@ RECIPES: Final[Mapping[str, Recipe]] = {
     ),
     "app-redis": _app("app-redis", ("redis-server",), image_app.REDIS),
     "app-python": _app("app-python", ("python3",), image_app.PYTHON),
+    "app-nginx": _app("app-nginx", ("nginx",), image_app.NGINX),
+    "app-postgres": _app("app-postgres", ("postgresql-17",), image_app.POSTGRES),
 }
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from pathlib import Path
 
 import structlog
 
-from segue.adapters.criu import freezer, keys, program
+from segue.adapters.criu import freezer, keys, look, program
 from segue.adapters.criu.hook import Hook, Word
 from segue.adapters.criu.porter import Porter
 from segue.adapters.criu.program import Container, Room
@@ -65,6 +66,10 @@ class Departure:
         self._porter.tell("round")
         return int(await self._porter.hear(f"round{self._rounds}", None))
 
+    def add(self, name: str, content: bytes) -> None:
+        """A file that goes beside the images. Raises OSError."""
+        (self._room.images / name).write_bytes(content)
+
     def take_up(self) -> None:
         """After a start of the agent: what it left as it stands, to be told `go` or `undo`."""
         if self._room.top.is_dir():
@@ -93,7 +98,8 @@ class Departure:
         if self._container.files is not None:
             self._porter.tell("round")
         self._porter.tell("begin")
-        command = program.checkpoint(self._container, self._room)
+        real = look.reads_as(self._container.cgroup) or (os.getuid(), os.getgid())
+        command = program.checkpoint(self._container, self._room, real)
         self._dump = Running.start(command, self._room.log, self._room.note)
         if not await self._at_hook():
             raise self._not_dumped()

@@ -3,7 +3,7 @@
 CRIU runs the script when all is dumped (the source still stands and is whole) and when all is restored (the target
 does not run yet), and waits for it. A script that fails makes CRIU undo what it did. Two FIFOs lie between script and
 agent: who waits at them outlives an agent that is restarted, and never CRIU: a word that a script heard whose CRIU has
-ended would count as carried out.
+ended would count as carried out. CRIU may run under another real user than root (-p: the shell would become that one).
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from typing import Final
 NAME: Final = "criu-hook"
 ASKED, ANSWER = "asked", "answer"
 HEARD: Final = "heard"
-SCRIPT: Final = f"""#!/bin/sh
+SCRIPT: Final = f"""#!/bin/sh -p
 way="$CRTOOLS_IMAGE_DIR/.."
 case "$CRTOOLS_SCRIPT_ACTION" in
 post-dump | post-restore) ;;
 *) exit 0 ;;
 esac
-# Whoever hears the word must be there to act on it: this script ends with CRIU.
+# Whoever hears the word must be there to act on it: this script ends with CRIU. The kernel forgets that where a program
+# is started with another real user than the one it has its rights from.
 if test -z "$SEGUE_HELD" && command -v setpriv >/dev/null; then
-    SEGUE_HELD=1 exec setpriv --pdeathsig KILL "$0"
+    SEGUE_HELD=1 exec setpriv --ruid=0 --rgid=0 --keep-groups --pdeathsig KILL "$0"
 fi
 echo "$CRTOOLS_SCRIPT_ACTION" >"$way/{ASKED}"
 word=

@@ -72,8 +72,11 @@ class Landing:
             self._hook = Hook(self._room.top)
             self.is_complete = self._hook.waits()
 
-    async def go(self) -> float:
-        """Lets it run; wall-clock seconds at which it did. Raises Aborted where it cannot."""
+    async def go(self, heard: Callable[[], Awaitable[None]]) -> float:
+        """Lets it run; wall-clock seconds at which it did. Raises Aborted where it cannot.
+
+        heard: what is done as soon as nobody can take the word back, before it has run.
+        """
         self._mark("told")
         if self._hook is None or (self._making is not None and self._making.done()):
             raise self._not_restored("it waits for no word any more")
@@ -84,6 +87,7 @@ class Landing:
                 freezer.set_frozen(self._container.cgroup, frozen=True)
             raise self._not_restored("it waits for no word any more")
         self.told = True
+        await heard()
         if self._making is not None:
             try:
                 await self._made(self._making)

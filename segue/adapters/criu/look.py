@@ -113,7 +113,7 @@ async def engine() -> Engine:
 
 async def _criu() -> tuple[str, str]:
     """(version, why it cannot work)."""
-    if missing := [name for name in ("criu", "crun") if shutil.which(name) is None]:
+    if missing := [name for name in ("criu", "crun", "setpriv") if shutil.which(name) is None]:
         return "", f"it has no {', '.join(missing)}"
     try:
         ctypes.CDLL(LIBRARY)
@@ -160,17 +160,23 @@ async def _run(*argv: str) -> tuple[str, int]:
     return said.decode(errors="replace"), process.returncode or 0
 
 
-def foreign_user(cgroup: Path) -> int:
-    """A process of another user than ours, whose limits CRIU may not read here (CAP_SYS_RESOURCE); 0 for none."""
-    own = _field(Path("/proc/self/status"), "CapEff")
-    if int(own or "0", 16) >> SYS_RESOURCE & 1:
-        return 0
+def reads_as(cgroup: Path) -> tuple[int, int] | None:
+    """The real user and group with which CRIU may read the limits of all processes there; None where none is enough.
+
+    Without CAP_SYS_RESOURCE the kernel goes by them alone (kernel/sys.c, check_prlimit_permission).
+    """
+    own = (os.getuid(), os.getgid())
+    if int(_field(Path("/proc/self/status"), "CapEff") or "0", 16) >> SYS_RESOURCE & 1:
+        return own
+    users: set[str] = set()
+    groups: set[str] = set()
     for pid in (cgroup / "cgroup.procs").read_text().split():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            users = _field(Path(f"/proc/{pid}/status"), "Uid").split()
-            if set(users) - {str(os.geteuid())}:
-                return int(pid)
-    return 0
+            users.update(_field(Path(f"/proc/{pid}/status"), "Uid").split())
+            groups.update(_field(Path(f"/proc/{pid}/status"), "Gid").split())
+    if len(users) > 1 or len(groups) > 1:
+        return None
+    return (int(users.pop()), int(groups.pop())) if users and groups else own
 
 
 def soft_dirty() -> bool:

@@ -89,9 +89,10 @@ class Room:
         self.config.write_text("\n".join(lines) + "\n")
 
 
-def checkpoint(container: Container, room: Room) -> tuple[str, ...]:
-    """Dumps the container, and ends it once the hook says go."""
-    return _crun(container, room.config, "checkpoint", *_places(room), *SAME, container.name)
+def checkpoint(container: Container, room: Room, real: tuple[int, int]) -> tuple[str, ...]:
+    """Dumps the container, and ends it once the hook says go. real: user and group, beside the effective ones."""
+    words = _crun(container, room.config, "checkpoint", *_places(room), *SAME, container.name)
+    return ("setpriv", "--keep-groups", f"--ruid={real[0]}", f"--rgid={real[1]}", *words)
 
 
 def restore(container: Container, room: Room) -> tuple[str, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pyroute2 import AsyncIPRoute, IPBatch
 from pyroute2.netlink.exceptions import NetlinkError
 
+from segue.adapters.net import match
 from segue.adapters.net.batch import Batch
 from segue.adapters.net.links import GONE, Links
 from segue.adapters.net.tap import TapRing, feed_sacrifice
@@ -22,6 +23,9 @@ ALL_PROTOCOLS = 3  # ETH_P_ALL
 PRIORITY = {"prio": 1, "protocol": ALL_PROTOCOLS}
 EVERYTHING = {"target": 0x10000, "keys": ["0x0/0x0+0"]}
 """u32's way to say: any frame."""
+BEHIND = {"prio": 2, "protocol": ALL_PROTOCOLS}
+"""For what a redirection that comes later is to overrule. It is no u32 rule (see match.py): a second of these on one
+device, even at its other hook, takes the first one's place."""
 QUIET_S = 0.005
 """Longest wait for a tap's ring to run empty while the guest still runs."""
 
@@ -69,6 +73,14 @@ class Steering:
         # pyroute2 writes messages with an event loop of its own, for which this one must not be in the way.
         return await asyncio.to_thread(_written, rules)
 
+    async def turn_calls(self, ways: Iterable[tuple[str, str]]) -> Batch:
+        """The same for the first segment of each new TCP connection alone; `unsteer` undoes both."""
+        rules = []
+        for tap, tunnel in ways:
+            place = {"index": await self._device(tap), "parent": EGRESS, "handle": 1, **BEHIND}
+            rules.append({**place, "action": await self._into(tunnel), "code": match.calls()})
+        return await asyncio.to_thread(_written, rules, match.KIND)
+
     def drain(self, rings: Sequence[TapRing]) -> bool:
         """Lets the running guest take what already waits in its taps; True when nothing is left.
 
@@ -80,18 +92,20 @@ class Steering:
         return empty
 
     async def hush(self, device: str) -> None:
-        """Nothing that comes in at `device` gets any further; `_redirect` and `speak` end that."""
+        """Nothing that comes in at `device` gets any further; `lead` and `speak` end that."""
         await self.hook(device)
-        await self._netlink.tc("replace-filter", "u32", **await self._silence(device))
+        await self._netlink.tc("replace-filter", match.KIND, **await self._silence(device))
 
     async def hush_batch(self, devices: Iterable[str]) -> Batch:
         """The same for all of them at one stroke, written now and fired later."""
-        return await asyncio.to_thread(_written, [await self._silence(device) for device in devices])
+        rules = [await self._silence(device) for device in devices]
+        return await asyncio.to_thread(_written, rules, match.KIND)
 
     async def speak(self, device: str) -> None:
         """What comes in at `device` goes on as usual; without the device there is nothing to do."""
-        if await self._links.index(device) is not None:
-            await self._unsteer(device, INGRESS)
+        number = await self._links.index(device)
+        if number is not None:
+            await self._drop_rule(match.KIND, number, INGRESS, BEHIND)
 
     async def wait_at(self, tap: str, tunnel: str, number: int, local: str, remote: str) -> None:
         """As `prepare_target`, for an application: nothing comes out of the tunnel, nor out of the application."""
@@ -118,8 +132,10 @@ class Steering:
 
     async def unsteer(self, tap: str) -> None:
         """The guest's frames go into its own tap again; without a tap there is nothing to turn."""
-        if await self._links.index(tap) is not None:
+        number = await self._links.index(tap)
+        if number is not None:
             await self._unsteer(tap, EGRESS)
+            await self._drop_rule(match.KIND, number, EGRESS, BEHIND)
 
     async def clear_source(self, tap: str, mac: str, tunnel: str) -> None:
         """The guest's frames go into its own tap again, and the tunnel goes."""
@@ -140,8 +156,11 @@ class Steering:
 
     async def _unsteer(self, device: str, hook: int) -> None:
         number = await self._links.index(device)
+        await self._drop_rule("u32", number, hook, {**PRIORITY, **EVERYTHING})
+
+    async def _drop_rule(self, kind: str, number: int | None, hook: int, which: Mapping[str, object]) -> None:
         try:
-            await self._netlink.tc("del-filter", "u32", number, parent=hook, **PRIORITY, **EVERYTHING)
+            await self._netlink.tc("del-filter", kind, number, parent=hook, **which)
         except NetlinkError as error:
             if error.code not in GONE:
                 raise
@@ -151,41 +170,30 @@ class Steering:
 
     async def _rule(self, device: str, hook: int, to: str) -> dict[str, object]:
         """Everything that passes `hook` of `device` goes out through `to`."""
-        other = await self._links.index(to)
-        if other is None:
-            raise FileNotFoundError(f"this host has no link {to}")
-        action = {"kind": "mirred", "direction": "egress", "action": "redirect", "ifindex": other}
-        return await self._all(device, hook, action)
+        action = await self._into(to)
+        place = {"index": await self._device(device), "parent": hook, "handle": 0x80000800}
+        return {**place, "action": action, **PRIORITY, **EVERYTHING}
+
+    async def _into(self, device: str) -> dict[str, object]:
+        index = await self._device(device)
+        return {"kind": "mirred", "direction": "egress", "action": "redirect", "ifindex": index}
 
     async def _silence(self, device: str) -> dict[str, object]:
-        """Into the loopback, which hears no frames: not every kernel has an action that drops."""
-        loopback = await self._links.index("lo")
-        return await self._all(
-            device,
-            INGRESS,
-            {"kind": "mirred", "direction": "ingress", "action": "redirect", "ifindex": loopback},
-        )
+        place = {"index": await self._device(device), "parent": INGRESS, "handle": 1}
+        return {**place, **BEHIND, **match.nothing_passes()}
 
-    async def _all(self, device: str, hook: int, action: dict[str, object]) -> dict[str, object]:
-        """Everything that passes `hook` of `device`."""
-        index = await self._links.index(device)
+    async def _device(self, name: str) -> int:
+        index = await self._links.index(name)
         if index is None:
-            raise FileNotFoundError(f"this host has no link {device}")
-        return {
-            "index": index,
-            "parent": hook,
-            "handle": 0x80000800,
-            "action": action,
-            **PRIORITY,
-            **EVERYTHING,
-        }
+            raise FileNotFoundError(f"this host has no link {name}")
+        return index
 
 
-def _written(rules: list[dict[str, object]]) -> Batch:
+def _written(rules: list[dict[str, object]], kind: str = "u32") -> Batch:
     batch = Batch()
     for rule in rules:
         message = IPBatch()
-        message.tc("replace-filter", "u32", **rule)
+        message.tc("replace-filter", kind, **rule)
         batch.write(message)
         message.close()
     return batch

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from segue.adapters.oci.places import CGROUP, AppPlaces
@@ -39,6 +40,16 @@ MASKED: Final = (
 )
 READ_ONLY: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 PATH: Final = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+NAMESPACES: Final = {
+    "pid": "pid",
+    "ipc": "ipc",
+    "uts": "uts",
+    "mount": "mnt",
+    "cgroup": "cgroup",
+    "time": "time",
+}
+"""The runtime's word and the kernel's. A clock of its own (time) goes on where it stood when the application moves:
+that of another host has counted since another boot."""
 OPEN_FILES_MAX: Final = 65536
 CPU_PERIOD_US: Final = 100_000
 NOSUID_NODEV_NOEXEC: Final = ("nosuid", "noexec", "nodev")
@@ -55,10 +66,7 @@ def config(
         "hostname": guest.name,
         "mounts": [*_own_mounts(), *_volumes(app, places)],
         "linux": {
-            "namespaces": [
-                *({"type": kind} for kind in ("pid", "ipc", "uts", "mount", "cgroup")),
-                {"type": "network", "path": str(places.netns)},
-            ],
+            "namespaces": [*_namespaces(), {"type": "network", "path": str(places.netns)}],
             "cgroupsPath": f"/{CGROUP}/{guest.name}",
             "resources": _resources(guest, app, limits),
             "maskedPaths": list(MASKED),
@@ -91,6 +99,12 @@ def _process(app: Application) -> dict[str, Any]:
         # The agent's own value would be inherited, and protects it alone.
         "oomScoreAdj": 0,
     }
+
+
+def _namespaces() -> Iterator[dict[str, str]]:
+    for kind, name in NAMESPACES.items():
+        if Path("/proc/self/ns", name).exists():
+            yield {"type": kind}
 
 
 def _own_mounts() -> list[dict[str, Any]]:

@@ -78,8 +78,9 @@ async def test_a_word_that_comes_between_two_looks_is_heard(tmp_path: Path) -> N
     end.close()
 
 
-@pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv on this machine")
-async def test_nobody_hears_a_word_once_criu_is_dead(tmp_path: Path) -> None:
+@pytest.mark.skipif(shutil.which("setpriv") is None or os.geteuid() != 0, reason="needs setpriv and root")
+@pytest.mark.parametrize("real", [0, 65534])
+async def test_nobody_hears_a_word_once_criu_is_dead(tmp_path: Path, real: int) -> None:
     end = Hook(tmp_path)
     (tmp_path / "images").mkdir()
     env = {
@@ -88,7 +89,10 @@ async def test_nobody_hears_a_word_once_criu_is_dead(tmp_path: Path) -> None:
         "CRTOOLS_IMAGE_DIR": str(tmp_path / "images"),
     }
     runs = "import subprocess, sys; subprocess.run(sys.argv[1:])"  # CRIU has no shell between, either.
-    criu = await asyncio.create_subprocess_exec(sys.executable, "-c", runs, hook.install(tmp_path), env=env)
+    user = ("setpriv", "--keep-groups", f"--ruid={real}", f"--rgid={real}")
+    criu = await asyncio.create_subprocess_exec(
+        *user, sys.executable, "-c", runs, hook.install(tmp_path), env=env
+    )
     await asyncio.wait_for(end.asked(), LIMIT_S)
     criu.kill()
     await criu.wait()
