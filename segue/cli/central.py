@@ -132,7 +132,7 @@ class Controller:
         except (KeyError, OSError) as error:
             raise Refused(
                 what="the controller cannot be called",
-                why=f"the caller's certificate cannot be used: {error}",
+                why=f"the caller's certificate cannot be used: {renewing.unusable(self.tls, error)}",
                 todo="Name ca, cert and key under [tls] in the context file, or ca and a token under [controller].",
                 kind=Kind.AUTH,
             ) from error

@@ -10,6 +10,7 @@ import typer
 
 from segue.cli import output, values
 from segue.cli.logs import LogForm, Logs, configure
+from segue.cli.store import DEFAULT
 from segue.errors import Kind, Refused
 
 app = typer.Typer(
@@ -157,8 +158,11 @@ def run(
     dir: Dir = FOLDER,
     store: Annotated[
         str,
-        typer.Option(help="sqlite:///FILE, or etcd://HOST,HOST,HOST where there are several controllers."),
-    ] = "sqlite:////var/lib/segue/controller.db",
+        typer.Option(
+            envvar="SEGUE_STORE",
+            help="sqlite:///FILE, or etcd://HOST,HOST,HOST where there are several controllers.",
+        ),
+    ] = DEFAULT,
     address: Annotated[str, typer.Option(help="Where it listens.")] = "0.0.0.0",
     port: Annotated[int, typer.Option(help="Of the API and of the agents' connections.")] = PORT,
     name: Annotated[str, typer.Option(help="Its name among the controllers; empty: the machine's.")] = "",
@@ -172,7 +176,7 @@ def run(
 ) -> None:
     """Run a controller: it leads the fleet, or waits to. It ends without touching a guest.
 
-    Example: segue controller run --store sqlite:////var/lib/segue/controller.db
+    Example: segue controller run --store sqlite:///var/lib/segue/controller.db
     """
     import asyncio
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,6 +85,22 @@ def demand_holds(tls: dict[str, str]) -> None:
         todo=NEW_ONE if now_s >= span[1] else "Set the clock right.",
         kind=Kind.AUTH,
     )
+
+
+def unusable(tls: dict[str, str], error: Exception) -> str:
+    """Why the files cannot be used: Python names none that is missing."""
+    missing = [
+        path for path in (tls.get(key, "") for key in ("ca", "cert", "key")) if path and not _is_there(path)
+    ]
+    return (
+        f"{', '.join(missing)} cannot be read"
+        if missing
+        else f"{error} ({tls.get('cert', 'no cert is named')})"
+    )
+
+
+def _is_there(path: str) -> bool:
+    return os.access(path, os.R_OK)
 
 
 def _span(tls: dict[str, str]) -> tuple[float, float] | None:

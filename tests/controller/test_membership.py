@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 
 import pytest
 
@@ -47,6 +44,18 @@ async def connects(host: ToyHost, rig: Rig, *urls: str) -> None:
     await host.begin(type(way)(urls, way.tls, way.own_socket, way.own_url, way.labels))
 
 
+async def demand_odd_refused(rig: Rig, admin: Controller) -> None:
+    """What is no fleet, or its own."""
+    own = (await rig.call("GET", "/identity", caller=admin))["id"]
+    for fleet, why in (
+        (own, "it is this one"),
+        ("3f2a", "no id of a fleet"),
+        ("x" * 4000, "no id of a fleet"),
+    ):
+        with pytest.raises(SegueError, match=why):
+            await rig.call("POST", "/identity/succeeds", {"fleet": fleet}, admin)
+
+
 async def test_a_second_store_under_the_same_ca_takes_no_host_over_until_it_is_told_to(rig: Rig) -> None:
     first, _ = await led(rig)
     host = await member(rig)
@@ -62,44 +71,21 @@ async def test_a_second_store_under_the_same_ca_takes_no_host_over_until_it_is_t
     told = (await rig.call("GET", "/status", caller=admin))["warnings"]
     assert [line for line in told if "host1" in line and f"segue controller adopt {ours[:8]}" in line], told
 
-    await asyncio.to_thread(adopt_by_hand, rig, second, ours[:8])
+    done = await rig.segue("controller", "adopt", ours[:8], url=second.url)
+    assert done.returncode == 0, done.stderr
     await rig.until("it is here", lambda: admin.call("GET", "/status")["hosts_up"] == 1)
     theirs = (await rig.call("GET", "/identity", caller=admin))["id"]
     assert (host.belongs, host.strange) == (theirs, "")
     assert host.epoch() > epoch
     assert not (await rig.call("GET", "/identity", caller=admin))["strangers"]
 
+    await demand_odd_refused(rig, admin)
     await connects(host, rig, first.url)
     await rig.until("the first one is refused now", lambda: host.strange)
     assert host.belongs == theirs
 
 
-def adopt_by_hand(rig: Rig, controller: Process, fleet: str) -> None:
-    """As an admin does it."""
-    pair, context = rig.folder.admin, rig.path / "context.toml"
-    context.write_text(
-        f'[controller]\nurls = ["{controller.url}"]\n[tls]\nca = "{rig.folder.ca}"\n'
-        f'cert = "{pair.certificate}"\nkey = "{pair.key}"\n'
-    )
-    argv = [sys.executable, "-m", "segue", "controller", "adopt", fleet]
-    done = subprocess.run(
-        argv, env={**os.environ, "SEGUE_CONTEXT": str(context)}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
-async def test_nobody_takes_over_what_is_no_fleet_or_his_own(rig: Rig) -> None:
-    _, admin = await led(rig)
-    own = (await rig.call("GET", "/identity", caller=admin))["id"]
-    for fleet, why in (
-        (own, "it is this one"),
-        ("3f2a", "no id of a fleet"),
-        ("x" * 4000, "no id of a fleet"),
-    ):
-        with pytest.raises(SegueError, match=why):
-            await rig.call("POST", "/identity/succeeds", {"fleet": fleet}, admin)
-
-
+@pytest.mark.slow
 async def test_a_backup_that_is_restored_elsewhere_is_the_same_fleet(rig: Rig) -> None:
     first, admin = await led(rig)
     host = await member(rig)
@@ -115,6 +101,7 @@ async def test_a_backup_that_is_restored_elsewhere_is_the_same_fleet(rig: Rig) -
     assert (host.belongs, host.strange) == (ours, "")
 
 
+@pytest.mark.slow
 async def test_a_store_that_is_emptied_under_its_controller_stays_the_same_fleet(rig: Rig) -> None:
     _, admin = await led(rig)
     host = await member(rig)

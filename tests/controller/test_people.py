@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import os
 import shutil
 import ssl
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx2
@@ -69,6 +66,7 @@ async def test_it_is_renewed_by_a_command_like_any_other(up: Rig, capfd: pytest.
     lines = (await up.call("GET", "/audit?limit=500"))["items"]
     told = [line for line in lines if line["what"] == "renew" and line["who"] == "olga"]
     assert [line["outcome"] for line in told] == [f"certificate {serial(olga)} after {first}"]
+    await demand_ended_if_cut_off(up)
     again = serial(olga)
     await up.call("GET", "/hosts", caller=up.caller(old))
     await up.call("GET", "/status", caller=up.caller(olga))
@@ -93,6 +91,24 @@ async def test_who_is_barred_gets_none_and_what_followed_is_barred_with_it(up: R
         await up.call("POST", "/certificates", {"request": request}, up.caller(otto))
 
 
+def asked(rig: Rig, pair: Pair, request: str) -> httpx2.Response:
+    """With that very certificate, which the command line would renew by itself."""
+    context = ssl.create_default_context(cafile=str(rig.folder.ca))
+    context.load_cert_chain(pair.certificate, pair.key)
+    with httpx2.Client(base_url=f"{rig.urls()[0]}/v1", verify=context) as client:
+        return client.post("/certificates", json={"request": request})
+
+
+async def demand_no_more_than_the_caller_is(up: Rig) -> None:
+    olga, request = person(up, "uma", role="viewer"), pki.new_request(up.path / "new.key", "admin")
+    for _ in range(5):
+        found = await asyncio.to_thread(asked, up, olga, request)
+        made = pki.subject_of(x509.load_pem_x509_certificate(found.json()["certificate"].encode()))
+        assert (made.common_name, made.uri, made.server) == ("uma", "segue://fleet/viewer/uma", False)
+    found = await asyncio.to_thread(asked, up, olga, request)
+    assert (found.status_code, found.json()["why"]) == (422, "5 followed it already")
+
+
 async def test_who_asks_too_early_or_without_one_gets_none(up: Rig) -> None:
     request = {"request": pki.new_request(up.path / "new.key", "admin")}
     with pytest.raises(SegueError, match="more than a third of its life is left"):
@@ -104,26 +120,10 @@ async def test_who_asks_too_early_or_without_one_gets_none(up: Rig) -> None:
         await up.call("POST", "/certificates", request, up.caller(up.certificate("host", "host9")))
     with pytest.raises(SegueError, match="the request cannot be used"):
         await up.call("POST", "/certificates", {"request": "x"}, up.caller(person(up, "ute")))
+    await demand_no_more_than_the_caller_is(up)
 
 
-def asked(rig: Rig, pair: Pair, request: str) -> httpx2.Response:
-    """With that very certificate, which the command line would renew by itself."""
-    context = ssl.create_default_context(cafile=str(rig.folder.ca))
-    context.load_cert_chain(pair.certificate, pair.key)
-    with httpx2.Client(base_url=f"{rig.urls()[0]}/v1", verify=context) as client:
-        return client.post("/certificates", json={"request": request})
-
-
-async def test_a_request_cannot_ask_for_more_than_its_caller_is(up: Rig) -> None:
-    olga, request = person(up, role="viewer"), pki.new_request(up.path / "new.key", "admin")
-    for _ in range(5):
-        found = await asyncio.to_thread(asked, up, olga, request)
-        made = pki.subject_of(x509.load_pem_x509_certificate(found.json()["certificate"].encode()))
-        assert (made.common_name, made.uri, made.server) == ("olga", "segue://fleet/viewer/olga", False)
-    found = await asyncio.to_thread(asked, up, olga, request)
-    assert (found.status_code, found.json()["why"]) == (422, "5 followed it already")
-
-
+@pytest.mark.slow
 async def test_where_it_is_not_renewed_the_command_goes_on_and_says_so(
     rig: Rig, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,36 +136,25 @@ async def test_where_it_is_not_renewed_the_command_goes_on_and_says_so(
     assert "was not renewed: this controller renews no certificates of people" in said
 
 
-def command(rig: Rig, pair: Pair, *argv: str) -> subprocess.CompletedProcess[str]:
-    context = rig.path / "context.toml"
-    context.write_text(
-        f'[controller]\nurls = ["{rig.urls()[0]}"]\n[tls]\nca = "{rig.folder.ca}"\n'
-        f'cert = "{pair.certificate}"\nkey = "{pair.key}"\n'
-    )
-    return subprocess.run(
-        [sys.executable, "-m", "segue", *argv], env={**os.environ, "SEGUE_CONTEXT": str(context)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
 async def test_one_that_has_ended_is_named_and_an_admin_makes_himself_another(up: Rig) -> None:
-    done = await asyncio.to_thread(command, up, person(up, age=1.1), "status")
+    done = await up.segue("status", pair=person(up, age=1.1))
     assert done.returncode == 6
     assert "olga.pem ended on" in done.stderr
     assert "segue controller certify admin NAME" in done.stderr
     made = folder.certify(up.folder, "admin", "ada", up.path / "people", 86400.0)
-    done = await asyncio.to_thread(command, up, made, "token", "list", "--json")
+    done = await up.segue("token", "list", "--json", pair=made)
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
     for role, name in (("root", "ada"), ("admin", "../ada"), ("admin", "ada")):
         with pytest.raises(Refused, match="no certificate was made"):
             folder.certify(up.folder, role, name, up.path / "people", 86400.0)
 
 
-async def test_a_renewal_that_was_cut_off_between_two_files_is_ended(up: Rig) -> None:
-    olga, other = person(up, age=0.1), person(up, "otto", age=0.1)
-    fresh = pki_files.fresh(olga)
+async def demand_ended_if_cut_off(up: Rig) -> None:
+    """Between its two files."""
+    ida, other = person(up, "ida", age=0.1), person(up, "otto", age=0.1)
+    fresh = pki_files.fresh(ida)
     shutil.copy(other.certificate, fresh.certificate)
-    other.key.replace(olga.key)  # As after the first of the two renames.
-    await up.call("GET", "/status", caller=up.caller(olga))
-    assert serial(olga) == serial(other)
+    other.key.replace(ida.key)  # As after the first of the two renames.
+    await up.call("GET", "/status", caller=up.caller(ida))
+    assert serial(ida) == serial(other)
     assert not Path(fresh.certificate).exists()
