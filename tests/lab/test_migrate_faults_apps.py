@@ -173,8 +173,8 @@ def test_criu_is_hit_at_its_work(scene: AppScene, side: str, number: int, after_
         wait_until(scene.client.answered, "it runs, or runs again")
         scene.client.breaks = 0
         if move.record()["stage"] == "lost":
-            life = scene.client.life()
-            return demand(scene, source, life)
+            demand(scene, source, scene.client.life())
+            return
     demand(scene, ended(move), life)
 
 
