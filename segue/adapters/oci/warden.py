@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import select
+import signal
 import sys
 import time
 
@@ -157,7 +158,10 @@ def _keep(spec: dict[str, str], streams: list[Stream]) -> int:
     os.dup2(empty, 1)
     for stream in streams:
         os.close(stream.write_end)
+    signal.signal(signal.SIGCHLD, lambda *_: _bury_others(pid))
+    _bury_others(pid)
     _listen(handle, streams)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     status = _reap(pid)
     for stream in streams:
         stream.drain()
@@ -179,6 +183,13 @@ def _listen(handle: int, streams: list[Stream]) -> None:
                 ends.unregister(stream.read_end)
         if handle in ready:
             return
+
+
+def _bury_others(pid: int) -> None:
+    """What the makers of the container left to us has ended, too: a restore leaves one such program."""
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != pid:
+            os.waitpid(ended.si_pid, 0)
 
 
 def _reap(pid: int) -> int | None:

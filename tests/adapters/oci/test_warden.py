@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,15 @@ def test_an_application_that_is_read_by_nobody_goes_on(tmp_path: Path) -> None:
     asyncio.run(_waits(int(warded.said.split()[1])))
     assert warded.ends()["status"] == 5
     assert [line[3] for line in warded.lines()] == ["later"]
+
+
+def test_other_orphans_are_buried(tmp_path: Path) -> None:
+    """Programs that helped to make the container may end after whoever started them."""
+    pids = tmp_path / "pid_file"
+    warded = Warded(tmp_path, "", make=f"sleep 0 & sleep 0.1 & sleep 0.5 & echo $! > {pids}; sleep 0.05")
+    assert warded.said.startswith("ready ")
+    deadline = time.monotonic() + LIMIT_S
+    children = Path(f"/proc/{warded.process.pid}/task/{warded.process.pid}/children")
+    while children.read_text().split() != [pids.read_text().strip()]:
+        assert time.monotonic() < deadline, children.read_text()
+    assert warded.ends()["status"] == 0
