@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -52,7 +52,7 @@ def redis(lab: Lab, *words: str) -> str:
 @pytest.fixture(scope="module")
 def lab(labs_folder: object) -> Iterator[Lab]:
     made = Lab(f"m{os.getpid()}")
-    made.up(hosts=2, clients=1, images=("app-redis",))
+    made.up(hosts=2, clients=1, images=("app-redis", "app-python"))
     made.wait_for_agents(["host1", "host2"], 60.0)
     segue(made, "app", "load", str(places.cache() / "images" / "app-redis" / "image.tar"), "--name", "redis")
     yield made
@@ -141,6 +141,34 @@ def test_memory_is_compared_and_one_wrong_byte_is_found(lab: Lab, cache: str) ->
         talk.settimeout(20)
         talk.sendall(b"PING\r\n")
         assert talk.recv(7) == b"+PONG\r\n", "the same connection"
+
+
+DEAF = "import socket, time; listener = socket.create_server(('', 8080)); time.sleep(1e6)"
+
+
+def test_one_that_does_not_accept_its_connections_stays_and_is_told_why(lab: Lab) -> None:
+    segue(lab, "app", "load", str(places.cache() / "images" / "app-python" / "image.tar"), "--name", "python")
+    where = ("--host", "host1", "--address", "10.77.100.2/16")
+    segue(lab, "app", "run", "--name", "deaf1", *where, "python", "-c", DEAF)
+
+    def call() -> socket.socket:
+        return client.inside(lab, "client1", lambda: socket.create_connection(("10.77.100.2", 8080), 10))
+
+    wait_until(lambda: _listens(call), "it listens")
+    with call() as talk:
+        said = segue(lab, "migrate", "deaf1", "--to", "host2", status=1)
+        assert "a connection waits at its port 8080" in said
+        talk.sendall(b"still there")
+    segue(lab, "app", "stop", "deaf1", "--timeout", "0s")
+    segue(lab, "app", "delete", "deaf1", "--yes")
+
+
+def _listens(call: Callable[[], socket.socket]) -> bool:
+    try:
+        call().close()
+    except OSError:
+        return False
+    return True
 
 
 PLACES = [
