@@ -13,7 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from segue.adapters import chance, clock
-from segue.controller import fleet, moving, works
+from segue.controller import absence, fleet, moving, works
+from segue.controller.absence import Absence
 from segue.controller.app import Controller
 from segue.controller.mirror import Mirror
 from segue.controller.work import Work, went_well
@@ -130,19 +131,24 @@ async def begin(controller: Controller, by: str, number: str, seen: Seen, orders
 async def carry_out(work: Work) -> None:
     """Until every move of the plan was made, or is off."""
     moves = msgspec.convert(work.task.wish["moves"], tuple[PlannedMove, ...])
-    await moving.until_ended(work, lambda _, beginning: _next(work, moves, beginning))
+    away = Absence(work.controller.mirror)
+    await moving.until_ended(work, lambda _, beginning: _next(work, moves, beginning, away))
 
 
-async def _next(work: Work, moves: tuple[PlannedMove, ...], beginning: moving.Beginning) -> None:
+async def _next(
+    work: Work, moves: tuple[PlannedMove, ...], beginning: moving.Beginning, away: Absence
+) -> None:
     await _book(work, moves)
     seen, _ = await told(work.controller)
     task, mirror, busy = work.task, work.controller.mirror, moving.busy(work, beginning)
+    away.look()
+    unheard = absence.unheard(work, away.gone())
     if task.state is TaskState.CANCELLING:
-        await moving.stop(work, busy)
+        await moving.stop(work, busy - unheard.keys())
         return
     if task.state is TaskState.PAUSED:
         return
-    orders, off = decided(mirror), _failed(task)
+    orders, off = decided(mirror), _failed(task) | unheard
     seen = moving.adjusted(seen, {trial.guest: trial for trial in task.trials})
     left = [move for move in moves if move.guest not in {*task.moved, *task.staying, *off, *busy}]
     if left and (reason := _forgone(mirror, task)):
@@ -155,7 +161,7 @@ async def _next(work: Work, moves: tuple[PlannedMove, ...], beginning: moving.Be
         await work.save(lambda now: replace(now, staying={**now.staying, **off}))
     admitted = moving.admitted(_as_moves(found.ready), seen, _orders(mirror, orders))
     await moving.begin(work, [(job.guest, job.target) for job in admitted], beginning)
-    if not busy and all(move.guest in off for move in left):
+    if busy <= unheard.keys() and all(move.guest in off for move in left):
         await _conclude(work, seen, orders)
 
 

@@ -6,14 +6,14 @@ It keeps nothing but the task in the store, so whoever leads next goes on. It mu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from segue.adapters import clock
-from segue.controller import fleet, moving
+from segue.controller import absence, fleet, moving
+from segue.controller.absence import Absence
 from segue.controller.app import Controller
-from segue.controller.mirror import Mirror
 from segue.controller.work import Work, went_well
 from segue.model.migration import Limits
 from segue.model.plan import Plan
@@ -22,9 +22,6 @@ from segue.policy import drain
 from segue.policy.drain import Orders
 from segue.policy.outlook import Basis
 from segue.policy.timetable import Slots
-
-AWAY_S: Final = 60.0
-"""So long a host that is away is waited for before a drain ends without what it could take or give."""
 
 ARRIVES_S: Final = 30.0
 """By then both hosts of a move have told of it; a guest that nobody shows after that was deleted."""
@@ -61,32 +58,17 @@ async def carry_out(work: Work) -> None:
     hosts = tuple(str(host) for host in work.task.wish["hosts"])
     for host in hosts:
         await _cordon(work, host)
-    absence = Absence(work.controller.mirror)
-    await moving.until_ended(work, lambda _, beginning: _next(work, hosts, beginning, absence))
+    away = Absence(work.controller.mirror)
+    await moving.until_ended(work, lambda _, beginning: _next(work, hosts, beginning, away))
 
 
-class Absence:
-    """Hosts that are away and may come back soon: a broken network must not look like the end of a drain."""
-
-    def __init__(self, mirror: Mirror) -> None:
-        self._mirror = mirror
-        self._since_s: float | None = None
-
-    def may_pass(self) -> bool:
-        """True while some host is away, but not for ever."""
-        here = fleet.linked(self._mirror)
-        now_s = asyncio.get_running_loop().time()
-        if all(host.name in here or host.revoked for host in self._mirror.hosts.values()):
-            self._since_s = None
-            return False
-        self._since_s = now_s if self._since_s is None else self._since_s
-        return now_s - self._since_s < AWAY_S
-
-
-async def _next(work: Work, hosts: tuple[str, ...], beginning: moving.Beginning, absence: Absence) -> None:
+async def _next(work: Work, hosts: tuple[str, ...], beginning: moving.Beginning, away: Absence) -> None:
     task = work.task
+    away.look()
+    unheard = absence.unheard(work, away.gone(), hosts)
+    busy = moving.busy(work, beginning) - unheard.keys()
     if task.state is TaskState.CANCELLING:
-        await moving.stop(work, moving.busy(work, beginning))
+        await moving.stop(work, busy)
         return
     if task.state is TaskState.PAUSED:
         return
@@ -95,13 +77,13 @@ async def _next(work: Work, hosts: tuple[str, ...], beginning: moving.Beginning,
     seen, orders = moving.adjusted(looked, trials), _orders(int(task.wish["parallel"]))
     made = await asyncio.to_thread(drain.plan, seen, hosts, orders)
     admitted = moving.admitted(made.waves[0].moves if made.waves else (), seen, orders)
-    made = replace(made, staying=told_reasons(made.staying, trials))
+    made = replace(made, staying=told_reasons(made.staying, trials) | unheard)
     await _report(work, made)
     if admitted:
         await moving.begin(work, [(job.guest, job.target) for job in admitted], beginning)
-    elif moving.busy(work, beginning) or made.moves or (made.staying and absence.may_pass()):
+    elif busy or made.moves or (made.staying and away.may_pass()):
         return
-    elif _still(work, hosts, made, orders):
+    elif _still(work, hosts, made, orders, away.gone()):
         await _conclude(work, hosts, made)
 
 
@@ -111,15 +93,16 @@ def _tried(work: Work) -> tuple[dict[str, Trial], dict[str, tuple[str, ...]]]:
     return trials, {guest: trial.not_to for guest, trial in trials.items()}
 
 
-def _still(work: Work, hosts: tuple[str, ...], made: Plan, orders: Orders) -> bool:
+def _still(work: Work, hosts: tuple[str, ...], made: Plan, orders: Orders, gone: Collection[str]) -> bool:
     """True where what is known now says the same: the plan is as old as it took to make. Once more, and not in a
     thread, so that nothing changes meanwhile."""
     trials, not_to = _tried(work)
-    if retrying(trials) or among(work, hosts) or arriving(work, hosts):
+    if retrying(trials) or among(work, hosts, gone) or arriving(work, hosts):
         return False
     seen = fleet.seen(work.controller.mirror, not_to, work.controller.loads)
     fresh = drain.plan(moving.adjusted(seen, trials), hosts, orders)
-    return not fresh.moves and fresh.staying.keys() == made.staying.keys()
+    unheard = absence.unheard(work, gone, hosts)
+    return not fresh.moves and fresh.staying.keys() | unheard.keys() == made.staying.keys()
 
 
 async def _report(work: Work, made: Plan) -> None:
@@ -149,9 +132,11 @@ def told_reasons(staying: Mapping[str, str], trials: Mapping[str, Trial]) -> dic
     return told
 
 
-def among(work: Work, hosts: tuple[str, ...]) -> bool:
-    """Away from them, or to one of them, begun before it was cordoned: that guest has to leave it again."""
-    return any({m.source, m.target} & set(hosts) for m in fleet.under_way(work.controller.mirror).values())
+def among(work: Work, hosts: tuple[str, ...], gone: Collection[str]) -> bool:
+    """Away from them, or to one of them, begun before it was cordoned: that guest has to leave it again. gone: hosts
+    that are not waited for any more."""
+    moves = fleet.under_way(work.controller.mirror).values()
+    return any({m.source, m.target} & set(hosts) for m in moves if m.source not in gone)
 
 
 def arriving(work: Work, hosts: tuple[str, ...]) -> bool:

@@ -14,7 +14,8 @@ from typing import Final
 import structlog
 
 from segue.adapters import clock, prometheus
-from segue.controller import drain, fleet, moving, works
+from segue.controller import absence, drain, fleet, moving, works
+from segue.controller.absence import Absence
 from segue.controller.host_work import HostRun, Moves
 from segue.controller.work import Work
 from segue.errors import Kind, Refused
@@ -73,15 +74,16 @@ class Roll:
         self._maintenance = ordered
         self._running: dict[str, asyncio.Task[None]] = {}
         self._moves = Moves({}, set(), {})
-        self._absence = drain.Absence(work.controller.mirror)
+        self._absence = Absence(work.controller.mirror)
         self._alerts = "alerts were not asked for yet"
         self._asked_s: float | None = None
         self._idle_s: float | None = None
 
     async def look(self, work: Work, beginning: moving.Beginning) -> None:
         """Once: what may begin is begun, what is over is concluded."""
-        order, busy = self._maintenance.order, moving.busy(work, beginning)
-        known = works.works(work.controller.mirror, self._maintenance)
+        order, known = self._maintenance.order, works.works(work.controller.mirror, self._maintenance)
+        self._absence.look()
+        busy = moving.busy(work, beginning) - absence.unheard(work, self._absence.gone()).keys()
         self._go_on(known)
         if work.task.state is TaskState.CANCELLING:
             await self._abort(known, busy)
@@ -170,12 +172,13 @@ class Roll:
     ) -> None:
         """Says to the hosts at work which of them cannot be emptied, and which have back whom they can have."""
         order = self._maintenance.order
+        emptied, gone = procedure.emptied(order, known), self._absence.gone()
         told = drain.told_reasons(leaving.staying, trials)
-        emptied = procedure.emptied(order, known)
+        told |= absence.unheard(self._work, gone, emptied)
         calm = not (
             busy
             or leaving.moves
-            or drain.among(self._work, emptied)
+            or drain.among(self._work, emptied, gone)
             or drain.retrying(trials)
             or drain.arriving(self._work, emptied)
         )

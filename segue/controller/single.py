@@ -9,13 +9,14 @@ from typing import Final
 
 import msgspec
 
-from segue.controller import fleet, single_app
+from segue.controller import absence, fleet, single_app
+from segue.controller.absence import Absence
 from segue.controller.links import COMMAND_S
 from segue.controller.work import LOOK_S, Work, no_host, went_well, why
-from segue.errors import Kind, Refused, SegueError
+from segue.errors import InDoubt, Kind, Refused, SegueError
 from segue.model.fleet import HOST_DOMAIN, Fleet, FleetGuest
 from segue.model.guest import Guest, Nic
-from segue.model.migration import Failure
+from segue.model.migration import Failure, Migration
 from segue.model.plan import Choice, NoHost
 from segue.model.roster import GuestWishes
 from segue.model.task import TaskKind, TaskState
@@ -147,13 +148,16 @@ async def move(work: Work) -> None:
 
 async def follow(work: Work, name: str) -> None:
     """The task's one migration, to its end."""
-    cancelled = False
+    cancelled, away = False, Absence(work.controller.mirror)
     while True:
+        away.look()
         record = work.controller.mirror.migrations.get(work.task.migration)
         if record is not None and record.value.ended:
             break
         if record is not None and work.task.state is TaskState.CANCELLING and not cancelled:
             cancelled = await work.take_back(record.value)
+        if record is not None and record.value.source in away.gone():
+            raise _unheard(work, record.value)
         await work.controller.mirror.change(LOOK_S)
     ended = record.value
     if went_well(ended):
@@ -164,6 +168,15 @@ async def follow(work: Work, name: str) -> None:
     else:
         unknown = Failure("refused", ended.undone, why(ended), "Look at the migration's record.")
         await work.end(TaskState.FAILED, why(ended), ended.failure or unknown)
+
+
+def _unheard(work: Work, migration: Migration) -> InDoubt:
+    return InDoubt(
+        what=f"nobody can tell where {migration.guest} is",
+        why=absence.words(work.controller.mirror, migration.source, migration.target),
+        todo=f"It is known when {migration.source} is back; or find out whether that host is dead, and "
+        f"`segue host confirm-dead {migration.source}`.",
+    )
 
 
 async def begin_once(

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from segue.controller import fleet, moving, single
+from segue.controller import absence, fleet, moving, single
+from segue.controller.absence import Absence
 from segue.controller.work import Work
 from segue.model.migration import Limits
 from segue.model.task import TaskState
@@ -59,7 +60,8 @@ async def carry_out(work: Work) -> None:
         await _one(work, str(work.task.wish["guest"]))
         return
     await work.note(total=len(work.task.wish["guests"]))
-    await moving.until_ended(work, lambda _, beginning: _next(work, beginning))
+    away = Absence(work.controller.mirror)
+    await moving.until_ended(work, lambda _, beginning: _next(work, beginning, away))
 
 
 async def _one(work: Work, name: str) -> None:
@@ -78,14 +80,16 @@ async def _send(work: Work, guest: str, _: str) -> str:
     return await work.begin_at_source(guest, "update", wish)
 
 
-async def _next(work: Work, beginning: moving.Beginning) -> None:
-    task, busy = work.task, moving.busy(work, beginning)
+async def _next(work: Work, beginning: moving.Beginning, away: Absence) -> None:
+    away.look()
+    task, unheard = work.task, absence.unheard(work, away.gone())
+    busy = moving.busy(work, beginning) - unheard.keys()
     if task.state is TaskState.CANCELLING:
         await moving.stop(work, busy, "updated")
         return
     if task.state is TaskState.PAUSED:
         return
-    failed = {trial.guest: trial.why for trial in task.trials if trial.failures}
+    failed = {trial.guest: trial.why for trial in task.trials if trial.failures} | unheard
     left = [name for name in task.wish["guests"] if name not in {*task.moved, *failed}]
     if begun := update.wave(left, busy, int(task.wish["parallel"])):
         await moving.begin(work, [(name, str(task.wish["host"])) for name in begun], beginning, _send)
