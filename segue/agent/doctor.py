@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from segue.adapters import system
 from segue.adapters.checkup import host, trial, width
@@ -36,7 +36,9 @@ async def examine(services: Services, guests: Guests) -> Examined:
     """Takes some seconds; what it makes to try something it takes away again."""
     peers = await asyncio.gather(*(_peer(services, guests.facts(), peer) for peer in services.peers.values()))
     signs = await asyncio.to_thread(_here, services, guests.facts(), guests.promised_bytes(), tuple(peers))
-    findings = diagnosis.examine(signs)
+    # The journal is this thread's.
+    fleet, foreign = services.journal.fleet(), tuple(sorted(services.foreign))
+    findings = diagnosis.examine(replace(signs, fleet=fleet, foreign=foreign))
     return Examined(services.config.name, diagnosis.worst(findings), findings)
 
 
@@ -70,8 +72,6 @@ def _here(services: Services, facts: HostFacts, promised: int, peers: tuple[Peer
         failpoints=config.failpoints is not None,
         apps=_apps(services.apps),
         peers=peers,
-        fleet=services.journal.fleet(),
-        foreign=tuple(sorted(services.foreign)),
     )
 
 

@@ -106,7 +106,9 @@ class Fleet:
             raise Refused(
                 what="no controller is known",
                 why=f"{self.path} has no [controller] with urls",
-                todo="Add it (docs/reference/context.md), or name hosts: without a controller segue asks each.",
+                todo="In a lab with controllers: segue lab exec client1 -- segue status"
+                if self.path.is_relative_to(LAB_CONTEXT.parent)
+                else "Add it (docs/reference/context.md), or name hosts: without a controller segue asks each.",
                 kind=Kind.USAGE,
             )
         return self.controller

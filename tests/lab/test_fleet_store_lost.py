@@ -92,7 +92,7 @@ def test_a_full_etcd_stops_decisions_and_nothing_else(fleet: HaFleet) -> None:
 def test_an_empty_store_in_the_place_of_a_lost_one_is_filled_by_the_agents(fleet: HaFleet) -> None:
     fleet.wait_whole()
     fleet.call("PATCH", "/hosts/host2", {"cordoned": True})
-    before = fleet.status()
+    before, ours = fleet.status(), fleet.call("GET", "/identity")["id"]
     known = {m["id"] for m in fleet.call("GET", "/migrations?limit=500")["items"]}
     assert before["tasks"] == 0
     assert known
@@ -108,7 +108,9 @@ def test_an_empty_store_in_the_place_of_a_lost_one_is_filled_by_the_agents(fleet
     wait_until(is_back, f"the agents have told everything again: {before}", 120.0)
     assert {m["id"] for m in fleet.call("GET", "/migrations?limit=500")["items"]} == known
     demand_all_answer(fleet)
-    assert not fleet.call("GET", "/hosts/host2")["cordoned"], "what was only decided is lost, as the docs say"
+    assert fleet.call("GET", "/hosts/host2")["cordoned"], "its agent keeps what was decided of it"
+    assert fleet.call("GET", "/identity")["id"] == ours, "controllers that ran know whose store it was"
+    fleet.call("PATCH", "/hosts/host2", {"cordoned": False})
     assert fleet.call("GET", "/tasks")["items"] == []
     fleet.drain(parallel=2).end()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from segue.model.balance import BalanceSettings, PlannedMove, Temper, Weights
@@ -58,7 +58,7 @@ def test_a_host_that_is_cordoned_gets_none_of_it(fleet: Fleet, data: st.DataObje
             assert found.off[move.guest] == f"{closed} takes nothing in any more"
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.filter_too_much])
 @given(fleets.fleets())
 def test_a_later_wave_waits_for_the_one_before(fleet: Fleet) -> None:
     moves = planned(fleet)
