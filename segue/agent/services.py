@@ -66,6 +66,18 @@ class Services:
     apps: Apps
     lease: Lease
     beats: Beats
+    closed: str = ""
+    """Why nothing is let in here and nothing starts, until the next boot; empty where it may."""
+
+    def demand_open(self, what: str) -> None:
+        """Raises Refused while the host is about to go down."""
+        if self.closed:
+            raise Refused(
+                what=what,
+                why=f"{self.config.name} {self.closed}",
+                todo="Wait until it is back, or choose another host.",
+                kind=Kind.BUSY,
+            )
 
     def meet(self, name: str, url: str) -> None:
         """From now on this host can be asked, and guests can move there."""

@@ -44,7 +44,7 @@ IN_DOUBT: Final = frozenset({Phase.RELEASED, Phase.INCOMING})
 STORY: Final = re.compile(
     r" *[\d.]+  (?P<who>\S+) +(?:warning: )?"
     r"(?P<what>(?:segue |FAULT |BROKEN|FENCED|is at: |migration |leads |the drain |the maintenance "
-    r"|a guest was restarted |reboots|all |\S+ stays: ).*)"
+    r"|a guest was restarted |reboots|all |\S+ stays: |the lease is over|a host is proved ).*)"
 )
 NUMBERS: Final = re.compile(r"migration=\S+ |id=\S+ |name=\S+ ")
 
@@ -105,6 +105,7 @@ class Rehearsal:
             )
             made.begin_agent = self._begin_agent
             made.has_sensors = has_sensors
+            made.has_bmc, made.lease_s = plan.has_bmc, plan.lease_s
             self.world.hosts[plan.name] = self.world.fabric.nodes[plan.name] = made
 
     def play(self) -> Result:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from segue.model.fleet import Fleet
+from segue.policy import lease
 from segue.sim import faults
 from segue.sim.faults import Fault
 
@@ -13,6 +14,10 @@ GIB = 1 << 30
 MIB = 1 << 20
 PATIENCE_S = 120.0
 """A maintenance that waits longer for room is taken back."""
+LEASES_SHARE = 0.4
+LEASE_S = 8.0
+BMC_SHARE = 0.4
+"""So many of the hosts with leases have a BMC, too."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,9 @@ class HostPlan:
     cpus: int = 16
     link_bytes_per_s: float = 125e6
     labels: dict[str, str] = field(default_factory=dict)
+    has_bmc: bool = True
+    lease_s: float = 0.0
+    """Guests run there by a lease of so long; 0: by none."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +100,19 @@ def drawn(seed: int) -> Scenario:
     controllers = chance.choice([0, 1, 2, 2])
     wanted = _drawn_wishes(chance, names, guests, drains=controllers > 0)
     until_s = 45.0
-    struck = faults.draw(chance, names, [f"c{n + 1}" for n in range(controllers)], 8, until_s)
+    rulers = [f"c{n + 1}" for n in range(controllers)]
+    struck = faults.draw(chance, names, rulers, 8, until_s)
+    more = random.Random(f"leases/{seed}")  # Its own, so that what else is drawn stays as it was.
+    if controllers and len(hosts) >= lease.VOTERS_LEAST and more.random() < LEASES_SHARE:
+        hosts = tuple(replace(host, lease_s=LEASE_S, has_bmc=more.random() < BMC_SHARE) for host in hosts)
+        struck += faults.draw(more, names, rulers, 3, until_s, faults.OF_LEASES)
     return Scenario(
         f"seed {seed}",
         str(seed),
         hosts,
         tuple(guests),
         tuple(wanted),
-        tuple(struck),
+        tuple(sorted(struck, key=lambda fault: fault.at_s)),
         controllers,
         calm_s=60.0,
     )
