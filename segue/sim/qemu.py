@@ -87,6 +87,8 @@ class Qemu:
 
     def end(self) -> None:
         """As by SIGKILL. Safe to repeat."""
+        if self.alive and not self.incoming and not self.ran:
+            self.host.world.killed.add(self.guest.uuid)  # Somebody has to try once more.
         self.alive = self.running = False
         if self.outgoing is not None:
             self.outgoing.hang_up()

@@ -78,7 +78,8 @@ class Scenario:
     evacuate: int = 1
     """So many failing hosts the controllers empty at once by themselves."""
     calm_s: float = 60.0
-    settle_s: float = 900.0
+    settle_s: float = 4200.0
+    """Longer than the deadline of a move for which nobody gave another, as of an evacuation."""
 
 
 def drawn(seed: int) -> Scenario:
