@@ -63,12 +63,14 @@ class Checkers:
     def boots(self, qemu: Qemu) -> None:
         """It is started from disk: whatever was in its memory is given up."""
         uuid, latest = qemu.guest.uuid, self.world.latest.get(qemu.guest.uuid)
-        for host in self.world.hosts.values():
+        unknown = uuid in self.world.may_have_run
+        for host in self.world.hosts.values() if not unknown else ():
             other = host.qemus.get(uuid)
             if other is not None and other.complete and other.content == latest and host.powered:
                 self.world.broken(NONE, f"{qemu.guest.name} is started anew, and is whole on {host.name}")
         self.world.latest[uuid] = qemu.content
         self.world.killed.discard(uuid)
+        self.world.may_have_run.discard(uuid)
         self.stood.pop(qemu.guest.name, None)
 
     def placed(self, host: SimHost) -> None:

@@ -171,6 +171,8 @@ class SimMachine(Machine):
     async def cont(self) -> float:
         """See Machine."""
         await asyncio.sleep(STOP_S)
+        if not self.qemu.alive:
+            self.qemu.host.world.may_have_run.add(self.guest.uuid)
         self.resumed_at_s = self.qemu.cont()
         return self.resumed_at_s
 

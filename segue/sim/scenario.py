@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field, replace
 
 from segue.model.fleet import Fleet
+from segue.model.maintenance import Order
 from segue.policy import lease
 from segue.sim import faults
 from segue.sim.faults import Fault
@@ -56,6 +57,8 @@ class Wanted:
     drain: tuple[str, ...] = ()
     maintain: tuple[str, ...] = ()
     """Hosts that are drained, changed and rebooted, one after another."""
+    order: Order | None = None
+    """A maintenance as somebody wrote it."""
     cancel_s: float = 0.0
     """It is taken back so much later; 0: it is not."""
     parallel: int = 2
@@ -106,7 +109,8 @@ def drawn(seed: int) -> Scenario:
     more = random.Random(f"leases/{seed}")  # Its own, so that what else is drawn stays as it was.
     if controllers and len(hosts) >= lease.VOTERS_LEAST and more.random() < LEASES_SHARE:
         hosts = tuple(replace(host, lease_s=LEASE_S, has_bmc=more.random() < BMC_SHARE) for host in hosts)
-        struck += faults.draw(more, names, rulers, 3, until_s, faults.OF_LEASES)
+        long = faults.draw(more, names, rulers, 3, 20.0, faults.OF_LEASES)  # So long that a lease is over.
+        struck += [replace(fault, for_s=more.choice([2.0, 10.0, 30.0, 50.0])) for fault in long]
     return Scenario(
         f"seed {seed}",
         str(seed),
@@ -139,7 +143,7 @@ def _drawn_wishes(
     return sorted(wanted, key=lambda wish: wish.at_s)
 
 
-def of_fleet(fleet: Fleet, drain: tuple[str, ...], seed: str) -> Scenario:
+def of_fleet(fleet: Fleet, drain: tuple[str, ...], seed: str, order: Order | None = None) -> Scenario:
     """A copy of a real fleet's state, and its maintenance of tonight; nothing goes wrong."""
     hosts = tuple(
         HostPlan(
@@ -159,6 +163,5 @@ def of_fleet(fleet: Fleet, drain: tuple[str, ...], seed: str) -> Scenario:
         for guest in fleet.guests
         if guest.host
     )
-    return Scenario(
-        "fleet", seed, hosts, guests, (Wanted(5.0, drain=drain, parallel=4),), (), 1, 0, 5.0, 86400.0
-    )
+    wanted = Wanted(5.0, order=order) if order else Wanted(5.0, drain=drain, parallel=4)
+    return Scenario("fleet", seed, hosts, guests, (wanted,), (), 1, 0, 5.0, 86400.0)
