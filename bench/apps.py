@@ -42,7 +42,7 @@ FLOOR: Final = """
 set -e
 top=$1/floor
 rm -rf $top && mkdir -p $top/images $top/work
-rootfs=$(ls -d /var/lib/segue/apps/.images/trees/* | head -1)
+rootfs=$(ls -d /var/lib/segue/apps/.images/trees/*/rootfs | head -1)
 cat >$top/config.json <<END
 {"ociVersion": "1.0.0", "root": {"path": "$rootfs", "readonly": true}, "hostname": "floor",
  "process": {"user": {"uid": 0, "gid": 0}, "args": ["/usr/bin/python3", "/etc/app/server.py"],
@@ -51,14 +51,16 @@ cat >$top/config.json <<END
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"}],
  "linux": {"cgroupsPath": "/segue-apps/floor", "namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "uts"}]}}
 END
+echo "network-lock skip" >$top/criu.conf
+export CRIU_CONFIG_FILE=$top/criu.conf
 crun="crun --root $top/crun --cgroup-manager cgroupfs"
-$crun run --detach --bundle $top floor >$top/log 2>&1 </dev/null
+$crun run --detach --bundle $top floor > >(cat >$top/log) 2>&1 </dev/null
 until printf 'hold %s\\n' $2 | nc -N -w 30 127.0.0.1 8080 | grep -q holds; do sleep 0.1; done
 same="--image-path $top/images --work-path $top/work --manage-cgroups-mode ignore --tcp-established"
 begun=$(date +%s.%N)
 $crun checkpoint $same floor
 dumped=$(date +%s.%N)
-$crun restore --detach --bundle $top $same floor >$top/log 2>&1 </dev/null
+$crun restore --detach --bundle $top $same floor > >(cat >$top/log) 2>&1 </dev/null
 ended=$(date +%s.%N)
 $crun kill floor KILL; $crun delete --force floor; rm -rf $top
 echo "$begun $dumped $ended"
@@ -197,7 +199,7 @@ def one(lab: Lab, name: str, peer: Segue | Podman, mib: int) -> Sample:
 
 def floor(lab: Lab, mib: int) -> Sample:
     """CRIU alone on one host: dumped into memory, restored from there, nothing sent and no client."""
-    done = lab.exec("host1", ["sh", "-c", FLOOR, "sh", TOP, str(mib)], timeout=120.0)
+    done = lab.exec("host1", ["bash", "-c", FLOOR, "bash", TOP, str(mib)], timeout=120.0)
     if done.returncode != 0:
         raise RuntimeError(f"the floor: {done.stdout[-300:]} {done.stderr[-500:]}")
     begun, dumped, ended = map(float, done.stdout.split()[-3:])

@@ -115,12 +115,10 @@ class Bench:
             self.lab.set_rate(self.wish.link_bits_per_s, host)
 
     def _segue(self, *words: str) -> Any:
-        plain = words[:2] in {("host", "cordon"), ("host", "uncordon")}
-        form = () if plain else ("-o", "json")
-        done = self.lab.exec("client1", ["segue", *words, *form], timeout=600.0)
+        done = self.lab.exec("client1", ["segue", *words, "--json"], timeout=600.0)
         if done.returncode != 0:
             raise RuntimeError(f"segue {' '.join(words)}: {done.stdout}{done.stderr}")
-        return None if plain else json.loads(done.stdout)
+        return json.loads(done.stdout)
 
     def _agent(self, host: str) -> Host:
         return Host(host, f"unix://{self.lab.agent_socket(host)}")

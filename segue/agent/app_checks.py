@@ -8,12 +8,12 @@ from pathlib import Path
 from segue.adapters import system
 from segue.adapters.criu import look
 from segue.adapters.peer import PeerClient
+from segue.agent import verification
 from segue.agent.keeper import Keeper
 from segue.agent.services import Services
 from segue.model.belongings import Engine
 from segue.model.guest import Guest
 from segue.model.host import HostFacts
-from segue.model.integrity import Verify
 from segue.model.migration import Forecast, Limits
 from segue.policy import budgets, mobility
 
@@ -51,15 +51,16 @@ def _not_there(services: Services, guest: Guest, theirs: HostFacts) -> Iterator[
 
 
 def _unfit(limits: Limits) -> Iterator[str]:
-    if limits.verify is Verify.FULL:
-        yield "an application's memory cannot be compared page by page (--verify full)"
     if limits.post_copy_after >= 0:
         yield "an application's memory does not follow it (post-copy)"
 
 
-async def measure(services: Services, keeper: Keeper, peer: PeerClient) -> Forecast:
-    """The forecast for this application to that host."""
+async def measure(
+    services: Services, keeper: Keeper, peer: PeerClient, limits: Limits, there: Engine
+) -> Forecast:
+    """The forecast for this application to that host. Raises Refused where what is wished takes too long."""
     group = services.apps.places(keeper.guest_here()).cgroup / "cgroup.procs"
     memory = sum(system.process_memory_bytes(int(pid)) for pid in group.read_text().split())
+    await verification.demand_time(keeper.guest_here().name, limits, memory)
     speed = await peer.speed_bytes_per_s(services.config.peer_address(peer.name))
-    return budgets.forecast(memory, speed, mobility.memory_way(services.apps.engine))
+    return budgets.forecast(memory, speed, mobility.memory_way(there), goes_before=there.by_content)

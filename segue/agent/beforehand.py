@@ -15,6 +15,7 @@ from segue.agent.keeper import Keeper
 from segue.agent.services import Services
 from segue.agent.target import missing_files
 from segue.errors import Kind, Refused
+from segue.model.belongings import Engine
 from segue.model.guest import Guest
 from segue.model.handoff import Copy, Phase
 from segue.model.host import HostFacts
@@ -32,6 +33,8 @@ class Agreed:
 
     version: int
     copies: tuple[DiskCopy, ...]
+    engine: Engine
+    """What takes applications in there."""
 
 
 class Beforehand:
@@ -51,7 +54,9 @@ class Beforehand:
     async def measured(self, keeper: Keeper, to: str, limits: Limits, agreed: Agreed) -> Forecast:
         """How it will go."""
         if keeper.guest_here().is_app:
-            return await app_checks.measure(self._services, keeper, self._services.peer(to))
+            return await app_checks.measure(
+                self._services, keeper, self._services.peer(to), limits, agreed.engine
+            )
         return await foresight.measure(self._services, keeper, self._services.peer(to), limits, agreed.copies)
 
     async def checked(self, keeper: Keeper, to: str, limits: Limits) -> Agreed:
@@ -81,7 +86,7 @@ class Beforehand:
         compatibility.refuse(
             guest, to, tuple(f"its file {p} is gone from here" for p in missing_files(guest))
         )
-        return Agreed(version, plan.copies)
+        return Agreed(version, plan.copies, theirs.app_engine or Engine(""))
 
     def movable(self, keeper: Keeper, to: str) -> Guest:
         """The guest, if it can leave for that host now. Raises Refused."""

@@ -70,6 +70,8 @@ def _here(services: Services, facts: HostFacts, promised: int, peers: tuple[Peer
         failpoints=config.failpoints is not None,
         apps=_apps(services.apps),
         peers=peers,
+        fleet=services.journal.fleet(),
+        foreign=tuple(sorted(services.foreign)),
     )
 
 

@@ -128,6 +128,7 @@ class Figures:
         yield Sample("segue_host_memory_bytes", facts.memory_free_bytes, ("free",))
         yield Sample("segue_host_cpus", facts.cpus)
         yield Sample("segue_agent_leader_epoch", agent.services.journal.leader_epoch())
+        yield Sample("segue_agent_foreign_controllers", len(agent.services.foreign))
         yield Sample("segue_agent_peers", len(agent.services.peers))
         yield from self._findings()
 

@@ -26,7 +26,7 @@ async def measure(
     assert machine is not None
     resident = system.resident_memory_bytes(machine.pid)
     held = 0 if limits.storage_postcopy else sum(copy.disk.held_bytes for copy in copies)
-    await verification.demand_time(machine, limits, resident, held)
+    await verification.demand_time(machine.guest.name, limits, resident + held)
     address = services.config.peer_address(peer.name)
     writes, speed, clock = await asyncio.gather(
         dirty_rate.sample(machine.monitor), peer.speed_bytes_per_s(address), peer.clock()

@@ -127,6 +127,10 @@ class Guests:
             if keeper.guest is not None and self._services.lease.covers(keeper.guest):
                 await keeper.cut_off()
 
+    def every(self) -> list[Keeper]:
+        """All keepers, those of tombstones that wait for an answer too."""
+        return list(self._keepers.values())
+
     def await_grant(self) -> bool:
         """True while a guest stands whose whole copy is here, and waits for the word that lets it run."""
         keepers = self._keepers.values()

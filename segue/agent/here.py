@@ -81,6 +81,23 @@ class ThisHost:
         """The same, from now on."""
         self._agent.services.journal.put_decided(decided)
 
+    def fleet(self) -> str:
+        """The id of the fleet that this host belongs to."""
+        return self._agent.services.journal.fleet()
+
+    def belong(self, fleet: str) -> None:
+        """From now on to that one; durable when it returns."""
+        log.info("this host belongs to a fleet now", fleet=fleet, before=self.fleet())
+        self._agent.services.journal.put_fleet(fleet)
+
+    def foreign(self, url: str, why: str) -> None:
+        """See Here; for `segue doctor` and the metrics."""
+        strange = self._agent.services.foreign
+        if why:
+            strange[url] = why
+        else:
+            strange.pop(url, None)
+
     async def change(self, within_s: float) -> None:
         """Returns when something may have changed, or that much time is over."""
         with contextlib.suppress(TimeoutError):

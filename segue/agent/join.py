@@ -17,6 +17,8 @@ import aiohttp
 import msgspec
 
 from segue.adapters import pki, pki_files
+from segue.adapters.store import journal
+from segue.agent.config import Config
 from segue.errors import Kind, Refused
 from segue.model.roster import CONTROLLER_NAME, NAME
 from segue.wire import problem, tokens
@@ -59,6 +61,7 @@ def join(wish: Wish) -> str:
     finally:
         fresh.unlink(missing_ok=True)
     _write(wish, written, name, paths)
+    journal.belong(Path(written.get("state_dir", Config.state_dir)) / "journal.db", answer.get("fleet", ""))
     return name
 
 

@@ -18,17 +18,16 @@ import aiohttp
 import structlog
 
 from segue.adapters import chance, clock
+from segue.agent import told
 from segue.agent.renewal import Renewal
+from segue.agent.told import Told
 from segue.errors import SegueError
 from segue.model import trace
-from segue.model.host import HostFacts
-from segue.model.load import HostLoad
-from segue.model.migration import Migration
 from segue.model.roster import CONTROLLER_NAME, Decided
 from segue.model.trust import SignedBarred
-from segue.policy import leadership
+from segue.policy import leadership, membership
 from segue.wire import link
-from segue.wire.frames import Problem, Shown
+from segue.wire.frames import Problem
 
 log = structlog.get_logger()
 
@@ -44,31 +43,10 @@ SHUN_S: Final = 10.0
 """A controller's machine that could not be reached is left out for so long, where there is another one to ask."""
 CALL_S: Final = 700.0
 COMMANDS_MOST: Final = 64
-FACTS_S: Final = 10.0
-LOAD_S: Final = 10.0
-PROGRESS_S: Final = 1.0
-ENDED_MOST: Final = 50
-"""Ended migrations that are told at the beginning of a connection."""
 
 
-class Here(Protocol):
+class Here(told.Here, Protocol):
     """What the link needs of the agent."""
-
-    def facts(self) -> HostFacts:
-        """What the host can do, now."""
-        ...
-
-    def guests(self) -> list[Shown]:
-        """All that have something here."""
-        ...
-
-    def migrations(self) -> list[Migration]:
-        """Those that began here, newest first."""
-        ...
-
-    def load(self) -> HostLoad | None:
-        """What the host and its guests use; None while it is not known."""
-        ...
 
     def epoch(self) -> int:
         """The highest epoch of a leader that was ever obeyed."""
@@ -96,6 +74,18 @@ class Here(Protocol):
 
     def keep(self, decided: Decided) -> None:
         """Keeps that for a controller that has lost its store."""
+        ...
+
+    def fleet(self) -> str:
+        """The id of the fleet that this host belongs to; empty: none yet."""
+        ...
+
+    def belong(self, fleet: str) -> None:
+        """From now on to that one; durable when it returns."""
+        ...
+
+    def foreign(self, url: str, why: str) -> None:
+        """That controller is none of this host's fleet, and why; no word: it is."""
         ...
 
     async def change(self, within_s: float) -> None:
@@ -126,6 +116,10 @@ class Refusal(Exception):
     """The other side does not want us, or we do not want it."""
 
 
+class Foreign(Refusal):
+    """The controller is one of another fleet: it gets no word of us, and none of its words is heeded."""
+
+
 async def keep(way: Way, here: Here) -> None:
     """For as long as the agent lives; without a controller the agent goes on as it is."""
     pause_s, choice = AGAIN_LEAST_S, _Choice(way.controllers)
@@ -136,7 +130,10 @@ async def keep(way: Way, here: Here) -> None:
             await _Link(way, here, url).run()
         except* (aiohttp.ClientError, OSError, TimeoutError, Refusal, SegueError) as errors:
             error = errors.exceptions[0]
-            log.info("no connection to the controller", url=url, why=str(error) or type(error).__name__)
+            say = log.error if isinstance(error, Foreign) else log.info
+            say("no connection to the controller", url=url, why=str(error) or type(error).__name__)
+            if isinstance(error, Foreign):
+                here.foreign(url, str(error))
             if not isinstance(error, Refusal | SegueError):
                 choice.shun(url)
         _demand_wanted()
@@ -184,7 +181,7 @@ class _Link:
         self._way = way
         self._here = here
         self._url = url.rstrip("/")
-        self._told = _Told()
+        self._told = Told()
         self._slots = asyncio.Semaphore(COMMANDS_MOST)
         self._sending = asyncio.Lock()
 
@@ -238,6 +235,7 @@ class _Link:
             changes.migrations,
             here.barred(),
             here.decided(),
+            here.fleet(),
         )
         await self._send(socket, hello)
         frame = await self._receive(socket)
@@ -248,8 +246,14 @@ class _Link:
         return frame.renews
 
     def _welcomed(self, frame: link.Welcome) -> None:
+        belongs = self._here.fleet()
+        if not membership.heeds(belongs, frame.fleet, frame.succeeds):
+            raise Foreign(membership.why_not(belongs, frame.fleet))
         if not self._heeds(frame.epoch):
             raise Refusal(f"its epoch {frame.epoch} is older than {self._here.epoch()}")
+        if frame.fleet and frame.fleet != belongs:
+            self._here.belong(frame.fleet)
+        self._here.foreign(self._url, "")
         self._here.meet(frame.peers)
         if frame.barred is not None:
             self._here.bar(frame.barred)
@@ -280,7 +284,8 @@ class _Link:
     async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> link.FromController:
         message = await socket.receive()
         if message.type is not aiohttp.WSMsgType.TEXT:
-            raise Refusal(str(message.extra or "it hung up"))
+            is_foreign = message.type is aiohttp.WSMsgType.CLOSE and message.data == link.FOREIGN
+            raise (Foreign if is_foreign else Refusal)(str(message.extra or "it hung up"))
         return link.from_controller(message.data)
 
     async def _carry_out(
@@ -322,58 +327,6 @@ class _Link:
     async def _send(self, socket: aiohttp.ClientWebSocketResponse, frame: link.FromAgent) -> None:
         async with self._sending, asyncio.timeout(link.SILENCE_S):
             await socket.send_str(link.encode(frame).decode())
-
-
-class _Told:
-    """What this connection has told already, so that only what is different is told."""
-
-    def __init__(self) -> None:
-        self._facts_s = 0.0
-        self._load_s = 0.0
-        self._guests: dict[str, Shown] = {}
-        self._migrations: dict[str, tuple[Migration, float]] = {}
-
-    def changes(self, here: Here, *, load: bool = False) -> link.Changes:
-        """From now on this is told. load: the time may have come for that, too."""
-        guests = {shown.spec.uuid: shown for shown in here.guests()}
-        changed = [shown for uuid, shown in guests.items() if self._guests.get(uuid) != shown]
-        gone = [uuid for uuid in self._guests if uuid not in guests]
-        self._guests = guests
-        facts = self._facts(here, bool(changed or gone))
-        return link.Changes(facts, changed, gone, self._moved(here), self._load(here) if load else None)
-
-    def _load(self, here: Here) -> HostLoad | None:
-        """At once on a new connection: a leader that took over knows no load."""
-        now_s = clock.steady_s()
-        if self._load_s and now_s - self._load_s < LOAD_S:
-            return None
-        found = here.load()
-        self._load_s = now_s if found else 0.0
-        return found
-
-    def _facts(self, here: Here, again: bool) -> HostFacts | None:
-        now_s = clock.steady_s()
-        if not again and self._facts_s and now_s - self._facts_s < FACTS_S:
-            return None
-        self._facts_s = now_s
-        return here.facts()
-
-    def _moved(self, here: Here) -> list[Migration]:
-        """Progress once a second, a new stage or step at once."""
-        now_s, told = clock.steady_s(), []
-        ended = 0
-        for migration in here.migrations():
-            ended += migration.ended
-            if migration.ended and ended > ENDED_MOST:
-                continue
-            known, at_s = self._migrations.get(migration.id, (None, 0.0))
-            if known == migration:
-                continue
-            is_new = known is None or (known.stage, known.step) != (migration.stage, migration.step)
-            if is_new or now_s - at_s >= PROGRESS_S:
-                self._migrations[migration.id] = migration, now_s
-                told.append(migration)
-        return told
 
 
 def _headers(command: link.Command) -> dict[str, str]:

@@ -52,6 +52,7 @@ from segue.agent import (
     hooks,
     kept,
     link,
+    old_journal,
     updates,
 )
 from segue.agent.aftercare import Caretaker
@@ -94,7 +95,7 @@ async def serve(config: Config) -> None:
     """Runs until told to stop; guests and migrations stay as they are. Raises Refused when it cannot start."""
     lock = _lock(config)
     _make_folders(config)
-    journal = Journal(config.state_dir / "journal.db", system.boot_id())
+    journal, is_old = old_journal.opened(config)
     own = _own(config, trust := Trust(journal, config.tls.ca))
     async with AsyncIPRoute() as netlink, peer.session(own.client()) as session:
         links = Links(netlink)
@@ -133,7 +134,7 @@ async def serve(config: Config) -> None:
         await _open(services)
         guests = Guests(services)
         agent = _agent(services, guests)
-        await guests.take_up()
+        await old_journal.take_up(journal, guests, is_old)
         agent.migrations.take_up()
         _freeze()
         log.info("agent serves", host=config.name, version=__version__, qemu=services.capabilities.version)

@@ -31,6 +31,8 @@ class AppResident(Resident):
     """While it comes to this host and has not run here yet."""
     departure: Departure | None = None
     """While it leaves this host, until it is known whether it does."""
+    _ended_by_us = False
+    """It did not outlive a move that was broken off, and so is started again, whatever its policy says."""
     _failures = 0
     _began_s = 0.0
     _due_s = math.inf
@@ -94,11 +96,13 @@ class AppResident(Resident):
         worth nothing. False for one that does not come in."""
         arriving = app_move.Arriving(self._services, guest)
         arriving.landing.take_up()
+        # What was given up may still be under way to its hook, where it would wait for ever.
+        was_to_come = phase is Phase.INCOMING or (phase is Phase.ABSENT and arriving.landing.begun)
         if arriving.is_complete:
             self.arriving_app = arriving
-        elif phase is Phase.INCOMING:
+        elif was_to_come:
             await arriving.drop()
-        return arriving.is_complete or phase is Phase.INCOMING
+        return arriving.is_complete or was_to_come
 
     def _adopt(self, found: Container | None) -> None:
         self.container = found
@@ -112,6 +116,7 @@ class AppResident(Resident):
         if self.departure is not None:
             departure, self.departure = self.departure, None
             await departure.undo()
+            self._ended_by_us = self.ended
         if self.container is None or not self.container.alive():
             return 0.0
         self.container.thaw()
@@ -151,6 +156,7 @@ class AppResident(Resident):
             self.container.resumed_at_s = now_s
         self._services.journal.ran(self._guest().name)
         self.wanted, self.reason = "running", ""
+        self._ended_by_us = False
         later(self.make_known())
         return now_s
 
@@ -213,7 +219,8 @@ class AppResident(Resident):
     def _sentence(self, found: Exit) -> tuple[str, str]:
         said = f"it ended by itself ({found.text})"
         self._failures = restart.failures_that_count(self._failures, clock.steady_s() - self._began_s)
-        wait_s = restart.wait_s(self._app().restart, found.status, self._failures)
+        policy = Restart.ON_FAILURE if self._ended_by_us else self._app().restart
+        wait_s = restart.wait_s(policy, found.status, self._failures)
         if wait_s is None:
             return "stopped" if found.status == 0 else "running", said
         self._failures += 1

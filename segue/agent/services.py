@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 
@@ -66,6 +66,8 @@ class Services:
     apps: Apps
     lease: Lease
     beats: Beats
+    foreign: dict[str, str] = field(default_factory=dict)
+    """Controllers of another fleet that were met, by URL, and why they are not heeded."""
     closed: str = ""
     """Why nothing is let in here and nothing starts, until the next boot; empty where it may."""
 

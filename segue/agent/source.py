@@ -172,6 +172,10 @@ class SourceGuest:
         assert self._keeper.machine is not None
         return await verification.choose(self._keeper.machine, pages)
 
+    async def extent(self, block_bytes: int) -> tuple[int, ...]:
+        """See engine/ports.py: one piece."""
+        return ()
+
     async def digest(self, blocks: Blocks) -> Digests:
         """See engine/ports.py."""
         self._memory()

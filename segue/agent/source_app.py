@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from segue.adapters import clock
+from segue.adapters.criu import memory
 from segue.adapters.criu.departure import Departure
 from segue.agent import app_move
 from segue.agent.keeper import Keeper
@@ -21,7 +23,9 @@ from segue.model.ladder import Shape
 from segue.model.migration import Limits, Progress
 
 PAUSE_S = 0.2
-"""Between two rounds of files: a look at all of them costs the host something, too."""
+"""Between two rounds: a look at all its files and memory costs the host something, too."""
+LOOK_S = 1.0
+"""A look at its memory that takes longer is not taken once more just before it stands."""
 
 
 class SourceApp:
@@ -68,7 +72,7 @@ class SourceApp:
         """See engine/ports.py: nothing slows an application down."""
 
     async def rounds(self, within_s: float) -> AsyncIterator[Progress]:
-        """See engine/ports.py: rounds of its files."""
+        """See engine/ports.py: rounds of its files and of its memory."""
         begun_s = last_s = clock.steady_s()
         number = sent = 0
         speed = 0.0
@@ -101,8 +105,9 @@ class SourceApp:
 
     async def sent(self, within_s: float) -> None:
         """See engine/ports.py: one more round, so that the last one finds next to nothing."""
+        departure = self._departure()
         async with asyncio.timeout(within_s):
-            await self._departure().round()
+            await departure.round(files_only=departure.round_s > LOOK_S)
 
     async def stop(self) -> float:
         """See engine/ports.py."""
@@ -157,12 +162,19 @@ class SourceApp:
         await departure.undo()
 
     async def sample(self, pages: int) -> tuple[int, ...]:
-        """See engine/ports.py: CRIU's images hold no memory that could be compared page by page."""
-        return ()
+        """See engine/ports.py."""
+        return await asyncio.to_thread(memory.sample, self._cgroup(), pages)
+
+    async def extent(self, block_bytes: int) -> tuple[int, ...]:
+        """See engine/ports.py."""
+        return await asyncio.to_thread(memory.extent, self._cgroup(), block_bytes)
 
     async def digest(self, blocks: Blocks) -> Digests:
         """See engine/ports.py."""
-        raise _only_machines()
+        return await self._departure().digest(blocks)
+
+    def _cgroup(self) -> Path:
+        return self._services.apps.places(self._keeper.guest_here()).cgroup
 
 
 def _only_machines() -> Aborted:

@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Iterable
 
 from segue.adapters import integrity
+from segue.adapters.criu.landing import Landing
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.monitor import QemuGone
 from segue.adapters.storage import content
 from segue.agent.keeper import Keeper
+from segue.agent.resident_app import AppResident
 from segue.agent.services import Services
 from segue.errors import Kind, Refused
 from segue.model.handoff import Phase
@@ -32,16 +34,15 @@ async def choose(machine: Machine, pages: int) -> tuple[int, ...]:
     return await asyncio.to_thread(work)
 
 
-async def demand_time(machine: Machine, limits: Limits, resident_bytes: int, disk_bytes: int) -> None:
-    """Raises Refused where comparing all memory and disks would break the blackout budget; nothing was begun yet."""
+async def demand_time(guest: str, limits: Limits, held_bytes: int) -> None:
+    """Raises Refused where to compare all its memory and disks breaks the blackout budget; nothing was begun yet."""
     if limits.verify is not Verify.FULL:
         return
     speed = await asyncio.to_thread(integrity.speed_bytes_per_s)
-    held_bytes = resident_bytes + disk_bytes
     needed_s = judgement.full_s(held_bytes, speed)
     if not judgement.full_fits(needed_s, limits.blackout_s):
         raise Refused(
-            what=f"{machine.guest.name} cannot be compared within the blackout budget",
+            what=f"{guest} cannot be compared within the blackout budget",
             why=f"to read {held_bytes >> 20} MiB takes {needed_s:.2f} s of a budget of {limits.blackout_s:g} s",
             todo="Allow a longer pause with --max-blackout, or compare a part of it: --verify sample.",
         )
@@ -65,8 +66,12 @@ async def answer(services: Services, keeper: Keeper, blocks: Blocks, sender: str
     """The target's side: only for the migration that comes in, and only when its copy is complete."""
     token, resident = keeper.token, keeper.resident
     expected = (Phase.INCOMING, sender, blocks.migration)
-    if (token.phase, token.peer, token.migration) != expected or not (resident.landing and resident.machine):
+    if (token.phase, token.peer, token.migration) != expected:
         raise _not_comparable(services.config.name, f"the guest is {token.phase} there")
+    if isinstance(resident, AppResident) and resident.arriving_app is not None:
+        return await _of_app(services, resident.arriving_app.landing, blocks)
+    if not (resident.landing and resident.machine):
+        raise _not_comparable(services.config.name, "nothing of it has come there")
     machine, landing = resident.machine, resident.landing
     with integrity.guest_memory(machine.pid, machine.guest.memory_bytes) as fd:
         try:
@@ -77,6 +82,16 @@ async def answer(services: Services, keeper: Keeper, blocks: Blocks, sender: str
             raise _not_comparable(services.config.name, "its copy there is not complete")
         services.failpoints.hit("before digest")
         return await _read(fd, blocks)
+
+
+async def _of_app(services: Services, landing: Landing, blocks: Blocks) -> Digests:
+    if not await landing.complete(within_s=min(blocks.within_s, WAIT_S)):
+        raise _not_comparable(services.config.name, "its copy there is not complete")
+    services.failpoints.hit("before digest")
+    try:
+        return await landing.digest(blocks)
+    except (OSError, ValueError) as error:
+        raise _not_comparable(services.config.name, f"its memory cannot be read: {error}") from error
 
 
 async def digest_disks(disks: Iterable[DiskFile]) -> dict[str, Digests]:

@@ -11,6 +11,13 @@ from segue.errors import CONSEQUENCES, Kind, Refused
 
 def read(answer: httpx2.Response, name: str) -> Any:
     """Raises that error, or Refused for what is no answer."""
+    if 300 <= answer.status_code < 400:  # Of a path with a part that is empty: nothing was done.
+        raise Refused(
+            what="nothing was done",
+            why=f"a name is empty: {answer.request.url.path}",
+            todo="Give the name. In a script: is a variable unset?",
+            kind=Kind.USAGE,
+        )
     if answer.status_code < 400:
         if not answer.content:
             return None

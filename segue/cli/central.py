@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import httpx2
 
-from segue.cli import answers, nearest, output
+from segue.cli import answers, nearest, output, renewing
 from segue.errors import Kind, Refused
 from segue.model.roster import CONTROLLER_NAME
 from segue.wire.frames import BEHIND
@@ -32,6 +32,7 @@ class Controller:
     _order: list[str] = field(default_factory=list, compare=False)
     """Whoever answered last comes first: another one may be a moment behind it."""
     _warned: list[str] = field(default_factory=list, compare=False)
+    _renewed: list[bool] = field(default_factory=list, compare=False)
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """The answer's JSON. Raises the error that the controller named, or that none can be reached.
@@ -47,7 +48,9 @@ class Controller:
             try:
                 answer = self._ask(url, method, path, body, key)
                 if answer.status_code >= 400 or BEHIND not in answer.headers:
-                    return answers.read(answer, url)
+                    found = answers.read(answer, url)
+                    self._renew()
+                    return found
                 old = old or answer
                 problems.append(f"{url}: it does not see the store")
             except httpx2.HTTPError as error:
@@ -63,12 +66,20 @@ class Controller:
                 output.say(f"No controller sees the store; this is what was known {self._warned[0]} s ago.")
             return answers.read(old, "a controller")
         self._order.clear()
+        if not self.token:
+            renewing.demand_holds(self.tls)
         raise Refused(
             what="no controller answers",
             why="; ".join(problems) or "the context names none",
             todo="Look whether one runs and sees its store, and at [controller] and [tls] in the context file.",
             kind=Kind.UNREACHABLE,
         )
+
+    def _renew(self) -> None:
+        """The caller's certificate, once in each command, after its first answer."""
+        if not self.token and not self._renewed:
+            self._renewed.append(True)
+            renewing.renew(self.tls, self)
 
     def _ask(self, url: str, method: str, path: str, body: object, key: dict[str, str]) -> httpx2.Response:
         with self._client(url) as client:
@@ -116,11 +127,12 @@ class Controller:
         try:
             context = ssl.create_default_context(cafile=self.tls["ca"])
             if not self.token:
+                renewing.settle(self.tls)
                 context.load_cert_chain(self.tls["cert"], self.tls["key"])
         except (KeyError, OSError) as error:
             raise Refused(
                 what="the controller cannot be called",
-                why=f"the caller's certificate cannot be used: {error}",
+                why=f"the caller's certificate cannot be used: {renewing.unusable(self.tls, error)}",
                 todo="Name ca, cert and key under [tls] in the context file, or ca and a token under [controller].",
                 kind=Kind.AUTH,
             ) from error

@@ -18,7 +18,9 @@ Who = Annotated[str, typer.Argument(help="ROLE:NAME, as operator:olga, or a cert
 
 @app.command()
 def revoke(
-    who: Who, why: Annotated[str, typer.Option(help="For those who look at the list later.")] = ""
+    who: Who,
+    why: Annotated[str, typer.Option(help="For those who look at the list later.")] = "",
+    form: Output = Format.TABLE,
 ) -> None:
     """Bar somebody from the fleet: controllers refuse him at once, agents as soon as they hear of it.
 
@@ -30,6 +32,8 @@ def revoke(
     """
     made = fleet.load().demand_controller().call("POST", "/bars", {"who": who, "why": why})
     output.say(f"{made['who']} is refused from now on, by every agent that is connected too.")
+    if form is not Format.TABLE:
+        output.show(made, form)
 
 
 @app.command("list")

@@ -10,9 +10,12 @@ import typer
 
 from segue.cli import output, values
 from segue.cli.logs import LogForm, Logs, configure
+from segue.cli.store import DEFAULT
 from segue.errors import Kind, Refused
 
-app = typer.Typer(help="The fleet's controller: init, run.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="The fleet's controller: init, run, certify, adopt.", no_args_is_help=True, add_completion=False
+)
 Dir = Annotated[Path, typer.Option(help="Its folder.")]
 Holds = Annotated[
     str, typer.Option(help="How long a certificate holds. It is renewed after two thirds of that.")
@@ -29,6 +32,13 @@ Traces = Annotated[
 Evacuated = Annotated[
     int,
     typer.Option(min=0, help="Hosts with failing hardware that it empties at once by itself; 0: people do."),
+]
+RenewPeople = Annotated[
+    bool,
+    typer.Option(
+        "--renew-people/--no-renew-people",
+        help="People get the next certificate for the one before, in its last third.",
+    ),
 ]
 FOLDER = Path("/etc/segue/controller")
 PORT = 7440
@@ -70,6 +80,32 @@ def init(
 
 
 @app.command()
+def certify(
+    role: Annotated[str, typer.Argument(help="viewer, operator or admin.")],
+    name: Annotated[str, typer.Argument(help="The person, by which the audit knows him.")],
+    out: Annotated[Path, typer.Option(help="Where NAME.pem and NAME.key are written.")] = Path(),
+    ttl: Annotated[
+        str, typer.Option(help="How long it holds; it renews itself in its last third.")
+    ] = "2160h",
+    dir: Dir = FOLDER,
+) -> None:
+    """Make a person's certificate with the CA's key, on a controller's machine: also where the last admin's has ended.
+
+    Examples:
+
+        segue controller certify admin ada
+
+        segue controller certify operator olga --ttl 720h --out /root/people
+    """
+    from segue.controller import folder as files
+
+    made = files.certify(files.Folder(dir), role, name, out, values.duration_s(ttl))
+    output.say(
+        f"Made {made.certificate} and {made.key}: for [tls] in the context file of {name}, with {dir}/ca.pem."
+    )
+
+
+@app.command()
 def renew_ca(dir: Dir = FOLDER) -> None:
     """Make the fleet's CA last ten more years. Its key stays, so that nobody loses his certificate by it.
 
@@ -85,12 +121,48 @@ def renew_ca(dir: Dir = FOLDER) -> None:
 
 
 @app.command()
+def adopt(
+    fleet: Annotated[
+        str, typer.Argument(help="The other fleet's id, or its beginning, as `segue status` has it.")
+    ],
+) -> None:
+    """Put this fleet in the place of another one whose store is lost: its hosts obey this one's controllers then.
+
+    Hosts remember the fleet that they belong to, so that a second store under the same CA does not take them over. Do
+    this only when no controller leads from the other store any more.
+
+    Example: segue controller adopt 3f2a9c1d
+    """
+    from segue.cli import fleet as context
+
+    controller = context.load().demand_controller()
+    seen = controller.call("GET", "/identity")
+    known = {*seen["strangers"].values(), *seen["succeeds"]}
+    found = sorted(one for one in known if one.startswith(fleet)) or [fleet]
+    if len(found) > 1:
+        raise Refused(
+            what="no fleet was taken over",
+            why=f"'{fleet}' is the beginning of several: {', '.join(found)}",
+            todo="Write more of it.",
+            kind=Kind.USAGE,
+        )
+    controller.call("POST", "/identity/succeeds", {"fleet": found[0]})
+    hosts = [host for host, other in seen["strangers"].items() if other == found[0]]
+    output.say(
+        f"Hosts of fleet {found[0]} belong to {seen['id']} from now on; they connect within seconds: {len(hosts)} wait."
+    )
+
+
+@app.command()
 def run(
     dir: Dir = FOLDER,
     store: Annotated[
         str,
-        typer.Option(help="sqlite:///FILE, or etcd://HOST,HOST,HOST where there are several controllers."),
-    ] = "sqlite:////var/lib/segue/controller.db",
+        typer.Option(
+            envvar="SEGUE_STORE",
+            help="sqlite:///FILE, or etcd://HOST,HOST,HOST where there are several controllers.",
+        ),
+    ] = DEFAULT,
     address: Annotated[str, typer.Option(help="Where it listens.")] = "0.0.0.0",
     port: Annotated[int, typer.Option(help="Of the API and of the agents' connections.")] = PORT,
     name: Annotated[str, typer.Option(help="Its name among the controllers; empty: the machine's.")] = "",
@@ -99,11 +171,12 @@ def run(
     metrics: Metrics = "",
     traces: Traces = "",
     logs: Logs = LogForm.LOGFMT,
+    renew_people: RenewPeople = True,
     evacuate_failing: Evacuated = 0,
 ) -> None:
     """Run a controller: it leads the fleet, or waits to. It ends without touching a guest.
 
-    Example: segue controller run --store sqlite:////var/lib/segue/controller.db
+    Example: segue controller run --store sqlite:///var/lib/segue/controller.db
     """
     import asyncio
 
@@ -123,6 +196,7 @@ def run(
         audit_file=audit_file,
         metrics_address=metrics,
         traces_url=traces,
+        renew_people=renew_people,
         evacuate_failing=evacuate_failing,
     )
     asyncio.run(serve(settings))

@@ -50,7 +50,9 @@ def _show(plan: dict[str, Any], form: Format) -> None:
     ]
     rows += [("", guest, "", "stays", "", "", "", why) for guest, why in sorted(plan["staying"].items())]
     output.show(plan, form, rows, ("WAVE", "GUEST", "FROM", "TO", "COPIED", "WHEN", "BLACKOUT", "WHY"))
-    if form is Format.TABLE:
+    if form is Format.TABLE and not rows:
+        output.say("There is nothing to move: it is empty.")
+    elif form is Format.TABLE:
         output.say(
             f"About {plan['total_s']:.0f} s; no order of these moves is shorter than {plan['least_s']:.0f} s."
         )

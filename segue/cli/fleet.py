@@ -11,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import typer
 
-from segue.cli import answers, central, output
+from segue.cli import answers, central, output, renewing
 from segue.errors import Kind, Refused, SegueError
 
 CALL_S = 30.0
@@ -55,7 +56,7 @@ class Host:
         except (KeyError, OSError) as error:
             raise Refused(
                 what=f"{self.name} cannot be called",
-                why=f"the operator's certificate cannot be used: {error}",
+                why=f"the operator's certificate cannot be used: {renewing.unusable(self.tls, error)}",
                 todo="Name ca, cert and key under [tls] in the context file.",
                 kind=Kind.AUTH,
             ) from error
@@ -79,6 +80,7 @@ class Host:
 
     def unreachable(self, error: Exception) -> Refused:
         """The error of a host that gives no answer."""
+        renewing.demand_holds(self.tls)
         auth = isinstance(error.__cause__, ssl.SSLError) or "certificate" in str(error).lower()
         return Refused(
             what=f"{self.name} {'does not trust this caller' if auth else 'does not answer'}",
@@ -220,10 +222,27 @@ def _fleet(content: dict[str, Any], path: Path) -> Fleet:
     tls, told = content.get("tls", {}), content.get("controller", {})
     controller = None
     if told.get("urls"):
-        urls = tuple(url.rstrip("/") for url in told["urls"])
+        urls = _urls(told["urls"], path)
         controller = central.Controller(urls, tls, told.get("token", ""))
     hosts = {name: Host(name, url, tls) for name, url in content.get("hosts", {}).items()}
     if controller and "hosts" not in content:
         known = [host["report"] for host in controller.all("/hosts") if host["report"]]
         hosts = {report["name"]: Host(report["name"], report["url"], tls) for report in known}
     return Fleet(hosts, path, controller)
+
+
+def _urls(told: Any, path: Path) -> tuple[str, ...]:
+    """Of the controllers. Raises Refused for what can be none."""
+    wrong = "" if isinstance(told, list) else f"{told!r} is no list"
+    for url in [] if wrong else told:
+        parts = urlsplit(str(url))
+        if parts.scheme != "https" or not parts.hostname:
+            wrong = f"{url!r} is no https URL"
+    if wrong:
+        raise Refused(
+            what="the context file cannot be used",
+            why=f"{path}: urls under [controller]: {wrong}",
+            todo='Write it as urls = ["https://192.0.2.10:7440"].',
+            kind=Kind.USAGE,
+        )
+    return tuple(url.rstrip("/") for url in told)

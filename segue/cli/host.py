@@ -68,38 +68,37 @@ def show(name: Annotated[str, typer.Argument(help="The host.")], form: Output = 
 
 
 @app.command()
-def cordon(name: Name) -> None:
+def cordon(name: Name, form: Output = Format.TABLE) -> None:
     """Let a host take nothing in; its guests stay.
 
     Example: segue host cordon host1
     """
-    fleet.load().demand_controller().call("PATCH", f"/hosts/{name}", {"cordoned": True})
-    output.say(f"{name} takes nothing in.")
+    _said(name, {"cordoned": True}, form, "takes nothing in.")
 
 
 @app.command()
-def uncordon(name: Name) -> None:
+def uncordon(name: Name, form: Output = Format.TABLE) -> None:
     """Let a host take guests in again; those that left it do not come back by themselves.
 
     Example: segue host uncordon host1
     """
-    fleet.load().demand_controller().call("PATCH", f"/hosts/{name}", {"cordoned": False})
-    output.say(f"{name} takes guests in.")
+    _said(name, {"cordoned": False}, form, "takes guests in.")
 
 
 @app.command()
-def label(name: Name, changes: labels.Changes) -> None:
+def label(name: Name, changes: labels.Changes, form: Output = Format.TABLE) -> None:
     """Give a host labels, such as its rack; they count more than those of its agent.
 
     Example: segue host label host1 rack=r7 feed-
     """
-    _change(name, {"labels": labels.labels(changes)})
+    _change(name, {"labels": labels.labels(changes)}, form)
 
 
 @app.command()
 def taint(
     name: Name,
     changes: Annotated[list[str], typer.Argument(help="As lab, or old:soft; lab- takes one away.")],
+    form: Output = Format.TABLE,
 ) -> None:
     """Keep guests away that do not tolerate it; a soft taint only where there is another host.
 
@@ -107,7 +106,7 @@ def taint(
 
     Example: segue host taint host1 lab old-
     """
-    _change(name, {"taints": labels.taints(changes)})
+    _change(name, {"taints": labels.taints(changes)}, form)
 
 
 @app.command("set")
@@ -122,13 +121,14 @@ def set_(
     link: Annotated[
         str, typer.Option(help="What migrations may use of its link, as 10gbit; 0: what its agent says.")
     ] = "",
+    form: Output = Format.TABLE,
 ) -> None:
     """Say how much a host may promise, and what of its link is for migrations.
 
     Example: segue host set host1 --cpu-overcommit 6 --link 10gbit
     """
     limits: dict[str, Any] = {"memory_overcommit": memory_overcommit, "cpu_overcommit": cpu_overcommit}
-    _change(name, limits | ({"link_bytes_per_s": values.rate_bytes_per_s(link)} if link else {}))
+    _change(name, limits | ({"link_bytes_per_s": values.rate_bytes_per_s(link)} if link else {}), form)
 
 
 @app.command()
@@ -155,15 +155,14 @@ def drain(
 
 
 @app.command()
-def revoke(name: Name) -> None:
+def revoke(name: Name, form: Output = Format.TABLE) -> None:
     """Remove a host from the fleet: no controller and no agent listens to it any more. Empty it first.
 
     It comes back by joining with a new token.
 
     Example: segue host revoke host4
     """
-    fleet.load().demand_controller().call("PATCH", f"/hosts/{name}", {"revoked": True})
-    output.say(f"{name} is removed: every agent that is connected refuses it.")
+    _said(name, {"revoked": True}, form, "is removed: every agent that is connected refuses it.")
 
 
 @app.command()
@@ -181,9 +180,16 @@ def forget(
         output.say(f"{host.name} takes whoever answers as {name} next.")
 
 
-def _change(name: str, body: dict[str, Any]) -> None:
+def _change(name: str, body: dict[str, Any], form: Format) -> None:
     host = fleet.load().demand_controller().call("PATCH", f"/hosts/{name}", body)
-    output.show(host, Format.TABLE, [_row(host)], COLUMNS)
+    output.show(host, form, [_row(host)], COLUMNS)
+
+
+def _said(name: str, body: dict[str, Any], form: Format, words: str) -> None:
+    host = fleet.load().demand_controller().call("PATCH", f"/hosts/{name}", body)
+    output.say(f"{name} {words}")
+    if form is not Format.TABLE:
+        output.show(host, form)
 
 
 def _row(host: dict[str, Any]) -> tuple[str, ...]:

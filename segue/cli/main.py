@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any, Final
 
@@ -70,6 +71,13 @@ class LazyGroup(TyperGroup):
         command.name = cmd_name
         offer_json(command)
         return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """A command that is only misspelt is named, as those below it are."""
+        wrong = bool(args) and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None
+        if wrong and (near := get_close_matches(args[0], self.list_commands(ctx))):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {', '.join(map(repr, near))}?")
+        return super().resolve_command(ctx, args)
 
 
 app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False)

@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 Url = Annotated[str, typer.Option("--store", metavar="URL", envvar="SEGUE_STORE", help="Which store.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Lose what is in the store that is filled.")]
-DEFAULT = "sqlite:///var/lib/segue/store.db"
+DEFAULT = "sqlite:///var/lib/segue/controller.db"
 COLUMNS = ("ENTRIES", "SIZE", "REVISION", "EPOCH", "SECONDS", "DIGEST")
 
 
@@ -63,7 +63,7 @@ def restore(
 
         segue store restore /backup/fleet-monday.jsonl
 
-        segue store restore fleet.jsonl --store sqlite:///var/lib/segue/store.db --replace -o json
+        segue store restore fleet.jsonl --store sqlite:///var/lib/segue/controller.db --replace -o json
     """
     from segue.controller import stores
 
@@ -86,9 +86,9 @@ def migrate(
 
     Examples:
 
-        segue store migrate --from sqlite:///var/lib/segue/store.db --to etcd://etcd1,etcd2,etcd3/segue
+        segue store migrate --from sqlite:///var/lib/segue/controller.db --to etcd://etcd1,etcd2,etcd3/segue
 
-        segue store migrate --from etcd://etcd1 --to sqlite:///var/lib/segue/store.db --replace -o json
+        segue store migrate --from etcd://etcd1 --to sqlite:///var/lib/segue/controller.db --replace -o json
     """
     from segue.controller import stores
 

@@ -56,35 +56,37 @@ def watch(number: Number) -> None:
 
 
 @app.command()
-def pause(number: Number) -> None:
+def pause(number: Number, form: Output = Format.TABLE) -> None:
     """Let a drain, a balancing or an update begin nothing more; moves that are under way go on.
 
     Example: segue task pause 3f2a
     """
-    _steer(number, "pause")
+    _steer(number, "pause", form)
 
 
 @app.command()
-def resume(number: Number) -> None:
+def resume(number: Number, form: Output = Format.TABLE) -> None:
     """Let a paused drain, balancing or update go on.
 
     Example: segue task resume 3f2a
     """
-    _steer(number, "resume")
+    _steer(number, "resume", form)
 
 
 @app.command()
-def cancel(number: Number) -> None:
+def cancel(number: Number, form: Output = Format.TABLE) -> None:
     """End a task: moves before their handoff are taken back, the others go on to their end.
 
     Example: segue task cancel 3f2a
     """
-    _steer(number, "cancel")
+    _steer(number, "cancel", form)
 
 
-def _steer(number: str, wish: str) -> None:
+def _steer(number: str, wish: str, form: Format) -> None:
     task = fleet.load().demand_controller().call("POST", f"/tasks/{number}/{wish}")
     output.say(f"{task['id'][:8]} is {task['state']}.")
+    if form is not Format.TABLE:
+        output.show(task, form)
 
 
 def follow(controller: Controller, number: str, form: Format = Format.TABLE) -> int:

@@ -8,6 +8,7 @@ import typer
 
 from segue.cli import fleet, output, values
 from segue.cli.output import Format, Output
+from segue.errors import Kind, Refused
 
 app = typer.Typer(
     help="Tokens: to join hosts, or to call the controller.", no_args_is_help=True, add_completion=False
@@ -36,9 +37,16 @@ def create(
 
         segue token create --role operator --name olga --scope team=web
     """
+    if (role == "host" and name) or (role != "host" and host):
+        raise Refused(
+            what="no token was made",
+            why="--name is for a token to call with" if name else "--host is for a token to join with",
+            todo="To join: --host host4, or neither. To call: --role and --name.",
+            kind=Kind.USAGE,
+        )
     wish = {
         "role": role,
-        "name": host if role == "host" else name,
+        "name": host or name,
         "ttl_s": values.duration_s(ttl),
         "scope": values.labels(scope or []),
     }

@@ -8,6 +8,7 @@ import typer
 
 from segue.cli import fleet, labels, output
 from segue.cli.output import Format, Output
+from segue.errors import Kind, Refused
 
 Name = Annotated[str, typer.Argument(help="The guest's name; it need not be there yet.")]
 Several = list[str] | None
@@ -56,8 +57,15 @@ def wish(
 
 
 def change(known: fleet.Fleet, name: str, body: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of it now."""
-    return dict(known.demand_controller().call("PATCH", f"/guests/{name}/wishes", body))
+    """What is kept of it now. A name that no guest has yet may be one that was misspelt."""
+    controller = known.demand_controller()
+    made = dict(controller.call("PATCH", f"/guests/{name}/wishes", body))
+    try:
+        controller.call("GET", f"/guests/{name}")
+    except Refused as error:
+        if error.kind is Kind.NOT_FOUND:
+            output.say(f"There is no guest {name} now: this is kept for one that gets the name.")
+    return made
 
 
 def show(record: dict[str, Any], form: Format) -> None:

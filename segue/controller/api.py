@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from segue.adapters import clock
 from segue.adapters.http.access import Caller
-from segue.controller import api_doc, events, fleet, gate, reserve, scoped
+from segue.controller import api_doc, events, fleet, gate, identity, reserve, scoped
 from segue.controller.api_common import Viewer
 from segue.controller.app import Controller, controller_of
 from segue.errors import SegueError
@@ -72,7 +72,7 @@ async def status(request: Request, by: Viewer) -> Status:
         tasks=sum(
             not task.ended and scoped.sees_task(controller, by, task) for task in mirror.tasks.values()
         ),
-        warnings=list(_warnings(controller, hosts)),
+        warnings=list(_warnings(controller, hosts, by)),
     )
 
 
@@ -101,9 +101,11 @@ async def link(socket: WebSocket) -> None:
     await controller_of(socket).links.serve(socket, found)
 
 
-def _warnings(controller: Controller, hosts: list[str]) -> Iterator[str]:
+def _warnings(controller: Controller, hosts: list[str], by: Caller) -> Iterator[str]:
     """Hosts that are lost, or could not be; certificates that ought to have been renewed, and a CA that ends before."""
     yield from reserve.warnings(controller, hosts)
+    if not by.scope:
+        yield from identity.warnings(controller)
     ca_ends_s = controller.authority.certificate.not_valid_after_utc.timestamp()
     if ca_ends_s - clock.wall_s() < CA_LEFT * controller.certificate_s:
         yield f"the fleet's CA ends on {_day(ca_ends_s)}: `segue controller renew-ca`"

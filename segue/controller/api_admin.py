@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from segue.adapters import clock
 from segue.adapters.http.access import ROLES, Caller
-from segue.controller import api_common, api_doc, gate, joining
+from segue.controller import api_common, api_doc, gate, joining, people
 from segue.controller.api_common import Limit, Page
 from segue.controller.app import controller_of
 from segue.controller.gate import Asked
@@ -24,6 +24,7 @@ Auditor = Annotated[Caller, Depends(gate.looks(Verb.AUDIT))]
 Tokens = Annotated[Asked, Depends(gate.asks(Verb.TOKENS))]
 SeesBars = Annotated[Caller, Depends(gate.looks(Verb.REVOKE))]
 Bars = Annotated[Asked, Depends(gate.asks(Verb.REVOKE))]
+Renewer = Annotated[Asked, Depends(gate.asks(Verb.RENEW))]
 PERSON: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 """As certificates may have it; ours have what NAME takes, those from elsewhere more."""
 SERIAL: Final = re.compile(r"[0-9A-F]{1,40}")
@@ -84,7 +85,8 @@ async def bar(request: Request, wish: NewBar, asked: Bars) -> Bar:
     if controller_of(request).bars.is_self(asked.by, who):
         raise api_common.odd("you would bar yourself", "Have another admin do it.")
     made = Bar(who, clock.wall_s(), asked.by.name, wish.why[:200])
-    await controller_of(request).bars.bar(made)
+    for each in people.bars(controller_of(request).mirror, made):
+        await controller_of(request).bars.bar(each)
     return made
 
 
@@ -92,6 +94,12 @@ async def bar(request: Request, wish: NewBar, asked: Bars) -> Bar:
 async def allow(request: Request, who: str, _: Bars) -> None:
     """Takes that back. A host that was removed: `revoked` of it."""
     await controller_of(request).bars.allow(_who(who))
+
+
+@router.post("/certificates", status_code=201)
+async def renew(request: Request, wish: people.Wish, asked: Renewer) -> people.Certified:
+    """The next certificate of whoever calls with one of his own, in the last third of its life."""
+    return await people.renew(controller_of(request), asked.by, wish, gate.address(request))
 
 
 @router.get("/ca", response_class=Response, responses=api_doc.CA)

@@ -42,6 +42,8 @@ class Controller:
     """How long the certificates of hosts and of controllers hold."""
     meter: Meter
     traces: Traces
+    renews_people: bool = True
+    """People get the next certificate for the one before."""
     answers: AnswerOrders = field(default_factory=lambda: AnswerOrders(at_once=0))
     """What it may do by itself about failing hosts; by default nothing."""
     powers: Powers = field(default_factory=Powers)

@@ -18,6 +18,7 @@ from segue.controller import (
     deaths,
     drain,
     health,
+    identity,
     leases,
     maintenance,
     reserve,
@@ -118,6 +119,7 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
     )
     try:
         await mirror.reached(tenure.fence.revision)
+        await identity.settle(controller, tenure)
         reports = Reports(controller.store, mirror, tenure, new, controller.traces.ended)
         await reports.all_away()
         links.open(reports, partial(certificates.renew, controller))

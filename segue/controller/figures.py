@@ -51,6 +51,7 @@ class View:
         yield Sample("segue_store_revision", controller.mirror.revision)
         ages = controller.links.silences_s()
         yield Sample("segue_agents_connected", len(ages))
+        yield Sample("segue_hosts_foreign", len(controller.links.strangers.now()))
         for host, age_s in ages.items():
             yield Sample("segue_heartbeat_age_seconds", age_s, (host,))
 

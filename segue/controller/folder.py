@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -14,7 +16,10 @@ from cryptography.x509.oid import NameOID
 from segue.adapters import pki
 from segue.adapters.pki import Authority, Pair
 from segue.errors import Kind, Refused
-from segue.model.roster import CONTROLLER_NAME
+from segue.model.rights import RANKS
+from segue.model.roster import CONTROLLER_NAME, NAME
+
+SHORTEST_S: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,31 @@ def init(folder: Folder, addresses: list[str], ca: tuple[Path, Path] | None) -> 
         server=True,
     )
     pki.issue(authority, folder.admin, common_name="admin", uri="segue://fleet/admin/admin")
+
+
+def certify(folder: Folder, role: str, name: str, out: Path, valid_s: float) -> Pair:
+    """A person's certificate and key in two new files. Raises Refused."""
+    pair, why = Pair(out / f"{name}.pem", out / f"{name}.key"), ""
+    if role not in RANKS:
+        why = f"there is no role {role[:40]}: {', '.join(RANKS)}"
+    elif not NAME.fullmatch(name) or name == CONTROLLER_NAME:
+        why = f"{name[:80]!r} cannot be a name: small letters, digits, hyphens"
+    elif not SHORTEST_S <= valid_s <= pki.VALID_MOST.total_seconds():
+        why = f"it must hold between {SHORTEST_S:g} s and {pki.VALID_MOST.days} days"
+    elif taken := [str(path) for path in (pair.certificate, pair.key) if path.exists()]:
+        why = f"{' and '.join(taken)} is there already"
+    if why:
+        todo = "See `segue controller certify --help`."
+        raise Refused(what="no certificate was made", why=why, todo=todo, kind=Kind.USAGE)
+    authority, valid = folder.authority(), dt.timedelta(seconds=valid_s)
+    begins = dt.datetime.now(dt.UTC) - pki.early(valid)
+    valid = min(valid + pki.early(valid), authority.certificate.not_valid_after_utc - begins)
+    uri = f"segue://fleet/{role}/{name}"
+    try:
+        return pki.issue(authority, pair, common_name=name, uri=uri, not_before=begins, valid=valid)
+    except OSError as error:
+        todo = "Choose another folder with --out."
+        raise Refused(what="no certificate was made", why=str(error), todo=todo, kind=Kind.USAGE) from error
 
 
 def renew_ca(folder: Folder) -> Authority:

@@ -63,6 +63,8 @@ class Joined:
 
     certificate: str
     ca: str
+    fleet: str = ""
+    """The id of the fleet that it belongs to from now on; empty: nobody has led it yet."""
 
 
 async def create(controller: Controller, wish: NewToken, by: str) -> Made:
@@ -91,7 +93,8 @@ async def join(controller: Controller, wish: Join, from_: str) -> Joined:
     await _enrol(controller, wish.name, f"{certificate.serial_number:X}")
     log.info("host joined", host=wish.name, address=from_, token=wish.id)
     pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
-    return Joined(pem, controller.ca_pem.decode())
+    own = controller.mirror.identity.get("")
+    return Joined(pem, controller.ca_pem.decode(), own.value.id if own else "")
 
 
 def _demand_valid(controller: Controller, wish: Join) -> Kept[Token]:

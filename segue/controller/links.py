@@ -23,6 +23,7 @@ from segue.controller.bars import Bars
 from segue.controller.loads import Loads
 from segue.controller.mirror import Mirror
 from segue.controller.reports import Reports
+from segue.controller.strangers import Stranger, Strangers
 from segue.errors import Kind, Refused, SegueError
 from segue.model.leadership import Tenure
 from segue.model.load import HostLoad
@@ -128,6 +129,7 @@ class Links:
         self.highest_seen = 0
         """The highest epoch that any agent has obeyed: after the store was lost, ours may be lower."""
         self.outranked = asyncio.Event()
+        self.strangers = Strangers(mirror)
 
     def open(self, reports: Reports, renew: Renew) -> None:
         """This controller leads now."""
@@ -197,6 +199,7 @@ class Links:
             why = "it was silent for too long"
         except SegueError as error:
             code = link.NOT_LEADING if error.kind is Kind.CONFLICT else link.REFUSED
+            code = link.FOREIGN if isinstance(error, Stranger) else code
             why = f"{error.what}: {error.why}"
         finally:
             await self._let_go(connection, code, why)
@@ -206,10 +209,11 @@ class Links:
         self.demand_welcome(caller)
         if not isinstance(hello, link.Hello) or hello.version != link.LINK_VERSION:
             raise _refused(caller.name, "it did not begin with a hello of this version", Kind.USAGE)
+        self.strangers.demand_ours(caller.name, hello.fleet)
         if self._reports is None:
             raise _refused(caller.name, "this controller does not lead", Kind.CONFLICT)
         self.highest_seen = max(self.highest_seen, hello.epoch)
-        if hello.epoch > self._demand().epoch:
+        if hello.epoch + self.strangers.were(hello.fleet) > self._demand().epoch:
             self.outranked.set()
             raise _refused(caller.name, f"it obeyed epoch {hello.epoch} before, ours is lower", Kind.CONFLICT)
         return self._reports
@@ -328,7 +332,9 @@ class Links:
 
     def _words(self, peers: Mapping[str, str], decided: Decided | None = None) -> link.Welcome:
         epoch, barred = self._demand().epoch, self._bars.signed()
-        return link.Welcome(epoch, dict(peers), renews=True, barred=barred, decided=decided)
+        own = self._mirror.identity.get("")
+        fleet_id, succeeds = (own.value.id, own.value.succeeds) if own else ("", ())
+        return link.Welcome(epoch, dict(peers), True, barred, decided, fleet_id, succeeds)
 
 
 def _away(host: str, why: str) -> HostAway:

@@ -32,6 +32,7 @@ from segue.controller import (
     api_guests,
     api_health,
     api_hosts,
+    api_identity,
     api_incidents,
     api_load,
     api_maintenance,
@@ -72,6 +73,7 @@ log = structlog.get_logger()
 PARTS: Final = (
     api, api_hosts, api_guests, api_tasks, api_admin, api_balance, api_load, api_placing, api_metrics,
     api_health, api_incidents, api_maintenance, api_power, api_update, api_apps, api_sensors, api_verify,
+    api_identity,
 )  # fmt: skip
 BODY_BYTES: Final = 1 << 20
 
@@ -93,6 +95,7 @@ class Settings:
     """ADDRESS:PORT where the page for Prometheus is offered without TLS to whoever comes; empty: nowhere."""
     traces_url: str = ""
     """Where spans of ended migrations are sent (OTLP over HTTP); empty: nowhere."""
+    renew_people: bool = True
     evacuate_failing: int = 0
     """So many failing hosts are emptied at once by the controller itself."""
 
@@ -145,6 +148,7 @@ def _made(settings: Settings, store: Store, mirror: Mirror, candidate: Candidate
         certificate_s=settings.certificate_s,
         meter=meter,
         traces=Traces(_sender(settings, meter)),
+        renews_people=settings.renew_people,
         answers=AnswerOrders(at_once=settings.evacuate_failing),
         powers=Powers(settings.folder.path),
     )

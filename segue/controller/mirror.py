@@ -23,11 +23,12 @@ from segue.model.incident import Incident
 from segue.model.leadership import HOLDER, Leader
 from segue.model.lease import Charter
 from segue.model.maintenance import HostWork, Maintenance
+from segue.model.membership import OWN, Identity
 from segue.model.migration import Migration
 from segue.model.roster import AuditLine, DomainRecord, GuestWishes, HostRecord, HostReport, Token
 from segue.model.store import Compacted, Entry, Event
 from segue.model.task import Task
-from segue.model.trust import SignedBarred
+from segue.model.trust import Follower, SignedBarred
 from segue.model.verification import Verification
 from segue.wire.frames import Shown
 
@@ -125,7 +126,9 @@ class Mirror:
         self.tokens = Table("tokens/", Token)
         self.audit = Table("audit/", AuditLine)
         self.trust = Table("trust/", SignedBarred)
+        self.followers = Table("followers/", Follower)
         self.leader = Table(HOLDER, Leader)
+        self.identity = Table(OWN, Identity)
         self.wishes = Table("wishes/", GuestWishes)
         self.rules = Table("rules/", Rule)
         self.domains = Table("domains/", DomainRecord)
@@ -141,6 +144,8 @@ class Mirror:
         self._tables: tuple[Table[Any], ...] = tuple(
             table for table in vars(self).values() if isinstance(table, Table)
         )
+        self.last_identity: Identity | None = None
+        """The fleet's, also after its store was emptied under this controller."""
         self.revision = 0
         self._lost_s: float | None = None
         self._changed = asyncio.Condition()
@@ -208,6 +213,8 @@ class Mirror:
             for table in self._tables:
                 if event.key.startswith(table.prefix):
                     table.put(event.key, event.entry)
+        if (identity := self.identity.get("")) is not None:
+            self.last_identity = identity.value
         async with self._changed:
             self.revision = max(self.revision, revision)
             self._changed.notify_all()

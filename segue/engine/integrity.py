@@ -46,7 +46,8 @@ async def choose(run: Run) -> Blocks | None:
         return None
     within_s = convergence.completion_limit_s(limits, run.record.now.progress)
     if limits.verify is Verify.FULL:
-        return Blocks(number, integrity.BLOCK_BYTES, within_s=within_s)
+        extent = await run.here.extent(integrity.BLOCK_BYTES)
+        return Blocks(number, integrity.BLOCK_BYTES, extent, within_s)
     pages = await run.here.sample(integrity.sample_pages(limits.blackout_s))
     return Blocks(number, integrity.PAGE_BYTES, pages, within_s) if pages else None
 
@@ -138,7 +139,7 @@ async def _corrupt(run: Run, blocks: Blocks, wrong: tuple[int, ...]) -> Aborted:
     """Which pages differ: the guest is not given away any more, so there is time for one closer look."""
     step = blocks.block_bytes
     if step > integrity.PAGE_BYTES:
-        inside = range(wrong[0], min(wrong[0] + step, run.guest.memory_bytes), integrity.PAGE_BYTES)
+        inside = range(wrong[0], wrong[0] + step, integrity.PAGE_BYTES)
         closer = Blocks(blocks.migration, integrity.PAGE_BYTES, tuple(inside))
         try:
             there = _begun(run.peer.digest(run.guest.uuid, closer, within_s=1.0))
@@ -152,7 +153,7 @@ async def _corrupt(run: Run, blocks: Blocks, wrong: tuple[int, ...]) -> Aborted:
 
 
 def _unequal(run: Run, whose: str, spans: tuple[tuple[int, int], ...]) -> Aborted:
-    named = ", ".join(f"{first:#x} to {end - 1:#x}" for first, end in spans[:SHOWN])
+    named = ", ".join(integrity.name(first, end) for first, end in spans[:SHOWN])
     more = f" and {len(spans) - SHOWN} more ranges" if len(spans) > SHOWN else ""
     return Aborted(
         what=f"{run.guest.name} was not moved",

@@ -74,10 +74,10 @@ def _how_it_turned(run: Run, cause: Exception) -> Event:
 
 def _ended(run: Run, cause: Exception) -> Aborted:
     """Whatever was noticed first: that the guest does not run any more is what matters."""
-    migration = run.record.now
+    migration, kind = run.record.now, "app" if run.guest.is_app else "vm"
     return Aborted(
         what=migration.undone,
         why=f"it ended on {migration.source} meanwhile ({cause})",
-        todo=f"It does not run now. Look why with `segue vm show {migration.guest}`, "
-        f"then start it: `segue vm start {migration.guest}`.",
+        todo=f"Look at it: `segue {kind} show {migration.guest}`; if nothing starts it again, do so: "
+        f"`segue {kind} start {migration.guest}`.",
     )

@@ -99,6 +99,10 @@ class GuestHere(Protocol):
         """Offsets of so many random pages of its memory that hold something."""
         ...
 
+    async def extent(self, block_bytes: int) -> tuple[int, ...]:
+        """Where all that it holds lies, in blocks; nothing where that is one piece of the guest's size."""
+        ...
+
     async def digest(self, blocks: Blocks) -> Digests:
         """What these parts of its memory hold; for a guest that stands."""
         ...

@@ -123,3 +123,7 @@ class HostSigns:
     failpoints: bool
     apps: AppSigns = field(default_factory=AppSigns)
     peers: tuple[PeerSigns, ...] = field(default=())
+    fleet: str = ""
+    """The id of the fleet that the host belongs to; empty: none yet."""
+    foreign: tuple[str, ...] = ()
+    """URLs of controllers of another fleet, which it does not obey."""

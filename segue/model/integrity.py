@@ -9,6 +9,10 @@ from typing import Final
 DISK_BLOCK_BYTES: Final = 1 << 20
 """Of a disk that was copied there is one digest for so much of what the guest sees."""
 
+PROCESS_SHIFT: Final = 57
+"""An application's memory lies in several processes: an offset in it is (process << PROCESS_SHIFT) + address, with the
+process's number in its own name space. No processor has longer addresses."""
+
 
 class Verify(StrEnum):
     """How much is compared before the guest is given away."""

@@ -140,6 +140,7 @@ AGENT: Final = (
     _gauge("segue_host_memory_bytes", "The host's memory. kind: total, free (guests may still get it).", "kind"),
     _gauge("segue_host_cpus", "The host's processors."),
     _gauge("segue_agent_leader_epoch", "The highest epoch of a leader that this agent has obeyed; 0: none."),
+    _gauge("segue_agent_foreign_controllers", "Controllers in agent.toml that are another fleet's; none is obeyed."),
     _gauge("segue_agent_peers", "Other hosts that this agent knows."),
     _gauge(
         "segue_doctor_findings",
@@ -153,6 +154,7 @@ CONTROLLER: Final = (
     _gauge("segue_leader", "1 while this controller leads, else 0."),
     _gauge("segue_leader_epoch", "The epoch of whoever leads, as the store has it; it grows with each leader."),
     _gauge("segue_agents_connected", "Agents connected to this controller; 0 where it does not lead."),
+    _gauge("segue_hosts_foreign", "Hosts that came here in the last minute and belong to another fleet."),
     _gauge("segue_host_up", "1 while the host's agent is connected to the leader, else 0.", "host"),
     _gauge("segue_host_state", "1 for the state of each host: up, cordoned, away, removed.", "host", "state"),
     _gauge(

@@ -30,6 +30,8 @@ class Verb(StrEnum):
     MAINTAIN = "maintain"
     VOUCH = "vouch"
     FENCE = "fence"
+    ADOPT = "adopt"
+    RENEW = "renew"
     REVOKE = "revoke"
     TOKENS = "tokens"
     AUDIT = "audit"
@@ -48,6 +50,7 @@ RIGHTS: Final[Mapping[Verb, Right]] = {
     Verb.FOLLOW: Right("viewer", whole=True),
     Verb.SURVEY: Right("viewer", whole=True),
     Verb.PLAN: Right("viewer"),
+    Verb.RENEW: Right("viewer", whole=True),  # its own certificate alone
     Verb.CREATE: Right("operator"),
     Verb.MOVE: Right("operator"),
     Verb.UPDATE: Right("operator"),
@@ -60,6 +63,7 @@ RIGHTS: Final[Mapping[Verb, Right]] = {
     Verb.VOUCH: Right("operator", whole=True),  # that a part was mended, that a domain has lost one
     Verb.MAINTAIN: Right("admin", whole=True),  # its scripts run as root on hosts
     Verb.FENCE: Right("admin", whole=True),
+    Verb.ADOPT: Right("admin", whole=True),  # hosts change their masters
     Verb.REVOKE: Right("admin", whole=True),
     Verb.TOKENS: Right("admin", whole=True),
     Verb.AUDIT: Right("admin", whole=True),

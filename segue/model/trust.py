@@ -44,6 +44,16 @@ class Barred:
 
 
 @dataclass(frozen=True)
+class Follower:
+    """A person's certificate that followed another one: under `followers/SERIAL`. Who bars the first bars it, too."""
+
+    serial: str
+    after: str
+    who: str
+    ends_s: float
+
+
+@dataclass(frozen=True)
 class SignedBarred:
     """The list as JSON, and the CA's signature of it in base64: agents keep it, and may give it back to a controller
     that has lost its store, without anybody having to believe them."""

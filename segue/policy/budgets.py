@@ -11,10 +11,10 @@ from segue.model.migration import Forecast, Limits
 
 BLACKOUT_S: Final = 3.0
 """An application's budget where nobody set another than a machine's usual one."""
-FIXED_BLACKOUT_S: Final = 0.7
+FIXED_BLACKOUT_S: Final = 0.35
 """crun and CRIU started twice, descriptions written and read, no memory (our lab)."""
 COPY_BYTES_PER_S: Final = 1e9
-"""CRIU writes, the channels carry and CRIU reads memory, side by side (our lab: about 1 ms for each MB)."""
+"""CRIU writes and reads memory, and channels that are as fast carry it meanwhile (our lab: about 1 ms for each MB)."""
 BESIDE_S: Final = 4.0
 """Room made, connections, two rounds of files, late frames awaited, source retired."""
 SPREAD: Final = 0.7
@@ -29,14 +29,15 @@ def limits_of(guest: Guest, limits: Limits) -> Limits:
     return replace(limits, blackout_s=BLACKOUT_S if usual else limits.blackout_s, ladder=ladder)
 
 
-def forecast(memory_bytes: int, path_bytes_per_s: float, way: str) -> Forecast:
+def forecast(memory_bytes: int, path_bytes_per_s: float, way: str, *, goes_before: bool) -> Forecast:
     """memory_bytes: resident in all its processes; files are not counted, as they go before it stands.
 
-    way: how its memory goes and why so, for people.
+    way: how its memory goes and why so, for people. goes_before: most of it is sent while it runs, and only written and
+    read while it stands; what changed last is counted by the rounds.
     """
-    speed = min(path_bytes_per_s, COPY_BYTES_PER_S)
+    speed = COPY_BYTES_PER_S if goes_before else min(path_bytes_per_s, COPY_BYTES_PER_S)
     blackout_s = FIXED_BLACKOUT_S + memory_bytes / speed
-    total_s = BESIDE_S + blackout_s
+    total_s = BESIDE_S + blackout_s + (memory_bytes / path_bytes_per_s if goes_before else 0.0)
     return Forecast(
         total_s=total_s,
         total_low_s=total_s / (1 + SPREAD),
@@ -48,6 +49,6 @@ def forecast(memory_bytes: int, path_bytes_per_s: float, way: str) -> Forecast:
         dirty_bytes_per_s=0.0,
         link_bytes_per_s=path_bytes_per_s,
         converges=True,
-        basis=f"{way}; its files go before that, and what changed of them then",
+        basis=f"{way}; so do its files",
         path_bytes_per_s=path_bytes_per_s,
     )

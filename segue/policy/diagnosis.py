@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from segue.model.checkup import Certificate, Finding, Folder, HostSigns, Level, PeerSigns
 from segue.policy import diagnosis_apps as applications
+from segue.policy import membership
 
 CERTIFICATE_DAYS = 30
 CLOCK_S = 1.0
@@ -28,6 +29,7 @@ def examine(signs: HostSigns) -> tuple[Finding, ...]:
         *_rights(signs),
         *_network(signs),
         *_trust(signs),
+        *_fleet(signs),
         *_storage(signs),
         *_host(signs),
         *applications.examine(signs.apps, signs.folders),
@@ -161,6 +163,19 @@ def _trust(signs: HostSigns) -> Iterator[Finding]:
             "failpoints is set: whoever writes that file commands root here",
             "Leave it out of agent.toml, unless this is a rehearsal.",
         )
+
+
+def _fleet(signs: HostSigns) -> Iterator[Finding]:
+    if signs.foreign:
+        yield _fail(
+            "fleet",
+            f"not obeyed: {', '.join(signs.foreign)}",
+            f"this host belongs to fleet {membership.short(signs.fleet)}, and that is another one's controller",
+            "Take it out of `controllers` in agent.toml; or, if it has an empty store in the place of a lost one, do "
+            "what `segue status` says there.",
+        )
+    elif signs.fleet:
+        yield _ok("fleet", f"it belongs to fleet {membership.short(signs.fleet)}")
 
 
 def _certificate(seen: Certificate, name: str) -> Iterator[Finding]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from segue.model.integrity import PROCESS_SHIFT
+
 PAGE_BYTES: Final = 4096
 BLOCK_BYTES: Final = 1 << 20
 """One digest for so much in a full comparison: 64 GiB give 65,536 of them, about 2 MB."""
@@ -44,6 +46,13 @@ def differing(at: Sequence[int], ours: Sequence[str], theirs: Sequence[str]) -> 
     """The offsets of the blocks that are not equal; where an answer is short, what it lacks counts as different."""
     padded = (*theirs, *("" for _ in range(len(ours) - len(theirs))))
     return tuple(offset for offset, a, b in zip(at, ours, padded, strict=False) if a != b)
+
+
+def name(first: int, end: int) -> str:
+    """A range as people say it; `end` is the byte after the last."""
+    process, address = first >> PROCESS_SHIFT, first & ((1 << PROCESS_SHIFT) - 1)
+    said = f"{address:#x} to {address + end - first - 1:#x}"
+    return f"{said} of process {process}" if process else said
 
 
 def ranges(at: Sequence[int], block_bytes: int) -> tuple[tuple[int, int], ...]:

@@ -40,12 +40,11 @@ def between(here: Engine, there: Engine) -> tuple[str, ...]:
     return tuple(_between(here, there))
 
 
-def memory_way(here: Engine) -> str:
-    """How an application's memory goes from this host, and why not in rounds before it stands; for people."""
-    why = f"{here.kernel} does not note which pages are written (CONFIG_MEM_SOFT_DIRTY)"
-    if here.soft_dirty:
-        why = "rounds before it are not made yet, though this kernel could note what is written meanwhile"
-    return f"all memory is copied while the application stands: {why}"
+def memory_way(there: Engine) -> str:
+    """How an application's memory goes to a host; for people."""
+    if there.by_content:
+        return "memory goes in rounds before the application stands, and what is new by then while it stands"
+    return "all memory is copied while the application stands: the target's agent knows no other way"
 
 
 def _about(one: Held) -> Iterator[str]:

@@ -51,6 +51,7 @@ class LightHost:
     obeyed: int = 0
     beats: int = 0
     heard: Decided | None = None
+    belongs: str = ""
 
     def __post_init__(self) -> None:
         self._changed = asyncio.Event()
@@ -91,6 +92,17 @@ class LightHost:
     def keep(self, decided: Decided) -> None:
         """See Here."""
         self.heard = decided
+
+    def fleet(self) -> str:
+        """See Here."""
+        return self.belongs
+
+    def belong(self, fleet: str) -> None:
+        """See Here."""
+        self.belongs = fleet
+
+    def foreign(self, url: str, why: str) -> None:
+        """See Here; there is one fleet."""
 
     def epoch(self) -> int:
         """See Here."""

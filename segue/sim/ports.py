@@ -157,6 +157,10 @@ class SimGuestHere:
         if isinstance(machine, SimMachine) and machine.qemu.outgoing is not None:
             machine.qemu.outgoing.hang_up()
 
+    async def extent(self, block_bytes: int) -> tuple[int, ...]:
+        """See engine/ports.py: one piece."""
+        return ()
+
     async def sample(self, pages: int) -> tuple[int, ...]:
         """See engine/ports.py."""
         self._qemu()

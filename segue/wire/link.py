@@ -28,6 +28,8 @@ DEAF_S: Final = 5.0
 """An agent whose controller gives no sign of life for so long looks for the next one: by then another may lead."""
 NOT_LEADING: Final = 4001
 REFUSED: Final = 4003
+FOREIGN: Final = 4004
+"""The host belongs to another fleet, the controller to none of its."""
 
 
 class Hello(Struct, tag="hello", frozen=True):
@@ -44,6 +46,8 @@ class Hello(Struct, tag="hello", frozen=True):
     """The list that the host goes by; it tells a controller that has lost its store."""
     decided: Decided | None = None
     """What it was last told was decided of it; counts where the controller knows nothing of the host."""
+    fleet: str = ""
+    """The id of the fleet that it belongs to; empty: none yet, or an agent that is older than ids."""
 
 
 class Changes(Struct, tag="changes", frozen=True):
@@ -82,6 +86,10 @@ class Welcome(Struct, tag="welcome", frozen=True):
     """Who is refused from now on, where the controller knows of anybody."""
     decided: Decided | None = None
     """To be kept by the agent."""
+    fleet: str = ""
+    """The id of the controller's fleet; empty: it is older than ids."""
+    succeeds: tuple[str, ...] = ()
+    """Fleets in whose place it was put."""
 
 
 class Renewed(Struct, tag="renewed", frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from dataclasses import replace
@@ -132,3 +133,69 @@ def test_guests_that_come_in_are_remembered_until_they_are_told(tmp_path: Path) 
     assert again(tmp_path).traces.all() == [moved]
     again(tmp_path).traces.drop("m1")
     assert again(tmp_path).traces.all() == []
+
+
+def is_old(path: Path, boot: str = "boot-1") -> bool:
+    """As the next agent finds it."""
+    journal = again(path, boot)
+    try:
+        return journal.progress.keep_in(path / "journal-writes")
+    finally:
+        journal.close()
+
+
+def put(source: Path, target: Path) -> None:
+    """As who backs a database up, or puts the backup in its place."""
+    for leftover in target.parent.glob(f"{target.name}*"):
+        leftover.unlink()
+    with (
+        contextlib.closing(sqlite3.connect(source)) as one,
+        contextlib.closing(sqlite3.connect(target)) as other,
+    ):
+        one.backup(other)
+
+
+def test_an_older_journal_in_the_same_boot_is_known_by_what_was_written_since(tmp_path: Path) -> None:
+    path, backup, newest = (tmp_path / name for name in ("journal.db", "backup.db", "newest.db"))
+    journal = again(tmp_path)
+    assert not journal.progress.keep_in(tmp_path / "journal-writes")
+    journal.put_guest(GUEST, TOKEN, "running")
+    put(path, backup)
+    journal.put_token(GUEST.uuid, Token(Phase.RELEASED, 4, "host2", "m2"))
+    journal.close()
+    put(path, newest)
+    assert not is_old(tmp_path), "the newest one"
+    put(backup, path)
+    assert is_old(tmp_path), "an older one"
+    assert is_old(tmp_path), "and again, until somebody has accepted it"
+    accepted = again(tmp_path)
+    assert accepted.progress.keep_in(tmp_path / "journal-writes")
+    accepted.progress.accept()
+    accepted.close()
+    assert not is_old(tmp_path)
+    put(newest, path)
+    assert is_old(tmp_path), "what was the newest is the older one now"
+    assert not is_old(tmp_path, "boot-2"), "after a boot nothing starts unasked anyway"
+
+
+def test_what_an_earlier_boot_wrote_beside_the_journal_counts_for_nothing(tmp_path: Path) -> None:
+    beside = tmp_path / "journal-writes"
+    beside.write_text(f"boot-of-a-long-name-{'x' * 40} 00000000000000000099")
+    assert not again(tmp_path).progress.keep_in(beside)
+    assert beside.read_text() == "boot-1 00000000000000000000"
+
+
+def test_a_mark_is_never_ahead_of_a_write_that_failed(tmp_path: Path) -> None:
+    beside = tmp_path / "journal-writes"
+    journal = again(tmp_path)
+    journal.progress.keep_in(beside)
+    with pytest.raises(TypeError):
+        journal.put_token(GUEST.uuid, object())  # type: ignore[arg-type]
+    assert not again(tmp_path).progress.keep_in(beside)
+
+
+def test_where_no_mark_can_be_written_the_token_is_kept_all_the_same(tmp_path: Path) -> None:
+    journal = again(tmp_path)
+    journal.progress.keep_in(tmp_path / "no such folder" / "journal-writes")
+    journal.put_token(GUEST.uuid, TOKEN)
+    assert again(tmp_path).token(GUEST.uuid) == TOKEN

@@ -126,6 +126,24 @@ class Rig:
     ) -> Any:
         return await asyncio.to_thread((caller or self.caller()).call, method, path, body)
 
+    def context(self, pair: Pair | None = None, url: str = "") -> dict[str, str]:
+        """The environment in which `segue` is a person's command line."""
+        pair, path = pair or self.folder.admin, self.path / "context.toml"
+        path.write_text(
+            f'[controller]\nurls = ["{url or self.urls()[0]}"]\n[tls]\nca = "{self.folder.ca}"\n'
+            f'cert = "{pair.certificate}"\nkey = "{pair.key}"\n'
+        )
+        return {**os.environ, "SEGUE_CONTEXT": str(path), "COLUMNS": "200"}
+
+    async def segue(
+        self, *words: str, pair: Pair | None = None, url: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """A command as it is typed."""
+        argv, env = [sys.executable, "-m", "segue", *words], self.context(pair, url)
+        return await asyncio.to_thread(
+            subprocess.run, argv, env=env, capture_output=True, text=True, check=False
+        )
+
     async def until(self, what: str, seen: Callable[[], Any], limit_s: float = LIMIT_S) -> Any:
         """What `seen` answers, called in a thread, once it is true."""
         until_s, last = time.monotonic() + limit_s, None
@@ -145,6 +163,12 @@ class Rig:
         await self.until(
             "all hosts are up", lambda: self.caller().call("GET", "/status")["hosts_up"] == hosts
         )
+
+    async def adopt(self, caller: Controller) -> None:
+        """Puts that controller's fleet in the place of the one whose hosts it has met."""
+        met = await self.until("hosts came", lambda: caller.call("GET", "/identity")["strangers"])
+        for fleet in {*met.values()}:
+            await self.call("POST", "/identity/succeeds", {"fleet": fleet}, caller)
 
     async def ended(self, number: str, limit_s: float = LIMIT_S) -> dict[str, Any]:
         def look() -> Any:

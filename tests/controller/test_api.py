@@ -141,6 +141,7 @@ async def test_a_lost_store_is_filled_again_by_the_agents_and_their_epoch_is_not
     await host.die()
     host.lost = False
     await host.begin(rig.way("host1", {"rack": "r1"}))
+    await rig.adopt(rig.caller(urls=again_urls))
 
     def back() -> bool:
         seen = rig.caller(urls=again_urls).call("GET", "/status")

@@ -177,6 +177,7 @@ async def test_a_controller_that_lost_its_store_learns_from_an_agent_whom_it_bar
     again = rig.start("c2")
     await host.begin(rig.way("host1", {}))
     admin = rig.caller(urls=(again.url,))
+    await rig.adopt(admin)
     await rig.until("it is known again", lambda: admin.call("GET", "/bars")["items"])
     olga = rig.caller(rig.certificate("operator", "olga"), urls=(again.url,))
     with pytest.raises(SegueError, match="was barred"):

@@ -65,6 +65,8 @@ class ToyHost:
         self._link: asyncio.Task[None] | None = None
         self.refuses: set[str] = set()
         self.lost = False
+        self.belongs = ""
+        self.strange = ""
         self.app_runtime = ""
         self.trust: Trust | None = None
         self.kept: Decided | None = None
@@ -131,6 +133,15 @@ class ToyHost:
 
     def keep(self, decided: Decided) -> None:
         self.kept = decided
+
+    def fleet(self) -> str:
+        return self.belongs
+
+    def belong(self, fleet: str) -> None:
+        self.belongs = fleet
+
+    def foreign(self, url: str, why: str) -> None:
+        self.strange = why
 
     async def change(self, within_s: float) -> None:
         try:

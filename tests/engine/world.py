@@ -201,6 +201,10 @@ class Here:
         self.world.deed("cancel copy")
         self.world.copying = False
 
+    async def extent(self, block_bytes: int) -> tuple[int, ...]:
+        """See engine/ports.py: one piece."""
+        return ()
+
     async def sample(self, pages: int) -> tuple[int, ...]:
         self.world.deed("sample")
         return (0, 8192)

@@ -119,6 +119,30 @@ def test_to_and_fro_under_traffic(lab: Lab, cache: str) -> None:
     talk.close()
 
 
+WRONG = (
+    "import pathlib, sys; pid = pathlib.Path('/sys/fs/cgroup/segue-apps/cache1/cgroup.procs').read_text().split()[0];"
+    "line = [l for l in open(f'/proc/{pid}/maps') if '[stack]' in l][0];"
+    "at = int(line.split()[0].split('-')[1], 16) - 2048; memory = open(f'/proc/{pid}/mem', 'r+b', 0);"
+    "memory.seek(at); byte = memory.read(1)[0]; memory.seek(at); memory.write(bytes([byte ^ 1]))"
+)
+
+
+def test_memory_is_compared_and_one_wrong_byte_is_found(lab: Lab, cache: str) -> None:
+    for target, words, least in (("host2", (), 4096), ("host1", ("--verify", "full"), 1 << 20)):
+        found = json.loads(segue(lab, "migrate", cache, "--to", target, *words, "-o", "json"))
+        assert found["outcome"]["verification"]["verified_bytes"] >= least, found["outcome"]
+    armed = lab.agent_socket("host2").parent / "failpoints"
+    armed.write_text(f'before digest=exec python3 -c "{WRONG}"\n')
+    with client.inside(lab, "client1", lambda: socket.create_connection((ADDRESS, 6379), 10)) as talk:
+        said = segue(lab, "migrate", cache, "--to", "host2", "--verify", "full", status=1)
+        assert " of process 1 differ" in said
+        assert not armed.read_text()
+        assert states(lab) == {"host1": "running"}
+        talk.settimeout(20)
+        talk.sendall(b"PING\r\n")
+        assert talk.recv(7) == b"+PONG\r\n", "the same connection"
+
+
 PLACES = [
     ("source", "dumped", "source"),
     ("source", "restored there", "source"),

@@ -39,8 +39,8 @@ def _machine() -> Guest:
     return replace(APP, app=None)
 
 
-@given(st.integers(0, 1 << 40), st.integers(0, 1 << 40), speeds)
-def test_more_memory_is_a_longer_blackout(one: int, more: int, speed: float) -> None:
-    less, most = budgets.forecast(one, speed, ""), budgets.forecast(one + more, speed, "")
+@given(st.integers(0, 1 << 40), st.integers(0, 1 << 40), speeds, st.booleans())
+def test_more_memory_is_a_longer_blackout(one: int, more: int, speed: float, before: bool) -> None:
+    less, most = (budgets.forecast(each, speed, "", goes_before=before) for each in (one, one + more))
     assert budgets.FIXED_BLACKOUT_S <= less.blackout_s <= most.blackout_s
     assert most.blackout_low_s <= most.blackout_s <= most.blackout_high_s < most.total_high_s

@@ -43,3 +43,14 @@ def test_nobody_complains_before_it_was_due_and_a_quarter_is_left_to_mend_it(
     due, end = renewal.due_s(begin, begin + life, draw), begin + life
     assert not renewal.is_overdue(begin, end, due)
     assert renewal.is_overdue(begin, end, end - life * 0.24)
+
+
+@given(begins, lives, draws)
+def test_who_asks_when_it_is_time_may_have_it_and_nobody_after_the_end(
+    begin: float, life: float, draw: float
+) -> None:
+    now = begin + life * 2 * draw
+    if renewal.is_time(begin, begin + life, now):
+        assert renewal.may(begin, begin + life, now)
+    if now >= begin + life or draw < 0.25:
+        assert not renewal.may(begin, begin + life, now)

@@ -27,6 +27,12 @@ class Kind(IntEnum):
     ENTRY = 4
     BLOCK = 5
     """These three, on the first socket only: the application's own files, see `tree.py`."""
+    PAGES = 6
+    """Memory that goes before, on the first socket only; see `pages.py`."""
+    BEGUN = 7
+    """On the first socket: no more of that comes."""
+    PART = 8
+    """Data of which some is named only, as it went before."""
 
 
 @dataclass(frozen=True)

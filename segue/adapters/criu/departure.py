@@ -11,12 +11,13 @@ from pathlib import Path
 
 import structlog
 
-from segue.adapters.criu import freezer, keys, look, program
+from segue.adapters.criu import freezer, keys, look, memory, program
 from segue.adapters.criu.hook import Hook, Word
 from segue.adapters.criu.porter import Porter
 from segue.adapters.criu.program import Container, Room
 from segue.adapters.criu.running import Running
 from segue.errors import Aborted
+from segue.model.integrity import Blocks, Digests
 
 END_S = 30.0
 """To let a dumped tree end, or go on."""
@@ -36,6 +37,8 @@ class Departure:
         self._porter: Porter | None = None
         self._dump: Running | None = None
         self._rounds = 0
+        self.round_s = 0.0
+        """How long the last look at all its memory took."""
         self.stands = False
         """From the freezing until one of the two words: CRIU thaws the group for its own work meanwhile."""
         self.marks: list[tuple[str, float]] = []
@@ -54,17 +57,23 @@ class Departure:
             "folder": str(self._room.images),
             "tree": str(self._container.files or ""),
             "parts": program.PARTS,
+            "cgroup": str(self._container.cgroup),
+            "pages": memory_bytes // memory.PAGE_BYTES,
         }
         self._rounds = 0
         self._porter = await Porter.start("ship_out", order | places)
         await self._porter.hear("connected", within_s)
 
-    async def round(self) -> int:
-        """Sends what changed of its files since the round before; how many bytes. Raises Aborted."""
+    async def round(self, *, files_only: bool = False) -> int:
+        """Sends what changed of its files and memory since the round before; how many bytes. Raises Aborted."""
         assert self._porter is not None
         self._rounds += 1
-        self._porter.tell("round")
-        return int(await self._porter.hear(f"round{self._rounds}", None))
+        begun_s = time.monotonic()
+        self._porter.tell("files" if files_only else "round")
+        sent = int(await self._porter.hear(f"round{self._rounds}", None))
+        if not files_only:
+            self.round_s = time.monotonic() - begun_s
+        return sent
 
     def add(self, name: str, content: bytes) -> None:
         """A file that goes beside the images. Raises OSError."""
@@ -96,7 +105,7 @@ class Departure:
         assert self._hook is not None
         assert self._porter is not None
         if self._container.files is not None:
-            self._porter.tell("round")
+            self._porter.tell("files")
         self._porter.tell("begin")
         real = look.reads_as(self._container.cgroup) or (os.getuid(), os.getgid())
         command = program.checkpoint(self._container, self._room, real)
@@ -113,6 +122,10 @@ class Departure:
         assert self._porter is not None
         await self._porter.hear("restored", within_s)
         self._mark("loaded there")
+
+    async def digest(self, blocks: Blocks) -> Digests:
+        """What its memory holds, once all is dumped. Raises OSError, ValueError."""
+        return await asyncio.to_thread(memory.digest, self._container.cgroup, self._room.images, blocks)
 
     async def go(self) -> None:
         """It runs elsewhere: what stands here ends, and nothing of it can run any more. Safe to repeat."""

@@ -8,15 +8,18 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from segue.adapters.criu import freezer, keys, mend, program
+from segue.adapters.criu import freezer, keys, memory, mend, program
 from segue.adapters.criu.hook import Hook, Word
 from segue.adapters.criu.porter import Porter
 from segue.adapters.criu.program import Container, Room
 from segue.errors import Aborted, SegueError
+from segue.model.integrity import Blocks, Digests
 
 END_S = 30.0
 PATIENCE_S = 2.0
 """For CRIU to do what it was told (our lab: 40 ms)."""
+PAGES = "pages"
+"""The file of what went before."""
 Launch = Callable[[Sequence[str]], Awaitable[object]]
 """Has a command make the container, with pipes for its output as it was started with; returns when it runs.
 Raises SegueError where the command fails."""
@@ -42,17 +45,23 @@ class Landing:
         self.marks: list[tuple[str, float]] = []
 
     @property
+    def begun(self) -> bool:
+        """True while there is something of it here."""
+        return self._room.top.is_dir()
+
+    @property
     def pid(self) -> int:
         """The process that listens; 0 where none does."""
         return self._porter.pid if self._porter is not None else 0
 
     async def open(self, host: str, secret: str, memory_bytes: int, *, channels: int = 2) -> str:
         """Waits for the images at a free port of `host`; host:port. What arrives is restored by itself."""
-        self._room.make(memory_bytes)
+        self._room.make(2 * memory_bytes)  # The images, and until they are here the pages that went before.
         self._room.configure(self._script)
         self._hook = Hook(self._room.top)
         identity = keys.pem(secret).decode() if secret else ""
         order = {"host": host, "channels": channels, "identity": identity, "folder": str(self._room.images)}
+        order["pages"] = str(self._room.top / PAGES)
         if self._container.files is not None:
             order["tree"] = str(self._container.files)
         self._porter = await Porter.start("ship_in", order)
@@ -65,6 +74,10 @@ class Landing:
         if self._working is not None:
             await asyncio.wait({self._working}, timeout=within_s)
         return self.is_complete
+
+    async def digest(self, blocks: Blocks) -> Digests:
+        """What the memory of what is complete holds. Raises OSError, ValueError."""
+        return await asyncio.to_thread(memory.digest, self._container.cgroup, self._room.images, blocks)
 
     def take_up(self) -> None:
         """After a start of the agent: what was restored by then still waits; what was not is worth nothing."""

@@ -6,18 +6,14 @@ One that was set to a point in time is set anew to a whole second, up to a secon
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
+from segue.adapters.criu import images
+
 NAME: Final = "files.img"
-HEAD_BYTES: Final = 8
-"""Two magic numbers."""
-SIZE: Final = struct.Struct("<I")
 TIMER: Final = 12
 """criu/images/fdinfo.proto: file_entry.tfd."""
 TIMER_FIELDS: Final = {
@@ -33,35 +29,23 @@ POINT_IN_TIME, CANCEL_ON_SET = 1, 2
 """TFD_TIMER_ABSTIME, TFD_TIMER_CANCEL_ON_SET"""
 
 
-def _entry_type() -> Any:
-    """A file_entry of which only the timer is known; protobuf keeps all other fields as they are."""
-    field = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name="segue/criu.proto", package="segue.criu")
-    timer, entry = file.message_type.add(name="Timer"), file.message_type.add(name="Entry")
-    for name, number in TIMER_FIELDS.items():
-        timer.field.add(name=name, number=number, type=field.TYPE_UINT64, label=field.LABEL_OPTIONAL)
-    entry.field.add(
-        name="tfd",
-        number=TIMER,
-        type=field.TYPE_MESSAGE,
-        type_name=".segue.criu.Timer",
-        label=field.LABEL_OPTIONAL,
-    )
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("segue.criu.Entry"))
+Entry: Final = images.entry_type(
+    {
+        "Timer": {name: (number, images.NUMBER) for name, number in TIMER_FIELDS.items()},
+        "Entry": {"tfd": (TIMER, "Timer")},
+    }
+)
 
 
-Entry: Final = _entry_type()
-
-
-def mend(images: Path) -> None:
+def mend(folder: Path) -> None:
     """The images of an application that was dumped, before it is restored from them. Raises OSError, ValueError."""
-    path = images / NAME
+    path = folder / NAME
     if not path.exists():
         return
     before = path.read_bytes()
-    after = b"".join((before[:HEAD_BYTES], *(_packed(_mended(entry)) for entry in _entries(before))))
+    after = before[: images.HEAD_BYTES] + b"".join(
+        images.packed(_mended(entry)) for entry in images.entries(before, NAME)
+    )
     if after != before:
         half = path.with_name(f".{NAME}")
         half.write_bytes(after)
@@ -82,18 +66,3 @@ def _mended(entry: bytes) -> bytes:
     if ran_off:
         timer.vsec, timer.vnsec = timer.isec, timer.insec
     return bytes(message.SerializeToString()) if absolute or ran_off else entry
-
-
-def _entries(image: bytes) -> Iterator[bytes]:
-    at = HEAD_BYTES
-    while at < len(image):
-        (size,) = SIZE.unpack_from(image, at)
-        at += SIZE.size
-        if at + size > len(image):
-            raise ValueError(f"{NAME} is cut off")
-        yield image[at : at + size]
-        at += size
-
-
-def _packed(entry: bytes) -> bytes:
-    return SIZE.pack(len(entry)) + entry

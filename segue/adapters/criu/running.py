@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ class Running:
             process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd="/"
             )
+        with contextlib.suppress(OSError):  # CRIU that is killed at its work may take others along.
+            Path(f"/proc/{process.pid}/oom_score_adj").write_text("-1000")
         note.write_text(f"{process.pid} {system.birth(process.pid)}")
         return cls(process.pid, process)
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from segue.adapters.criu import channel, keys
-from segue.adapters.criu.channel import Kind
+from segue.adapters.criu.channel import Frame, Kind
+from segue.adapters.criu.pages import Held
 from segue.adapters.criu.tree import Copy
 
 HANDSHAKE_S = 5.0
@@ -24,8 +25,11 @@ HANDSHAKE_S = 5.0
 class Intake:
     """One folder as it arrives over several sockets."""
 
-    def __init__(self, folder: Path, sockets: list[socket.socket], files: Copy) -> None:
+    def __init__(self, folder: Path, sockets: list[socket.socket], files: Copy, pages: Held) -> None:
         self._folder = folder
+        self._pages = pages
+        self._has_pages = threading.Event()
+        """All that went before is here, or never will be."""
         self._files = files
         self.sockets = sockets
         self.first = sockets[0]
@@ -49,10 +53,10 @@ class Intake:
         try:
             while (frame := channel.receive(source)).kind is not Kind.END:
                 data = channel.exactly(source, frame.length)
-                if frame.kind is Kind.DATA:
-                    self._put(frame.name, frame.offset, data)
+                if frame.kind in {Kind.DATA, Kind.PART}:
+                    self._put(frame, data)
                 elif source is self.sockets[0]:
-                    self._files.take(frame.kind.name.lower(), frame.offset, data)
+                    self._take_before(frame, data)
                 else:
                     raise ValueError("files come on the first socket alone")
             if source is self.sockets[0]:
@@ -65,13 +69,27 @@ class Intake:
                 source is self.sockets[0]
             ):  # Nobody else speaks on it now, and the source would only see it break.
                 _tell(source, f"failed the target cannot take it: {error}\n")
+            self._has_pages.set()
             for one in self.sockets:
                 with contextlib.suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
 
-    def _put(self, name: str, offset: int, data: bytearray) -> None:
-        fd = os.open(self._folder / name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def _take_before(self, frame: Frame, data: bytearray) -> None:
+        if frame.kind is Kind.PAGES:
+            self._pages.add(data)
+        elif frame.kind is Kind.BEGUN:
+            self._has_pages.set()
+        else:
+            self._files.take(frame.kind.name.lower(), frame.offset, data)
+
+    def _put(self, frame: Frame, data: bytearray) -> None:
+        fd = os.open(self._folder / frame.name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        offset = frame.offset
         try:
+            if frame.kind is Kind.PART:
+                self._has_pages.wait()
+                self._pages.write(fd, offset, data)
+                return
             view, at = memoryview(data), 0
             while at < len(data):
                 at += os.pwrite(fd, view[at:], offset + at)
@@ -110,9 +128,11 @@ def main() -> int:
     sockets = accept(listener, order["channels"], order["identity"].encode())
     listener.close()
     _say("connected")
-    intake = Intake(Path(order["folder"]), sockets, Copy(Path(order.get("tree") or order["folder"])))
+    files, pages = Copy(Path(order.get("tree") or order["folder"])), Held(Path(order["pages"]))
+    intake = Intake(Path(order["folder"]), sockets, files, pages)
     try:
         intake.run()
+        pages.close()
     except (OSError, ValueError) as error:
         _say(f"failed {error}")
         _tell(sockets[0], f"failed {error}\n")

@@ -18,10 +18,13 @@ from typing import Any
 
 from segue.adapters.criu import channel, keys, tree
 from segue.adapters.criu.channel import CHUNK_BYTES, Kind
+from segue.adapters.criu.pages import PAGE_BYTES, Sent
 
 LOOK_S = 0.002
 CONNECT_S = 10.0
 LAST_WORD_S = 1.0
+MEMORY = "pages-"
+"""CRIU's images of memory begin like that, and hold nothing else."""
 EAGER_BYTES = CHUNK_BYTES // 4
 """A file is sent before it is complete where so much of it is new. CRIU only ever appends to files that big;
 smaller ones, which it may write anew, go at the end."""
@@ -31,9 +34,10 @@ Piece = tuple[str, int, int]
 class Shipment:
     """One folder on its way over several sockets."""
 
-    def __init__(self, folder: Path, sockets: list[socket.socket]) -> None:
+    def __init__(self, folder: Path, sockets: list[socket.socket], before: Sent | None) -> None:
         self._folder = folder
         self._sockets = sockets
+        self._before = before
         self._pieces: queue.Queue[Piece | None] = queue.Queue(maxsize=4 * len(sockets))
         self._sent: dict[str, int] = {}
         self._complete = threading.Event()
@@ -66,6 +70,8 @@ class Shipment:
     def _take(self, least: int) -> None:
         for entry in os.scandir(self._folder):
             size, sent = entry.stat().st_size, self._sent.get(entry.name, 0)
+            if least and entry.name.startswith(MEMORY):
+                size -= size % PAGE_BYTES
             if size - sent < max(least, 1) and not (least == 0 and entry.name not in self._sent):
                 continue
             self._sent[entry.name] = size
@@ -90,8 +96,9 @@ class Shipment:
             data = os.pread(fd, length, offset)
         finally:
             os.close(fd)
-        channel.send(out, Kind.DATA, name, offset, data)
-        self.bytes += len(data)
+        short = self._before.short(data) if self._before is not None and name.startswith(MEMORY) else b""
+        channel.send(out, Kind.PART if short else Kind.DATA, name, offset, short or data)
+        self.bytes += len(short or data)
 
 
 def connect(host: str, port: int, count: int, identity: bytes) -> list[socket.socket]:
@@ -115,9 +122,10 @@ def main() -> int:
     except OSError as error:
         return _say(f"failed cannot connect: {error}", 1)
     _say("connected")
-    shipment = Shipment(Path(order["folder"]), sockets)
+    before = Sent(order["pages"]) if keys.by_content(sockets[0]) else None
+    shipment = Shipment(Path(order["folder"]), sockets, before)
     try:
-        if not _send_files(order, sockets[0]):
+        if not _send_before(order, sockets[0], before):
             return 1
         threading.Thread(target=_obey, args=(shipment,), daemon=True).start()
         shipment.run()
@@ -139,13 +147,20 @@ def _last_word(first: socket.socket) -> str:
     return line if line.startswith("failed ") else ""
 
 
-def _send_files(order: dict[str, Any], out: socket.socket) -> bool:
-    """A round of the application's own files for each `round` that is said; True once the images are to follow."""
+def _send_before(order: dict[str, Any], out: socket.socket, pages: Sent | None) -> bool:
+    """A round of the application's own files for each `files` that is said, and of its memory, too, for each `round`;
+    True once the images are to follow."""
     rounds = tree.Rounds(Path(order["tree"]), tuple(order["parts"])) if order.get("tree") else None
     for number, line in enumerate(iter(sys.stdin.readline, ""), start=1):
         if line.strip() == "begin":
+            if pages is not None:
+                channel.send(out, Kind.BEGUN, "", 0, b"")
             return True
         sent = rounds.run(lambda *word: _send_word(out, *word)) if rounds is not None else 0
+        if pages is not None and line.strip() == "round":
+            sent += pages.round(
+                Path(order["cgroup"]), lambda data: channel.send(out, Kind.PAGES, "", 0, data)
+            )
         _say(f"round{number} {sent}")
     return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -23,12 +24,14 @@ class Caller:
     """role and name as the certificate has them (segue://FLEET/ROLE/NAME). `serial`: of that certificate.
 
     `scope`: the labels of what it may see and touch; empty: everything. Only tokens have one.
+    `holds_s`: from when until when the certificate holds; not for tokens.
     """
 
     role: str
     name: str
     serial: str = ""
     scope: Mapping[str, str] = field(default_factory=dict)
+    holds_s: tuple[float, float] = field(default=(0.0, 0.0), compare=False)
 
     def may(self, *roles: str) -> bool:
         """True for one of these roles, and for a person of a higher one."""
@@ -108,5 +111,7 @@ def named(certificate: Mapping[str, Any] | None) -> Caller | None:
         parts = urlsplit(value)
         path = parts.path.strip("/").split("/")
         if kind == "URI" and parts.scheme == SCHEME and len(path) == 2 and path[0] in ROLES:
-            return Caller(path[0], path[1], f"{int((certificate or {})['serialNumber'], 16):X}")
+            seen = certificate or {}
+            begins_s, ends_s = (ssl.cert_time_to_seconds(seen[key]) for key in ("notBefore", "notAfter"))
+            return Caller(path[0], path[1], f"{int(seen['serialNumber'], 16):X}", holds_s=(begins_s, ends_s))
     return None

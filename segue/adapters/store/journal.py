@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from segue.adapters.store.disks import DiskNotes
 from segue.adapters.store.incidents import IncidentNotes
 from segue.adapters.store.jobs import JobNotes
 from segue.adapters.store.leases import LeaseNotes
+from segue.adapters.store.progress import Progress
 from segue.adapters.store.traces import TraceNotes
 from segue.errors import Refused
 from segue.model.guest import Guest
@@ -43,6 +45,23 @@ KEEP_MIGRATIONS = 1000
 """Finished migrations beyond this number are forgotten, oldest first."""
 
 
+def belong(path: Path, fleet: str) -> None:
+    """For whoever brings a host to another fleet, also beside its agent: empty: to the first that welcomes it.
+    Without a journal there is nothing that it would remember. Raises Refused."""
+    if not path.is_file():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.executescript(SCHEMA)
+            db.execute("insert or replace into meta values ('fleet', ?)", (fleet,))
+    except sqlite3.Error as error:
+        raise Refused(
+            what="the host still belongs to the fleet that it was in",
+            why=f"its journal {path} cannot be written: {error}",
+            todo="Free space or mend the file system, and join again with a new token.",
+        ) from error
+
+
 class Journal:
     """SQLite with a full sync after each write. Calls block for about a millisecond, on purpose:
     nothing may happen between a decision and its being durable."""
@@ -60,13 +79,14 @@ class Journal:
             raise Refused(
                 what="the agent cannot start",
                 why=f"its journal {path} cannot be used: {error}",
-                todo="Free space or mend the file system; a damaged journal must be restored from a backup.",
+                todo="Free space or mend the file system. Never put an older one there: docs/reference/files.md.",
             ) from error
         self.disks = DiskNotes(self._db)
         self.traces = TraceNotes(self._db)
         self.jobs = JobNotes(self._db)
         self.incidents = IncidentNotes(self._db)
         self.leases = LeaseNotes(self._db, boot)
+        self.progress = Progress(self._db, boot)
         self.instance = self._meta("instance", chance.new_id())
 
     def _widen(self) -> None:
@@ -113,6 +133,15 @@ class Journal:
         text = msgspec.json.encode(decided).decode()
         self._db.execute("insert or replace into meta values ('decided', ?)", (text,))
 
+    def fleet(self) -> str:
+        """The id of the fleet that this host belongs to; empty: none yet."""
+        row = self._db.execute("select value from meta where key = 'fleet'").fetchone()
+        return str(row[0]) if row else ""
+
+    def put_fleet(self, fleet: str) -> None:
+        """No other fleet's controller is obeyed from now on."""
+        self._db.execute("insert or replace into meta values ('fleet', ?)", (fleet,))
+
     def neighbours(self) -> dict[str, str]:
         """Hosts that a controller told of: name -> URL."""
         return dict(self._db.execute("select name, url from neighbour").fetchall())
@@ -132,6 +161,7 @@ class Journal:
                 (guest.name, msgspec.json.encode(guest), wanted, reason, self._boot),
             )
             self._put_token(guest.uuid, token)
+        self.progress.grew()
 
     def respecify(self, guest: Guest) -> None:
         """Another policy; all else that is known of it stays."""
@@ -178,6 +208,7 @@ class Journal:
     def put_token(self, guest: str, token: Token) -> None:
         """The write on which everything rests: durable when it returns."""
         self._put_token(guest, token)
+        self.progress.grew()
 
     def _put_token(self, guest: str, token: Token) -> None:
         self._db.execute("insert or replace into token values (?, ?)", (guest, msgspec.json.encode(token)))

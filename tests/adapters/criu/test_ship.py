@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import secrets
 from collections.abc import Mapping
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from segue.adapters.criu import keys
+from segue.adapters.criu import keys, memory
+from segue.adapters.criu.pages import PAGE_BYTES
 from segue.adapters.criu.porter import Porter
 from segue.errors import Aborted
+from tests.adapters.criu.standing import Standing
 
 LIMIT_S = 30.0
 NOTHING: Mapping[str, object] = {}
@@ -27,13 +30,21 @@ async def _ends(
     out_more: Mapping[str, object] = NOTHING,
 ) -> tuple[Porter, Porter]:
     order = {"host": "127.0.0.1", "channels": 2}
+    before = {"cgroup": str(here), "pages": 1 << 20}
     taking = await Porter.start(
-        "ship_in", {**order, "folder": str(there), "identity": _identity(secret), **in_more}
+        "ship_in",
+        {
+            **order,
+            "folder": str(there),
+            "identity": _identity(secret),
+            "pages": str(there.parent / "pages"),
+            **in_more,
+        },
     )
     port = int(await taking.hear("listening", LIMIT_S))
     giving = await Porter.start(
         "ship_out",
-        {**order, "port": port, "folder": str(here), "identity": _identity(other), **out_more},
+        {**order, "port": port, "folder": str(here), "identity": _identity(other), **before, **out_more},
     )
     return giving, taking
 
@@ -76,6 +87,39 @@ async def test_a_folder_that_grows_arrives_whole(tmp_path: Path, encrypted: bool
         path.name: path.read_bytes() for path in here.iterdir()
     }
     assert (there / "inventory.img").read_bytes() == b"written anew"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="reads another process's memory")
+@pytest.mark.parametrize("encrypted", [True, False])
+async def test_what_went_before_is_not_sent_again(tmp_path: Path, encrypted: bool) -> None:
+    here, there = _folders(tmp_path)
+    secret = secrets.token_hex(32) if encrypted else ""
+    process = Standing(tmp_path)
+    first = process.own // PAGE_BYTES * PAGE_BYTES + PAGE_BYTES
+    with memory.opened(process.pid) as handle:
+        held = os.pread(handle, 200 * PAGE_BYTES, first)
+    new = random.Random(7).randbytes(3 * PAGE_BYTES)
+    giving, taking = await _ends(here, there, secret, secret, out_more={"cgroup": str(process.group)})
+    try:
+        giving.tell("files")
+        assert await giving.hear("round1", LIMIT_S) == "0"
+        for number in (2, 3):
+            giving.tell("round")
+            sent = int(await giving.hear(f"round{number}", LIMIT_S))
+            assert (sent >= 255 * PAGE_BYTES) is (encrypted and number == 2)
+        process.change(first)
+        giving.tell("begin")
+        (here / "pages-1.img").write_bytes(held[: 100 * PAGE_BYTES] + new + held)
+        giving.tell("complete")
+        await taking.hear("arrived", LIMIT_S)
+        carried = int(await giving.hear("sent", LIMIT_S))
+        assert (carried < 20 * PAGE_BYTES) is encrypted, carried
+    finally:
+        await giving.end()
+        await taking.end()
+        process.end()
+    assert (there / "pages-1.img").read_bytes() == (here / "pages-1.img").read_bytes()
+    assert not (tmp_path / "pages").exists(), "its memory is given back"
 
 
 async def test_a_stranger_is_sent_away_and_the_real_one_still_gets_in(tmp_path: Path) -> None:

@@ -1,0 +1,223 @@
+"""Reads and digests the memory of an application's processes while they stand at CRIU's hooks; it never writes there.
+
+Where something is, is said as model/integrity.py has it: (process << PROCESS_SHIFT) + address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import time
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError
+
+from segue.adapters.criu import images
+from segue.model.integrity import PROCESS_SHIFT, Blocks, Digests
+
+PAGE_BYTES: Final = 4096
+DIGEST_BYTES: Final = 16
+ZEROS: Final = bytes(PAGE_BYTES)
+ENTRY_BYTES: Final = 8
+# Documentation/admin-guide/mm/pagemap.rst: the top byte of an entry.
+PRESENT, SWAPPED, OF_A_FILE = 0x80, 0x40, 0x20
+TRIES: Final = 20
+"""For each page of a sample: a process may have reserved much more than it holds."""
+SHARED: Final = ("/dev/zero (deleted)", "/memfd:", "/SYSV")
+"""Shared memory that has no file, and goes with the processes."""
+KERNELS_OWN: Final = ("[vvar", "[vdso]", "[vsyscall]")
+Core: Final = images.entry_type(
+    {
+        "Rseq": {"pointer": (1, images.NUMBER), "size": (2, images.NUMBER)},
+        "Thread": {"rseq": (15, "Rseq")},
+        "Core": {"thread": (5, "Thread")},
+    }
+)
+"""criu/images/core.proto, rseq.proto: where the kernel itself writes which processor a thread runs on."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Addresses of one process that hold memory of its own."""
+
+    first: int
+    end: int
+    is_written: bool
+    is_shared: bool
+
+
+def processes(cgroup: Path) -> dict[int, int]:
+    """A process's number in its own name space -> here."""
+    found: dict[int, int] = {}
+    for pid in (cgroup / "cgroup.procs").read_text().split():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            status = Path(f"/proc/{pid}/status").read_text()
+            inner = next((line for line in status.splitlines() if line.startswith("NSpid:")), f" {pid}")
+            found[int(inner.split()[-1])] = int(pid)
+    return found
+
+
+def sample(cgroup: Path, pages: int) -> tuple[int, ...]:
+    """Random pages that were written; fewer where it holds less. It may run meanwhile."""
+    spans = [
+        (inner, pid, span)
+        for inner, pid in processes(cgroup).items()
+        for span in spans_of(pid)
+        if span.is_written and not span.is_shared
+    ]
+    if not spans:
+        return ()
+    weights = [span.end - span.first for _, _, span in spans]
+    found: set[int] = set()
+    for inner, pid, span in random.choices(spans, weights, k=TRIES * pages):
+        if len(found) == pages:
+            break
+        address = random.randrange(span.first, span.end, PAGE_BYTES)
+        if any(_anonymous(_states(pid, address, PAGE_BYTES))):
+            found.add((inner << PROCESS_SHIFT) + address)
+    return tuple(sorted(found))
+
+
+def extent(cgroup: Path, block_bytes: int) -> tuple[int, ...]:
+    """The blocks that hold anything of its own. It may run meanwhile."""
+    return tuple(
+        sorted(
+            {
+                (inner << PROCESS_SHIFT) + first // block_bytes * block_bytes
+                for inner, pid in processes(cgroup).items()
+                for first, _ in own_pages(pid, block_bytes)
+            }
+        )
+    )
+
+
+def own_pages(pid: int, block_bytes: int) -> Iterator[tuple[int, bytes]]:
+    """(address, for each page whether it is the process's own), for parts of blocks in which any is."""
+    for span in spans_of(pid):
+        for first in range(span.first // block_bytes * block_bytes, span.end, block_bytes):
+            start, end = max(first, span.first), min(first + block_bytes, span.end)
+            states = _states(pid, start, end - start)
+            own = states if span.is_shared else bytes(_anonymous(states))
+            if any(own):
+                yield start, own
+
+
+def digest(cgroup: Path, folder: Path, blocks: Blocks) -> Digests:
+    """A digest of each block, of whatever in it is not zero; empty for one that is not there.
+
+    folder: CRIU's images of these processes, which say what the kernel may have changed since. Raises OSError,
+    ValueError.
+    """
+    begun_s = time.perf_counter()
+    there, private = processes(cgroup), kernels_areas(folder)
+    values: dict[int, str] = {}
+    for inner in sorted({at >> PROCESS_SHIFT for at in blocks.offsets}):
+        own = [at for at in blocks.offsets if at >> PROCESS_SHIFT == inner]
+        if inner not in there:
+            values |= dict.fromkeys(own, "")
+            continue
+        with opened(there[inner]) as handle:
+            spans = spans_of(there[inner])
+            for at in own:
+                first = at & ((1 << PROCESS_SHIFT) - 1)
+                values[at] = _one(handle, spans, (first, first + blocks.block_bytes), private)
+    return Digests(tuple(values[at] for at in blocks.offsets), time.perf_counter() - begun_s)
+
+
+def kernels_areas(folder: Path) -> Mapping[int, int]:
+    """Where restartable sequences (rseq(2)) are registered: address -> bytes. Raises OSError, ValueError."""
+    found: dict[int, int] = {}
+    for path in folder.glob("core-*.img"):
+        for entry in images.entries(path.read_bytes(), path.name):
+            try:
+                rseq = Core.FromString(entry).thread.rseq
+            except DecodeError as error:
+                raise ValueError(f"{path.name} has an entry that nobody understands") from error
+            if rseq.pointer:
+                found[rseq.pointer] = rseq.size
+    return found
+
+
+def _one(handle: int, spans: Sequence[Span], block: tuple[int, int], private: Mapping[int, int]) -> str:
+    made, is_empty = hashlib.sha256(), True
+    starts = [span.first for span in spans]
+    for span in spans[max(0, bisect_right(starts, block[0]) - 1) :]:
+        if span.first >= block[1]:
+            break
+        first, end = max(span.first, block[0]), min(span.end, block[1])
+        for at, page in _pages(handle, first, end, private):
+            made.update(at.to_bytes(8, "little"))
+            made.update(page)
+            is_empty = False
+    return "" if is_empty else made.digest()[:DIGEST_BYTES].hex()
+
+
+def _pages(handle: int, first: int, end: int, private: Mapping[int, int]) -> Iterator[tuple[int, Any]]:
+    """Those that are not zero, without what the kernel writes into them."""
+    if first >= end:
+        return
+    try:
+        data = bytearray(os.pread(handle, end - first, first))
+    except OSError:  # Nobody may read that: a device's memory, or what was never there.
+        return
+    for at, size in private.items():
+        if first <= at < end:
+            data[at - first : min(at + size, end) - first] = bytes(min(size, end - at))
+    view = memoryview(data)
+    for offset in range(0, len(data), PAGE_BYTES):
+        page = view[offset : offset + PAGE_BYTES]
+        if page != ZEROS[: len(page)]:
+            yield first + offset, page
+
+
+@contextmanager
+def opened(pid: int) -> Iterator[int]:
+    """The memory of a process as a file. Raises OSError."""
+    handle = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def spans_of(pid: int) -> list[Span]:
+    """What may be read and is no file's or device's alone, in order."""
+    found: list[Span] = []
+    try:
+        lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return found
+    for line in lines:
+        words = line.split(None, 5)
+        name = words[5] if len(words) > 5 else ""
+        first, _, end = words[0].partition("-")
+        is_shared = words[1][3] == "s"
+        if (
+            "r" in words[1]
+            and not name.startswith(KERNELS_OWN)
+            and (not is_shared or name.startswith(SHARED))
+        ):
+            found.append(Span(int(first, 16), int(end, 16), "w" in words[1], is_shared))
+    return found
+
+
+def _states(pid: int, first: int, length: int) -> bytes:
+    """The top byte of each page's entry; of those that are present or swapped out, else 0."""
+    try:
+        with open(f"/proc/{pid}/pagemap", "rb", buffering=0) as pagemap:
+            raw = os.pread(
+                pagemap.fileno(), length // PAGE_BYTES * ENTRY_BYTES, first // PAGE_BYTES * ENTRY_BYTES
+            )
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+    return bytes(state if state & (PRESENT | SWAPPED) else 0 for state in raw[ENTRY_BYTES - 1 :: ENTRY_BYTES])
+
+
+def _anonymous(states: bytes) -> Iterator[bool]:
+    return (bool(state) and not state & OF_A_FILE for state in states)
