@@ -13,6 +13,8 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -37,7 +39,21 @@ SHARE: Final = 0.2
 """segue's outage, as a share of Podman's."""
 NEAR: Final = 1.5
 """segue's blackout, as a multiple of the floor."""
+LINKS: Final = (0, 1)
 Sample = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """How much memory, over what a link."""
+
+    mib: int
+    gbit: float
+
+    def __str__(self) -> str:
+        return f"{self.mib} MiB, {f'{self.gbit:g} Gbit/s' if self.gbit else 'no limit'}"
+
+
 FLOOR: Final = """
 set -e
 top=$1/floor
@@ -123,7 +139,9 @@ def connected() -> socket.socket:
     until_s = time.monotonic() + ANSWER_S
     while True:
         try:
-            return socket.create_connection((ADDRESS, PORT), 5)
+            made = socket.create_connection((ADDRESS, PORT), 5)
+            made.settimeout(ANSWER_S)
+            return made
         except OSError:
             if time.monotonic() > until_s:
                 raise
@@ -180,41 +198,36 @@ def hold(lab: Lab, mib: int) -> None:
     )
 
 
-def one(lab: Lab, name: str, peer: Segue | Podman, mib: int) -> Sample:
+def one(lab: Lab, name: str, peer: Segue | Podman, cell: Cell) -> Sample:
     """A fresh server moves once."""
     source, target = HOSTS
     peer.start(source)
     try:
         client = Client(lab)
         client.begin()
-        hold(lab, mib)
+        hold(lab, cell.mib)
         client.forget()
         figures = peer.move(source, target)
         outage_s = client.end()
-        return {"peer": name, "mib": mib, "outage_s": outage_s, "broken": client.failure, **figures}
+        return {"peer": name, **asdict(cell), "outage_s": outage_s, "broken": client.failure, **figures}
     finally:
         for host in HOSTS if isinstance(peer, Podman) else (target,):
             peer.remove(host)
 
 
-def floor(lab: Lab, mib: int) -> Sample:
+def floor(lab: Lab, cell: Cell) -> Sample:
     """CRIU alone on one host: dumped into memory, restored from there, nothing sent and no client."""
-    done = lab.exec("host1", ["bash", "-c", FLOOR, "bash", TOP, str(mib)], timeout=120.0)
+    done = lab.exec("host1", ["bash", "-c", FLOOR, "bash", TOP, str(cell.mib)], timeout=120.0)
     if done.returncode != 0:
         raise RuntimeError(f"the floor: {done.stdout[-300:]} {done.stderr[-500:]}")
     begun, dumped, ended = map(float, done.stdout.split()[-3:])
-    return {
-        "peer": "floor", "mib": mib, "blackout_s": ended - begun, "dump_s": dumped - begun, "restore_s": ended - dumped,
-    }  # fmt: skip
+    times = {"blackout_s": ended - begun, "dump_s": dumped - begun, "restore_s": ended - dumped}
+    return {"peer": "floor", **asdict(cell), **times}
 
 
 def report(samples: list[Sample], runs: int) -> dict[str, Any]:
     """With the verdicts that the samples give."""
-    verdicts = [
-        verdict
-        for mib in dict.fromkeys(each["mib"] for each in samples)
-        for verdict in _verdicts(samples, mib)
-    ]
+    verdicts = [verdict for cell in _cells(samples) for verdict in _verdicts(samples, cell)]
     return {
         "what": "one server with so much memory moves between two hosts; its client asks every 2 ms",
         "versions": {"segue": __version__},
@@ -225,45 +238,47 @@ def report(samples: list[Sample], runs: int) -> dict[str, Any]:
     }
 
 
-def _verdicts(samples: list[Sample], mib: int) -> list[dict[str, Any]]:
-    ours, theirs = _mid(samples, mib, "segue", "outage_s"), _mid(samples, mib, "podman", "outage_s")
-    least, stood = _mid(samples, mib, "floor", "blackout_s"), _mid(samples, mib, "segue", "blackout_s")
+def _verdicts(samples: list[Sample], cell: Cell) -> list[dict[str, Any]]:
+    ours, theirs = _mid(samples, cell, "segue", "outage_s"), _mid(samples, cell, "podman", "outage_s")
+    least, stood = _mid(samples, cell, "floor", "blackout_s"), _mid(samples, cell, "segue", "blackout_s")
     found = []
     if ours and theirs:
-        found.append((f"{mib} MiB: segue's outage / Podman's", SHARE, ours / theirs))
+        found.append((f"{cell}: segue's outage / Podman's", SHARE, ours / theirs))
     if least and stood:
-        found.append((f"{mib} MiB: segue's blackout / the floor", NEAR, stood / least))
+        found.append((f"{cell}: segue's blackout / the floor", NEAR, stood / least))
     return [
         {"name": name, "target": target, "value": round(value, 2), "unit": "times", "holds": value <= target}
         for name, target, value in found
     ]
 
 
-def _mid(samples: list[Sample], mib: int, peer: str, name: str) -> float | None:
+def _cell(sample: Sample) -> Cell:
+    return Cell(sample["mib"], sample["gbit"])
+
+
+def _cells(samples: list[Sample]) -> list[Cell]:
+    return list(dict.fromkeys(map(_cell, samples)))
+
+
+def _mid(samples: list[Sample], cell: Cell, peer: str, name: str) -> float | None:
     found = [
         each[name]
         for each in samples
-        if each["peer"] == peer and each["mib"] == mib and not each.get("broken")
+        if each["peer"] == peer and _cell(each) == cell and not each.get("broken")
     ]
     return median(found) if found else None
 
 
 def show(made: dict[str, Any]) -> None:
     """A line for each peer and size, and one for each verdict."""
-    for mib in dict.fromkeys(each["mib"] for each in made["samples"]):
+    for cell in _cells(made["samples"]):
         for peer in ("segue", "podman", "floor"):
-            figures = (
-                {
-                    name: _mid(made["samples"], mib, peer, name)
-                    for name in ("blackout_s", "outage_s", "total_s")
-                }
-                if peer != "floor"
-                else {"blackout_s": _mid(made["samples"], mib, peer, "blackout_s")}
-            )
-            said = ", ".join(
+            names = ("blackout_s", "outage_s", "total_s") if peer != "floor" else ("blackout_s",)
+            figures = {name: _mid(made["samples"], cell, peer, name) for name in names}
+            said = [
                 f"{name[:-2]} {value * 1e3:.0f} ms" for name, value in figures.items() if value is not None
-            )
-            print(f"{mib:5} MiB  {peer:7} {said}")
+            ]
+            print(f"{cell!s:24} {peer:7} {', '.join(said) or 'its client waited for too long'}")
     for verdict in made["verdicts"]:
         print(
             f"{verdict['name']}: {verdict['value']} (target {verdict['target']}): "
@@ -275,6 +290,9 @@ def main() -> int:
     """Measures, writes the report, prints its verdicts."""
     parser = argparse.ArgumentParser(prog="python -m bench.apps", description=__doc__)
     parser.add_argument("--memory-mib", default=",".join(map(str, MEMORY_MIB)))
+    parser.add_argument(
+        "--gbit", default=",".join(map(str, LINKS)), help="speed of the link; 0: the machine's own"
+    )
     parser.add_argument("--runs", type=int, default=3)
     told = parser.parse_args()
     lab = Lab(LAB, on_progress=lambda text: print(f"  {text}", file=sys.stderr), packages=PACKAGES)
@@ -285,10 +303,12 @@ def main() -> int:
         peers: dict[str, Segue | Podman] = {"segue": Segue(lab), "podman": Podman(lab, ADDRESS)}
         for peer in peers.values():
             peer.prepare(HOSTS)
-        for mib in map(int, told.memory_mib.split(",")):
+        for gbit, mib in product(map(float, told.gbit.split(",")), map(int, told.memory_mib.split(","))):
+            cell = Cell(mib, gbit)
+            lab.set_rate(int(gbit * 1e9) or None)
             for _ in range(told.runs):
-                samples += [one(lab, name, peer, mib) for name, peer in peers.items()]
-                samples.append(floor(lab, mib))
+                samples += [one(lab, name, peer, cell) for name, peer in peers.items()]
+                samples.append(floor(lab, cell))
                 for sample in samples[-3:]:
                     print(f"  {sample}", file=sys.stderr)
     finally:

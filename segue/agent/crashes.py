@@ -142,7 +142,7 @@ class Crashes:
         elif keeper.copy() is Copy.RUNNING and not incident.hits[0].runs:
             body = keeper.body
             self._back(incident, body.resumed_at_s if body is not None else 0.0)
-        elif incident.hits[0].runs and incident.due_s and clock.wall_s() >= incident.due_s:
+        elif incident.hits[0].runs and crash.is_due(incident.due_s, clock.wall_s()):
             # It hangs: from here on it is away, and the next tick starts it.
             await keeper.end_crashed(incident.text)
             self._keep(self._away(incident))
@@ -154,7 +154,7 @@ class Crashes:
             self._keep(self._away(incident))
         elif incident.cause is Cause.APP_ENDED:
             return  # Its keeper starts it again, as its restart policy says.
-        elif incident.due_s and clock.wall_s() >= incident.due_s:
+        elif crash.is_due(incident.due_s, clock.wall_s()):
             await self._restart(keeper, incident, start)
 
     async def _restart(self, keeper: Keeper, incident: Incident, start: Start) -> None:

@@ -75,13 +75,10 @@ class SourceApp:
         """See engine/ports.py: rounds of its files and of its memory."""
         begun_s = last_s = clock.steady_s()
         number = sent = 0
-        speed = 0.0
         while True:
-            round_s = clock.steady_s()
             changed = await self._departure().round()
             now_s = clock.steady_s()
             number, sent = number + 1, sent + changed
-            speed = max(speed, changed / max(now_s - round_s, 0.001))
             yield Progress(
                 round=number,
                 total_bytes=sent,
@@ -89,7 +86,7 @@ class SourceApp:
                 remaining_bytes=changed if number > 1 else 0,
                 transferred_bytes=sent,
                 dirty_bytes_per_s=changed / max(now_s - last_s, 0.001) if number > 1 else 0.0,
-                link_bytes_per_s=speed,
+                link_bytes_per_s=self._departure().speed_bytes_per_s,
                 elapsed_s=now_s - begun_s,
             )
             last_s = now_s

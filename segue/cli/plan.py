@@ -6,14 +6,16 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import Annotated, Any, Final
 
+import msgspec
 import typer
 
+from segue.cli import fleet as context
 from segue.cli import fleet_file, output, values
 from segue.cli.output import Format, Output
 from segue.errors import Kind, Refused
 from segue.model.balance import BalanceSettings, Temper
 from segue.model.fleet import Amounts, Fleet, FleetGuest
-from segue.model.plan import Drainable, Fault, Move, NoHost, Plan, Weight
+from segue.model.plan import Audited, Drainable, Fault, Move, NoHost, Plan, Weight
 from segue.policy import audit as auditing
 from segue.policy import balance as balancing
 from segue.policy import drain as draining
@@ -124,20 +126,39 @@ def balance(
 
 @app.command()
 def audit(
-    path: FleetPath,
+    path: Annotated[
+        str,
+        typer.Option(
+            "--fleet",
+            help="The fleet, as YAML or JSON; - is stdin. Empty: ask the controller.",
+            envvar="SEGUE_FLEET",
+        ),
+    ] = "",
     per_host: PerHost = 4,
     failing: Annotated[bool, typer.Option("--failing", help="Show only what could not be emptied.")] = False,
+    last: Annotated[
+        bool, typer.Option("--last", help="What the controller found when it last asked, once a day.")
+    ] = False,
     form: Output = Format.TABLE,
 ) -> None:
     """Ask of every host and failure domain whether it could be emptied now, and if not, why.
 
     Exit code 1: not all could.
 
-    Example: segue plan audit --fleet fleet.yaml --failing
+    Examples:
+
+        segue plan audit --failing
+
+        segue plan audit --fleet fleet.yaml
     """
-    fleet = _load(path)
-    orders = Orders(Slots(per_source=per_host, per_target=per_host))
-    answers = list(auditing.audit(fleet, orders))
+    if last:
+        raise typer.Exit(_show_last(form, path))
+    if path:
+        orders = Orders(Slots(per_source=per_host, per_target=per_host))
+        answers = list(auditing.audit(_load(path), orders))
+    else:
+        found = context.load().demand_controller().call("POST", f"/drains/audit?per_host={per_host}")
+        answers = msgspec.convert(found, list[Drainable])
     shown = [answer for answer in answers if answer.staying or not failing]
     data = [_plain(asdict(answer)) for answer in shown]
     columns = ("WHAT", "HOSTS", "MOVES", "TIME", "LONGEST BLACKOUT", "WHAT STAYS")
@@ -145,6 +166,24 @@ def audit(
     stuck = sum(bool(answer.staying) for answer in answers)
     output.say(f"{len(answers) - stuck} of {len(answers)} could be emptied now.")
     raise typer.Exit(NOT_ALL if stuck else 0)
+
+
+def _show_last(form: Format, path: str) -> int:
+    if path:
+        raise Refused(
+            what="nothing was asked",
+            why="--last is of the controller, --fleet of a file",
+            todo="Give one of them.",
+            kind=Kind.USAGE,
+        )
+    found = context.load().demand_controller().call("GET", "/drains/audit")
+    made = msgspec.convert(found, Audited)
+    columns = ("WHAT", "HOSTS", "MOVES", "TIME", "LONGEST BLACKOUT", "WHAT STAYS")
+    output.show(found, form, [row for answer in made.failing for row in _audited(answer)], columns)
+    output.say(
+        f"{made.asked - made.failed} of {made.asked} could be emptied on {values.show_time(made.at_s)}."
+    )
+    return NOT_ALL if made.failed else 0
 
 
 def _load(path: str) -> Fleet:

@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from segue.adapters import clock
 from segue.adapters.http.access import Caller
-from segue.controller import api_doc, events, fleet, gate, identity, reserve, scoped
+from segue.controller import api_doc, events, fleet, gate, identity, nightly, reserve, scoped
 from segue.controller.api_common import Viewer
 from segue.controller.app import Controller, controller_of
 from segue.errors import SegueError
@@ -106,6 +106,7 @@ def _warnings(controller: Controller, hosts: list[str], by: Caller) -> Iterator[
     yield from reserve.warnings(controller, hosts)
     if not by.scope:
         yield from identity.warnings(controller)
+        yield from nightly.warnings(controller)
     ca_ends_s = controller.authority.certificate.not_valid_after_utc.timestamp()
     if ca_ends_s - clock.wall_s() < CA_LEFT * controller.certificate_s:
         yield f"the fleet's CA ends on {_day(ca_ends_s)}: `segue controller renew-ca`"

@@ -84,6 +84,8 @@ class View:
         tasks = list(self._controller.mirror.tasks.values())
         for (kind, state), number in Counter((task.kind.value, task.state.value) for task in tasks).items():
             yield Sample("segue_tasks", number, (kind, state))
+        audited = self._controller.mirror.drain_audit.get("")
+        yield Sample("segue_undrainable", audited.value.failed if audited else 0)
         drains = [task for task in tasks if task.kind is TaskKind.DRAIN and not task.ended]
         yield Sample("segue_drain_remaining_vms", sum(max(0, d.total - len(d.moved)) for d in drains))
         yield Sample("segue_drain_staying_vms", sum(len(drain.staying) for drain in drains))

@@ -37,6 +37,7 @@ from segue.controller import (
     api_load,
     api_maintenance,
     api_metrics,
+    api_nightly,
     api_placing,
     api_power,
     api_sensors,
@@ -46,6 +47,7 @@ from segue.controller import (
     audit_trail,
     certificates,
     executor,
+    nightly,
     stores,
 )
 from segue.controller.app import Controller
@@ -73,7 +75,7 @@ log = structlog.get_logger()
 PARTS: Final = (
     api, api_hosts, api_guests, api_tasks, api_admin, api_balance, api_load, api_placing, api_metrics,
     api_health, api_incidents, api_maintenance, api_power, api_update, api_apps, api_sensors, api_verify,
-    api_identity,
+    api_identity, api_nightly,
 )  # fmt: skip
 BODY_BYTES: Final = 1 << 20
 
@@ -113,6 +115,7 @@ async def serve(settings: Settings) -> None:
         leading = asyncio.create_task(executor.lead(controller))
         others = [
             asyncio.create_task(mirror.follow()),
+            asyncio.create_task(nightly.keep(controller)),
             asyncio.create_task(
                 certificates.keep_own(controller.own, controller.authority, settings.certificate_s)
             ),

@@ -25,6 +25,7 @@ from segue.model.lease import Charter
 from segue.model.maintenance import HostWork, Maintenance
 from segue.model.membership import OWN, Identity
 from segue.model.migration import Migration
+from segue.model.plan import Audited
 from segue.model.roster import AuditLine, DomainRecord, GuestWishes, HostRecord, HostReport, Token
 from segue.model.store import Compacted, Entry, Event
 from segue.model.task import Task
@@ -134,6 +135,7 @@ class Mirror:
         self.domains = Table("domains/", DomainRecord)
         self.balance_orders = Table("balance/orders", BalanceOrders)
         self.balance_state = Table("balance/state", BalanceState)
+        self.drain_audit = Table("drain-audit", Audited)
         self.bookings = Table("bookings/", BookedMove)
         self.maintenances = Table("maintenances/", Maintenance)
         self.maintenance_hosts = Table("maintenance-hosts/", HostWork)

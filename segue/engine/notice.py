@@ -8,7 +8,7 @@ from segue.engine import post_copy
 from segue.engine.run import Run
 from segue.errors import SegueError
 from segue.model.guest_clock import ClockStep
-from segue.model.notice import Arrival, Care
+from segue.model.notice import Arrival, Board, Care
 from segue.policy import notice
 
 SHOW_S = 1.0
@@ -22,11 +22,17 @@ async def tell_guest(run: Run) -> None:
     board = run.notice.board()
     wait_s = notice.wait_s(run.record.now.limits.notice_s, board.subscriptions, run.notice.most_s())
     board = run.notice.announce(run.clock.wall_s() + wait_s)
-    while board.unanswered and (left_s := board.begins_at_s - run.clock.wall_s()) > 0:
+    until_s = run.clock.steady_s() + wait_s
+    while board.unanswered and (left_s := _left_s(run, board, until_s)) > 0:
         run.record.waiting(f"the guest's ready ({', '.join(board.unanswered)}): {left_s:.0f} s left")
         await run.notice.changed(within_s=min(left_s, SHOW_S))
         board = run.notice.board()
     run.record.waiting("")
+
+
+def _left_s(run: Run, board: Board, until_s: float) -> float:
+    """By the wall clock, as an agent that died may have begun to wait; but if that one is set back, by the other."""
+    return min(board.begins_at_s - run.clock.wall_s(), until_s - run.clock.steady_s())
 
 
 async def tell_cancelled(run: Run) -> None:

@@ -170,6 +170,7 @@ CONTROLLER: Final = (
         "Guests that would find no place if their host died now; the leader knows.",
         "host",
     ),
+    _gauge("segue_undrainable", "Hosts and failure domains that could not be emptied when the leader last asked."),
     _gauge("segue_tasks", "Tasks that the store has, by kind and state; ended ones with them.", "kind", "state"),
     _gauge("segue_drain_remaining_vms", "Guests that drains under way have still to move."),
     _gauge("segue_drain_staying_vms", "Guests for which drains under way found no place."),

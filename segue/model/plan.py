@@ -126,3 +126,14 @@ class Drainable:
     """The longest of them."""
     staying: Mapping[str, str] = field(default_factory=dict)
     """Empty: it could be emptied now."""
+
+
+@dataclass(frozen=True)
+class Audited:
+    """The last nightly audit, as the store has it. failing: those that could not be emptied; of many, the first."""
+
+    at_s: float
+    seconds: float
+    asked: int
+    failed: int
+    failing: tuple[Drainable, ...] = ()

@@ -50,6 +50,15 @@ def answer(cause: Cause, wish: OnCrash, restarts_s: Iterable[float], now_s: floa
     )
 
 
+def is_due(due_s: float, now_s: float) -> bool:
+    """True where it is time for what was decided; both by the wall clock, 0: nothing was.
+
+    Nothing waits longer than LONGEST_WAIT_S: where more than that is left the clock was set back, and a guest would
+    stand until it has come there again.
+    """
+    return due_s > 0 and not now_s < due_s <= now_s + LONGEST_WAIT_S
+
+
 @dataclass(frozen=True)
 class Pulse:
     """One look at a running guest. moved: a sum that changes with each disk request and each frame that it sends."""

@@ -172,6 +172,14 @@ async def test_a_guest_that_never_answers_is_moved_when_its_time_is_over() -> No
     assert world.looks == 30
 
 
+@pytest.mark.parametrize("set_back_s", [86400.0, -10.0])
+async def test_a_wall_clock_that_is_set_does_not_make_it_wait_longer(set_back_s: float) -> None:
+    world = await live(World(board=DB, set_back_s=set_back_s))
+    check(world)
+    assert world.record.stage is Stage.DONE
+    assert world.looks <= 30
+
+
 async def test_an_agent_that_dies_while_it_waits_gives_no_more_time() -> None:
     first = (await live(World(board=DB))).deeds.index("wait for ready")
     for number in range(first + 1, first + 31):

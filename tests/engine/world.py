@@ -52,6 +52,8 @@ class World:
     target_told: str = ""
     waits: list[str] = field(default_factory=list)
     ready_after: int = 0
+    set_back_s: float = 0.0
+    """By so much the wall clock is set back while the guest is waited for."""
     looks: int = 0
     now_s: float = 0.0
     target_disks: bool = False
@@ -530,7 +532,7 @@ class Clock:
         self._world = world
 
     def wall_s(self) -> float:
-        return self._world.now_s
+        return self._world.now_s - (self._world.set_back_s if self._world.looks else 0.0)
 
     def steady_s(self) -> float:
         return self._world.now_s

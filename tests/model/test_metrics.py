@@ -17,7 +17,7 @@ COUNTS = (
     "segue_agents_connected", "segue_host_up", "segue_host_state", "segue_fleet_guests", "segue_tasks",
     "segue_drain_remaining_vms", "segue_drain_staying_vms", "segue_store_revision", "segue_migrations_running",
     "segue_fleet_migrations_running", "segue_incidents_open", "segue_fleet_incidents_open",
-    "segue_reserve_lacking_vms", "segue_hosts_foreign", "segue_agent_foreign_controllers",
+    "segue_reserve_lacking_vms", "segue_hosts_foreign", "segue_undrainable", "segue_agent_foreign_controllers",
 )  # fmt: skip
 """Numbers of things, epochs, yes or no: they have no unit."""
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from segue.model.crash import SORT, Cause, Deed, OnCrash
 from segue.policy import crash
-from segue.policy.crash import HOUR_S, LONGEST_WAIT_S, Pulse, Vitals, answer, felt, is_silent
+from segue.policy.crash import HOUR_S, LONGEST_WAIT_S, Pulse, Vitals, answer, felt, is_due, is_silent
 
 causes = st.sampled_from(sorted(SORT))
 wishes = st.builds(
@@ -83,3 +83,15 @@ def test_a_guest_is_silent_only_after_it_spoke_and_gave_no_sign_for_long(
             alive_s = n * 5.0
         spoke = any(answered for answered, _ in seen[:n])
         assert is_silent(vitals) == (spoke and n * 5.0 - alive_s >= crash.SILENT_S)
+
+
+@given(st.floats(0, 1e9), st.floats(0, LONGEST_WAIT_S), st.floats(-1e8, 1e8))
+def test_a_clock_that_is_set_holds_a_restart_up_by_no_more_than_it_may_wait(
+    decided_s: float, wait_s: float, jump_s: float
+) -> None:
+    due_s = decided_s + 1e9 + wait_s
+    assert is_due(due_s, due_s)
+    assert not is_due(due_s, due_s - wait_s - 1e-3) or wait_s + 1e-3 > LONGEST_WAIT_S
+    set_s = due_s - wait_s + jump_s
+    assert any(is_due(due_s, set_s + later_s) for later_s in (0.0, wait_s, LONGEST_WAIT_S))
+    assert not is_due(0.0, set_s)

@@ -21,6 +21,8 @@ from segue.model.integrity import Blocks, Digests
 
 END_S = 30.0
 """To let a dumped tree end, or go on."""
+MEASURED_BYTES = 1 << 20
+"""Less than this goes into the socket's buffer at once."""
 PATIENCE_S = 2.0
 """For a CRIU that is to come to rest: it had the whole blackout before."""
 log = structlog.get_logger()
@@ -37,6 +39,8 @@ class Departure:
         self._porter: Porter | None = None
         self._dump: Running | None = None
         self._rounds = 0
+        self.speed_bytes_per_s = 0.0
+        """Of the last round in which enough was sent to say so."""
         self.round_s = 0.0
         """How long the last look at all its memory took."""
         self.stands = False
@@ -70,7 +74,10 @@ class Departure:
         self._rounds += 1
         begun_s = time.monotonic()
         self._porter.tell("files" if files_only else "round")
-        sent = int(await self._porter.hear(f"round{self._rounds}", None))
+        sent_bytes, sending_s = (await self._porter.hear(f"round{self._rounds}", None)).split()
+        sent = int(sent_bytes)
+        if sent >= MEASURED_BYTES:
+            self.speed_bytes_per_s = sent / max(float(sending_s), 1e-6)
         if not files_only:
             self.round_s = time.monotonic() - begun_s
         return sent

@@ -151,22 +151,32 @@ def _send_before(order: dict[str, Any], out: socket.socket, pages: Sent | None) 
     """A round of the application's own files for each `files` that is said, and of its memory, too, for each `round`;
     True once the images are to follow."""
     rounds = tree.Rounds(Path(order["tree"]), tuple(order["parts"])) if order.get("tree") else None
+    sending = Sending(out)
     for number, line in enumerate(iter(sys.stdin.readline, ""), start=1):
         if line.strip() == "begin":
             if pages is not None:
-                channel.send(out, Kind.BEGUN, "", 0, b"")
+                sending.word("begun")
             return True
-        sent = rounds.run(lambda *word: _send_word(out, *word)) if rounds is not None else 0
+        sending.seconds = 0.0
+        sent = rounds.run(sending.word) if rounds is not None else 0
         if pages is not None and line.strip() == "round":
-            sent += pages.round(
-                Path(order["cgroup"]), lambda data: channel.send(out, Kind.PAGES, "", 0, data)
-            )
-        _say(f"round{number} {sent}")
+            sent += pages.round(Path(order["cgroup"]), lambda data: sending.word("pages", 0, data))
+        _say(f"round{number} {sent} {sending.seconds:.6f}")
     return False
 
 
-def _send_word(out: socket.socket, what: str, offset: int, data: bytes) -> None:
-    channel.send(out, Kind[what.upper()], "", offset, data)
+class Sending:
+    """What goes before the images, over one socket; and how long that took, without the looking for it."""
+
+    def __init__(self, out: socket.socket) -> None:
+        self._out = out
+        self.seconds = 0.0
+
+    def word(self, what: str, offset: int = 0, data: bytes = b"") -> None:
+        """One word of the channel. Raises OSError."""
+        begun_s = time.monotonic()
+        channel.send(self._out, Kind[what.upper()], "", offset, data)
+        self.seconds += time.monotonic() - begun_s
 
 
 def _obey(shipment: Shipment) -> None:
