@@ -42,7 +42,8 @@ def steady_s() -> float:
 
 def since_boot_s() -> float:
     """Seconds since this machine's boot, the same for all its processes."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    given = _given.get()
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if given is None else given.steady_s()
 
 
 class BootClock:

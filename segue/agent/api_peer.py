@@ -12,7 +12,7 @@ from segue.adapters import clock, system
 from segue.adapters.http import access
 from segue.adapters.net import speed
 from segue.adapters.storage import files
-from segue.agent import arrivals, target, verification
+from segue.agent import arrivals, claims, target, verification
 from segue.agent.app import Agent, agent_of
 from segue.agent.keeper import Keeper
 from segue.errors import Kind, Refused
@@ -21,8 +21,7 @@ from segue.model.integrity import Blocks
 from segue.model.landing import Placement
 from segue.model.notice import Arrival
 from segue.model.storage import DiskFile, DiskProgress, Layer, Look
-from segue.policy import handoff
-from segue.wire.messages import Claim, Delivery, unpack
+from segue.wire.messages import Delivery, unpack
 
 T = TypeVar("T")
 
@@ -196,11 +195,10 @@ async def memory_lost(request: Request, uuid: str, migration: str) -> Response:
 
 
 @router.get("/claims/{uuid}")
-async def claim(request: Request, uuid: str) -> Response:
+async def claim(request: Request, uuid: str, mine: int = 0) -> Response:
     """What this host has of a guest: the epoch it owns, and the highest that it could still lay claim to."""
-    access.only(request, "host")
-    keeper = agent_of(request).guests.by_uuid(uuid)
-    return _json(Claim(owned=handoff.owned(keeper.token), highest=handoff.claim(keeper.token, keeper.copy())))
+    asker, agent = access.only(request, "host").name, agent_of(request)
+    return _json(await claims.answer(agent.services, agent.guests.by_uuid(uuid), mine, asker))
 
 
 @router.post("/look")

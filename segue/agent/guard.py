@@ -32,7 +32,8 @@ LOCK_ALL: Final = 3
 
 
 class Guard:
-    """Guests by their pidfds, and until when they may run."""
+    """Guests by their handles, pidfds here, and until when they may run. What it decides needs no more of a machine
+    than the four small methods at its end."""
 
     def __init__(self, watchdog: Watchdog) -> None:
         self._watchdog = watchdog
@@ -42,30 +43,24 @@ class Guard:
 
     def look(self) -> None:
         """Kills what is overdue, forgets what is gone, feeds the watchdog if it may."""
-        now_s = _now_s()
+        now_s = self._now_s()
         self._watched = lease.seen_at(self._watched, now_s)
         self._bury()
         found = lease.deeds(self._watched, now_s, len(self._guests))
         if found.kill:
             for handle in self._guests:
-                with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+                self._kill(handle)
         if found.feed:
             self._watchdog.feed()
 
     def _bury(self) -> None:
-        if not self._guests:
-            return
-        poll = select.poll()
-        for handle in self._guests:
-            poll.register(handle, select.POLLIN)
-        for handle, _ in poll.poll(0):
-            os.close(handle)
+        for handle in self._gone(list(self._guests)) if self._guests else ():
+            self._close(handle)
             del self._guests[handle]
 
     def answer(self, word: dict[str, Any], handles: list[int]) -> dict[str, Any]:
         """What came of one word of the agent's. Handles that are not kept are closed."""
-        now_s = _now_s()
+        now_s = self._now_s()
         self._watched = lease.seen_at(self._watched, now_s)
         match word.get("do"):
             case "renew":
@@ -80,7 +75,7 @@ class Guard:
                 self._guests.clear()
                 self.ends = True
         for handle in handles:
-            os.close(handle)
+            self._close(handle)
         return {
             "over": self._watched.over,
             "ends_s": self._watched.deadline_s,
@@ -90,6 +85,22 @@ class Guard:
     def close(self) -> None:
         """The machine goes on without a watchdog, and guests without a lease."""
         self._watchdog.disarm()
+
+    def _now_s(self) -> float:
+        return _now_s()
+
+    def _kill(self, handle: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+
+    def _gone(self, handles: list[int]) -> list[int]:
+        poll = select.poll()
+        for handle in handles:
+            poll.register(handle, select.POLLIN)
+        return [handle for handle, _ in poll.poll(0)]
+
+    def _close(self, handle: int) -> None:
+        os.close(handle)
 
 
 def _now_s() -> float:

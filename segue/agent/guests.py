@@ -72,9 +72,13 @@ class Guests:
             await asyncio.sleep(TICK_S)
 
     def moving(self) -> bool:
-        """True while a guest is on its way to this host or from it."""
+        """True while a guest is on its way to this host or from it, or is just being started or ended."""
         still = {Phase.OWNER, Phase.ABSENT}
-        return any(k.in_saga or k.token.phase not in still for k in self._keepers.values())
+        return any(k.in_saga or k.is_busy or k.token.phase not in still for k in self._keepers.values())
+
+    def close(self, why: str) -> None:
+        """From now on nothing starts here or comes in; empty: it may again."""
+        self._services.closed = why
 
     async def let_go(self, keeper: Keeper) -> None:
         """Nothing is left of a guest that is no longer expected here; whoever said so may bring it again at once."""
@@ -103,7 +107,7 @@ class Guests:
             return
         for peer in self._services.peers.values():
             try:
-                claim = await peer.claim(keeper.uuid)
+                claim = await peer.claim(keeper.uuid, _alone_owned(keeper))
             except (ConnectionError, TimeoutError, SegueError):
                 continue  # It is asked again with the next tick.
             if claim.owned > keeper.token.epoch:
@@ -227,7 +231,8 @@ class Guests:
     async def _highest_since_boot(self, keeper: Keeper) -> int:
         """0 where our journal is certain: no other host can have taken over a guest that ran here since the boot."""
         known = self._services.journal.ran_since_boot(keeper.guest_here().name)
-        return 0 if known else await self._highest_claim(keeper, without="")
+        mine = _alone_owned(keeper)
+        return 0 if known else await self._highest_claim(keeper, without="", mine=mine)
 
     async def recover(self, keeper: Keeper, fenced: str, proof: str, highest: int = 0) -> None:
         """`fenced` has no power, by this proof. What its copy did is lost with it, so the guest is
@@ -251,14 +256,14 @@ class Guests:
             return
         raise _no_recovery(name, f"{fenced} answers, so it has power and may run the guest")
 
-    async def _highest_claim(self, keeper: Keeper, without: str) -> int:
+    async def _highest_claim(self, keeper: Keeper, without: str, mine: int = 0) -> int:
         assert keeper.guest is not None
         highest = 0
         for peer in self._services.peers.values():
             if peer.name == without or self._is_removed(peer.name):
                 continue
             try:
-                highest = max(highest, (await peer.claim(keeper.uuid)).highest)
+                highest = max(highest, (await peer.claim(keeper.uuid, mine)).highest)
             except (ConnectionError, TimeoutError) as error:
                 raise _not_sure(keeper.guest.name, peer.name, error) from error
         return highest
@@ -330,6 +335,11 @@ class Guests:
             lease=services.lease.facts(),
             denials=services.lease.denials(),
         )
+
+
+def _alone_owned(keeper: Keeper) -> int:
+    """The epoch at which it is owned here, with nobody who could still get it back; 0 for none."""
+    return keeper.token.epoch if keeper.token.phase is Phase.OWNER and not keeper.token.peer else 0
 
 
 def _taken(name: str, host: str) -> Refused:

@@ -45,7 +45,11 @@ class Inhabited(Protocol):
         ...
 
     def moving(self) -> bool:
-        """True while a guest is on its way to this host or from it."""
+        """True while a guest is on its way to this host or from it, or is just being started or ended."""
+        ...
+
+    def close(self, why: str) -> None:
+        """From now on nothing starts here or comes in; empty: it may again."""
         ...
 
     def facts(self) -> HostFacts:
@@ -178,10 +182,9 @@ class Jobs:
         self._demand_allowed("the reboot")
         if not NUMBER.fullmatch(number):
             raise _refused("the reboot", "its number makes no sense", Kind.USAGE)
-        if names := [shown.name for shown in self._guests.shown() if shown.state not in GONE]:
-            raise _refused("the reboot", f"guests are here: {', '.join(names)}", Kind.CONFLICT)
-        if self._guests.moving():
-            raise _refused("the reboot", "a guest is on its way here, or from here", Kind.CONFLICT)
+        if why := self._inhabited():
+            raise _refused("the reboot", why, Kind.CONFLICT)
+        self._guests.close("is about to reboot")  # A guest that crashed is not started again in between.
         made = Reboot(number, self._boot, clock.wall_s())
         self._notes.put_reboot(made)
         log.warning("this host reboots", reboot=number)
@@ -199,9 +202,17 @@ class Jobs:
 
     async def _go(self, made: Reboot) -> None:
         await asyncio.sleep(ANSWERED_S)
-        if why := await self._hands.reboot(self._config.maintenance.reboot):
+        why = self._inhabited() or await self._hands.reboot(self._config.maintenance.reboot)
+        if why:
             log.error("this host does not reboot", reboot=made.id, why=why)
+            self._guests.close("")
             self._notes.put_reboot(replace(made, why=why))
+
+    def _inhabited(self) -> str:
+        """Why it must not go down now; empty where it may."""
+        if names := [shown.name for shown in self._guests.shown() if shown.state not in GONE]:
+            return f"guests are here: {', '.join(names)}"
+        return "a guest is on its way here, or from here" if self._guests.moving() else ""
 
     def _demand_allowed(self, what: str) -> None:
         if not self._config.maintenance.commands:

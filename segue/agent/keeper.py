@@ -82,6 +82,11 @@ class Keeper(TokenHolder):
         over = self.guest is None and self.token.phase in {Phase.ABSENT, Phase.OWNER}
         return over and not self.in_saga and not self._lock.locked()
 
+    @property
+    def is_busy(self) -> bool:
+        """True while something is just done to it: it may be running in a moment."""
+        return self._lock.locked()
+
     def guest_here(self) -> Guest:
         """The guest, for one that this host has more of than a tombstone."""
         if self.guest is None:
@@ -265,6 +270,7 @@ class Keeper(TokenHolder):
 
     async def start(self, peers_highest: int) -> None:
         """Starts the guest from its disk."""
+        self._services.demand_open(f"{self.guest_here().name} is not started")
         await self.tell(Start(peers_highest=peers_highest))
 
     async def _start_again(self) -> None:

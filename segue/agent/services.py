@@ -68,6 +68,18 @@ class Services:
     beats: Beats
     foreign: dict[str, str] = field(default_factory=dict)
     """Controllers of another fleet that were met, by URL, and why they are not heeded."""
+    closed: str = ""
+    """Why nothing is let in here and nothing starts, until the next boot; empty where it may."""
+
+    def demand_open(self, what: str) -> None:
+        """Raises Refused while the host is about to go down."""
+        if self.closed:
+            raise Refused(
+                what=what,
+                why=f"{self.config.name} {self.closed}",
+                todo="Wait until it is back, or choose another host.",
+                kind=Kind.BUSY,
+            )
 
     def meet(self, name: str, url: str) -> None:
         """From now on this host can be asked, and guests can move there."""

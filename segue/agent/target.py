@@ -39,6 +39,7 @@ async def place(
 def _welcome(services: Services, guests: Guests, placement: Placement, sender: str) -> Keeper:
     if placement.source != sender:
         raise _not_yours(placement, sender)
+    services.demand_open(f"{placement.guest.name} is not taken in")
     services.protection.demand_agreed(placement)
     keeper = guests.by_uuid(placement.guest.uuid)
     if keeper.in_saga:

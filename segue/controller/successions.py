@@ -62,6 +62,7 @@ class Successions:
     async def settle(self) -> bool:
         """One round over all of them; True while some wait for something."""
         await losses.end_moves(self._controller, self._tenure, self._death.host, is_dead=True)
+        await self._note_late()
         begun = {s.guest.name for s in self._mirror.successions.values() if self._is_open(s)}
         wanted = {hit.guest for hit in self._incident().hits if not hit.back_s}
         concerned = {shown.name for shown in hit(self._mirror, self._death.host)}
@@ -77,6 +78,16 @@ class Successions:
         if not left and self._incident().is_open:
             await losses.end(self._controller, self._tenure, self._death, "all its guests are back")
         return bool(left)
+
+    async def _note_late(self) -> None:
+        """Guests that had just been given to it by a host that was not heard either when its loss was noted."""
+        hits = self._incident().hits
+        given = [shown for shown in hit(self._mirror, self._death.host) if shown.phase == "released"]
+        late = [shown for shown in given if shown.name not in {one.guest for one in hits}]
+        if late:
+            hits = (*hits, *(Hit(shown.name, shown.spec.uuid, self._death.at_s) for shown in late))
+            text = f"given to it before it was lost: {', '.join(shown.name for shown in late)}"
+            await losses.note(self._controller, self._tenure, self._death.host, text, hits=hits)
 
     def _incident(self) -> Incident:
         return self._controller.books.known(self._mirror.incidents, self._death.incident).value

@@ -178,6 +178,15 @@ class PeerEpoch:
     owner: str
 
 
+@dataclass(frozen=True)
+class Outbid:
+    """Another host owns this epoch, and has not run the guest since it had no power; what is here is newer
+    (`policy.takeover.is_newer`): two takeovers, neither of which could know of the other."""
+
+    epoch: int
+    owner: str
+
+
 Message = Offer | Ask | Withdraw | Grant | Confirm
 Event = (
     Message
@@ -191,6 +200,7 @@ Event = (
     | PeerFenced
     | TakeOver
     | PeerEpoch
+    | Outbid
 )
 MESSAGES: Final[Mapping[str, type[Message]]] = {
     "offer": Offer,

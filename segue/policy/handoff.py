@@ -42,6 +42,7 @@ from segue.model.handoff import (
     Message,
     NeverRan,
     Offer,
+    Outbid,
     PeerEpoch,
     PeerFenced,
     Phase,
@@ -75,6 +76,7 @@ __all__ = [
     "Message",
     "NeverRan",
     "Offer",
+    "Outbid",
     "PeerEpoch",
     "PeerFenced",
     "Phase",
@@ -104,7 +106,7 @@ def react(token: Token, event: Event, copy: Copy, sender: str = "") -> Reaction:
             return _refuse(token, "the guest does not change its QEMU here")
         case Offer() | Ask() | Withdraw() | Grant() | Confirm():
             return _on_message(token, event, copy, sender)
-        case PeerFenced() | TakeOver():
+        case PeerFenced() | TakeOver() | Outbid():
             return _on_fencing(token, event, copy)
         case PeerEpoch():
             return _on_peer_epoch(token, event, copy)
@@ -340,9 +342,11 @@ def _on_never_ran(token: Token, event: NeverRan, copy: Copy) -> Reaction:
     return Reaction(back, (*_discard_if_any(copy), Send(back.peer, Grant(back.epoch, back.migration))))
 
 
-def _on_fencing(token: Token, event: PeerFenced | TakeOver, copy: Copy) -> Reaction:
+def _on_fencing(token: Token, event: PeerFenced | TakeOver | Outbid, copy: Copy) -> Reaction:
     if isinstance(event, TakeOver):
         return takeover.react(token, event, copy)
+    if isinstance(event, Outbid):
+        return takeover.outbid(token, event)
     return _on_peer_fenced(token, event, copy)
 
 

@@ -7,9 +7,10 @@ It must never make an heir of a host that has a part in the guest already: what 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
-from segue.model.handoff import Copy, Discard, Phase, Reaction, Refuse, TakeOver, Token
+from segue.model.handoff import Copy, Discard, Outbid, Phase, Reaction, Refuse, TakeOver, Token
 
 STEP: Final = 3
 """A grant on its way may still make another host write one epoch more, and handing it back one more again."""
@@ -38,6 +39,27 @@ def react(token: Token, event: TakeOver, copy: Copy) -> Reaction:
     if copy is not Copy.NONE:
         return Reaction(token, (Discard(),), again=True)
     return Reaction(Token(Phase.OWNER, event.epoch, "", token.migration))
+
+
+def is_newer(token: Token, epoch: int, asker: str, *, ran: bool, first: bool) -> bool:
+    """Whether what is here comes after what a host owns at that epoch and has not run since it had no power.
+
+    ran: the guest has run here since this host's boot, or lease. Its epoch may be the lower one nevertheless: who takes
+    over knows a bound for the epoch of the dead, but not for one that the dead took by a takeover of its own that
+    nobody heard of. But nobody can have taken a guest from a host that has run it and never been without power since.
+    first: this host wins where neither has run it and the epochs are the same. What was given to the asker is not.
+    """
+    given = token.phase is Phase.RELEASED and token.peer == asker
+    if given or token.phase not in (Phase.OWNER, Phase.OFFERED, Phase.RELEASED):
+        return False
+    return (ran and token.epoch <= epoch) or (first and (token.phase, token.epoch) == (Phase.OWNER, epoch))
+
+
+def outbid(token: Token, event: Outbid) -> Reaction:
+    """A move that is under way comes to its end first: its messages go by this epoch."""
+    if token.phase is not Phase.OWNER or token.peer or event.epoch < token.epoch:
+        return Reaction(token)
+    return Reaction(replace(token, epoch=event.epoch + 1))
 
 
 def _refuse(token: Token, reason: str) -> Reaction:

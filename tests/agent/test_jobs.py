@@ -35,12 +35,16 @@ class Here:
     def __init__(self) -> None:
         self.guests: list[Shown] = []
         self.on_the_way = False
+        self.closed = ""
 
     def shown(self) -> list[Shown]:
         return self.guests
 
     def moving(self) -> bool:
         return self.on_the_way
+
+    def close(self, why: str) -> None:
+        self.closed = why
 
     def facts(self) -> HostFacts:
         return HostFacts(
@@ -241,6 +245,7 @@ async def test_a_host_reboots_once_and_only_without_guests(rig: Rig) -> None:
         jobs.reboot("r1")
     rig.here.on_the_way = False
     assert jobs.reboot("r1").boot == "boot1"
+    assert rig.here.closed == "is about to reboot"
     await asyncio.sleep(1.0)
     assert rig.reboots.exists()
     rig.reboots.unlink()
@@ -248,6 +253,16 @@ async def test_a_host_reboots_once_and_only_without_guests(rig: Rig) -> None:
     assert again.reboot("r1").boot == "boot1"  # by which the controller sees that it is over
     await asyncio.sleep(1.0)
     assert not rig.reboots.exists()
+
+
+async def test_a_guest_that_is_there_all_the_same_is_not_taken_down(rig: Rig) -> None:
+    jobs = rig.jobs()
+    jobs.reboot("r1")
+    rig.here.guests = [Shown("g1", "h1", "running", "owner", 1, Guest("g1", "u", 1 << 20))]
+    await asyncio.sleep(1.0)
+    assert not rig.reboots.exists()
+    assert jobs.rebooted("r1").why == "guests are here: g1"
+    assert rig.here.closed == ""
 
 
 async def test_a_reboot_that_is_refused_says_why(rig: Rig) -> None:

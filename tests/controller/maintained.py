@@ -63,6 +63,9 @@ class MaintainedHost(ToyHost):
     def moving(self) -> bool:
         return any(not m.ended for m in self._migrations.values())
 
+    def close(self, why: str) -> None:
+        """Its guests are never started by themselves."""
+
     def more_routes(self, app: aiohttp.web.Application) -> None:
         app.router.add_get("/v1/inventory", self._inventory)
         app.router.add_get("/v1/guests", self._shown)

@@ -44,6 +44,7 @@ local_events = st.one_of(
     st.builds(handoff.NeverRan, migrations),
     st.builds(handoff.PeerFenced, st.just(PEER), st.just("it is off"), numbers),
     st.builds(handoff.PeerEpoch, numbers, st.just(PEER)),
+    st.builds(handoff.Outbid, numbers, st.just(PEER)),
 )
 events = st.one_of(messages, local_events)
 
