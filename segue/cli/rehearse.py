@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, Final
 
+import msgspec
 import typer
 
 from segue.cli import fleet as contexts
-from segue.cli import fleet_file, fleet_live, output, story_file, values
+from segue.cli import fleet_file, fleet_live, maintenance_file, output, story_file, values
 from segue.cli.output import Format, Output
 from segue.errors import Kind, Refused
 from segue.model.fleet import Fleet
+from segue.model.maintenance import Order
 from segue.model.task import TaskKind
 from segue.policy import drain as draining
-from segue.sim import many, rehearsal, scenario
+from segue.sim import many, rehearsal, scenario, tonight
 from segue.sim.many import Verdict
 from segue.sim.rehearsal import Result
 
@@ -23,24 +26,37 @@ BROKEN: Final = 1
 app = typer.Typer(add_completion=False)
 
 
+Story = Annotated[str, typer.Argument(help="A story that comes with segue, or a file; see --list.")]
+Seed = Annotated[int, typer.Option(help="A fleet, wishes and faults drawn from this number.")]
+Seeds = Annotated[int, typer.Option(help="So many seeds, from --seed on.", min=1)]
+Jobs = Annotated[int, typer.Option(help="Processes for many seeds; 0: one for each processor.")]
+FleetFile = Annotated[str, typer.Option(help="A copy of a real fleet, as `segue plan` reads it.")]
+Context = Annotated[bool, typer.Option("--context", help="The fleet as its controller knows it now.")]
+Drain = Annotated[list[str] | None, typer.Option(help="With --fleet: this host is emptied. Again.")]
+InDomain = Annotated[list[str] | None, typer.Option(help="With --fleet: a domain is, as rack=r1. Again.")]
+Tonight = Annotated[
+    str,
+    typer.Option(
+        help="With --fleet: the order in this file is carried out; with --context: or of this name."
+    ),
+]
+Log = Annotated[bool, typer.Option("--log", help="Show everything that happened.")]
+List = Annotated[bool, typer.Option("--list", help="Show the stories that come with segue.")]
+
+
 @app.command()
 def rehearse(
-    story: Annotated[str, typer.Argument(help="A story that comes with segue, or a file; see --list.")] = "",
-    seed: Annotated[int, typer.Option(help="A fleet, wishes and faults drawn from this number.")] = -1,
-    seeds: Annotated[int, typer.Option(help="So many seeds, from --seed on.", min=1)] = 1,
-    jobs: Annotated[int, typer.Option(help="Processes for many seeds; 0: one for each processor.")] = 0,
-    fleet: Annotated[str, typer.Option(help="A copy of a real fleet, as `segue plan` reads it.")] = "",
-    context: Annotated[
-        bool, typer.Option("--context", help="The fleet as its controller knows it now.")
-    ] = False,
-    drain: Annotated[
-        list[str] | None, typer.Option(help="With --fleet: this host is emptied. Again.")
-    ] = None,
-    domain: Annotated[
-        list[str] | None, typer.Option(help="With --fleet: a domain is, as rack=r1. Again.")
-    ] = None,
-    log: Annotated[bool, typer.Option("--log", help="Show everything that happened.")] = False,
-    list_: Annotated[bool, typer.Option("--list", help="Show the stories that come with segue.")] = False,
+    story: Story = "",
+    seed: Seed = -1,
+    seeds: Seeds = 1,
+    jobs: Jobs = 0,
+    fleet: FleetFile = "",
+    context: Context = False,
+    drain: Drain = None,
+    domain: InDomain = None,
+    maintenance: Tonight = "",
+    log: Log = False,
+    list_: List = False,
     form: Output = Format.TABLE,
 ) -> None:
     """Play a maintenance or failures through on simulated hosts, with the programs that would do it for real.
@@ -56,6 +72,10 @@ def rehearse(
         segue rehearse --seed 1 --seeds 1000
 
         segue rehearse --fleet fleet.yaml --drain host3
+
+        segue rehearse --fleet fleet.yaml --maintenance feed-a.yaml
+
+        segue rehearse --context --maintenance feed-a
     """
     if list_:
         rows = [(name, story_file.tells(name)) for name in story_file.names()]
@@ -69,23 +89,52 @@ def rehearse(
         _show_seeds(list(many.verdicts(seed, seeds, jobs=jobs)), form)
     elif fleet or context:
         read = fleet_file.load(fleet)[0] if fleet else fleet_live.seen(contexts.load().demand_controller())
-        _show_result(_of_fleet(read, drain or [], domain or []), form, log=log)
+        order = _order(maintenance, live=context) if maintenance else None
+        _show_result(_of_fleet(read, drain or [], domain or [], order), form, log=log)
     else:
         played = scenario.drawn(seed) if seed >= 0 else story_file.load(story)
         _show_result(rehearsal.play(played), form, log=log)
 
 
-def _of_fleet(read: Fleet, hosts: list[str], domains: list[str]) -> Result:
+def _order(name: str, *, live: bool) -> Order:
+    """From a file, or as the controller keeps it."""
+    if not live or Path(name).exists():
+        return maintenance_file.load(name)
+    kept = contexts.load().demand_controller().call("GET", f"/maintenances/{name}")
+    order: Order = msgspec.convert(kept["maintenance"]["order"], Order)
+    return order
+
+
+def _of_tonight(read: Fleet, order: Order) -> Result:
+    scope, known = order.scope, {host.name for host in read.hosts}
+    if unknown := set(scope.hosts) - known:
+        raise _unclear(f"There is no host {', '.join(sorted(unknown))} in this fleet.")
+    _say_unheard(read)
+    tonight_ = tonight.adapted(order)
+    for what in tonight_.said:
+        output.say(f"Not as it will be: {what}.")
+    return rehearsal.play(scenario.of_fleet(read, (), "fleet", tonight_.order))
+
+
+def _of_fleet(read: Fleet, hosts: list[str], domains: list[str], order: Order | None) -> Result:
+    if order is not None:
+        if hosts or domains:
+            raise _unclear("Give --maintenance, or --drain and --domain.")
+        return _of_tonight(read, order)
     emptied = list(hosts)
     for each in domains:
         emptied += draining.hosts_of(read, *fleet_file.pair(each))
     if unknown := set(emptied) - {host.name for host in read.hosts}:
         raise _unclear(f"There is no host {', '.join(sorted(unknown))} in this fleet.")
     if not emptied:
-        raise _unclear("Name what is emptied: --drain host3, or --domain rack=r1.")
+        raise _unclear("Name what is done: --drain host3, --domain rack=r1, or --maintenance feed-a.yaml.")
+    _say_unheard(read)
+    return rehearsal.play(scenario.of_fleet(read, tuple(dict.fromkeys(emptied)), "fleet"))
+
+
+def _say_unheard(read: Fleet) -> None:
     if unheard := _unheard(read):
         output.say(f"A controller does not know of these yet, and neither does this: {', '.join(unheard)}.")
-    return rehearsal.play(scenario.of_fleet(read, tuple(dict.fromkeys(emptied)), "fleet"))
 
 
 def _unheard(fleet: Fleet) -> list[str]:
@@ -122,6 +171,7 @@ def _show_result(result: Result, form: Format, *, log: bool) -> None:
         for migration in result.migrations
     ]
     output.show(_plain(result), form, rows, ("GUEST", "MOVE", "ENDED", "TIME", "STOOD", "WHY"))
+    _show_works(result)
     for task in result.tasks:
         if task.kind is not TaskKind.DRAIN:
             continue
@@ -132,6 +182,25 @@ def _show_result(result: Result, form: Format, *, log: bool) -> None:
         output.say(str(wrong))
     output.say(f"{result.seconds:.0f} s rehearsed, {len(result.wrong)} promises broken.")
     raise typer.Exit(BROKEN if result.wrong else 0)
+
+
+def _show_works(result: Result) -> None:
+    """Maintenances, and each of their hosts: when it began after the first, and how long it took."""
+    for task in result.tasks:
+        if task.kind is not TaskKind.MAINTENANCE:
+            continue
+        name = str(task.wish["maintenance"])
+        output.say(f"maintenance {name}: {task.state}, {task.note}")
+        works = [work for key, work in result.works if key.startswith(f"{name}/")]
+        first_s = min((work.begun_s for work in works if work.begun_s), default=0.0)
+        for work in sorted(works, key=lambda work: (not work.begun_s, work.begun_s)):
+            told = f"  {work.host}: {work.state}"
+            if work.begun_s and work.ended_s:
+                after_s, took = work.begun_s - first_s, values.show_duration(work.ended_s - work.begun_s)
+                told += (
+                    f", begun {f'after {values.show_duration(after_s)}' if after_s else 'first'}, took {took}"
+                )
+            output.say(f"{told}; {work.why}" if work.why else told)
 
 
 def _plain(result: Result) -> dict[str, Any]:
@@ -162,6 +231,17 @@ def _plain(result: Result) -> dict[str, Any]:
                 "staying": dict(task.staying),
             }
             for task in result.tasks
+        ],
+        "maintenances": [
+            {
+                "host": key,
+                "state": work.state.value,
+                "why": work.why,
+                "begun_s": work.begun_s,
+                "ended_s": work.ended_s,
+                "steps": [asdict(passed) for passed in work.passed],
+            }
+            for key, work in result.works
         ],
     }
 

@@ -22,12 +22,14 @@ Size = int | str
 
 
 class HostText(Struct, forbid_unknown_fields=True):
-    """One host."""
+    """One host. `lease`: seconds; guests run there by the word of a majority of the hosts."""
 
     memory: Size = "16GiB"
     cpus: int = 16
     link: Size = "1gbit"
     labels: dict[str, str] = field(default_factory=dict)
+    bmc: bool = True
+    lease: float = 0.0
 
 
 class GuestText(Struct, forbid_unknown_fields=True):
@@ -160,7 +162,8 @@ def _problems(story: StoryText) -> Any:
 
 
 def _host(name: str, text: HostText) -> HostPlan:
-    return HostPlan(name, _size(text.memory), text.cpus, _rate(text.link), text.labels)
+    size, rate = _size(text.memory), _rate(text.link)
+    return HostPlan(name, size, text.cpus, rate, text.labels, text.bmc, text.lease)
 
 
 def _guest(name: str, text: GuestText) -> GuestPlan:

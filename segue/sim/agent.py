@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -27,12 +28,12 @@ from segue.agent.crashes import Crashes
 from segue.agent.failpoints import Failpoints
 from segue.agent.figures import Figures as Booked
 from segue.agent.flows import Flows
-from segue.agent.guard_line import GuardLine
 from segue.agent.guests import Guests
 from segue.agent.intake import Intake
 from segue.agent.jobs import Jobs
 from segue.agent.keeper import Keeper
 from segue.agent.lease import Lease
+from segue.agent.lease_config import LeaseConfig
 from segue.agent.link_share import LinkShare
 from segue.agent.loads import Loads
 from segue.agent.maintenance_config import MaintenanceConfig
@@ -60,6 +61,7 @@ from segue.policy import forecast, lessons
 from segue.policy.crash import Pulse
 from segue.sim import ailing, upkeep
 from segue.sim.beats import SimBeats
+from segue.sim.guard import SimGuardLine
 from segue.sim.host import SimHost
 from segue.sim.ports import SimDisks, SimGuestHere, SimNetwork
 from segue.sim.qemu import START_S, SimLanding, SimMachine
@@ -270,7 +272,9 @@ class SimGuests(Guests):
 
     def facts(self) -> HostFacts:
         """See Guests."""
-        return self._services.host.facts(self.promised_bytes())
+        held = self._services.lease
+        facts = self._services.host.facts(self.promised_bytes())
+        return replace(facts, lease=held.facts(), denials=held.denials())
 
 
 class SimBeforehand(Beforehand):
@@ -331,6 +335,7 @@ async def serve(host: SimHost, reports: Callable[[Agent], asyncio.Task[None]]) -
         reports(agent),
         asyncio.create_task(services.traces.keep(agent)),
         asyncio.create_task(ailing.keep(host, health)),
+        *([asyncio.create_task(services.lease.keep())] if host.lease_s else []),
     )
     try:
         await guests.keep()
@@ -342,7 +347,10 @@ async def serve(host: SimHost, reports: Callable[[Agent], asyncio.Task[None]]) -
 def _services(host: SimHost) -> SimServices:
     tls = Tls(NOWHERE, NOWHERE, NOWHERE, Channels.OFF)
     may = MaintenanceConfig(commands=True)
-    config = Config(host.name, host.address, tls, labels=host.labels, peers={}, maintenance=may)
+    config = Config(
+        host.name, host.address, tls, labels=host.labels, peers={}, maintenance=may,
+        lease=LeaseConfig(host.lease_s),
+    )  # fmt: skip
     devices: Any = _Devices(host)
     boards, notices, booked = Boards(host.journal), Notices(), Booked(Meter(AGENT))
     nothing, installed = cast(Any, None), cast(Any, upkeep.Installed())
@@ -354,8 +362,9 @@ def _services(host: SimHost) -> SimServices:
         own=nothing, trust=Trust(host.journal, NOWHERE), figures=booked,
         traces=Traces(host.journal, None),
         crashes=Crashes(host.name, host.journal, notices, booked, _NoSenses()), apps=nothing,
-        lease=Lease(host.name, config.lease, host.journal.leases, GuardLine(NOWHERE)),
+        lease=Lease(host.name, config.lease, host.journal.leases, SimGuardLine(host)),
         beats=SimBeats(host),
     )  # fmt: skip
     made.host = host
+    made.lease.peers = made.peers
     return made

@@ -26,6 +26,7 @@ AGENT: Final = "no program ends by itself"
 FENCED: Final = "no host is switched off that the others see"
 UPKEEP: Final = "a maintenance ends or says why, and takes no guest with it"
 ALARM: Final = "a false alarm costs no more than is allowed"
+LEASE: Final = "no guest is ended while its host sees most of the others"
 BACK: Final = "guests of a dead host come back or it is said why, and nothing else waits for it"
 SETTLED: Final = frozenset({Phase.ABSENT, Phase.OWNER})
 SEEN_S: Final = 15.0
@@ -62,12 +63,14 @@ class Checkers:
     def boots(self, qemu: Qemu) -> None:
         """It is started from disk: whatever was in its memory is given up."""
         uuid, latest = qemu.guest.uuid, self.world.latest.get(qemu.guest.uuid)
-        for host in self.world.hosts.values():
+        unknown = uuid in self.world.may_have_run
+        for host in self.world.hosts.values() if not unknown else ():
             other = host.qemus.get(uuid)
             if other is not None and other.complete and other.content == latest and host.powered:
                 self.world.broken(NONE, f"{qemu.guest.name} is started anew, and is whole on {host.name}")
         self.world.latest[uuid] = qemu.content
         self.world.killed.discard(uuid)
+        self.world.may_have_run.discard(uuid)
         self.stood.pop(qemu.guest.name, None)
 
     def placed(self, host: SimHost) -> None:
@@ -81,6 +84,14 @@ class Checkers:
         whole_s = self.world.fabric.whole_s(host.name)
         if host.powered and whole_s > SEEN_S and not self.world.is_proved(host.name):
             self.world.broken(FENCED, f"{host.name} lives, and has been in sight for {whole_s:.0f} s")
+
+    def ended_by_lease(self, qemu: Qemu) -> None:
+        """Its host's guard kills it."""
+        host, patience_s = qemu.host, qemu.host.lease_s + SEEN_S
+        well = [one for one in self.world.hosts.values() if one.well_s() > patience_s]
+        self.world.say(host.name, f"the lease is over: {qemu.guest.name} is ended")
+        if host in well and 2 * len(well) > len(self.world.hosts) and not self.world.is_proved(host.name):
+            self.world.broken(LEASE, f"{qemu.guest.name} on {host.name}, which sees {len(well) - 1} others")
 
     def reboots(self, host: SimHost) -> None:
         """A maintenance reboots it now."""

@@ -186,8 +186,8 @@ class ControlRoom:
         number = f"00000000-0000-4000-9000-{next(self._numbers):012d}"
         limits = msgspec.to_builtins(msgspec.convert(wish.limits, Limits))
         body: dict[str, Any] = {"limits": limits, "force": True}
-        if wish.maintain:
-            body |= {"maintenance": _night(number), "parallel": wish.parallel}
+        if name := _maintenance(wish, number):
+            body |= {"maintenance": name, "parallel": wish.parallel}
         elif wish.drain:
             body |= {"hosts": list(wish.drain), "parallel": wish.parallel}
         else:
@@ -219,15 +219,15 @@ class ControlRoom:
         """False: taken, but the caller was not told, or not taken at all."""
         if any(program.mirror.hosts.get(host) is None for host in (*wish.drain, *wish.maintain)):
             return False
-        table, name = program.mirror.maintenances, _night(number)
-        if wish.maintain and table.get(name) is None:
-            ordered = Maintenance(upkeep.order(name, wish.maintain), "people", clock.wall_s())
-            await program.books.add(table, name, ordered)
+        table, name = program.mirror.maintenances, _maintenance(wish, number)
+        if name and table.get(name) is None:
+            order = wish.order or upkeep.order(name, wish.maintain)
+            await program.books.add(table, name, Maintenance(order, "people", clock.wall_s()))
         if program.mirror.tasks.get(number) is None:
-            kind = TaskKind.MAINTENANCE if wish.maintain else TaskKind.DRAIN if wish.drain else TaskKind.MOVE
+            kind = TaskKind.MAINTENANCE if name else TaskKind.DRAIN if wish.drain else TaskKind.MOVE
             made = Task(number, kind, "people", clock.wall_s(), body)
             await program.books.add(program.mirror.tasks, number, made)
-        if wish.maintain:
+        if name:
             await program.books.change(table, name, lambda kept: replace(kept, task=number))
         return True
 
@@ -297,13 +297,18 @@ class ControlRoom:
 
 
 def _words(wish: Wanted) -> str:
+    if wish.order:
+        return f"maintenance start {wish.order.name}"
     if wish.maintain:
         return f"maintenance start ({' '.join(wish.maintain)})"
     return f"drain {' '.join(wish.drain)}" if wish.drain else f"migrate {wish.guest} --to {wish.to}"
 
 
-def _night(number: str) -> str:
-    return f"night-{int(number[-12:])}"
+def _maintenance(wish: Wanted, number: str) -> str:
+    """The name of the one that is wanted; empty for something else."""
+    if wish.order:
+        return wish.order.name
+    return f"night-{int(number[-12:])}" if wish.maintain else ""
 
 
 def _away(why: str) -> SegueError:

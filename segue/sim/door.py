@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from segue.adapters.http import problems
 from segue.adapters.http.access import Caller
-from segue.agent import api_health, api_incidents, api_jobs, api_peer, api_succession, api_user
+from segue.agent import api_health, api_incidents, api_jobs, api_lease, api_peer, api_succession, api_user
 from segue.agent.app import Agent
 from segue.errors import Kind, Refused, SegueError
 from segue.model.integrity import Blocks
@@ -107,6 +107,8 @@ def _routes() -> tuple[_Route, ...]:
         api_incidents.router,
         api_succession.router,
         api_jobs.router,
+        api_lease.router,
+        api_lease.peer_router,
     )
     return tuple(_route(one) for router in routers for one in router.routes if isinstance(one, APIRoute))
 

@@ -37,6 +37,8 @@ class FaultKind(StrEnum):
     AIL = "part fails"
     RUMOUR = "all sensors lie"
     COMMANDS = "commands fail"
+    KILL_GUARD = "kill guard"
+    FREEZE_GUARD = "freeze guard"
     KILL_CONTROLLER = "kill controller"
     KILL_LEADER = "kill leader"
     FREEZE_LEADER = "freeze leader"
@@ -89,6 +91,15 @@ WEIGHTS: Final[Mapping[FaultKind, int]] = {
     FaultKind.STORE_AWAY: 2,
     FaultKind.STORE_FORGETS: 2,
 }
+OF_LEASES: Final[Mapping[FaultKind, int]] = {
+    FaultKind.KILL_GUARD: 1,
+    FaultKind.FREEZE_GUARD: 2,
+    FaultKind.ISOLATE: 4,
+    FaultKind.SPLIT: 2,
+    FaultKind.DIE: 1,
+    FaultKind.FREEZE: 3,
+}
+"""What is drawn besides where guests run by a lease."""
 STEPS: Final = (
     "begun reserve target", "after offered", "after incoming", "done copy memory", "begun hand off",
     "before released", "after released", "hears grant", "before owner", "after owner", "hears confirm",
@@ -133,13 +144,18 @@ class Fault:
 
 
 def draw(
-    chance: random.Random, hosts: list[str], controllers: list[str], most: int, until_s: float
+    chance: random.Random,
+    hosts: list[str],
+    controllers: list[str],
+    most: int,
+    until_s: float,
+    weights: Mapping[FaultKind, int] = WEIGHTS,
 ) -> list[Fault]:
     """So many faults at most, in their order."""
-    kinds = [kind for kind in WEIGHTS if controllers or kind not in OF_CONTROLLERS]
+    kinds = [kind for kind in weights if controllers or kind not in OF_CONTROLLERS]
     found = []
     for _ in range(chance.randint(0, most)):
-        kind = chance.choices(kinds, [WEIGHTS[kind] for kind in kinds])[0]
+        kind = chance.choices(kinds, [weights[kind] for kind in kinds])[0]
         ends = controllers if kind is FaultKind.KILL_CONTROLLER else hosts
         where = chance.choice(ends)
         other = chance.choice([one for one in [*hosts, *controllers] if one != where])
@@ -181,6 +197,8 @@ class Strikes:
             FaultKind.AIL: lambda fault: self._ail([self._host(fault)], fault),
             FaultKind.RUMOUR: lambda fault: self._ail(list(self._world.hosts.values()), fault),
             FaultKind.COMMANDS: self._fail_commands,
+            FaultKind.KILL_GUARD: self._kill_guard,
+            FaultKind.FREEZE_GUARD: self._freeze_guard,
             FaultKind.BMC_AWAY: lambda fault: self._spoil(fault, BmcState(away=True)),
             FaultKind.BMC_SLOW: lambda fault: self._spoil(fault, BmcState(slow_s=SLOW_S * fault.amount)),
             FaultKind.BMC_DEAF: lambda fault: self._spoil(fault, BmcState(deaf=True)),
@@ -255,8 +273,27 @@ class Strikes:
         return host.give_power
 
     def _freeze(self, fault: Fault) -> Callable[[], None]:
-        process = self._host(fault).process
-        return freeze(self._world, process)
+        host = self._host(fault)
+        thaw = freeze(self._world, host.process)
+
+        def mend() -> None:
+            host.agent_since_s = self._world.loop.time()
+            thaw()
+
+        return mend
+
+    def _kill_guard(self, fault: Fault) -> Callable[[], None]:
+        guard = self._host(fault).guard
+        if guard is not None:
+            guard.kill()
+        return lambda: None
+
+    def _freeze_guard(self, fault: Fault) -> Callable[[], None]:
+        guard = self._host(fault).guard
+        if guard is None:
+            return lambda: None
+        guard.stands = True
+        return guard.thaw
 
     def _cut(self, fault: Fault, *, both: bool) -> Callable[[], None]:
         ways = {(fault.where, fault.other)} | ({(fault.other, fault.where)} if both else set())

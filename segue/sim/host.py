@@ -18,6 +18,7 @@ from segue.sim import door
 from segue.sim import loop as virtual
 from segue.sim.copying import Copying
 from segue.sim.door import Reply
+from segue.sim.guard import SimGuard, SimWatchdog, Volatile
 from segue.sim.loop import Life, Process
 from segue.sim.qemu import Qemu
 from segue.sim.world import NodeClock, World
@@ -42,6 +43,11 @@ class _Database:
                 raise sqlite3.OperationalError("database or disk is full")
         return self._database.execute(statement, tuple(values))
 
+    def executemany(self, statement: str, values: Iterable[Any]) -> sqlite3.Cursor:
+        """See sqlite3."""
+        virtual.demand_alive()
+        return self._database.executemany(statement, values)
+
     def close(self) -> None:
         """See sqlite3."""
         self._database.close()
@@ -59,11 +65,11 @@ class SimJournal(Journal):
     def __init__(self, boot: str) -> None:
         super().__init__(Path(":memory:"), boot)
         self._db = cast(sqlite3.Connection, _Database(self._db))
-        self.traces._db = self.incidents._db = self._db
+        self.traces._db = self.incidents._db = self.jobs._db = self.leases._db = self._db
 
     def rebooted(self, boot: str) -> None:
         """The machine had no power in between."""
-        self._boot = boot
+        self._boot = self.leases._boot = boot
 
 
 @dataclass
@@ -107,7 +113,15 @@ class SimHost:
     power_wanted: bool = False
     is_dead: bool = False
     """It broke: no power until somebody has repaired it."""
+    has_bmc: bool = True
     bmc: BmcState = field(default_factory=BmcState)
+    lease_s: float = 0.0
+    """Its guests run by a lease of so long; 0: by none."""
+    guard: SimGuard | None = None
+    watchdog: SimWatchdog | None = None
+    lease_ends: Volatile = field(default_factory=Volatile)
+    agent_since_s: float = 0.0
+    """When its agent was started, or let go on, last."""
     sees_storage: bool = True
     commands: dict[str, int | None] = field(default_factory=dict)
     """Of maintenances, by their number: how they ended; None while they run."""
@@ -127,6 +141,7 @@ class SimHost:
     def __post_init__(self) -> None:
         self.clock = NodeClock(self.world.loop)
         self.journal = SimJournal(self._boot_id())
+        self.journal.leases.keep_ends_in(cast(Any, self.lease_ends))
 
     # QEMUs and devices
 
@@ -182,6 +197,12 @@ class SimHost:
         """True while its agent is a process, frozen or not."""
         return self.process is not None and self.process.life is not Life.DEAD
 
+    def well_s(self) -> float:
+        """Seconds for which its agent has run, and everything has got through to it and from it."""
+        runs = self.powered and self.process is not None and self.process.life is Life.RUNNING
+        since_s = self.world.loop.time() - self.agent_since_s
+        return min(since_s, self.world.fabric.whole_s(self.name)) if runs else 0.0
+
     def kill_agent(self) -> None:
         """As by SIGKILL; guests run on."""
         if self.process is not None:
@@ -190,6 +211,7 @@ class SimHost:
     def start_agent(self) -> None:
         """As the system's service manager does."""
         if self.powered and not self.agent_lives:
+            self.agent_since_s = self.world.loop.time()
             self.process, self.agent = self.world.process(self.name, self.clock), None
             self.begin_agent(self)
 
@@ -201,6 +223,10 @@ class SimHost:
         for qemu in list(self.qemus.values()):
             self.lose(qemu)
         self.devices.clear()
+        if self.guard is not None:
+            self.guard.kill()
+        self.guard = self.watchdog = None
+        self.lease_ends.forget()
         for number in [number for number, code in self.commands.items() if code is None]:
             del self.commands[number]
 

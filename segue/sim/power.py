@@ -92,7 +92,7 @@ class SimBmc(Redfish):
 
 
 class SimPowers(Powers):
-    """As the file bmc.toml of every controller would have it: each host has one, and it may be used."""
+    """As the file bmc.toml of every controller would have it: each host that has one is in it, and may be fenced."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class SimPowers(Powers):
 
     def may_fence(self, host: str) -> bool:
         """See Powers."""
-        return self._machine(host) is not None
+        return self._machine(host).has_bmc
 
     def of(self, host: str) -> Redfish:
         """See Powers."""
@@ -117,7 +117,7 @@ class SimPowers(Powers):
 
     def _machine(self, host: str) -> SimHost:
         found = self._world.hosts.get(host)
-        if found is None:
+        if found is None or not found.has_bmc:
             raise _refused(host, "no BMC is known", Kind.NOT_FOUND)
         return found
 

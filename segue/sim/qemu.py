@@ -87,6 +87,8 @@ class Qemu:
 
     def end(self) -> None:
         """As by SIGKILL. Safe to repeat."""
+        if self.alive and not self.incoming and not self.ran:
+            self.host.world.killed.add(self.guest.uuid)  # Somebody has to try once more.
         self.alive = self.running = False
         if self.outgoing is not None:
             self.outgoing.hang_up()
@@ -169,6 +171,8 @@ class SimMachine(Machine):
     async def cont(self) -> float:
         """See Machine."""
         await asyncio.sleep(STOP_S)
+        if not self.qemu.alive:
+            self.qemu.host.world.may_have_run.add(self.guest.uuid)
         self.resumed_at_s = self.qemu.cont()
         return self.resumed_at_s
 

@@ -21,10 +21,11 @@ from segue.agent import plant, resident
 from segue.agent.app import Agent
 from segue.errors import SegueError
 from segue.model.handoff import Phase
+from segue.model.maintenance import HostWork
 from segue.model.migration import Migration
 from segue.model.task import Task
 from segue.sim import agent as programs
-from segue.sim import audit
+from segue.sim import audit, tonight
 from segue.sim import checkers as checking
 from segue.sim import host as machines
 from segue.sim.checkers import Checkers
@@ -44,7 +45,7 @@ IN_DOUBT: Final = frozenset({Phase.RELEASED, Phase.INCOMING})
 STORY: Final = re.compile(
     r" *[\d.]+  (?P<who>\S+) +(?:warning: )?"
     r"(?P<what>(?:segue |FAULT |BROKEN|FENCED|is at: |migration |leads |the drain |the maintenance "
-    r"|a guest was restarted |reboots|all |\S+ stays: ).*)"
+    r"|a guest was restarted |reboots|all |\S+ stays: |the lease is over|a host is proved ).*)"
 )
 NUMBERS: Final = re.compile(r"migration=\S+ |id=\S+ |name=\S+ ")
 
@@ -62,6 +63,8 @@ class Result:
     migrations: tuple[Migration, ...]
     blackouts_s: dict[str, float]
     tasks: tuple[Task, ...] = ()
+    works: tuple[tuple[str, HostWork], ...] = ()
+    """Of maintenances: (NAME/HOST, how far it came)."""
 
     @property
     def digest(self) -> str:
@@ -91,6 +94,9 @@ class Rehearsal:
         self.room = ControlRoom(self.world, self.scenario.controllers, self.scenario.evacuate)
         self.room.may_fail(self.strikes)
         self.strikes.may(FaultKind.LOSE_HOST, self._lose)
+        for wish in self.scenario.wanted:
+            if wish.order:
+                self.world.script_s, self.world.reboot_s = tonight.times(wish.order)
         has_sensors = any(fault.kind in {FaultKind.AIL, FaultKind.RUMOUR} for fault in self.scenario.faults)
         for number, plan in enumerate(self.scenario.hosts):
             address = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
@@ -105,6 +111,7 @@ class Rehearsal:
             )
             made.begin_agent = self._begin_agent
             made.has_sensors = has_sensors
+            made.has_bmc, made.lease_s = plan.has_bmc, plan.lease_s
             self.world.hosts[plan.name] = self.world.fabric.nodes[plan.name] = made
 
     def play(self) -> Result:
@@ -183,7 +190,7 @@ class Rehearsal:
 
     async def carry_out(self, wish: Wanted) -> None:
         """As an operator with a command line would: one try."""
-        if wish.drain or wish.maintain or wish.by_task:
+        if wish.drain or wish.maintain or wish.order or wish.by_task:
             return await self.room.carry_out(wish)
         where = self._owner(wish.guest)
         self.world.say("people", f"segue migrate {wish.guest} --to {wish.to} (on {where.name})")
@@ -289,6 +296,7 @@ class Rehearsal:
             tuple(sorted(migrations, key=lambda m: (m.started_s, m.id))),
             dict(self.world.blackouts_s),
             tasks,
+            tuple(self.room.entries("maintenance-hosts/", HostWork)),
         )
 
     def forget(self) -> None:

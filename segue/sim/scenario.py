@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from segue.model.fleet import Fleet
+from segue.model.maintenance import Order
+from segue.policy import lease
 from segue.sim import faults
 from segue.sim.faults import Fault
 
@@ -13,6 +15,10 @@ GIB = 1 << 30
 MIB = 1 << 20
 PATIENCE_S = 120.0
 """A maintenance that waits longer for room is taken back."""
+LEASES_SHARE = 0.4
+LEASE_S = 8.0
+BMC_SHARE = 0.4
+"""So many of the hosts with leases have a BMC, too."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,9 @@ class HostPlan:
     cpus: int = 16
     link_bytes_per_s: float = 125e6
     labels: dict[str, str] = field(default_factory=dict)
+    has_bmc: bool = True
+    lease_s: float = 0.0
+    """Guests run there by a lease of so long; 0: by none."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,8 @@ class Wanted:
     drain: tuple[str, ...] = ()
     maintain: tuple[str, ...] = ()
     """Hosts that are drained, changed and rebooted, one after another."""
+    order: Order | None = None
+    """A maintenance as somebody wrote it."""
     cancel_s: float = 0.0
     """It is taken back so much later; 0: it is not."""
     parallel: int = 2
@@ -70,7 +81,8 @@ class Scenario:
     evacuate: int = 1
     """So many failing hosts the controllers empty at once by themselves."""
     calm_s: float = 60.0
-    settle_s: float = 900.0
+    settle_s: float = 4200.0
+    """Longer than the deadline of a move for which nobody gave another, as of an evacuation."""
 
 
 def drawn(seed: int) -> Scenario:
@@ -92,14 +104,20 @@ def drawn(seed: int) -> Scenario:
     controllers = chance.choice([0, 1, 2, 2])
     wanted = _drawn_wishes(chance, names, guests, drains=controllers > 0)
     until_s = 45.0
-    struck = faults.draw(chance, names, [f"c{n + 1}" for n in range(controllers)], 8, until_s)
+    rulers = [f"c{n + 1}" for n in range(controllers)]
+    struck = faults.draw(chance, names, rulers, 8, until_s)
+    more = random.Random(f"leases/{seed}")  # Its own, so that what else is drawn stays as it was.
+    if controllers and len(hosts) >= lease.VOTERS_LEAST and more.random() < LEASES_SHARE:
+        hosts = tuple(replace(host, lease_s=LEASE_S, has_bmc=more.random() < BMC_SHARE) for host in hosts)
+        long = faults.draw(more, names, rulers, 3, 20.0, faults.OF_LEASES)  # So long that a lease is over.
+        struck += [replace(fault, for_s=more.choice([2.0, 10.0, 30.0, 50.0])) for fault in long]
     return Scenario(
         f"seed {seed}",
         str(seed),
         hosts,
         tuple(guests),
         tuple(wanted),
-        tuple(struck),
+        tuple(sorted(struck, key=lambda fault: fault.at_s)),
         controllers,
         calm_s=60.0,
     )
@@ -125,7 +143,7 @@ def _drawn_wishes(
     return sorted(wanted, key=lambda wish: wish.at_s)
 
 
-def of_fleet(fleet: Fleet, drain: tuple[str, ...], seed: str) -> Scenario:
+def of_fleet(fleet: Fleet, drain: tuple[str, ...], seed: str, order: Order | None = None) -> Scenario:
     """A copy of a real fleet's state, and its maintenance of tonight; nothing goes wrong."""
     hosts = tuple(
         HostPlan(
@@ -145,6 +163,5 @@ def of_fleet(fleet: Fleet, drain: tuple[str, ...], seed: str) -> Scenario:
         for guest in fleet.guests
         if guest.host
     )
-    return Scenario(
-        "fleet", seed, hosts, guests, (Wanted(5.0, drain=drain, parallel=4),), (), 1, 0, 5.0, 86400.0
-    )
+    wanted = Wanted(5.0, order=order) if order else Wanted(5.0, drain=drain, parallel=4)
+    return Scenario("fleet", seed, hosts, guests, (wanted,), (), 1, 0, 5.0, 86400.0)

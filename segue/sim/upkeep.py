@@ -43,7 +43,8 @@ class Tools:
         host, loop = self.host, self.host.world.loop
         host.commands[number] = None
         boots = host.boots
-        loop.call_later(TAKES_S, self._ends, number, boots, context=OUTSIDE.context)
+        takes_s = host.world.script_s.get(script, TAKES_S)
+        loop.call_later(takes_s, self._ends, number, boots, context=OUTSIDE.context)
 
     def _ends(self, number: str, boots: int) -> None:
         if self.host.powered and self.host.boots == boots and number in self.host.commands:
@@ -81,7 +82,8 @@ class Tools:
     def _down(self) -> None:
         if self.host.powered:
             self.host.cut_power()
-            self.host.world.loop.call_later(DOWN_S, self.host.give_power, context=OUTSIDE.context)
+            down_s = self.host.world.reboot_s or DOWN_S
+            self.host.world.loop.call_later(down_s, self.host.give_power, context=OUTSIDE.context)
 
 
 def read() -> Machine:

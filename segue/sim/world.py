@@ -77,6 +77,8 @@ class World:
     """Guests whose QEMU was lost to a fault: they need somebody to start them from disk."""
     idle: set[str] = field(default_factory=set)
     """Guests that were in no state to be saved when a host died for good: what becomes of them is nobody's promise."""
+    may_have_run: set[str] = field(default_factory=set)
+    """Guests whose QEMU died while it was told to run: their agents cannot know whether it did."""
     blackouts_s: dict[str, float] = field(default_factory=dict)
     """Guest (its name) -> the longest time that it stood."""
     names: dict[str, str] = field(default_factory=dict)
@@ -85,6 +87,10 @@ class World:
     """Guest (its name) -> what it does."""
     fabric: Fabric = field(init=False)
     checkers: Checkers = field(init=False)
+    script_s: dict[str, float] = field(default_factory=dict)
+    """Of a maintenance: script -> how long it takes, where that is foreseen."""
+    reboot_s: float = 0.0
+    """The same for reboots; 0: the usual time."""
     contents: int = 0
     is_proved: Callable[[str], bool] = lambda host: False
     """Whether the controllers' store has a proof that this host is off."""

@@ -9,7 +9,9 @@ from typing import Any, Final
 
 import pytest
 
+from segue.adapters import clock
 from segue.agent import jobs, target
+from segue.agent.lease import Lease
 from segue.agent.resident_machine import MachineResident
 from segue.agent.source import SourceCustody
 from segue.controller import drain, executor, host_work, works
@@ -21,7 +23,7 @@ from segue.model.fencing import Power
 from segue.model.guest import RunState
 from segue.model.handoff import Token
 from segue.model.landing import Handed
-from segue.policy import answer, compatibility, handoff, hostloss
+from segue.policy import answer, compatibility, handoff, hostloss, lease
 from segue.policy.handoff import Copy, Reaction
 from segue.sim import checkers
 from segue.sim.power import SimBmc
@@ -164,6 +166,21 @@ def _a_failed_step_has_no_reason(patch: Patch) -> None:
     patch.setattr(host_work.HostRun, "_passed", silent)
 
 
+def _nobody_waits_for_a_lease(patch: Patch) -> None:
+    patch.setattr(lease, "longest_wait_s", lambda charter: 0.0)
+
+
+def _a_host_grants_itself_its_lease(patch: Patch) -> None:
+    async def granted(_lease: Lease, _held: object) -> float:
+        return clock.since_boot_s()
+
+    patch.setattr(Lease, "_granted", granted)
+
+
+def _a_lease_is_renewed_too_late(patch: Patch) -> None:
+    patch.setattr(lease, "renew_every_s", lambda terms: 2 * terms.lease_s)
+
+
 MISTAKES: Final[dict[str, Mistake]] = {
     "the source takes its release back when asked": Mistake(
         _reacts(broken.source_forgets_that_it_released),
@@ -223,6 +240,15 @@ MISTAKES: Final[dict[str, Mistake]] = {
     ),
     "sensors that lie empty the fleet": Mistake(
         _every_failing_host_is_emptied, frozenset({checkers.ALARM}), after=37
+    ),
+    "nobody waits until a lease is over": Mistake(
+        _nobody_waits_for_a_lease, frozenset({checkers.TWO, checkers.STALE, checkers.NONE}), after=38
+    ),
+    "a host grants itself its lease": Mistake(
+        _a_host_grants_itself_its_lease, frozenset({checkers.TWO, checkers.STALE, checkers.NONE}), after=38
+    ),
+    "a lease is renewed too late": Mistake(
+        _a_lease_is_renewed_too_late, frozenset({checkers.LEASE}), after=22
     ),
     "nobody stands for leader": Mistake(_nobody_stands, frozenset({checkers.LEFT, checkers.DRAIN})),
 }
