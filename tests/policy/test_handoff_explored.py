@@ -30,6 +30,8 @@ SEARCHES: Final[dict[int, list[tuple[int, Budget]]]] = {
         (3, Budget(migrations=2)),
         (2, Budget(crashes=1, lapses=1, refusals=1, migrations=1)),
         (3, Budget(lapses=1, migrations=1)),
+        (3, Budget(outages=3, migrations=0)),
+        (3, Budget(outages=2, lapses=1, migrations=0)),
     ],
     2: [
         (2, Budget(outages=1, lapses=1, migrations=1)),
@@ -42,6 +44,7 @@ SEARCHES: Final[dict[int, list[tuple[int, Budget]]]] = {
         (3, Budget(crashes=1, deaths=1, outages=1, refusals=1, migrations=1)),
         (3, Budget(crashes=1, refusals=1, migrations=2)),
         (3, Budget(outages=1, migrations=2)),
+        (3, Budget(outages=2, migrations=1)),
     ],
     3: [
         (2, Budget(crashes=2, deaths=1, outages=1, migrations=2)),

@@ -39,6 +39,7 @@ class Host(NamedTuple):
     todo: tuple[handoff.Effect | Token, ...] = ()
     on: bool = True
     unheard: bool = False  # rebooted, and has not yet learnt what its peers know
+    ran: bool = False  # the guest has run here since its boot, or since it has its lease
     barred: bool = (
         False  # its lease is over: its guard has ended what ran, and lets nothing run; its agent goes on
     )
@@ -122,11 +123,12 @@ class Rules:
     guards: bool = True  # nothing is let run without a lease
     buries: bool = True  # before the next lease begins nothing is left of the guests of the last
     doubts: bool = True  # and none of them is started before the peers were heard
+    outbids: bool = True  # of two takeovers that knew nothing of each other one gives way
     shuns: bool = True  # nobody takes a word of a host that is refused its lease
 
 
 def first_world(budget: Budget, hosts: int = 2) -> World:
-    owner = Host(Token(Phase.OWNER, 1), Memory(Copy.RUNNING))
+    owner = Host(Token(Phase.OWNER, 1), Memory(Copy.RUNNING), ran=True)
     return World((owner, *[Host()] * (hosts - 1)), budget)
 
 
@@ -210,7 +212,7 @@ class Model:
             # One that stands for the blackout is killed, too; but an agent that was stopped just after its look at it
             # still writes and says what followed from that look.
             kept = Memory() if memory.kind is Copy.RUNNING else memory
-            after_ = _put(world, who, host._replace(memory=kept, barred=True))
+            after_ = _put(world, who, host._replace(memory=kept, barred=True, ran=False))
             after_ = after_._replace(left=left._replace(lapses=left.lapses - 1))
             yield Move(who, ("loses its lease",), Kind.FAULT, after_)
 
@@ -311,9 +313,14 @@ class Model:
     def _hearing(self, world: World, who: int, recorded: int) -> Iterator[Move]:
         """After a reboot: the peers' own words, or the decider's record where a peer is off."""
         host, highest = world.hosts[who], recorded
+        mine = self.rules.owned(host.token)
         for peer in _others(world, who):
-            token, on = world.hosts[peer].token, world.hosts[peer].on
+            token, on, ran = world.hosts[peer].token, world.hosts[peer].on, world.hosts[peer].ran
             highest = max(highest, token.epoch if on else 0)
+            newer = takeover.is_newer(token, mine, NAMES[who], ran=ran, first=peer < who)
+            if on and mine and newer and self.rules.outbids:
+                highest = max(highest, mine + 1)
+                yield from self._event(world, peer, handoff.Outbid(mine, NAMES[who]))
             if on and (epoch := self.rules.owned(token)):
                 claimed = handoff.PeerEpoch(epoch, NAMES[peer])
                 yield from self._event(world, who, claimed, NAMES[peer])
@@ -402,7 +409,7 @@ def _runs(world: World, who: int, host: Host) -> World:
         other if other.memory.kind is Copy.NONE else other._replace(memory=other.memory._replace(behind=True))
         for other in world.hosts
     ]
-    hosts[who] = host._replace(memory=Memory(Copy.RUNNING), unheard=False)
+    hosts[who] = host._replace(memory=Memory(Copy.RUNNING), unheard=False, ran=True)
     return world._replace(hosts=tuple(hosts))
 
 
