@@ -96,7 +96,8 @@ def test_another_file_under_the_same_path_is_no_shared_disk(still: Scene) -> Non
 
 def test_a_guest_that_is_on_its_way_already(scene: Scene) -> None:
     _, target = scene.route()
-    move = scene.migrate(target, bandwidth_bytes_per_s=SLOW_BYTES_PER_S // 4)  # Two commands have to be over by then.
+    # Two commands have to be over before it is.
+    move = scene.migrate(target, bandwidth_bytes_per_s=SLOW_BYTES_PER_S // 4)
     move.until_step("copy memory")
     refused(scene, "migrate", GUEST, "--to", "host3", code=4, why="a migration is under way")
     refused(scene, "vm", "stop", GUEST, code=4, why="offered")
