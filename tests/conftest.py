@@ -11,9 +11,6 @@ MOVES = "moves"
 """Guests that move between the hosts of one lab: one process has them all, one after another."""
 FLEETS = "fleets"
 """Whole fleets, each in a lab of its own: they are the next in size."""
-APPLICATIONS = "applications"
-"""What moves applications: in labs of its own, and short enough to go beside the others."""
-ABOUT_APPLICATIONS = ("test_migrate_apps", "test_migrate_faults_apps", "test_app")
 ON_THE_STAGE = ("test_migrate_", "test_faults_", "test_guest_", "test_doctor")
 TOGETHER = ("contracts",)
 """Folders whose tests share a cluster."""
@@ -21,8 +18,6 @@ TOGETHER = ("contracts",)
 
 def group_of(file: PurePath) -> str:
     """Tests of one group run in one process, in their order, and share a lab or a cluster."""
-    if file.parent.name == "lab" and file.name.startswith(ABOUT_APPLICATIONS):
-        return APPLICATIONS
     if file.parent.name == "lab" and file.name.startswith(ON_THE_STAGE):
         return MOVES
     if file.parent.name == "lab" and file.name.startswith("test_fleet_"):
