@@ -68,7 +68,7 @@ class HostSenses:
     async def evidence(self, guest: Guest, machine: Machine | None) -> tuple[Evidence, ...]:
         """See Senses."""
         return (
-            Evidence("QEMU's process", _ended(machine)),
+            Evidence("QEMU's process", await asyncio.to_thread(_ended, machine)),
             Evidence("health of the host", _said(self.health())),
             *await asyncio.to_thread(self._logs, self._places(guest)),
             Evidence("core dump", NO_CORE),

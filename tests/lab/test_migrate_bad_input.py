@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,11 @@ def test_a_guest_that_is_on_its_way_already(scene: Scene) -> None:
     # Two commands have to be over before it is.
     move = scene.migrate(target, bandwidth_bytes_per_s=SLOW_BYTES_PER_S // 4)
     move.until_step("copy memory")
-    refused(scene, "migrate", GUEST, "--to", "host3", code=4, why="a migration is under way")
-    refused(scene, "vm", "stop", GUEST, code=4, why="offered")
+    with ThreadPoolExecutor(2) as pool:
+        again = ("migrate", GUEST, "--to", "host3")
+        asked = pool.submit(refused, scene, *again, code=4, why="a migration is under way")
+        refused(scene, "vm", "stop", GUEST, code=4, why="offered")
+        asked.result()
     move.cancel()
     move.end("aborted")
     scene.demand_calm()

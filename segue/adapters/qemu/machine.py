@@ -30,6 +30,8 @@ START_S = 30.0
 ATTACH_S = 4.0
 """A QEMU that waits for a page of a broken post-copy answers nobody; the agent has other guests to take up."""
 END_S = 10.0
+LAST_S = 2.0
+"""From the last word of a QEMU that was killed until the kernel says how it ended."""
 
 
 FRESH = frozenset({"prelaunch", "inmigrate", "paused"})
@@ -45,9 +47,10 @@ class Ending:
         self.at_s = 0.0
 
     def said(self) -> str:
-        """In words; empty while it runs."""
-        code = self._process.poll()
-        if code is None:
+        """In words; empty while it runs. Waits for one that is just ending: to give much memory back takes a while."""
+        try:
+            code = self._process.wait(LAST_S)
+        except subprocess.TimeoutExpired:
             return ""
         if code >= 0:
             return f"it ended by itself with exit code {code}"

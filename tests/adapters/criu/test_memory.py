@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.adapters.criu import images, memory
@@ -68,6 +68,7 @@ def test_what_is_not_there_has_no_digest(held: Standing) -> None:
     assert held.digests((held.key + (1 << 46), 77777777 << PROCESS_SHIFT)) == ("", "")
 
 
+@settings(deadline=None)
 @given(raw=st.binary(max_size=200))
 def test_an_image_that_nobody_wrote_is_refused_or_says_nothing(raw: bytes) -> None:
     with TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.adapters.criu.pages import PAGE_BYTES, Held, Sent
@@ -32,6 +32,7 @@ def told(before: list[list[int]], most: int, held: Held) -> Sent:
     return sent
 
 
+@settings(deadline=None)
 @given(before=st.lists(numbers, max_size=4), image=numbers, most=st.integers(0, 20), at=st.integers(0, 3))
 def test_an_image_is_the_same_there(before: list[list[int]], image: list[int], most: int, at: int) -> None:
     with TemporaryDirectory() as folder:
@@ -51,6 +52,7 @@ def test_an_image_is_the_same_there(before: list[list[int]], image: list[int], m
         assert not os.listdir(folder) or part
 
 
+@settings(deadline=None)
 @given(said=st.binary(max_size=300))
 def test_what_nobody_said_is_refused(said: bytes) -> None:
     with TemporaryDirectory() as folder:
