@@ -15,11 +15,9 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from segue.adapters.net import match
 from segue.adapters.net.batch import Batch
+from segue.adapters.net.steering import EGRESS, PRIORITY
 
-# linux/pkt_sched.h, linux/if_ether.h
-EGRESS: Final = 0xFFFFFFF3
-ETH_P_ALL: Final = 0x0003
-PLACE: Final = {"parent": EGRESS, "prio": 1, "protocol": ETH_P_ALL}
+PLACE: Final = {"parent": EGRESS, **PRIORITY}
 # linux/neighbour.h
 REACHABLE, STALE, DELAY, PROBE = 0x02, 0x04, 0x08, 0x10
 NEIGHBOURS_MOST: Final = 1000

@@ -32,10 +32,17 @@ class Links:
         found = await self._netlink.link_lookup(ifname=name)
         return int(found[0]) if found else None
 
+    async def demand_index(self, name: str) -> int:
+        """The same. Raises FileNotFoundError where there is none."""
+        number = await self.index(name)
+        if number is None:
+            raise FileNotFoundError(f"this host has no link {name}")
+        return number
+
     async def plug(self, tap: str, bridge: str, nic: Nic, *, silent: bool) -> None:
         """Puts a tap on a bridge, up. `silent`: the bridge sends it nothing that it has not learnt from it."""
-        master = await self._index_of(bridge)
-        port = await self._index_of(tap)
+        master = await self.demand_index(bridge)
+        port = await self.demand_index(tap)
         # No IPv6 address of the host's own on a guest's tap: its multicast would poison the switches.
         Path(f"/proc/sys/net/ipv6/conf/{tap}/disable_ipv6").write_text("1")
         await self._netlink.link(
@@ -70,7 +77,7 @@ class Links:
         It always learns: the first frame of a resumed guest turns all switches at once, and this bridge
         must know by then where the answers go.
         """
-        port = await self._index_of(tap)
+        port = await self.demand_index(tap)
         flag = 0 if silent else 1
         await self._netlink.brport(
             "set", index=port, unicast_flood=flag, mcast_flood=flag, bcast_flood=flag, learning=1
@@ -78,7 +85,7 @@ class Links:
 
     async def pin(self, tap: str, mac: str) -> None:
         """Keeps the bridge sending `mac` to this tap, whatever it hears from elsewhere."""
-        port = await self._index_of(tap)
+        port = await self.demand_index(tap)
         flags = NTF_MASTER | NTF_STICKY
         await self._netlink.fdb("replace", ifindex=port, lladdr=mac, flags=flags, state=NUD_NOARP)
 
@@ -102,7 +109,7 @@ class Links:
             vxlan_learning=False,
         )
         Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("1")
-        await self._netlink.link("set", index=await self._index_of(name), mtu=FRAME_MTU, state="up")
+        await self._netlink.link("set", index=await self.demand_index(name), mtu=FRAME_MTU, state="up")
 
     async def rename(self, name: str, to: str) -> None:
         """Another name for a link that goes on working. Safe to repeat.
@@ -133,12 +140,6 @@ class Links:
             return int(Path(f"/sys/class/net/{name}/statistics/tx_packets").read_text())
         except (FileNotFoundError, OSError):
             return 0
-
-    async def _index_of(self, name: str) -> int:
-        number = await self.index(name)
-        if number is None:
-            raise FileNotFoundError(f"this host has no link {name}")
-        return number
 
     async def _gently(self, request: object) -> None:
         try:

@@ -77,7 +77,7 @@ class Steering:
         """The same for the first segment of each new TCP connection alone; `unsteer` undoes both."""
         rules = []
         for tap, tunnel in ways:
-            place = {"index": await self._device(tap), "parent": EGRESS, "handle": 1, **BEHIND}
+            place = {"index": await self._links.demand_index(tap), "parent": EGRESS, "handle": 1, **BEHIND}
             rules.append({**place, "action": await self._into(tunnel), "code": match.calls()})
         return await asyncio.to_thread(_written, rules, match.KIND)
 
@@ -171,22 +171,16 @@ class Steering:
     async def _rule(self, device: str, hook: int, to: str) -> dict[str, object]:
         """Everything that passes `hook` of `device` goes out through `to`."""
         action = await self._into(to)
-        place = {"index": await self._device(device), "parent": hook, "handle": 0x80000800}
+        place = {"index": await self._links.demand_index(device), "parent": hook, "handle": 0x80000800}
         return {**place, "action": action, **PRIORITY, **EVERYTHING}
 
     async def _into(self, device: str) -> dict[str, object]:
-        index = await self._device(device)
+        index = await self._links.demand_index(device)
         return {"kind": "mirred", "direction": "egress", "action": "redirect", "ifindex": index}
 
     async def _silence(self, device: str) -> dict[str, object]:
-        place = {"index": await self._device(device), "parent": INGRESS, "handle": 1}
+        place = {"index": await self._links.demand_index(device), "parent": INGRESS, "handle": 1}
         return {**place, **BEHIND, **match.nothing_passes()}
-
-    async def _device(self, name: str) -> int:
-        index = await self._links.index(name)
-        if index is None:
-            raise FileNotFoundError(f"this host has no link {name}")
-        return index
 
 
 def _written(rules: list[dict[str, object]], kind: str = "u32") -> Batch:
