@@ -25,6 +25,8 @@ PAGE_BYTES: Final = 4096
 DIGEST_BYTES: Final = 16
 ZEROS: Final = bytes(PAGE_BYTES)
 ENTRY_BYTES: Final = 8
+GONE: Final = (FileNotFoundError, ProcessLookupError)
+"""What is heard of a process that has ended."""
 # Documentation/admin-guide/mm/pagemap.rst: the top byte of an entry.
 PRESENT, SWAPPED, OF_A_FILE = 0x80, 0x40, 0x20
 TRIES: Final = 20
@@ -56,7 +58,7 @@ def processes(cgroup: Path) -> dict[int, int]:
     """A process's number in its own name space -> here."""
     found: dict[int, int] = {}
     for pid in (cgroup / "cgroup.procs").read_text().split():
-        with suppress(FileNotFoundError, ProcessLookupError):
+        with suppress(*GONE):
             status = Path(f"/proc/{pid}/status").read_text()
             inner = next((line for line in status.splitlines() if line.startswith("NSpid:")), f" {pid}")
             found[int(inner.split()[-1])] = int(pid)
@@ -79,8 +81,9 @@ def sample(cgroup: Path, pages: int) -> tuple[int, ...]:
         if len(found) == pages:
             break
         address = random.randrange(span.first, span.end, PAGE_BYTES)
-        if any(_anonymous(_states(pid, address, PAGE_BYTES))):
-            found.add((inner << PROCESS_SHIFT) + address)
+        with suppress(*GONE), opened(pid, "pagemap") as pagemap:
+            if any(_anonymous(_states(pagemap, address, PAGE_BYTES))):
+                found.add((inner << PROCESS_SHIFT) + address)
     return tuple(sorted(found))
 
 
@@ -99,13 +102,14 @@ def extent(cgroup: Path, block_bytes: int) -> tuple[int, ...]:
 
 def own_pages(pid: int, block_bytes: int) -> Iterator[tuple[int, bytes]]:
     """(address, for each page whether it is the process's own), for parts of blocks in which any is."""
-    for span in spans_of(pid):
-        for first in range(span.first // block_bytes * block_bytes, span.end, block_bytes):
-            start, end = max(first, span.first), min(first + block_bytes, span.end)
-            states = _states(pid, start, end - start)
-            own = states if span.is_shared else bytes(_anonymous(states))
-            if any(own):
-                yield start, own
+    with suppress(*GONE), opened(pid, "pagemap") as pagemap:
+        for span in spans_of(pid):
+            for first in range(span.first // block_bytes * block_bytes, span.end, block_bytes):
+                start, end = max(first, span.first), min(first + block_bytes, span.end)
+                states = _states(pagemap, start, end - start)
+                own = states if span.is_shared else bytes(_anonymous(states))
+                if any(own):
+                    yield start, own
 
 
 def digest(cgroup: Path, folder: Path, blocks: Blocks) -> Digests:
@@ -146,8 +150,7 @@ def kernels_areas(folder: Path) -> Mapping[int, int]:
 
 def _one(handle: int, spans: Sequence[Span], block: tuple[int, int], private: Mapping[int, int]) -> str:
     made, is_empty = hashlib.sha256(), True
-    starts = [span.first for span in spans]
-    for span in spans[max(0, bisect_right(starts, block[0]) - 1) :]:
+    for span in spans[max(0, bisect_right(spans, block[0], key=lambda span: span.first) - 1) :]:
         if span.first >= block[1]:
             break
         first, end = max(span.first, block[0]), min(span.end, block[1])
@@ -177,9 +180,9 @@ def _pages(handle: int, first: int, end: int, private: Mapping[int, int]) -> Ite
 
 
 @contextmanager
-def opened(pid: int) -> Iterator[int]:
-    """The memory of a process as a file. Raises OSError."""
-    handle = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+def opened(pid: int, name: str = "mem") -> Iterator[int]:
+    """The memory of a process, or what is known of its pages, as a file. Raises OSError."""
+    handle = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield handle
     finally:
@@ -191,7 +194,7 @@ def spans_of(pid: int) -> list[Span]:
     found: list[Span] = []
     try:
         lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
+    except GONE:
         return found
     for line in lines:
         words = line.split(None, 5)
@@ -207,15 +210,9 @@ def spans_of(pid: int) -> list[Span]:
     return found
 
 
-def _states(pid: int, first: int, length: int) -> bytes:
+def _states(pagemap: int, first: int, length: int) -> bytes:
     """The top byte of each page's entry; of those that are present or swapped out, else 0."""
-    try:
-        with open(f"/proc/{pid}/pagemap", "rb", buffering=0) as pagemap:
-            raw = os.pread(
-                pagemap.fileno(), length // PAGE_BYTES * ENTRY_BYTES, first // PAGE_BYTES * ENTRY_BYTES
-            )
-    except (FileNotFoundError, ProcessLookupError):
-        return b""
+    raw = os.pread(pagemap, length // PAGE_BYTES * ENTRY_BYTES, first // PAGE_BYTES * ENTRY_BYTES)
     return bytes(state if state & (PRESENT | SWAPPED) else 0 for state in raw[ENTRY_BYTES - 1 :: ENTRY_BYTES])
 
 
