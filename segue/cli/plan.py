@@ -24,6 +24,7 @@ from segue.policy.drain import Orders
 from segue.policy.timetable import Slots
 
 NOT_ALL: Final = 1
+AUDITED: Final = ("WHAT", "HOSTS", "MOVES", "TIME", "LONGEST BLACKOUT", "WHAT STAYS")
 NO_HOST: Final = 4
 
 app = typer.Typer(
@@ -161,8 +162,7 @@ def audit(
         answers = msgspec.convert(found, list[Drainable])
     shown = [answer for answer in answers if answer.staying or not failing]
     data = [_plain(asdict(answer)) for answer in shown]
-    columns = ("WHAT", "HOSTS", "MOVES", "TIME", "LONGEST BLACKOUT", "WHAT STAYS")
-    output.show(data, form, [row for answer in shown for row in _audited(answer)], columns)
+    output.show(data, form, [row for answer in shown for row in _audited(answer)], AUDITED)
     stuck = sum(bool(answer.staying) for answer in answers)
     output.say(f"{len(answers) - stuck} of {len(answers)} could be emptied now.")
     raise typer.Exit(NOT_ALL if stuck else 0)
@@ -178,8 +178,7 @@ def _show_last(form: Format, path: str) -> int:
         )
     found = context.load().demand_controller().call("GET", "/drains/audit")
     made = msgspec.convert(found, Audited)
-    columns = ("WHAT", "HOSTS", "MOVES", "TIME", "LONGEST BLACKOUT", "WHAT STAYS")
-    output.show(found, form, [row for answer in made.failing for row in _audited(answer)], columns)
+    output.show(found, form, [row for answer in made.failing for row in _audited(answer)], AUDITED)
     output.say(
         f"{made.asked - made.failed} of {made.asked} could be emptied on {values.show_time(made.at_s)}."
     )
