@@ -5,24 +5,22 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pyroute2 import IPRoute
 
 from segue.adapters.net import cell_move
-from segue.lab import syscalls
+from tests.adapters.network import in_a_network
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs a network of its own")
 HERE, NEIGHBOUR = "10.9.0.1", "10.9.0.2"
 MAC = "02:00:00:00:00:09"
 
 
-def in_a_network(work: Callable[[], None]) -> None:
-    """In a thread of its own, which ends in it: `lo`, and `eth0` with an address."""
+def in_a_cell(work: Callable[[], None]) -> None:
+    """In a network with `lo`, and `eth0` with an address."""
 
-    def enter() -> None:
-        syscalls.unshare(syscalls.CLONE_NEWNET)
+    def lay() -> None:
         with IPRoute() as here:
             here.link("add", ifname="eth0", kind="veth", peer={"ifname": "other"})
             for name in ("lo", "eth0", "other"):
@@ -30,8 +28,7 @@ def in_a_network(work: Callable[[], None]) -> None:
             here.addr("add", index=here.link_lookup(ifname="eth0")[0], address=HERE, prefixlen=24)
         work()
 
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(enter).result()
+    in_a_network(lay)
 
 
 def test_nothing_is_said_until_it_may_be_and_all_of_it_then() -> None:
@@ -57,7 +54,7 @@ def test_nothing_is_said_until_it_may_be_and_all_of_it_then() -> None:
                 called.close()
             voice.close()
 
-    in_a_network(look)
+    in_a_cell(look)
 
 
 def test_whom_it_knew_it_knows_elsewhere() -> None:
@@ -75,9 +72,9 @@ def test_whom_it_knew_it_knows_elsewhere() -> None:
             cell_move.introduce(said[0], 1)
         assert cell_move.neighbours(1) == said[0]
 
-    in_a_network(tell)
+    in_a_cell(tell)
     assert NEIGHBOUR.encode() in said[0]
-    in_a_network(hear)
+    in_a_cell(hear)
 
 
 @pytest.mark.parametrize(
@@ -88,4 +85,4 @@ def test_nonsense_is_refused(said: bytes) -> None:
         with pytest.raises(ValueError, match="nobody knows"):
             cell_move.introduce(said, 1)
 
-    in_a_network(hear)
+    in_a_cell(hear)

@@ -7,14 +7,13 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pyroute2 import AsyncIPRoute
 
 from segue.adapters.net.links import Links
 from segue.adapters.net.steering import Steering
-from segue.lab import syscalls
+from tests.adapters import network
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs a network of its own")
 FRAME = b"\x02\0\0\0\0\x02" + b"\x02\0\0\0\0\x01" + b"\x88\xb5" + b"segue".ljust(46, b"\0")
@@ -81,7 +80,7 @@ def hears(ear: socket.socket, frame: bytes) -> bool:
         return False
 
 
-def in_a_network(test: Callable[[Wires], Awaitable[None]]) -> None:
+def among_wires(test: Callable[[Wires], Awaitable[None]]) -> None:
     """In a thread of its own, which ends in it."""
 
     async def all_of_it() -> None:
@@ -90,12 +89,7 @@ def in_a_network(test: Callable[[Wires], Awaitable[None]]) -> None:
             await wires.lay()
             await test(wires)
 
-    def enter() -> None:
-        syscalls.unshare(syscalls.CLONE_NEWNET)
-        asyncio.run(all_of_it())
-
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(enter).result()
+    network.in_a_network(lambda: asyncio.run(all_of_it()))
 
 
 @pytest.mark.parametrize("first", ["turn", "hush"])
@@ -119,7 +113,7 @@ def test_an_application_that_leaves_is_led_away_and_hushed_at_once(first: str) -
         turn.close()
         hush.close()
 
-    in_a_network(look)
+    among_wires(look)
 
 
 def test_what_waits_before_an_application_is_led_to_it() -> None:
@@ -136,7 +130,7 @@ def test_what_waits_before_an_application_is_led_to_it() -> None:
         assert await wires.gets("there", "inner", "client") == {"inner"}
         assert await wires.gets("inner", "there", "client") == {"client"}
 
-    in_a_network(look)
+    among_wires(look)
 
 
 def segment(version: int, flags: int) -> bytes:
@@ -171,4 +165,4 @@ def test_new_connections_are_led_away_before_all_others(version: int) -> None:
         calls.close()
         turn.close()
 
-    in_a_network(look)
+    among_wires(look)

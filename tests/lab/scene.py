@@ -10,7 +10,6 @@ import os
 import socket
 import struct
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,7 +20,7 @@ from segue.errors import Kind, SegueError
 from segue.lab import places, state
 from segue.lab.api import Lab
 from segue.lab.variants import ALL_ALIKE, Variants
-from tests.lab import calm
+from tests.lab import calm, typed
 from tests.lab.census import Census
 from tests.lab.client import Client
 from tests.lab.moves import LIMIT_S, LIMITS, Halt, Move, wait_until
@@ -127,9 +126,7 @@ class Scene:
 
     def segue(self, *words: str) -> subprocess.CompletedProcess[str]:
         """A command of the CLI as a user types it."""
-        environ = {**os.environ, "SEGUE_CONTEXT": str(self.lab.places.context), "COLUMNS": "200"}
-        argv = [sys.executable, "-m", "segue", *words]
-        return subprocess.run(argv, env=environ, capture_output=True, text=True, check=False, timeout=60)
+        return typed.run(self.lab, *words)
 
     def folder(self, host: str) -> Path:
         """The host's /run/segue as this machine sees it."""

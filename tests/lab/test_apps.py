@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ import pytest
 from segue.cli.fleet import Host
 from segue.lab import places
 from segue.lab.api import Lab
-from tests.lab import client
+from tests.lab import client, typed
 from tests.lab.moves import wait_until
 
 pytestmark = pytest.mark.lab
@@ -35,17 +33,7 @@ class Stage:
         self.agent = Host("host1", f"unix://{lab.agent_socket('host1')}")
 
     def segue(self, *words: str, status: int = 0) -> str:
-        environ = {**os.environ, "SEGUE_CONTEXT": str(self.lab.places.context), "COLUMNS": "200"}
-        done = subprocess.run(
-            [sys.executable, "-m", "segue", *words],
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == status, (done.stdout, done.stderr)
-        return done.stdout + (done.stderr if status else "")
+        return typed.segue(self.lab, *words, status=status)
 
     def run(self, image: str, name: str, *words: str) -> dict[str, Any]:
         archive = str(places.cache() / "images" / image / "image.tar")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -21,6 +19,7 @@ from tests.lab.app_client import AppClient
 from tests.lab.client import Client
 from tests.lab.moves import wait_until
 from tests.lab.test_fleet_drain import CONTEXT, MEMORY_BYTES, Fleet
+from tests.lab.typed import segue
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(240)]
 IMAGE: Final = "app-python"
@@ -41,24 +40,15 @@ def fleet(labs_folder: object) -> Iterator[Fleet]:
         made.down()
 
 
-def segue(fleet: Fleet, *words: str) -> str:
-    """A command that asks the agents themselves."""
-    environ = {**os.environ, "SEGUE_CONTEXT": str(fleet.lab.places.context)}
-    argv = [sys.executable, "-m", "segue", *words]
-    done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, (words[:3], done.stdout, done.stderr)
-    return done.stdout
-
-
 def test_machines_and_an_application_leave_under_traffic(fleet: Fleet) -> None:
     ticks = fleet.lab.places.shared / "ticks"
     ticks.mkdir()
     archive = str(places.cache() / "images" / IMAGE / "image.tar")
-    segue(fleet, "app", "load", archive, "--name", "witness", "--host", "host1", "--host", "host2")
+    segue(fleet.lab, "app", "load", archive, "--name", "witness", "--host", "host1", "--host", "host2")
     start = ("--name", APP, "--host", "host1", "--address", f"{ADDRESS}/16", "--user", "root")
     more = ("--memory", "128MiB", "--volume", "/srv/segue/shared/ticks:/ticks", "--restart", "always")
     program = Path(witness.__file__).read_text(encoding="utf-8")
-    segue(fleet, "app", "run", *start, *more, "witness", "-c", program, "16")
+    segue(fleet.lab, "app", "run", *start, *more, "witness", "-c", program, "16")
     agent = Host("host1", f"unix://{fleet.lab.agent_socket('host1')}")
     wish = {"name": MACHINE, "image": "micro", "memory_bytes": MEMORY_BYTES, "address": f"{BESIDE}/16"}
     agent.call("POST", "/guests", wish)

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from segue.lab import places
 from segue.lab.api import Lab
 from tests.lab import client
 from tests.lab.moves import wait_until
+from tests.lab.typed import segue
 
 pytestmark = pytest.mark.lab
 HOPS = int(os.environ.get("SEGUE_HOPS", "4"))
@@ -34,14 +34,6 @@ PROBE = [
     "-o",
     "json",
 ]
-
-
-def segue(lab: Lab, *words: str, status: int = 0) -> str:
-    environ = {**os.environ, "SEGUE_CONTEXT": str(lab.places.context), "COLUMNS": "200"}
-    argv = [sys.executable, "-m", "segue", *words]
-    done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == status, (done.stdout, done.stderr)
-    return done.stdout + (done.stderr if status else "")
 
 
 def redis(lab: Lab, *words: str) -> str:

@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -18,7 +16,7 @@ import pytest
 from segue.cli.fleet import Host
 from segue.lab import places
 from segue.lab.api import Lab
-from tests.lab import app_clients, client
+from tests.lab import app_clients, client, typed
 from tests.lab.app_clients import Client
 from tests.lab.database import BALANCES, PACKAGES, Bench, Ledger, Server
 from tests.lab.moves import wait_until
@@ -55,17 +53,7 @@ class App:
         self._segue(*start, *options, self.name, *(word for word in words if word not in options))
 
     def _segue(self, *words: str) -> str:
-        environ = {**os.environ, "SEGUE_CONTEXT": str(self.lab.places.context), "COLUMNS": "200"}
-        done = subprocess.run(
-            [sys.executable, "-m", "segue", *words],
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert done.returncode == 0, (words, done.stdout, done.stderr)
-        return done.stdout
+        return typed.segue(self.lab, *words, timeout_s=120.0)
 
     def connect(self, port: int) -> socket.socket:
         """A connection from the client's network."""
