@@ -256,7 +256,7 @@ def changed(place: EtcdPlace, **changes: object) -> EtcdPlace:
 
 
 async def refused(place: EtcdPlace) -> Refused:
-    store = EtcdStore(place, limit_s=0.8, attempt_s=0.6)
+    store = EtcdStore(place, limit_s=3.0, attempt_s=2.5)
     try:
         with pytest.raises(Refused) as caught:
             await store.commit(create("k", b""))

@@ -52,11 +52,12 @@ class NoAnswer(Exception):
 
 
 class Broken(Exception):
-    """One attempt without an answer. `sent`: see NoAnswer."""
+    """One attempt without an answer. `sent`: see NoAnswer. `late`: its time was over, which tells no cause."""
 
-    def __init__(self, why: str, *, sent: bool) -> None:
+    def __init__(self, why: str, *, sent: bool, late: bool = False) -> None:
         super().__init__(why)
         self.sent = sent
+        self.late = late
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ class Gateway:
             try:
                 return Answer(await self.ask(endpoint, path, body, shape, min(self.attempt_s, rest_s)), sent)
             except Broken as error:
-                sent, why = sent or error.sent, str(error)
+                sent = sent or error.sent
+                why = why if why and error.late else str(error)
                 if self.closed:
                     raise NoAnswer("it was closed", sent=sent) from error
                 self.leave(endpoint)
@@ -138,7 +140,7 @@ class Gateway:
                         endpoint, "/v3/auth/authenticate", body, shapes.Token, within_s, ""
                     )
                 except Broken as error:
-                    raise Broken(str(error), sent=False) from error
+                    raise Broken(str(error), sent=False, late=error.late) from error
                 self._token = answer.token
             return self._token
 
@@ -160,10 +162,12 @@ class Gateway:
                 content = await answer.read()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Broken(f"{endpoint}: {error}", sent=False) from error
+        except TimeoutError as error:
+            raise Broken(
+                f"{endpoint} did not answer within {within_s:.1f} s", sent=True, late=True
+            ) from error
         except (aiohttp.ClientError, OSError) as error:
             raise Broken(f"{endpoint}: {str(error) or type(error).__name__}", sent=True) from error
-        except TimeoutError as error:
-            raise Broken(f"{endpoint} did not answer within {within_s:.1f} s", sent=True) from error
         return _decoded(endpoint, answer.status, content, shape)
 
     def session(self) -> aiohttp.ClientSession:
