@@ -350,7 +350,11 @@ class Run:
     async def _tell(self, progress: str) -> None:
         note = f"{self.host}: {progress}"
         if self._work.task.note != note:
-            await self._work.note(note=note)
+            try:
+                await self._work.note(note=note)
+            except Refused as error:  # It is written, and only seen late here.
+                if error.kind is not Kind.TIMEOUT:
+                    raise
 
     def _refused(self, why_: str, todo: str) -> Refused:
         return Refused(what=f"{self.host} does not pass", why=why_, todo=todo, kind=Kind.POLICY)

@@ -21,7 +21,7 @@ from segue.controller.loads import Loads
 from segue.controller.mirror import Mirror
 from segue.controller.traces import Traces
 from segue.controller.work import Work
-from segue.errors import SegueError
+from segue.errors import Kind, Refused, SegueError
 from segue.model import store as nouns
 from segue.model.guest import Guest
 from segue.model.health import Health, Level
@@ -134,6 +134,30 @@ def test_what_befalls_the_leader_is_no_failure_of_the_host(where: str, trouble: 
         shown: Verification = controller.books.known(controller.mirror.verifications, "host1").value
         assert (work.task.state, shown.ok) == (TaskState.DONE, True)
         assert not controller.mirror.guests.items()
+        follows.cancel()
+
+    loop.run(main())
+
+
+def test_progress_that_is_seen_late_is_no_failure_either() -> None:
+    loop = VirtualLoop()
+    late = Refused(what="it is not shown", why="the watch is late", todo="Wait.", kind=Kind.TIMEOUT)
+
+    async def main() -> None:
+        clock.give(NodeClock(loop))
+        controller, store, links, shelf = await room(loop)
+        follows = asyncio.create_task(controller.mirror.follow())
+        await controller.mirror.reached(shelf.revision)
+        work = Work(controller, Tenure("c1", 1, FENCE, Lease(1, 5.0), 0.0), TASK)
+
+        def befall(look: int) -> None:
+            if look == 3:
+                store.trouble, store.writer = late, asyncio.current_task()
+
+        links.on_look = befall
+        await verifying.carry_out(work)
+        assert store.trouble is None
+        assert work.task.state is TaskState.DONE
         follows.cancel()
 
     loop.run(main())
