@@ -23,7 +23,19 @@ Time = Any
 """Text, seconds since 1970, or what YAML itself has made of a time."""
 YAML: Final = ".yaml"
 OPTIONS: Final = frozenset(
-    {"name", "within", "takes", "retries", "when", "graceful", "target", "version", "burn_in"}
+    {
+        "name",
+        "within",
+        "takes",
+        "retries",
+        "when",
+        "graceful",
+        "target",
+        "version",
+        "burn_in",
+        "file",
+        "sha256",
+    }
 )
 GIVEN: Final = re.compile(r"\$([a-z_]+)")
 """In a procedure: what the order has to say, under `with`."""
@@ -190,7 +202,9 @@ def _step(text: str | Mapping[str, Any]) -> Step:
     if not isinstance(options.get("version", ""), str):
         raise ValueError("`version` is text: write it in quotes, or 1.10 becomes 1.1")
     text_ = str(inside or "")
-    is_firmware = kind is StepKind.FIRMWARE
+    if kind is StepKind.FIRMWARE and text_ and "file" in options and "://" not in text_:
+        raise ValueError(f"a step pushes one file; found: {text_}, {options['file']}")
+    is_firmware, is_url = kind is StepKind.FIRMWARE, "://" in text_
     return Step(
         kind,
         script="" if is_firmware else text_,
@@ -200,7 +214,9 @@ def _step(text: str | Mapping[str, Any]) -> Step:
         retries=int(options.get("retries", 0)),
         when_wanted=when == "wanted",
         graceful_s=values.duration_s(str(options.get("graceful", Step.graceful_s))),
-        image=text_ if is_firmware else "",
+        image=text_ if is_firmware and is_url else "",
+        file=str(options.get("file", "" if is_url or not is_firmware else text_)),
+        sha256=str(options.get("sha256", "")),
         burn_s=values.duration_s(str(options.get("burn_in", 0))),
         target=str(options.get("target", "")),
         version=str(options.get("version", "")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from segue.cli import maintenance_file
 from segue.errors import Refused
-from segue.model.maintenance import Order, StepKind
+from segue.model.maintenance import Order, Step, StepKind
 from segue.policy import procedure
 
 FULL = """
@@ -114,7 +115,36 @@ def test_firmware_is_named_in_the_order_as_text(tmp_path: Path) -> None:
     )
     step = read(tmp_path, head + text).procedure[-1]
     assert (step.image, step.target, step.version, step.graceful_s) == ("http://f/x", "NIC.1", "1.10", 60.0)
-    assert procedure.faults(read(tmp_path, head + text.replace("http://f/x", "bios.bin")).procedure)
+    assert procedure.faults(read(tmp_path, head + text.replace("http://f/x", "gopher://f/x")).procedure)
+
+
+def test_firmware_is_a_url_or_a_file_or_both(tmp_path: Path) -> None:
+    def step(text: str) -> Step:
+        order = read(tmp_path, f"name: m\nscope: {{hosts: [h]}}\nprocedure: [cordon, drain, {{{text}}}]")
+        assert procedure.faults(order.procedure) == ()
+        return order.procedure[-1]
+
+    assert (step("firmware: bios.bin").file, step("firmware: /srv/bios.bin").image) == ("bios.bin", "")
+    both = step(f"firmware: 'http://f/x', file: bios.bin, sha256: {'a' * 64}")
+    assert (both.image, both.file, both.sha256) == ("http://f/x", "bios.bin", "a" * 64)
+    assert step("firmware: {file: bios.bin}").file == "bios.bin"
+    with pytest.raises(Refused, match=r"one file; found: a\.bin, b\.bin"):
+        step("firmware: a.bin, file: b.bin")
+
+
+@pytest.mark.parametrize(
+    ("step", "fault"),
+    [
+        (Step(StepKind.FIRMWARE), "needs the URL of an image, by .*, or a file"),
+        (Step(StepKind.FIRMWARE, file="x", sha256="ab"), "sha256 only beside a file, and of 64 digits"),
+        (Step(StepKind.FIRMWARE, image="http://f/x", sha256="a" * 64), "sha256 only beside a file"),
+        (Step(StepKind.POWER_CYCLE, file="x"), "brings no firmware"),
+    ],
+)
+def test_what_makes_no_sense_of_firmware_is_a_fault(step: Step, fault: str) -> None:
+    found = procedure.faults((Step(StepKind.CORDON), Step(StepKind.DRAIN), step))
+    assert len(found) == 1
+    assert re.search(fault, found[0])
 
 
 def test_a_procedure_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
