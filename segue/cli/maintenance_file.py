@@ -14,7 +14,7 @@ import msgspec
 import yaml
 from msgspec import Struct, field
 
-from segue.cli import fleet_file, procedures, values
+from segue.cli import fleet_file, playbook, procedures, values
 from segue.errors import Kind, Refused
 from segue.model.maintenance import Alerts, Order, Scope, Step, StepKind, Strategy, Window
 from segue.model.migration import Limits
@@ -22,6 +22,7 @@ from segue.model.migration import Limits
 Time = Any
 """Text, seconds since 1970, or what YAML itself has made of a time."""
 YAML: Final = ".yaml"
+PLAYBOOK: Final = "playbook"
 OPTIONS: Final = frozenset(
     {
         "name",
@@ -96,18 +97,20 @@ def load(path: str) -> Order:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text()
         data = msgspec.json.decode(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
-        return _order(msgspec.convert(data, OrderText))
+        beside = Path(path).parent if path != "-" else Path()
+        return _order(msgspec.convert(data, OrderText), beside)
     except (OSError, UnicodeDecodeError, msgspec.MsgspecError, yaml.YAMLError, ValueError) as error:
         raise _wrong(path, " ".join(str(error).split())) from error
     except Refused as error:
         raise _wrong(path, f"{error.what}: {error.why}") from error
 
 
-def _order(written: OrderText) -> Order:
+def _order(written: OrderText, beside: Path) -> Order:
     label, value = fleet_file.pair(written.scope.domain) if written.scope.domain else ("", "")
     scope = Scope(tuple(written.scope.hosts), dict(written.scope.labels), label, value)
     window = Window(_time(written.window.begins), _time(written.window.ends))
-    steps = tuple(_step(step) for step in _written_steps(written.procedure, written.given))
+    written_steps = _written_steps(written.procedure, written.given)
+    steps = tuple(_step(_played(step, beside)) for step in written_steps)
     return Order(written.name, scope, steps, window, _strategy(written.strategy), written.title)
 
 
@@ -176,6 +179,17 @@ def _strategy(text: StrategyText) -> Strategy:
         ),
         force=text.force,
     )
+
+
+def _played(text: str | Mapping[str, Any], beside: Path) -> str | Mapping[str, Any]:
+    """`playbook: FILE` is a script that has it played; FILE lies beside the order."""
+    if isinstance(text, str) or PLAYBOOK not in text:
+        return text
+    inside = text[PLAYBOOK]
+    more = {"file": inside} if not isinstance(inside, Mapping) else dict(inside)
+    path = beside / str(more.pop("file", ""))
+    rest = {key: value for key, value in text.items() if key != PLAYBOOK}
+    return {"name": path.stem, **more, **rest, StepKind.RUN: playbook.script(path)}
 
 
 def _step(text: str | Mapping[str, Any]) -> Step:

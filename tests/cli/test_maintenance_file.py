@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -46,6 +49,55 @@ def read(tmp_path: Path, text: str) -> Order:
     path = tmp_path / "order.yaml"
     path.write_text(text)
     return maintenance_file.load(str(path))
+
+
+PLAY: Final = """
+- name: a mark that stays
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: write it
+      ansible.builtin.copy: {content: "it's $HOME\\n", dest: "%s"}
+"""
+
+
+def played(tmp_path: Path, order: str = "playbook: mark.yml") -> Step:
+    (tmp_path / "mark.yml").write_text(PLAY % (tmp_path / "mark"))
+    text = "name: m1\nscope: {hosts: [host1]}\nprocedure: [cordon, drain, {%s}, uncordon]\n"
+    return read(tmp_path, text % order).procedure[2]
+
+
+def test_a_playbook_is_a_script_that_has_it_played(tmp_path: Path) -> None:
+    step = played(tmp_path)
+    assert (step.kind, step.name, step.limit_s) == (StepKind.RUN, "mark", 1800.0)
+    assert PLAY.strip() % (tmp_path / "mark") in step.script
+    step = played(tmp_path, "playbook: {file: mark.yml, retries: 2}, within: 5m, name: marking")
+    assert (step.name, step.retries, step.within_s) == ("marking", 2, 300.0)
+    without = {**os.environ, "PATH": "/nowhere"}
+    done = subprocess.run(
+        ["/bin/sh", "-ec", step.script], check=False, env=without, capture_output=True, text=True
+    )
+    assert (done.returncode, "ansible-playbook is not installed" in done.stderr) == (127, True)
+    if shutil.which("ansible-playbook"):
+        subprocess.run(["/bin/sh", "-ec", step.script], check=True)
+        assert (tmp_path / "mark").read_text() == "it's $HOME\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{}", "no playbook"),
+        ("- import: x", "no playbook"),
+        ("[", "flow"),
+        ("- hosts: all # END_OF_THE_PLAYBOOK", "line"),
+    ],
+)
+def test_what_is_no_playbook_is_refused_before_anything_begins(tmp_path: Path, text: str, why: str) -> None:
+    (tmp_path / "mark.yml").write_text(text)
+    with pytest.raises(Refused, match=why):
+        read(tmp_path, "name: m1\nscope: {hosts: [host1]}\nprocedure: [drain, {playbook: mark.yml}]\n")
+    with pytest.raises(Refused, match="No such file"):
+        read(tmp_path, "name: m1\nscope: {hosts: [host1]}\nprocedure: [drain, {playbook: other.yml}]\n")
 
 
 def test_every_key_arrives(tmp_path: Path) -> None:
