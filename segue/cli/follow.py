@@ -130,6 +130,9 @@ def conclude(record: dict[str, Any]) -> int:
     """The last line for people, and the exit code."""
     outcome, failure = record["outcome"], record["failure"]
     move = f"{record['guest']} {record['source']} -> {record['target']}"
+    if record["stage"] == "done" and record.get("cold"):
+        output.say(f"{move}  done  started from its disks, {outcome['total_s']:.1f} s")
+        return 0
     if record["stage"] == "done":
         budget, blackout_s = record["limits"]["blackout_s"], outcome["blackout_s"]
         measured = values.show_ms(blackout_s) if blackout_s else "not measured"

@@ -89,6 +89,13 @@ def _error_row(told: lessons.Errors) -> tuple[str, ...]:
     return (*total, str(told.blackout_runs), f"{told.blackout_median:.0%}", f"{told.blackout_worst:.0%}")
 
 
+def _blackout(record: dict[str, Any]) -> str:
+    if record.get("cold"):
+        return "cold"
+    blackout_s = record["outcome"]["blackout_s"]
+    return values.show_ms(blackout_s) if blackout_s else ""
+
+
 def _row(record: dict[str, Any]) -> tuple[str, ...]:
     outcome = record["outcome"]
     started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record["started_s"]))
@@ -100,7 +107,7 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
         record["stage"],
         started,
         f"{outcome['total_s']:.1f} s" if outcome["total_s"] else "",
-        values.show_ms(outcome["blackout_s"]) if outcome["blackout_s"] else "",
+        _blackout(record),
         values.show_ms(outcome["outage_s"]) if outcome["outage_s"] else "",
         record["failure"]["why"] if record["failure"] else "",
     )

@@ -27,7 +27,7 @@ def answer(words: list[str]) -> str:
         asked[0] += 1
         match words:
             case ["hold", mib]:
-                held.append(bytearray(os.urandom(1 << 20) * int(mib)))
+                held.extend(bytearray(os.urandom(1 << 20)) for _ in range(int(mib)))
                 return f"holds {sum(map(len, held)) >> 20}"
             case ["env", name]:
                 return os.environ.get(name, "")
