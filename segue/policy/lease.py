@@ -118,9 +118,12 @@ def adapted(known: Charter | None, host: str, voters: Collection[str], terms: Te
     return replace(known, number=known.number + 1, voters=wanted, terms=terms, before=known.every)
 
 
-def acknowledged(charter: Charter, number: int, epoch: int) -> Charter:
-    """After the host has said to the leader of that epoch that it goes by that number."""
-    return replace(charter, held=True, before=(), epoch=epoch) if number == charter.number else charter
+def acknowledged(charter: Charter, number: int, epoch: int, *, apps: bool) -> Charter:
+    """After the host has said to the leader of that epoch that it goes by that number. apps: and that its applications
+    are under its guard, which an older agent's are not."""
+    if number != charter.number:
+        return replace(charter, apps=charter.apps and apps)
+    return replace(charter, held=True, before=(), epoch=epoch, apps=apps)
 
 
 def counts(charter: Charter, epoch: int) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from segue.adapters.watchdog import Watchdog
 from segue.agent.guard import LOOK_S, Guard
-from segue.agent.guard_line import ANSWER_S, GuardLine, Said
+from segue.agent.guard_line import ANSWER_S, GuardLine, Said, read
 from segue.errors import Refused
 from segue.sim import loop as virtual
 from segue.sim.fabric import OUTSIDE
@@ -135,7 +135,7 @@ class SimGuardLine(GuardLine):
         said = guard.answer(word, handles)
         if guard.ends:
             guard.close()
-        return Said(said["over"], said["ends_s"], tuple(said["guests"]))
+        return read(said)
 
     async def start(self, device: str, seconds: float) -> None:
         """See GuardLine. A guard that stands still has the watchdog, and nobody else gets it."""
