@@ -56,7 +56,7 @@ def test_all_at_once() -> None:
 
 
 def test_what_an_image_declares_as_a_volume_is_kept_at_home_unless_a_volume_holds_it() -> None:
-    declared = {"/data": {}, "/var/lib/db/log": {}, "/var/lib/dbx": {}}
+    declared = ("/data", "/var/lib/db/log", "/var/lib/dbx")
     volumes = (Volume("vol0", "/var/lib/db", "/srv/x"),)
     assert apps.kept_beside(declared, volumes) == ("/data", "/var/lib/dbx")
-    assert apps.kept_beside({}, ()) == ()
+    assert apps.kept_beside((), ()) == ()
