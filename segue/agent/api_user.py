@@ -167,6 +167,8 @@ async def migrate(request: Request, name: str, wish: MigrateGuest) -> Migration:
     agent = agent_of(request)
     keeper = agent.guests.by_name(name)
     traceparent = request.headers.get(trace.HEADER, "")
+    if wish.cold:
+        return await agent.migrations.begin_cold(keeper, wish.to, traceparent)
     return await agent.migrations.begin(
         keeper, wish.to, wish.limits, force=wish.force, traceparent=traceparent
     )

@@ -22,7 +22,7 @@ from segue.model.host import HostFacts
 from segue.model.ladder import Shape
 from segue.model.migration import Forecast, Limits
 from segue.model.storage import DiskCopy
-from segue.policy import budgets, compatibility, shape, wishes
+from segue.policy import budgets, compatibility, crash, shape, wishes
 from segue.wire import offer
 from segue.wire.offer import Feature
 
@@ -88,6 +88,34 @@ class Beforehand:
         )
         return Agreed(version, plan.copies, theirs.app_engine or Engine(""))
 
+    def startable(self, keeper: Keeper, to: str) -> Guest:
+        """The guest, if it crashed here and may be started there. Raises Refused."""
+        guest = keeper.guest_here()
+        self._services.peer(to)
+        if keeper.token.phase is not Phase.OWNER or keeper.in_saga:
+            raise busy(guest.name, f"it is {keeper.token.phase} here")
+        if keeper.copy() is not Copy.NONE or not self._services.crashes.wants_elsewhere(guest):
+            raise busy(guest.name, f"it is {keeper.state()}, and is not to be started elsewhere")
+        return guest
+
+    async def agreed_cold(self, guest: Guest, to: str) -> int:
+        """The wire version of a cold migration. Raises Refused with every reason against that host."""
+        peer = self._services.peer(to)
+        theirs = await self._ask(peer)
+        self._same_installation(theirs)
+        ours = self._guests.facts()
+        version = offer.common(ours, theirs)
+        common = str(self._services.config.shared_dir)
+        plan = await source_disks.survey(guest, peer, version, pull=False, common=common)
+        reasons = compatibility.between(guest, ours, theirs)
+        reasons += offer.obstacles(
+            ours, theirs, (*needs(guest, Limits(), encrypted=False, copies=False), Feature.COLD)
+        )
+        reasons += compatibility.obstacles(guest, theirs, compatibility.Already(theirs.guests))
+        reasons += tuple(f"{copy.disk.path} is not seen there" for copy in plan.copies)
+        compatibility.refuse(guest, to, reasons + plan.obstacles)
+        return version
+
     def movable(self, keeper: Keeper, to: str) -> Guest:
         """The guest, if it can leave for that host now. Raises Refused."""
         guest = keeper.guest_here()
@@ -148,6 +176,8 @@ def needs(guest: Guest, limits: Limits, *, encrypted: bool, copies: bool) -> Ite
         yield Feature.OWN_USER
     if guest.watched:
         yield Feature.WATCHED
+    if crash.goes_elsewhere(guest.on_crash):
+        yield Feature.COLD
     if limits.post_copy:
         yield Feature.POSTCOPY
 

@@ -18,12 +18,14 @@ from segue.adapters.store.journal import Journal
 from segue.agent.figures import Figures
 from segue.agent.notices import Notices
 from segue.agent.senses import Senses
-from segue.errors import Kind, SegueError
+from segue.errors import Kind, Refused, SegueError
 from segue.model.application import Restart
 from segue.model.crash import AppEnd, Cause, Deed
 from segue.model.guest import Guest
 from segue.model.handoff import Copy, Phase
 from segue.model.incident import Hit, Incident
+from segue.model.lifecycle import Stage
+from segue.model.migration import Migration
 from segue.policy import crash
 from segue.policy.crash import Vitals
 
@@ -40,6 +42,7 @@ STEPS_MOST: Final = 40
 WORDS: Final = {
     Cause.QEMU_ENDED: "its QEMU ended unexpectedly",
     Cause.MEMORY_LOST: "what was left of its memory at its source is gone, and it was ended",
+    Cause.UNMOVABLE: "its host fails, and it cannot be moved away",
     Cause.CUT_OFF: "its host was cut off from the others, and ended it: another one may take it over",
     Cause.PANIC: "its kernel panicked",
     Cause.WATCHDOG: "it hangs: it does not feed its watchdog any more",
@@ -47,6 +50,7 @@ WORDS: Final = {
     Cause.APP_ENDED: "it ended without success",
     Cause.SILENT: f"its guest agent has not answered for {crash.SILENT_S:g} s, and it sends, reads and writes nothing",
 }
+SEEM_TO_RUN: Final = frozenset({Cause.DEAF, Cause.SILENT, Cause.UNMOVABLE})
 Start = Callable[["Keeper"], Awaitable[None]]
 
 
@@ -54,8 +58,16 @@ class Crashes:
     """All open incidents of this host, and who is told of them."""
 
     def __init__(
-        self, host: str, journal: Journal, notices: Notices, figures: Figures, senses: Senses
+        self,
+        host: str,
+        journal: Journal,
+        notices: Notices,
+        figures: Figures,
+        senses: Senses,
+        tied: Callable[[Guest], str] = lambda _: "",
     ) -> None:
+        """tied: why no other host can start a guest; empty where one may."""
+        self._tied = tied
         self._host = host
         self._journal = journal
         self._notices = notices
@@ -69,9 +81,9 @@ class Crashes:
         """Those that are not over."""
         return list(self._open.values())
 
-    async def begin(self, guest: Guest, cause: Cause, machine: Machine | None) -> Incident:
+    async def begin(self, guest: Guest, cause: Cause, machine: Machine | None, more: str = "") -> Incident:
         """Written down with its evidence, before anything is done; the one that is open, if there is one."""
-        known, seems_to_run = self._open.get(guest.uuid), cause in {Cause.DEAF, Cause.SILENT}
+        known, seems_to_run = self._open.get(guest.uuid), cause in SEEM_TO_RUN
         if known is not None and (seems_to_run or not known.hits[0].runs) and not _outdoes(cause, known):
             return known
         if known is not None:
@@ -86,7 +98,7 @@ class Crashes:
             host=self._host,
             cause=cause,
             at_s=at_s,
-            text=f"{guest.name}: {WORDS[cause]}",
+            text=f"{guest.name}: {WORDS[cause]}{more}",
             hits=(Hit(guest.name, guest.uuid, at_s, runs=seems_to_run),),
             evidence=found,
         )
@@ -120,10 +132,16 @@ class Crashes:
         now_s = clock.wall_s()
         tried = [at_s for one in self._of(guest.uuid) for at_s in one.tried_s] + list(incident.tried_s)
         chosen = crash.answer(incident.cause, guest.on_crash, tried, now_s)
-        restarts = chosen.deed is Deed.RESTART
-        words = f"it is restarted on {self._host}" if restarts else "it is left to a person"
-        made = replace(incident, due_s=now_s + chosen.wait_s if restarts else 0.0)
-        return self._keep(made.with_step(now_s, f"{words}: {chosen.why}"))
+        if chosen.deed is Deed.LEAVE:
+            made = replace(incident, due_s=0.0, elsewhere_s=0.0)
+            return self._keep(made.with_step(now_s, f"it is left to a person: {chosen.why}"))
+        at_s, tied = now_s + chosen.wait_s, self._tied(guest)
+        if chosen.deed is Deed.RESTART or tied:
+            why = f"{chosen.why}; not elsewhere: {tied}" if chosen.deed is Deed.ELSEWHERE else chosen.why
+            made = replace(incident, due_s=at_s, elsewhere_s=0.0)
+            return self._keep(made.with_step(now_s, f"it is restarted on {self._host}: {why}"))
+        made = replace(incident, due_s=at_s + crash.ELSEWHERE_S, elsewhere_s=at_s)
+        return self._keep(made.with_step(now_s, f"it is to be started on another host: {chosen.why}"))
 
     def _of(self, uuid: str) -> list[Incident]:
         return [one for one in self._journal.incidents.all() if not one.is_open and one.hits[0].uuid == uuid]
@@ -131,10 +149,10 @@ class Crashes:
     async def tend(self, keeper: Keeper, start: Start) -> None:
         """With each tick of a guest: does what is due about its crash, and ends the incident when that is over."""
         incident = self._open.get(keeper.uuid)
-        if incident is None:
+        if incident is None or keeper.in_saga:
             return
         if keeper.guest is None or keeper.token.phase is not Phase.OWNER:
-            if not keeper.in_saga and keeper.token.phase is not Phase.OFFERED:
+            if keeper.token.phase is not Phase.OFFERED:
                 self._end(incident, "it is not on this host any more")
         elif incident.cause is not Cause.CUT_OFF and not self._journal.ran_since_boot(keeper.guest.name):
             self._end(
@@ -145,7 +163,7 @@ class Crashes:
         elif keeper.copy() is Copy.RUNNING and not incident.hits[0].runs:
             body = keeper.body
             self._back(incident, body.resumed_at_s if body is not None else 0.0)
-        elif incident.hits[0].runs and crash.is_due(incident.due_s, clock.wall_s()):
+        elif incident.hits[0].runs and crash.is_due(incident.elsewhere_s or incident.due_s, clock.wall_s()):
             # It hangs: from here on it is away, and the next tick starts it.
             await keeper.end_crashed(incident.text)
             self._keep(self._away(incident))
@@ -163,8 +181,9 @@ class Crashes:
     async def _restart(self, keeper: Keeper, incident: Incident, start: Start) -> None:
         """The try is in the journal before it is made: an agent that dies in it has made it."""
         now_s, guest, before = clock.wall_s(), keeper.guest_here(), incident
-        tried = replace(incident, tried_s=(*incident.tried_s, now_s), due_s=0.0)
-        incident = self._keep(tried.with_step(now_s, "it is started from its disks"))
+        tried = replace(incident, tried_s=(*incident.tried_s, now_s), due_s=0.0, elsewhere_s=0.0)
+        alone = "no other host has started it: " if incident.elsewhere_s else ""
+        incident = self._keep(tried.with_step(now_s, f"{alone}it is started from its disks"))
         try:
             await start(keeper)
         except (SegueError, OSError, TimeoutError) as error:
@@ -183,12 +202,64 @@ class Crashes:
         self._figures.returned(incident.cause, hits[0].away_s)
         self._end(replace(incident, hits=hits), f"it runs again, after {hits[0].away_s:.1f} s")
 
+    # Guests that another host starts
+
+    async def unmovable(self, keeper: Keeper, why: str) -> Incident:
+        """It runs, and cannot be moved away from here; said again it is the same incident. Raises Refused for one that
+        does not run, or is just being moved."""
+        guest = keeper.guest_here()
+        owned = keeper.token.phase is Phase.OWNER and not keeper.in_saga
+        if guest.is_app or not owned or keeper.copy() is not Copy.RUNNING:
+            raise Refused(
+                what=f"{guest.name} is left as it is",
+                why=f"it is {keeper.state()} here, {keeper.token.phase}",
+                todo=f"Look with `segue vm show {guest.name}`.",
+                kind=Kind.CONFLICT,
+            )
+        return await self.begin(guest, Cause.UNMOVABLE, keeper.machine, f": {why}")
+
+    def wants_elsewhere(self, guest: Guest) -> bool:
+        """True for one that crashed here, and that another host may start now."""
+        incident = self._open.get(guest.uuid)
+        if incident is None or incident.hits[0].runs or not self._journal.ran_since_boot(guest.name):
+            return False
+        return crash.is_due(incident.elsewhere_s, clock.wall_s())
+
+    def stays(self, number: str, why: str) -> Incident:
+        """No host takes it: it is restarted here at once. Raises Refused for an incident that wants nothing of it."""
+        incident = next((one for one in self._open.values() if one.id == number), None)
+        if incident is None or not incident.elsewhere_s:
+            raise Refused(
+                what=f"incident {number[:8]} is left as it is",
+                why="no guest of it waits here for another host",
+                todo="Look with `segue incident show`.",
+                kind=Kind.CONFLICT,
+            )
+        now_s = clock.wall_s()
+        made = replace(incident, due_s=now_s, elsewhere_s=0.0)
+        return self._keep(made.with_step(now_s, f"no other host starts it: {why}"))
+
+    def started_elsewhere(self, uuid: str, migration: Migration) -> None:
+        """A migration of it ended. Where it was a cold one that came to its aim, the incident is over."""
+        incident = self._open.get(uuid)
+        if incident is None or not migration.cold:
+            return
+        if migration.stage is Stage.DONE:
+            now_s = clock.wall_s()
+            tried = replace(incident, tried_s=(*incident.tried_s, now_s))
+            self._back(
+                tried.with_step(now_s, f"{migration.target} started it"), migration.outcome.resumed_at_s
+            )
+        elif (failure := migration.failure) is not None:
+            words = f"{migration.target} did not start it: {failure.why}"
+            self._keep(incident.with_step(clock.wall_s(), words))
+
     def _away(self, incident: Incident) -> Incident:
         return replace(incident, hits=(replace(incident.hits[0], runs=False),))
 
     def _end(self, incident: Incident, text: str) -> None:
         now_s = clock.wall_s()
-        self._keep(replace(incident.with_step(now_s, text), ended_s=now_s, due_s=0.0))
+        self._keep(replace(incident.with_step(now_s, text), ended_s=now_s, due_s=0.0, elsewhere_s=0.0))
 
     def _keep(self, incident: Incident) -> Incident:
         """Durable, and then told."""
@@ -201,7 +272,8 @@ class Crashes:
             self._open.pop(uuid, None)
             self._vitals.pop(uuid, None)
         if is_new:
-            self._figures.crashed(incident.cause, Deed.RESTART if incident.due_s else Deed.LEAVE)
+            deed = Deed.ELSEWHERE if incident.elsewhere_s else Deed.RESTART if incident.due_s else Deed.LEAVE
+            self._figures.crashed(incident.cause, deed)
         self._notices.tell("incident", incident.hits[0].guest, incident)
         return incident
 
@@ -235,7 +307,7 @@ class Crashes:
 
     def _lives(self, uuid: str) -> None:
         incident = self._open.get(uuid)
-        if incident is not None and incident.hits[0].runs:
+        if incident is not None and incident.hits[0].runs and incident.cause is not Cause.UNMOVABLE:
             self._end(incident, "it answers again by itself")
 
     def _forget_pulse(self, uuid: str) -> None:

@@ -13,8 +13,8 @@ from segue.agent import disks, nics
 from segue.agent.services import Services
 from segue.errors import Kind, Refused
 from segue.model.guest import Guest
-from segue.policy import identity
-from segue.wire.frames import CreateGuest
+from segue.policy import crash, identity
+from segue.wire.frames import CreateGuest, Storage
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 MACHINE = "pc-q35-10.0"
@@ -96,8 +96,10 @@ def check(wish: CreateGuest) -> None:
         problems.append("memory must be between 32 MiB and 16 TiB")
     if not 1 <= wish.vcpus <= 255:
         problems.append("a guest has 1 to 255 vCPUs")
-    if not 0 <= wish.on_crash.per_hour <= 100:
-        problems.append("a guest is restarted 0 to 100 times an hour")
+    problems += crash.faults(wish.on_crash)
+    local = Storage.LOCAL in {wish.storage, *(disk.storage for disk in wish.disks)}
+    if local and crash.goes_elsewhere(wish.on_crash):
+        problems.append("what has disks on one host alone is not started elsewhere")
     problems += nics.problems(wish)
     problems += disks.wrong(wish.disks)
     if problems:

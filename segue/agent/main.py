@@ -7,6 +7,7 @@ import fcntl
 import gc
 import socket
 import ssl
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -53,6 +54,7 @@ from segue.agent import (
     kept,
     link,
     old_journal,
+    tied,
     updates,
 )
 from segue.agent.aftercare import Caretaker
@@ -171,7 +173,7 @@ def _crashes(config: Config, journal: Journal, notices: Notices, figures: Figure
         lambda guest: AppPlaces(guest.name, config.run_dir, config.apps_dir),
         config.health.kmsg,
     )
-    return Crashes(config.name, journal, notices, figures, senses)
+    return Crashes(config.name, journal, notices, figures, senses, partial(tied.to_its_host, config))
 
 
 async def _open(services: Services) -> None:

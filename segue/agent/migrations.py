@@ -109,6 +109,26 @@ class Migrations:
             self.start(keeper, migration)
             return migration
 
+    async def begin_cold(self, keeper: Keeper, to: str, traceparent: str = "") -> Migration:
+        """A guest that crashed here, and is to be started there. Raises Refused with every reason."""
+        guest = self.beforehand.startable(keeper, to)
+        with self.starting(guest):
+            version = await self.beforehand.agreed_cold(guest, to)
+            migration = Migration(
+                id=chance.new_id(),
+                guest=guest.name,
+                source=self._services.config.name,
+                target=to,
+                limits=Limits(),
+                started_s=clock.wall_s(),
+                wire=version,
+                cold=True,
+                trace=self._services.traces.begin(traceparent),
+            )
+            self.beforehand.startable(keeper, to)  # It may just have been started here.
+            self.start(keeper, migration)
+            return migration
+
     @contextlib.contextmanager
     def starting(self, guest: Guest) -> Iterator[None]:
         """Until it has started no other does. Raises Refused where one is just being started."""
@@ -219,7 +239,9 @@ class Migrations:
             SourceGuest(keeper, services.protection, services.share),
             SourceNetwork(services, keeper, migration),
             services.peer(migration.target),
-            SourceCustody(services, keeper, migration.target, migration.id, record.doubt),
+            SourceCustody(
+                services, keeper, migration.target, migration.id, record.doubt, cold=migration.cold
+            ),
         )
 
     async def _carry_out(self, keeper: Keeper, runner: Runner[Run], run: Run) -> None:
@@ -227,6 +249,7 @@ class Migrations:
         keys = self._name_in_logs(keeper, run.record.now)
         try:
             await migrate.carry_out(runner, run)
+            self._services.crashes.started_elsewhere(keeper.uuid, run.record.now)
             self._services.figures.ended(run.record.now)
             self._services.traces.ended(run.record.now)
             await self._services.protection.withdraw(run.guest, keeper.resident.machine)

@@ -134,9 +134,9 @@ class MachineResident(Resident):
         receiver = PageReceiver(machine)
         await receiver.take_up()
         lacks = receiver.flow in {Flow.FLOWING, Flow.BROKEN}
-        if incoming or (lacks and not await revival.needed(machine)):
+        if (incoming and not machine.from_disks) or (lacks and not await revival.needed(machine)):
             self.arriving = receiver
-        if incoming:
+        if incoming and not machine.from_disks:
             self.landing = self._landing_of(machine)
             await self.landing.complete(within_s=0)
 
@@ -209,6 +209,14 @@ class MachineResident(Resident):
             self.arriving = PageReceiver(self.machine) if post_copy else None
         assert self.landing is not None
         return self.landing
+
+    async def make_ready(self) -> None:
+        """A paused QEMU that would start the guest from its disks; the one that is there, if there is one."""
+        assert self.guest is not None
+        if self.machine is None or not self.machine.alive():
+            await plant.clear_network(self._services, self.guest)
+            self.machine = await self._start(self.guest, incoming=False)
+        self.landing = self.arriving = None
 
     async def landed(self) -> None:
         """Waits a moment for the copy to be complete here, or as complete as it has to be."""

@@ -187,8 +187,16 @@ class SourceCustody:
     """The guest's token, and the exchange that passes it on."""
 
     def __init__(
-        self, services: Services, keeper: Keeper, target: str, migration: str, doubt: Callable[[str], None]
+        self,
+        services: Services,
+        keeper: Keeper,
+        target: str,
+        migration: str,
+        doubt: Callable[[str], None],
+        *,
+        cold: bool = False,
     ) -> None:
+        self._cold = cold
         self._services = services
         self._keeper = keeper
         self._target = target
@@ -200,7 +208,7 @@ class SourceCustody:
         """See engine/ports.py."""
         token = self._keeper.token
         if token.phase is not Phase.OFFERED or token.migration != migration:
-            await self._keeper.tell(Begin(target, migration))
+            await self._keeper.tell(Begin(target, migration, cold=self._cold))
         return self._keeper.token.epoch
 
     def released(self, migration: str) -> bool:
@@ -211,7 +219,8 @@ class SourceCustody:
     async def hand_over(self) -> Handed:
         """See engine/ports.py."""
         if not self.released(self._migration):
-            await self._keeper.release(BothComplete(self._migration))
+            self._demand_this_boot()
+            await self._keeper.release(BothComplete(self._migration, cold=self._cold))
             self._marks = (("released", clock.wall_s()),)
         begun_s = clock.steady_s()
         pause_s = 0.05
@@ -222,6 +231,16 @@ class SourceCustody:
                 self._doubt(self._target)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, 2.0)
+
+    def _demand_this_boot(self) -> None:
+        """What crashed before its host had no power may have been taken over since. Raises Aborted."""
+        guest = self._keeper.guest_here()
+        if self._cold and not self._services.journal.ran_since_boot(guest.name):
+            raise Aborted(
+                what=f"{guest.name} is not given to {self._target}",
+                why="its host had no power, or no lease, since it crashed: it may live elsewhere",
+                todo=f"Look where it is: `segue vm show {guest.name}`.",
+            )
 
     async def _try_grant(self) -> Handed | None:
         """One grant. None where no answer came; the journal then still says `released`."""

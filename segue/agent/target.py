@@ -79,6 +79,10 @@ async def _place(
     if isinstance(keeper.resident, AppResident):
         return await _place_app(services, keeper, keeper.resident, placement, called_from)
     assert isinstance(keeper.resident, MachineResident)
+    if placement.cold:
+        await keeper.resident.make_ready()
+        keeper.announce()
+        return Landing("", services.config.address)
     landing = await keeper.resident.make_room(post_copy=placement.shape.post_copy)
     memory_address = await _listen(services, keeper, landing, placement, called_from)
     await join(services, guest, placement, placement.source)

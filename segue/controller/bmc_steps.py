@@ -1,7 +1,7 @@
 """The steps of a maintenance that a host's BMC does: power-cycle, firmware. Whoever leads next goes on from the notes.
 
 It must never take the power of a host on which a guest is, nor of one whose power it has just given back: the host may
-be writing its own firmware then. It never begins an update twice.
+be writing its own firmware then. It never leaves a host without power, and never begins an update twice.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ async def power_cycle(run: Run, step: Step) -> str:
     await _tell(run, "it boots")
     while (await run.inventory()).boot == run.work.boot:
         run.wait_for("it has power, and its agent speaks from the old boot")
-        await asyncio.sleep(POLL_S)
+        await run.rest()
     await run.save(boot="", rising=False)
     return f"{how}; back after {clock.steady_s() - begun_s:.0f} s"
 
@@ -87,9 +87,31 @@ async def _go_down(run: Run, step: Step) -> str:
                 )
             break
         run.wait_for("it has not shut down yet")
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(
+            POLL_S
+        )  # Not to be aborted: it may go down at any time, and then it gets power again.
     await run.save(rising=True)
     return how
+
+
+async def give_power_back(run: Run) -> str:
+    """What became of a host whose step ended in the middle: it is not left without power. Empty where it had it."""
+    if not run.work.boot:
+        return ""
+    bmc = run.controller.powers.of(run.host)
+    try:
+        async with asyncio.timeout(2 * ON_S):
+            if await bmc.power() is Power.ON:
+                return ""
+            if await bmc.on(ON_S) is Power.ON:
+                return "it has power again"
+        why = "it does not come on"
+    except TimeoutError:
+        why = "its BMC does not answer"
+    except SegueError as error:
+        why = error.why
+    log.error("a host may be left without power", host=run.host, why=why)
+    return f"it may be without power ({why}): `segue host power {run.host} on`"
 
 
 async def firmware(run: Run, step: Step) -> str:
@@ -131,7 +153,7 @@ async def _follow(run: Run, look: Callable[[str], Awaitable[Flash]], waits_s: fl
         if waits_s is not None and since_s is not None and now_s - since_s >= waits_s:
             return seen.state
         run.wait_for(f"its update: {seen.state}, {seen.percent} %")
-        await asyncio.sleep(POLL_S)
+        await run.rest()
 
 
 async def _compared(run: Run, step: Step, part: str) -> str:
@@ -141,7 +163,7 @@ async def _compared(run: Run, step: Step, part: str) -> str:
     while step.version and after != step.version:
         run.wait_for(f"its BMC says {after}, not {step.version}")
         await _tell(run, f"the update is done, {part} is {after} still")
-        await asyncio.sleep(POLL_S)
+        await run.rest()
         after = await _patiently(run, lambda: hands.version(step.target))
     if after == before:
         raise _refused(
@@ -170,7 +192,7 @@ async def _patiently(run: Run, ask: Callable[[], Awaitable[T]]) -> T:
                 raise
             run.wait_for(error.why)
             log.info("a BMC is asked again", host=run.host, why=error.why)
-        await asyncio.sleep(POLL_S)
+        await run.rest()
 
 
 async def _tell(run: Run, progress: str) -> None:

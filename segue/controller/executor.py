@@ -17,6 +17,7 @@ from segue.controller import (
     certificates,
     deaths,
     drain,
+    elsewhere,
     health,
     identity,
     leases,
@@ -48,6 +49,7 @@ HOW: Final[Mapping[TaskKind, Callable[[Work], Awaitable[None]]]] = {
     TaskKind.UPDATE: updating.carry_out,
     TaskKind.MAINTENANCE: maintenance.carry_out,
     TaskKind.VERIFY: verifying.carry_out,
+    TaskKind.RESTART: elsewhere.carry_out,
 }
 INTRODUCE_S: Final = 0.5
 GATHER_S: Final = 10.0
@@ -128,6 +130,7 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
             running["deaths"] = asyncio.create_task(deaths.keep(controller, tenure))
             running["leases"] = asyncio.create_task(leases.keep(controller, tenure))
         await _gather(controller)
+        running["elsewhere"] = asyncio.create_task(elsewhere.keep(controller, tenure))
         running["balancer"] = asyncio.create_task(balancer.keep(controller, tenure))
         if controller.powers.watched:
             running["sensors"] = asyncio.create_task(sensors.keep(controller, tenure))

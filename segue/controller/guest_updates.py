@@ -12,10 +12,12 @@ import msgspec
 import structlog
 
 from segue.controller import fleet, updating, works
+from segue.controller.host_run import Aborted
 from segue.controller.work import LOOK_S, Work, went_well, why
 from segue.errors import Kind, Refused, SegueError
 from segue.model.maintenance import HostState, Order
 from segue.model.migration import Migration
+from segue.model.task import TaskState
 from segue.policy import drain, maintenance
 from segue.wire.frames import Shown
 
@@ -33,9 +35,11 @@ class GuestUpdates:
         self._ask = ask
 
     async def carry_out(self) -> str:
-        """One guest after another. Raises Refused with those that keep the old one."""
+        """One guest after another. Raises Refused with those that keep the old one, Aborted between two of them."""
         here, gone, failed = 0, [], []
         for name in await self._outdated():
+            if self._work.task.state is TaskState.CANCELLING:
+                raise Aborted
             try:
                 moved = await self._update(name)
             except SegueError as error:

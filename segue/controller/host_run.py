@@ -10,6 +10,10 @@ from segue.model.maintenance import HostWork
 from segue.model.task import Task
 
 
+class Aborted(Exception):
+    """The maintenance is taken back, and this host waited: between two steps, or for somebody within one."""
+
+
 class Run(Protocol):
     """What the steps need of the host's maintenance."""
 
@@ -24,3 +28,4 @@ class Run(Protocol):
     async def add_task(self, task: Task) -> None: ...
     def number(self) -> str: ...
     def wait_for(self, what: str) -> None: ...
+    async def rest(self) -> None: ...

@@ -17,6 +17,7 @@ import structlog
 from segue.adapters import clock
 from segue.controller import bmc_steps, reboots, verifying, works
 from segue.controller.guest_updates import GuestUpdates
+from segue.controller.host_run import Aborted
 from segue.controller.links import HostAway
 from segue.controller.work import LOOK_S, Work
 from segue.errors import Refused, SegueError
@@ -56,10 +57,6 @@ class Moves:
     """Guests that do not go home, with the reason."""
 
 
-class Aborted(Exception):
-    """The maintenance is taken back; this host was between two steps."""
-
-
 class HostRun:
     """One host of one maintenance in one tenure."""
 
@@ -83,6 +80,12 @@ class HostRun:
     def wait_for(self, what: str) -> None:
         """Said where the step takes too long."""
         self._waits = what
+
+    async def rest(self) -> None:
+        """Between two looks at the host or its BMC. Raises Aborted."""
+        if self._work.task.state is TaskState.CANCELLING:
+            raise Aborted
+        await asyncio.sleep(POLL_S)
 
     async def save(self, **fields: Any) -> None:
         """Changes some of its fields."""
@@ -147,18 +150,25 @@ class HostRun:
     async def _fail(self, why: str) -> None:
         step = self._order.procedure[self.work.step]
         log.warning("a maintenance failed on a host", host=self.host, step=step.title, why=why)
+        why = "; ".join(filter(None, (why, await bmc_steps.give_power_back(self))))
         await self._passed(step, self.work.step_begun_s or clock.wall_s(), why, ok=False)
 
     async def _give_up(self) -> None:
         """A host on which nothing was changed yet goes back into service; others stay cordoned."""
         known = self.work
-        steps = self._order.procedure[: known.step]
+        steps = self._order.procedure[: known.step + known.acting]
         touched = procedure.touches(steps) and not known.skipping
-        why = (
-            "aborted after it was changed; it stays cordoned" if touched else "aborted before it was changed"
-        )
-        if not touched and any(step.kind is StepKind.CORDON for step in steps):
+        said = ["aborted before it was changed"]
+        if known.acting:
+            said = [
+                f"aborted within `{steps[-1].title}`{self._last()}",
+                await bmc_steps.give_power_back(self),
+            ]
+        if touched:
+            said = [*(said if known.acting else ["aborted after it was changed"]), "it stays cordoned"]
+        elif any(step.kind is StepKind.CORDON for step in steps):
             await self._set_cordoned(known.was_cordoned)
+        why = "; ".join(filter(None, said))
         await self.save(state=HostState.ABORTED, why=why, ended_s=clock.wall_s(), acting=False)
 
     def _last(self) -> str:
@@ -179,12 +189,14 @@ class HostRun:
     # What it asks of the agent
 
     async def ask(self, method: str, path: str, body: object = None) -> Any:
-        """The agent's answer; waits for an agent that is away, until the step's time is over."""
+        """The agent's answer; waits for an agent that is away, until the step's time is over. Raises Aborted."""
         while True:
             try:
                 return await self.controller.links.call(self.host, method, path, body, within_s=ANSWER_S)
             except HostAway as error:
                 self._waits = error.why
+                if self._work.task.state is TaskState.CANCELLING:
+                    raise Aborted from error
                 await self.controller.mirror.change(LOOK_S)
 
     async def inventory(self) -> Inventory:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Final
-
 import msgspec
 
 from segue.adapters import clock
 from segue.controller.host_run import Run
 from segue.errors import Kind, Refused, SegueError
 from segue.model.job import Reboot
-
-POLL_S: Final = 1.0
 
 
 async def reboot(run: Run) -> str:
@@ -26,7 +21,7 @@ async def reboot(run: Run) -> str:
         if asked.why:
             raise Refused(what="it does not reboot", why=asked.why, todo="Look at it, and reboot it by hand.")
         run.wait_for("it has not gone down yet")
-        await asyncio.sleep(POLL_S)
+        await run.rest()
 
 
 async def _ask(run: Run) -> Reboot:
@@ -38,4 +33,4 @@ async def _ask(run: Run) -> Reboot:
             if error.kind is not Kind.CONFLICT:
                 raise
             run.wait_for(error.why)
-        await asyncio.sleep(POLL_S)
+        await run.rest()

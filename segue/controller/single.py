@@ -110,6 +110,16 @@ async def choose_target(work: Work, name: str, not_to: dict[str, str]) -> Choice
     return await _choose(work, guest, not_to, seen)
 
 
+async def choose_again(work: Work, name: str, not_to: dict[str, str]) -> Choice:
+    """For one that does not run, and may start anywhere but there. Raises Refused with the reason of every host."""
+    wished = work.controller.mirror.wishes.get(name)
+    if wished is not None and wished.value.pinned:
+        raise no_host(f"{name} stays on its host", wished.value.pinned)
+    seen = await _looked(work, {name: not_to})
+    guest = next(guest for guest in seen.guests if guest.name == name)
+    return await _choose(work, replace(guest, host="", pinned="", moving_to=""), not_to, seen)
+
+
 async def _looked(work: Work, not_to: dict[str, dict[str, str]]) -> Fleet:
     return await fleet.looked(work.controller.mirror, work.controller.loads, not_to)
 
@@ -162,7 +172,8 @@ async def follow(work: Work, name: str) -> None:
     ended = record.value
     if went_well(ended):
         blackout_ms = ended.outcome.blackout_s * 1e3
-        await work.end(TaskState.DONE, f"{name} runs on {ended.target}, blackout {blackout_ms:.0f} ms")
+        how = "started from its disks" if ended.cold else f"blackout {blackout_ms:.0f} ms"
+        await work.end(TaskState.DONE, f"{name} runs on {ended.target}, {how}")
     elif cancelled:
         await work.end(TaskState.CANCELLED, f"{name} runs on {ended.source}", ended.failure)
     else:

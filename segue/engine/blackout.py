@@ -28,9 +28,14 @@ class CameBack(Aborted):
 
 async def hand_off(run: Run) -> None:
     """Stops the guest, sends the rest, gives the token away. Run again, it only asks for the answer."""
-    migration = run.record.now
-    if not run.custody.released(migration.id):
+    if not run.custody.released(run.record.now.id):
         await _stop_and_complete(run)
+    await give(run)
+
+
+async def give(run: Run) -> None:
+    """The token goes to the target, whose copy is whole. Raises CameBack."""
+    migration = run.record.now
     handed = await run.custody.hand_over()
     if handed.returned:
         raise CameBack(
@@ -156,9 +161,11 @@ def _note_blackout(run: Run, handed: Handed) -> None:
     Zero where an agent was restarted in the blackout: then nobody knows one of the two times.
     """
     outcome = run.record.now.outcome
+    resumed_here_s = handed.resumed_at_s - outcome.clock_offset_s
+    if run.record.now.cold and handed.resumed_at_s:
+        run.record.outcome(replace(outcome, resumed_at_s=resumed_here_s))
     if not handed.resumed_at_s or not outcome.stopped_at_s:
         return
-    resumed_here_s = handed.resumed_at_s - outcome.clock_offset_s
     blackout_s = resumed_here_s - outcome.stopped_at_s
     there = ((what, at_s - outcome.clock_offset_s) for what, at_s in handed.marks_there)
     marks = (*handed.marks_here, *there, ("resumed", resumed_here_s))

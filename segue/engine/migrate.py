@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segue.engine import blackout, notice, post_blackout, post_copy, preparation, storage
+from segue.engine import blackout, cold, notice, post_blackout, post_copy, preparation, storage
 from segue.engine.ports import SagaLog
 from segue.engine.run import Run
 from segue.engine.saga import Runner, Saga, Step, TurnedBack
@@ -35,7 +35,7 @@ LIVE: Saga[Run] = Saga(
 def runner(run: Run, journal: SagaLog) -> Runner[Run]:
     """The saga of this migration, ready to go or to go on."""
     return Runner(
-        LIVE,
+        cold.COLD if run.record.now.cold else LIVE,
         run,
         journal,
         run.clock,
@@ -65,7 +65,7 @@ async def carry_out(saga: Runner[Run], run: Run) -> None:
 
 
 def _how_it_turned(run: Run, cause: Exception) -> Event:
-    if not run.here.alive():
+    if not run.record.now.cold and not run.here.alive():
         return Event.GUEST_ENDED
     if isinstance(cause, blackout.CameBack) and run.record.now.stage is Stage.BLACKOUT:
         return Event.RETURNED

@@ -22,6 +22,7 @@ async def placement(run: Run) -> Placement:
         shape=migration.shape,
         copies=migration.copies,
         origin=_origin(migration),
+        cold=migration.cold,
         traceparent=migration.trace.header,
     )
 

@@ -39,13 +39,18 @@ async def retire_source(run: Run) -> None:
     await run.peer.settled(run.guest.uuid, run.record.now.id)
     await run.network.clear()
     await run.custody.retire()
-    _note_times(run)
+    note_times(run)
 
 
 async def mourn(run: Run) -> None:
     """The target died with the guest, which starts from its disks here: no frame of it goes to the dead any more."""
-    migration = run.record.now
     await run.network.clear()
+    lament(run)
+
+
+def lament(run: Run) -> None:
+    """The record says what became of it."""
+    migration = run.record.now
     run.record.failed(
         Lost(
             what=f"{migration.guest} was lost on {migration.target}",
@@ -53,10 +58,11 @@ async def mourn(run: Run) -> None:
             todo=f"What was only in its memory is gone. Look at it: `segue vm show {migration.guest}`.",
         )
     )
-    _note_times(run)
+    note_times(run)
 
 
-def _note_times(run: Run) -> None:
+def note_times(run: Run) -> None:
+    """How long each stage took."""
     now_s, record = run.clock.wall_s(), run.record.now
     run.record.outcome(
         replace(

@@ -17,6 +17,7 @@ class Cause(StrEnum):
     DEAF = "deaf"  # its QEMU is there and answers nobody
     SILENT = "silent"  # its guest agent, which once spoke, does not answer, and nothing of the guest moves
     MEMORY_LOST = "memory_lost"  # it ran before its memory was there, and its source died with the rest
+    UNMOVABLE = "unmovable"  # its host fails, and no live migration takes it away; told by the controller
     CUT_OFF = "cut_off"  # its host's lease was over, and its own guard ended it
     HOST_LOST = "host_lost"  # the whole host is silent; told by the controller
     APP_ENDED = "app_ended"  # an application's first process is gone, without success
@@ -29,6 +30,7 @@ class Sort(StrEnum):
     PANIC = "panic"
     HANG = "hang"
     SILENCE = "silence"
+    UNMOVABLE = "unmovable"
     HOST = "host"
 
 
@@ -40,6 +42,7 @@ SORT: Final[Mapping[Cause, Sort]] = {
     Cause.WATCHDOG: Sort.HANG,
     Cause.DEAF: Sort.HANG,
     Cause.SILENT: Sort.SILENCE,
+    Cause.UNMOVABLE: Sort.UNMOVABLE,
     Cause.CUT_OFF: Sort.HOST,
     Cause.HOST_LOST: Sort.HOST,
 }
@@ -49,6 +52,7 @@ class Deed(StrEnum):
     """What is done about a crash."""
 
     RESTART = "restart"  # from its disks, on its host while that one lives
+    ELSEWHERE = "elsewhere"  # from its disks, on another host; here, where none takes it
     LEAVE = "leave"  # a person looks at it
 
 
@@ -61,6 +65,8 @@ class OnCrash:
     hang: Deed = Deed.RESTART
     silence: Deed = Deed.LEAVE
     """Its services may well be served: only a report, unless the operator wants more."""
+    unmovable: Deed = Deed.LEAVE
+    """It runs, and its host is failing: to end it, and start it elsewhere, is for the operator to allow."""
     host: Deed = Deed.RESTART
     """On another host, once its own is proved to be off."""
     per_hour: int = 5

@@ -106,17 +106,25 @@ class Start:
 
 @dataclass(frozen=True)
 class Begin:
-    """Offer the guest to the peer under a migration id that was never used before."""
+    """Offer the guest to the peer under a migration id that was never used before.
+
+    cold: there is no copy here, and the peer's is one that is started from the guest's disks.
+    """
 
     peer: str
     migration: str
+    cold: bool = False
 
 
 @dataclass(frozen=True)
 class BothComplete:
-    """Source only: our QEMU is stopped and completed, and the target has said that its copy is whole."""
+    """Source only: our QEMU is stopped and completed, and the target has said that its copy is whole.
+
+    cold: of a migration that was begun so, and only of such a one: nothing was here, and nothing is.
+    """
 
     migration: str = ""  # empty: the one under way
+    cold: bool = False
 
 
 @dataclass(frozen=True)

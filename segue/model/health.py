@@ -163,6 +163,8 @@ class Rule:
     """A limit that was reached is let go at this share of it (where less is worse: at its reciprocal)."""
     calm_s: float = 0.0
     """And only after so long."""
+    at_once: bool = False
+    """RISE, RATIO: one look is enough to fail. It is for what is counted in a log: a counter may be misread."""
     figure: str = ""
     """Where the limits come from."""
 

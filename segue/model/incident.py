@@ -57,6 +57,8 @@ class Incident:
     done: tuple[Step, ...] = ()
     due_s: float = 0.0
     """When the restart is due; 0: none is."""
+    elsewhere_s: float = 0.0
+    """From when on another host may start it; 0: none is to. When `due_s` has come it is started here after all."""
     ended_s: float = 0.0
     """0: open."""
     tried_s: tuple[float, ...] = ()

@@ -27,6 +27,8 @@ class Placement:
     """Disks that are not on storage which both hosts see."""
     origin: str = ""
     """Storage post-copy: where the source lends them (NBD), host:port; empty where they come before the guest."""
+    cold: bool = False
+    """There is nothing to copy: the guest is to be made ready to start from its disks."""
     traceparent: str = ""
     """The migration's span, as W3C Trace Context writes it; empty from an agent that knows of none."""
 

@@ -127,7 +127,7 @@ AGENT: Final = (
     _gauge("segue_guest_down", "1 for each guest that stands or crashed; it should run.", "vm", "state"),
     _counter(
         "segue_incidents_total",
-        "Guests of this host that crashed or hung. deed: what was decided at first, restart or leave.",
+        "Guests of this host that crashed or hung. deed: what was decided at first, restart, elsewhere or leave.",
         "cause", "deed",
     ),
     _gauge("segue_incidents_open", "Incidents of this host that are not over.", "cause"),

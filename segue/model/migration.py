@@ -170,6 +170,8 @@ class Migration:
     """The version that the two agents agreed on before it began: see wire/offer.py."""
     application: bool = False
     """What moves is an application, by CRIU: its times teach nothing about machines."""
+    cold: bool = False
+    """What moves does not run: it crashed, and is started on the target from its disks."""
     trace: Trace = field(default_factory=Trace)
     """Its span, below that of whoever asked for it."""
 

@@ -22,6 +22,7 @@ class TaskKind(StrEnum):
     UPDATE = "update"
     MAINTENANCE = "maintenance"
     VERIFY = "verify"
+    RESTART = "restart"
 
 
 class TaskState(StrEnum):

@@ -5,7 +5,7 @@ Numbers in, a decision out. It must never let a guest restart more often than it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +18,26 @@ SILENT_S: Final = 60.0
 """A guest agent answers within milliseconds; a guest that swaps or is emulated may take some seconds."""
 DEAF_S: Final = 30.0
 """QMP answers within a millisecond; a QEMU whose storage hangs may take longer, and comes back by itself."""
+
+
+ELSEWHERE_S: Final = 30.0
+"""After so long without a word from a controller it is restarted here: one that leads anew gathers for 10 s, and an
+answer for one guest takes 5 s at most."""
+
+
+def faults(wish: OnCrash) -> Iterator[str]:
+    """What is wrong with a policy."""
+    if not 0 <= wish.per_hour <= 100:
+        yield f"{wish.per_hour} restarts within an hour are not between 0 and 100"
+    if wish.host is Deed.ELSEWHERE:
+        yield "a guest whose host is lost is restarted elsewhere by `host=restart`"
+    if wish.unmovable is Deed.RESTART:
+        yield "what cannot be moved from a failing host is left there, or started elsewhere: unmovable=leave|elsewhere"
+
+
+def goes_elsewhere(wish: OnCrash) -> bool:
+    """True where some crash of it is answered on another host while its own lives."""
+    return Deed.ELSEWHERE in {wish.wanted(cause) for cause in SORT}
 
 
 @dataclass(frozen=True)
@@ -42,12 +62,11 @@ def answer(cause: Cause, wish: OnCrash, restarts_s: Iterable[float], now_s: floa
         return Answer(
             Deed.LEAVE, 0.0, f"it was restarted {lately} times within an hour, which is all it may be"
         )
+    deed = wish.wanted(cause)
     if not lately:
-        return Answer(Deed.RESTART, 0.0, "its first restart within an hour")
+        return Answer(deed, 0.0, "its first restart within an hour")
     wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** (lately - 1))
-    return Answer(
-        Deed.RESTART, wait_s, f"it was restarted {lately} times within an hour: {wait_s:g} s of rest first"
-    )
+    return Answer(deed, wait_s, f"it was restarted {lately} times within an hour: {wait_s:g} s of rest first")
 
 
 def is_due(due_s: float, now_s: float) -> bool:

@@ -11,12 +11,12 @@ Why never none: a released token is either taken by the target, or handed back b
 its half until the other has answered. The answer is read from the journal and never changes. A target confirms
 only a guest that runs: until then the source keeps its copy, and gets the guest back if it cannot run there.
 
-The caller owes six things. It gives one guest's events one at a time, and writes the token of a reaction
+The caller owes seven things. It gives one guest's events one at a time, and writes the token of a reaction
 (fsync) BEFORE it carries out the effects, in their order. It gives migrations ids that are never used twice.
 It lets a source that was stopped for the blackout run again only by `GiveUp`. After a reboot of its host it
 lets nothing start until the peers have been heard (`Start.peers_highest`, `PeerEpoch`). It says of a copy that
-it never ran only when it knows (`NeverRan`). And it tells a fencing only while the host is off, with the claims
-of all others (`PeerFenced`).
+it never ran only when it knows (`NeverRan`). It tells a fencing only while the host is off, with the claims
+of all others (`PeerFenced`). And it gives away what crashed (`Begin.cold`) only where that has run since the boot.
 """
 
 from __future__ import annotations
@@ -300,7 +300,9 @@ def _on_start(token: Token, start: Start, copy: Copy) -> Reaction:
 def _on_begin(token: Token, begin: Begin, copy: Copy) -> Reaction:
     if token.phase is not Phase.OWNER:
         return _refuse(token, f"only its owner can move the guest, which is {token.phase} here")
-    if copy in (Copy.NONE, Copy.PARTIAL):
+    if begin.cold and (copy is not Copy.NONE or begin.peer == HERE):
+        return _refuse(token, f"only what does not run here can be started elsewhere, it is {copy}")
+    if not begin.cold and copy in (Copy.NONE, Copy.PARTIAL):
         return _refuse(token, "there is nothing to copy, the guest does not run")
     if not begin.peer or not begin.migration or begin.migration == token.migration:
         return _refuse(token, "a migration needs a target and an id that was never used")
@@ -311,8 +313,9 @@ def _on_begin(token: Token, begin: Begin, copy: Copy) -> Reaction:
 def _on_both_complete(token: Token, event: BothComplete, copy: Copy) -> Reaction:
     if token.phase is not Phase.OFFERED or event.migration not in ("", token.migration):
         return _refuse(token, f"no such migration leaves here, the guest is {token.phase}")
-    if copy is not Copy.COMPLETE:
-        return _refuse(token, f"the source must stand still and be whole, it is {copy}")
+    if copy is not (Copy.NONE if event.cold else Copy.COMPLETE):
+        wanted = "have no copy" if event.cold else "stand still and be whole"
+        return _refuse(token, f"the source must {wanted}, it is {copy}")
     released = replace(token, phase=Phase.RELEASED, epoch=token.epoch + 1)
     return Reaction(released, (Send(released.peer, Grant(released.epoch, released.migration)),))
 

@@ -62,7 +62,7 @@ def judge(
         for rule in by_signal.get((series.part.kind, series.signal), ()):
             value = health_series.figure(rule, series, history, now_s)
             if value is not None:
-                _trip(trips, rule, series, value, now_s)
+                _trip(trips, rule, series, value, history, now_s)
     known = {rule.name for rule in rules}
     trips = {
         key: trip
@@ -83,23 +83,27 @@ def forget(memory: Memory, part: str, now_s: float) -> Memory:
     return Memory(trips, ended)
 
 
-def _trip(trips: dict[str, Trip], rule: Rule, series: Series, value: float, now_s: float) -> None:
+def _trip(
+    trips: dict[str, Trip], rule: Rule, series: Series, value: float, history: History, now_s: float
+) -> None:
     """Each limit of the rule: reached, held, or let go."""
     for level in TROUBLE:
-        limit = rule.limit(level)
+        limit = _limit(rule, level)
         if limit is None:
             continue
         key = f"{series.part.key} {rule.name} {level}"
         before = trips.get(key)
         recent = before is not None and (before.on or now_s - before.over_s <= SHORT_MEMORY_S)
-        if _reached(rule, value, limit, near=recent):
-            since_s = before.since_s if before is not None and before.on else now_s
+        bound = _eased(rule, limit) if recent else limit
+        held = before is not None and before.on
+        sure = held or level is Level.SUSPECT or health_series.borne_out(rule, series, history, bound, now_s)
+        if sure and (value < bound if rule.below else value >= bound):
             trips[key] = Trip(
                 rule=rule.name,
                 part=series.part,
                 level=level,
                 probe=series.probe,
-                since_s=since_s,
+                since_s=before.since_s if before is not None and before.on else now_s,
                 over_s=now_s,
                 on=True,
                 text=explain(rule, series.part, value, limit),
@@ -112,11 +116,14 @@ def _trip(trips: dict[str, Trip], rule: Rule, series: Series, value: float, now_
             trips[key] = replace(before, on=not over, value=value)
 
 
-def _reached(rule: Rule, value: float, limit: float, *, near: bool) -> bool:
-    """near: the limit was reached lately, so less is enough."""
-    if rule.below:
-        return value < (limit / rule.release if near else limit)
-    return value >= (limit * rule.release if near else limit)
+def _limit(rule: Rule, level: Level) -> float | None:
+    """A rule that names no limit for a suspicion suspects at its next one, which takes more than one look."""
+    return next(filter(None, map(rule.limit, TROUBLE)), None) if level is Level.SUSPECT else rule.limit(level)
+
+
+def _eased(rule: Rule, limit: float) -> float:
+    """Where the limit was reached lately, less is enough."""
+    return limit / rule.release if rule.below else limit * rule.release
 
 
 def _verdicts(history: History, trips: Mapping[str, Trip], now_s: float) -> Iterator[Verdict]:

@@ -44,9 +44,23 @@ def _with(before: Series | None, seen: Reading, probe: str, at_s: float, boot: s
     now = replace(before, part=seen.part, probe=probe, source=seen.source, boot=boot, seen_s=at_s)
     if seen.value == last.value:
         return replace(now, points=_kept(before.points, at_s - span_s))
-    step = rise(last.value, seen.value, rebooted=boot != before.boot)
-    points = (*before.points, Point(at_s, seen.value, last.risen + step))
+    rebooted = boot != before.boot
+    points = before.points if rebooted else _misread_undone(before.points, seen.value)
+    # A look that was misread has counted nothing: what the counter was before it is what it is compared with.
+    stood = last.value if points is before.points else points[-2].value
+    step = rise(stood, seen.value, rebooted=rebooted)
+    points = (*points, Point(at_s, seen.value, points[-1].risen + step))
     return replace(now, points=_kept(points, at_s - span_s))
+
+
+def _misread_undone(points: tuple[Point, ...], value: float) -> tuple[Point, ...]:
+    """A counter that is back where it was before its last rise never rose: that look was misread.
+
+    One that begins anew (its driver was loaded again) falls below what it showed before, and keeps what it counted.
+    """
+    if len(points) < 2 or not points[-2].value <= value < points[-1].value:
+        return points
+    return (*points[:-1], replace(points[-1], risen=points[-2].risen))
 
 
 def rise(before: float, now: float, *, rebooted: bool) -> float:
@@ -91,6 +105,37 @@ def figure(rule: Rule, series: Series, history: History, now_s: float) -> float 
 def risen(series: Series, span_s: float, now_s: float) -> float:
     """By how much a counter rose within the last `span_s`."""
     return series.points[-1].risen - _at(series, now_s - span_s).risen
+
+
+def borne_out(rule: Rule, series: Series, history: History, limit: float, now_s: float) -> bool:
+    """True where more than one look says that the limit was reached: one alone may be misread.
+
+    Of a rise each look counts for half of the limit at most; a value that needs no time to count must stand twice.
+    """
+    needed = limit
+    if rule.measure is Measure.RATIO:
+        other = history.series.get(f"{series.part.key} {rule.per}")
+        needed = limit * max(risen(other, rule.span_s, now_s), 1.0) if other is not None else limit
+    if rule.measure in {Measure.RISE, Measure.RATIO}:
+        return (
+            rule.at_once
+            or needed <= 1
+            or _risen_by_looks(series, rule.span_s, now_s, most=needed / 2) >= needed
+        )
+    if rule.measure is Measure.STEADY and not rule.span_s and (rule.below or limit > 1):
+        last = series.points[-1]
+        if series.seen_s > last.at_s:
+            return True
+        before = series.points[-2].value if len(series.points) > 1 else None
+        return before is not None and (before < limit if rule.below else before >= limit)
+    return True
+
+
+def _risen_by_looks(series: Series, span_s: float, now_s: float, most: float) -> float:
+    """As `risen`, with each look's share bounded."""
+    begun = _at(series, now_s - span_s)
+    within = [begun, *(point for point in series.points if point.at_s > max(begun.at_s, now_s - span_s))]
+    return sum(min(after.risen - before.risen, most) for before, after in pairwise(within))
 
 
 def _at(series: Series, at_s: float) -> Point:

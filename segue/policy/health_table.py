@@ -57,8 +57,8 @@ steady      disk-warning        critical_warning     0s  -     1      -    nvme 
 steady<     disk-spare          spare_of_threshold   0s  1.5   1      -    nvme | spare blocks, of the least it needs:
 steady      disk-worn           used_percent         0s  100   -      -    nvme | percent of its rated life used:
 steady      disk-hot            temperature_c        30m 70    -      -    nvme | degrees Celsius:
-rise        disk-io-errors      io_errors            1h  1     10     1000 ours | I/O errors in the kernel's log
-rise        disk-medium-errors  medium_errors        24h 1     5      -    backblaze | medium errors in the kernel's log
+count       disk-io-errors      io_errors            1h  1     10     1000 ours | I/O errors in the kernel's log
+count       disk-medium-errors  medium_errors        24h 1     5      -    backblaze | medium errors in the kernel's log
 rise        disk-device-errors  device_errors        1h  10    100    -    ours | requests that the device failed
 ratio/ios   disk-slow           busy_ms              10m 100   1000   -    fast20 | ms for each request
 steady      disk-degraded       missing_members      1m  1     -      -    mixin | members missing:
@@ -67,7 +67,7 @@ absent      disk-gone           ios                  2m  2m    -      2m   ours 
 steady<     storage-full        free_share           5m  0.05  0.005  -    mixin | free share
 left<       storage-filling     free_bytes           6h  4h    -      -    mixin | full
 steady      storage-slow        latency_s            5m  0.5   10     -    ours | seconds for one small write:
-rise        storage-errors      file_system_errors   24h 1     10     -    ours | file system errors in the kernel's log
+count       storage-errors      file_system_errors   24h 1     10     -    ours | file system errors in the kernel's log
 [nic]
 rise        nic-flaps           carrier_changes      1h  4     40     -    ours | changes of the carrier
 rise        nic-crc-steady      crc_errors           1h  10    -      -    corropt | CRC errors
@@ -112,6 +112,7 @@ steady      journal-slow        sync_s               30m 0.05  -      -    docto
 """
 MEASURES: Final[Mapping[str, Measure]] = {
     "rise": Measure.RISE,
+    "count": Measure.RISE,
     "ratio": Measure.RATIO,
     "steady": Measure.STEADY,
     "best": Measure.OF_BEST,
@@ -170,6 +171,7 @@ def _rule(kind: Kind, line: str) -> Rule:
         at_least=RATIO_LEAST.get(name, 0.0),
         release=RELEASE.get(measure, 0.9),
         calm_s=CALM_S.get(measure, span_s),
+        at_once=how == "count",
         figure=FIGURES[figure],
     )
 

@@ -72,7 +72,7 @@ def errors(records: Iterable[Migration]) -> Errors:
 
 def comparable(records: Iterable[Migration]) -> list[Migration]:
     """Those that ended as they were meant to, with a forecast, newest first."""
-    moved = (m for m in records if m.stage is Stage.DONE and not (m.in_place or m.application))
+    moved = (m for m in records if m.stage is Stage.DONE and not (m.in_place or m.application or m.cold))
     done = [m for m in moved if m.forecast is not None and m.outcome.total_s > 0]
     return sorted(done, key=lambda migration: -migration.started_s)
 

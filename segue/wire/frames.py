@@ -78,6 +78,8 @@ class MigrateGuest:
     dry_run: bool = False
     force: bool = False
     """Begin although the forecast says that the budget cannot be kept."""
+    cold: bool = False
+    """It crashed, and is to be started there from its disks: what its policy wants elsewhere. `limits` do not count."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class Feature(StrEnum):
     CHANNELS = "take in memory by several connections, or compressed"
     OWN_USER = "run a guest's QEMU as a user of its own"
     WATCHED = "take in a guest with a panic device and a watchdog"
+    COLD = "start a guest that crashed elsewhere"
     ATTEMPTS = "tell one attempt to copy from the next"
 
 
@@ -45,6 +46,7 @@ LEAST: Final[Mapping[Feature, int]] = {
     Feature.CHANNELS: 2,
     Feature.OWN_USER: 2,
     Feature.WATCHED: 2,
+    Feature.COLD: 2,
     Feature.ATTEMPTS: 2,
 }
 """The first version that can say it."""

@@ -122,3 +122,63 @@ async def test_another_leader_gives_the_power_back_and_never_takes_it_again(
     ended = await rig.ended(number, 90.0)
     assert ended["state"] == "done", (ended, rig.logs())
     assert (one.boots, one.ended, two.names()) == (1, [], ["g0"])
+
+
+async def aborted(rig: Rig, number: str) -> str:
+    """Why its host's work ended."""
+    await rig.call("POST", f"/tasks/{number}/cancel")
+    ended = await rig.ended(number, 30.0)
+    host = (await report(rig))["host1"]
+    assert (ended["state"], host["state"]) == ("cancelled", "aborted"), rig.logs()
+    assert (await rig.call("GET", "/hosts/host1"))["cordoned"]
+    return str(host["why"])
+
+
+async def noted(rig: Rig, number: str, words: str) -> None:
+    await rig.until(words, lambda: words in rig.caller().call("GET", f"/tasks/{number}")["note"])
+
+
+async def test_an_abort_does_not_wait_for_a_version_that_never_comes(rig: Rig, machine: Machine) -> None:
+    one, two = await fleet(rig, machine)
+    machine.has(update_s=0.1)
+    flash = {"kind": "firmware", "image": IMAGE, "version": "9.9.9", "graceful_s": 5.0}
+    number = await begun(rig, order(flash))
+    await noted(rig, number, "BIOS is 1.1.0 still")
+    why = await aborted(rig, number)
+    assert "its BMC says 1.1.0, not 9.9.9; it stays cordoned" in why
+    assert ((machine.folder / "on").exists(), one.boots, two.names()) == (True, 1, ["g0"])
+
+
+@pytest.mark.slow
+async def test_an_abort_does_not_end_an_update_that_is_being_written(rig: Rig, machine: Machine) -> None:
+    one, _ = await fleet(rig, machine)
+    machine.has(update_s=600.0)
+    number = await begun(rig, order({"kind": "firmware", "image": IMAGE, "graceful_s": 5.0}))
+    await noted(rig, number, "%")
+    assert "its update: running, " in await aborted(rig, number)
+    assert ((machine.folder / "on").exists(), one.boots) == (True, 0)
+
+
+@pytest.mark.slow
+async def test_an_abort_while_it_goes_down_leaves_it_with_power(rig: Rig, machine: Machine) -> None:
+    one, _ = await fleet(rig, machine)
+    (machine.folder / "deaf").touch()
+    number = await begun(rig, order({"kind": "power-cycle", "graceful_s": 3.0}))
+    await noted(rig, number, "it is asked to shut down")
+    assert "aborted within `power-cycle`: " in await aborted(rig, number)
+    assert (machine.folder / "on").exists()
+    await rig.until("it boots", lambda: one.boots == 1)
+
+
+@pytest.mark.slow
+async def test_a_host_that_does_not_get_power_again_is_told(rig: Rig, machine: Machine) -> None:
+    await fleet(rig, machine)
+    number = await begun(rig, order({"kind": "power-cycle", "graceful_s": 5.0, "within_s": 8.0}))
+    await rig.until("it is off", lambda: not (machine.folder / "on").exists())
+    (machine.folder / "sticks").touch()
+    ended = await rig.ended(number, 120.0)
+    assert ended["state"] == "failed"
+    why = (await report(rig))["host1"]["why"]
+    assert "took longer than 8 s" in why
+    assert "it may be without power (it does not come on): `segue host power host1 on`" in why
+    assert (await rig.call("GET", "/hosts/host1"))["cordoned"]

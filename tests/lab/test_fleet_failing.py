@@ -121,3 +121,27 @@ def test_a_host_whose_memory_fails_is_left_and_who_was_still_there_comes_back(st
     assert "DIMM_A1" in evidence["its last report of its health"]
     assert "corrected errors" in evidence["its last report of its health"]
     assert set(story.where()) == {"g1", "g2", "g3"}
+
+
+def test_who_cannot_leave_a_failing_host_alive_leaves_it_by_a_restart(story: Story) -> None:
+    """Two guests write faster than the link carries. One may be ended for that, and one may not."""
+    for name, policy in (("may", "elsewhere,unmovable=elsewhere"), ("stays", "elsewhere")):
+        words = ("--host", "host2", "--memory", "256MiB", "--on-crash", policy)
+        story.segue("vm", "create", name, *words, "--cmdline", "segue.dirty=40M/160M")
+    wait_until(lambda: story.where() == dict.fromkeys(("may", "stays"), "host2"), "both run", LIMIT_S)
+    wait_until(lambda: story.level() == "healthy", "its memory is seen", LIMIT_S)
+    story.lab.set_rate(SLOW_BITS_PER_S, "host2")
+    story.count(41)
+    wait_until(lambda: story.level() == "suspect", "it is suspect", LIMIT_S)
+    story.count(90)
+    wait_until(lambda: story.level() == "failing", "it fails", LIMIT_S)
+    story.told("failing")
+    wait_until(lambda: story.where().get("may", "host2") != "host2", "it runs elsewhere", 3 * LIMIT_S)
+    story.told("the guest that may be ended runs elsewhere")
+    incidents = story.segue("incident", "list", "-o", "json")
+    assert [(i["cause"], i["hits"][0]["guest"]) for i in incidents] == [("unmovable", "may")]
+    steps = [step["text"] for step in incidents[0]["done"]]
+    print(incidents[0]["text"], *steps, sep="\n  ")
+    assert "3 moves failed" in incidents[0]["text"]
+    assert any("started it" in step for step in steps)
+    assert story.where()["stays"] == "host2"

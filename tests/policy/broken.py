@@ -170,6 +170,18 @@ def fencing_is_ignored(token: Token, event: handoff.Event, copy: Copy, sender: s
     return handoff.react(token, event, copy, sender)
 
 
+def cold_start_of_what_runs(token: Token, event: handoff.Event, copy: Copy, sender: str) -> Reaction:
+    if isinstance(event, handoff.Begin | handoff.BothComplete) and event.cold:
+        copy = Copy.NONE
+    return handoff.react(token, event, copy, sender)
+
+
+def start_of_what_is_offered(token: Token, event: handoff.Event, copy: Copy, sender: str) -> Reaction:
+    if isinstance(event, handoff.Start) and token.phase is Phase.OFFERED and copy is Copy.NONE:
+        return Reaction(token, (handoff.Boot(),))
+    return handoff.react(token, event, copy, sender)
+
+
 _TWO_JOURNALS: Final = "two journals allow the guest to run"
 _NOT_ALLOWED: Final = "a copy runs where the journal does not allow it"
 _STALE: Final = "a copy resumes that is older than what has run"
@@ -185,6 +197,9 @@ _OUTAGE = Budget(outages=1)
 _OUTAGES = Budget(outages=2)
 _OUTAGE_AGAIN = Budget(outages=1, migrations=2)
 _LAPSE = Budget(lapses=1)
+_COLD = Budget(migrations=0, cold=1)
+_COLD_OUTAGE = Budget(deaths=1, outages=1, migrations=0, cold=1)
+_COLD_DEATHS = Budget(deaths=2, migrations=0, cold=1)
 
 MISTAKES: Final[dict[str, Mistake]] = {
     # Against "never two".
@@ -209,6 +224,16 @@ MISTAKES: Final[dict[str, Mistake]] = {
         Rules(react=old_copy_passes_for_the_new), _CRASH_AGAIN, _STALE
     ),
     "a copy that died is taken for one that never ran": Mistake(Rules(knows_what_ran=False), _DEATH, _STALE),
+    # Where a guest that crashed is started elsewhere.
+    "a guest that runs is started elsewhere from its disks": Mistake(
+        Rules(react=cold_start_of_what_runs), _COLD, _NOT_ALLOWED
+    ),
+    "a guest is started here while it is offered to another": Mistake(
+        Rules(react=start_of_what_is_offered), _COLD_DEATHS, _STALE
+    ),
+    "a guest is given away that crashed before its host rebooted": Mistake(
+        Rules(cold_only_of_this_boot=False), _COLD_OUTAGE, _TWO_JOURNALS, hosts=3
+    ),
     # Around leases.
     "a host without a lease lets its guest run": Mistake(Rules(guards=False), _LAPSE, _NOT_ALLOWED),
     "a copy outlives the end of its host's lease": Mistake(Rules(buries=False), _LAPSE, _TWO_JOURNALS),

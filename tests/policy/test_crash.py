@@ -50,7 +50,7 @@ def test_what_is_to_be_left_is_left(cause: Cause, wish: OnCrash, before: list[fl
 
 @given(causes, st.integers(0, 30))
 def test_each_further_restart_waits_longer_up_to_a_limit(cause: Cause, before: int) -> None:
-    wish = OnCrash(silence=Deed.RESTART, per_hour=100)
+    wish = OnCrash(silence=Deed.RESTART, unmovable=Deed.ELSEWHERE, per_hour=100)
     fewer = answer(cause, wish, [0.0] * before, 0.0)
     more = answer(cause, wish, [0.0] * (before + 1), 0.0)
     assert fewer.wait_s <= more.wait_s <= LONGEST_WAIT_S

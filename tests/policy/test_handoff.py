@@ -38,8 +38,8 @@ messages = st.one_of(*(st.builds(kind, numbers, migrations) for kind in handoff.
 local_events = st.one_of(
     st.builds(handoff.Created),
     st.builds(handoff.Start, numbers),
-    st.builds(handoff.Begin, st.just(PEER), migrations),
-    st.builds(handoff.BothComplete, migrations),
+    st.builds(handoff.Begin, st.just(PEER), migrations, st.booleans()),
+    st.builds(handoff.BothComplete, migrations, st.booleans()),
     st.builds(handoff.GiveUp, migrations),
     st.builds(handoff.NeverRan, migrations),
     st.builds(handoff.PeerFenced, st.just(PEER), st.just("it is off"), numbers),

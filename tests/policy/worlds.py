@@ -22,6 +22,8 @@ from segue.policy.handoff import Copy, Phase, Token
 
 NAMES = "ABC"
 MAY_RUN = (Phase.OWNER, Phase.OFFERED)
+COLD = "cold"
+"""So begin the ids of cold migrations."""
 
 
 class Memory(NamedTuple):
@@ -73,6 +75,7 @@ class Budget(NamedTuple):
     refusals: int = 0  # of QEMU to let a whole copy run, as where another process holds its disk
     migrations: int = 1
     lapses: int = 0  # of a host's lease
+    cold: int = 0  # migrations of a guest that does not run, to a host that starts it from its disks
 
 
 class World(NamedTuple):
@@ -80,6 +83,7 @@ class World(NamedTuple):
     left: Budget
     letters: frozenset[Letter] = frozenset()
     begun: int = 0
+    begun_cold: int = 0
     top: tuple[int, int] = (1, 0)  # the highest epoch at which a host was ever allowed to run, and that host
     decided: tuple[int, int] = (0, 0)  # the decider's record: for whom, and the epoch that came of it
     shunned: int = -1  # the host without a lease whose guest was given away: nobody takes its words
@@ -120,6 +124,9 @@ class Rules:
     starts_on_the_record: bool = True  # a rebooted host takes the decider's word for a peer that is off
     remembers: bool = True  # the decider keeps a record of what it decided before
     knows_what_ran: bool = True  # a copy that died is not taken for one that never ran
+    cold_only_of_this_boot: bool = (
+        True  # what crashed before a reboot is not given away before the peers were heard
+    )
     guards: bool = True  # nothing is let run without a lease
     buries: bool = True  # before the next lease begins nothing is left of the guests of the last
     doubts: bool = True  # and none of them is started before the peers were heard
@@ -262,16 +269,22 @@ class Model:
             if not isinstance(letter.message, Report):
                 yield from self._event(world, who, letter.message, NAMES[letter.sender])
             elif letter.message.migration == host.token.migration:
-                yield from self._event(world, who, handoff.BothComplete(letter.message.migration))
+                cold = host.token.migration.startswith(COLD)
+                if not (cold and host.unheard and self.rules.cold_only_of_this_boot):
+                    yield from self._event(world, who, handoff.BothComplete(letter.message.migration, cold))
         yield from self._event(world, who, handoff.GiveUp())
         if host.memory.kind is Copy.NONE and not self.rules.knows_what_ran:
             yield from self._event(world, who, handoff.NeverRan())
         yield from self._peers(world, who, host)
-        if host.token.phase is Phase.OWNER and (not host.unheard or not self.rules.hears_after_reboot):
+        if host.token.phase in MAY_RUN and (not host.unheard or not self.rules.hears_after_reboot):
             yield from self._event(world, who, handoff.Start())
         if world.begun < world.left.migrations and host.token.phase is Phase.OWNER and not host.unheard:
             for peer in _others(world, who):
                 yield from self._event(world, who, handoff.Begin(NAMES[peer], f"m{world.begun + 1}"))
+        if world.begun_cold < world.left.cold and not host.unheard:
+            for peer in _others(world, who):
+                begin = handoff.Begin(NAMES[peer], f"{COLD}{world.begun_cold + 1}", cold=True)
+                yield from self._event(world, who, begin)
 
     def _peers(self, world: World, who: int, host: Host) -> Iterator[Move]:
         """What a rebooted host learns from the others, and what the decider tells while one is off."""
@@ -352,7 +365,9 @@ class Model:
             lost = NAMES.index(named)
             after = after._replace(shunned=lost) if world.hosts[lost].barred else after
         if isinstance(event, handoff.Begin):
-            after = after._replace(begun=world.begun + 1)
+            after = after._replace(
+                begun=world.begun + (not event.cold), begun_cold=world.begun_cold + event.cold
+            )
         kind = Kind.NEW_WORK if isinstance(event, handoff.Begin) else Kind.PLAIN
         flaw = "the epoch in a journal falls" if token.epoch < host.token.epoch else ""
         yield Move(who, what, kind, after, flaw)
@@ -381,6 +396,9 @@ class Model:
             yield Move(who, ("reports that its copy is whole",), Kind.PLAIN, reported)
         source = world.hosts[NAMES.index(token.peer)]
         offers = source.token.phase is Phase.OFFERED and source.token.migration == token.migration
+        if source.on and offers and memory.kind is Copy.NONE and token.migration.startswith(COLD):
+            booted = host._replace(memory=Memory(Copy.COMPLETE))
+            yield Move(who, ("makes ready to start it from its disks",), Kind.PLAIN, _put(world, who, booted))
         if not source.on or not offers or source.memory.kind is Copy.NONE:
             return
         if memory.kind is Copy.NONE:

@@ -204,21 +204,23 @@ MISTAKES: Final[dict[str, Mistake]] = {
         _a_source_loses_patience, frozenset({checkers.TWO, checkers.STALE}), after=10
     ),
     "an offer is not taken back": Mistake(
-        lambda patch: patch.setattr(SourceCustody, "give_up", _nothing), frozenset({checkers.LEFT})
+        lambda patch: patch.setattr(SourceCustody, "give_up", _nothing), frozenset({checkers.LEFT}), after=10
     ),
     "a tunnel is left at the target": Mistake(
         lambda patch: patch.setattr(target, "settled", _nothing), frozenset({checkers.LEFT})
     ),
     "copies that nobody needs are kept": Mistake(
-        _copies_are_kept, frozenset({checkers.LEFT, checkers.AGENT}), after=100
+        _copies_are_kept, frozenset({checkers.LEFT, checkers.AGENT}), after=103
     ),
     "a target does not look whether there is room": Mistake(_no_room_is_checked, frozenset({checkers.FULL})),
-    "a new leader leaves a drain alone": Mistake(_a_new_leader_starts_afresh, frozenset({checkers.DRAIN})),
+    "a new leader leaves a drain alone": Mistake(
+        _a_new_leader_starts_afresh, frozenset({checkers.DRAIN}), after=3
+    ),
     "a drain does not say why a guest stays": Mistake(
         _reasons_are_lost, frozenset({checkers.DRAIN}), after=10
     ),
     "an order to a BMC is taken for its deed": Mistake(
-        _an_order_is_taken_for_its_deed, frozenset({checkers.TWO, checkers.NONE, checkers.STALE}), after=70
+        _an_order_is_taken_for_its_deed, frozenset({checkers.TWO, checkers.NONE, checkers.STALE}), after=95
     ),
     "a host is fenced without a second opinion": Mistake(
         _nobody_else_is_asked, frozenset({checkers.FENCED}), after=12

@@ -11,7 +11,7 @@ import pytest
 
 from segue.sim import many, rehearsal, scenario
 
-SEEDS = int(os.environ.get("SEGUE_SEEDS", "200"))
+SEEDS = int(os.environ.get("SEGUE_SEEDS", "120"))
 AGAIN = (3, 23, 201)
 ONCE_BROKEN = (752, 1632, 4317, 5411, 8059, 9268)
 """Found by playing ten thousand."""

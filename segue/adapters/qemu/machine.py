@@ -64,6 +64,8 @@ class Ending:
 class Machine:
     """QEMU of one guest. `running` follows QEMU's own events; `fresh`: no vCPU of a copy that came in has run."""
 
+    from_disks = False
+    """It waits to start its guest from the disks: nothing comes in."""
     crash: Cause | None = None
     """Why its guest stands by itself: it will never do anything sensible again."""
     ending: Ending | None = None
@@ -254,6 +256,7 @@ async def attach(guest: Guest, places: Places) -> Machine:
         await monitor.close()
         raise QemuDeaf(f"QEMU does not answer at {places.monitor}") from error
     machine = Machine(guest, places, monitor, pid, running=status == "running", fresh=status in FRESH)
+    machine.from_disks = status == "prelaunch"
     if status == "shutdown":
         machine.ended_by_guest = "guest-shutdown"
     machine.crash = CRASHED.get(status)

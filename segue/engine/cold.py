@@ -1,0 +1,57 @@
+"""A cold migration: a guest that crashed is started on another host, from its disks.
+
+It goes through the same saga and the same handoff as one that runs, so that it is never started twice and never
+nowhere: the target has it ready before the source gives it away, and gives it back where it does not start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from segue.engine import blackout, placing, post_blackout
+from segue.engine.run import Run
+from segue.engine.saga import Saga, Step
+from segue.model.lifecycle import Event, Stage
+
+
+async def reserve(run: Run) -> None:
+    """A paused QEMU on the target that has the guest's disks open; both journals know of the offer."""
+    run.record.landing(await run.peer.place(await placing.placement(run)))
+    offset_s, uncertainty_s = await run.peer.clock()
+    outcome = run.record.now.outcome
+    run.record.outcome(replace(outcome, clock_offset_s=offset_s, clock_uncertainty_s=uncertainty_s))
+
+
+async def release(run: Run) -> None:
+    """Undo of both steps, never after the release: the guest is ours alone again."""
+    await run.custody.give_up()
+
+
+async def hand_off(run: Run) -> None:
+    """Gives the token away, and the target starts the guest. Run again, it only asks for the answer."""
+    migration = run.record.now
+    if not run.custody.released(migration.id):
+        await run.peer.awake()  # Whoever is silent now would be silent when the guest is given to it.
+        if migration.stage is Stage.PREPARATION:
+            run.record.advance(Event.CONVERGED)
+    await blackout.give(run)
+
+
+async def retire_source(run: Run) -> None:
+    """Nothing of it stays here but the tombstone in the journal."""
+    await run.peer.settled(run.guest.uuid, run.record.now.id)
+    await run.custody.retire()
+    post_blackout.note_times(run)
+
+
+async def mourn(run: Run) -> None:
+    """The target died with the guest, which is this host's again."""
+    post_blackout.lament(run)
+
+
+COLD: Saga[Run] = Saga(
+    prepare=(Step("reserve target", reserve, undo=release),),
+    handoff=Step("hand off", hand_off, undo=release),
+    settle=(Step("retire source", retire_source),),
+    mourn=Step("mourn the target", mourn),
+)
