@@ -3,7 +3,8 @@
 It must never wait for anybody: not for the agent, a disk, the network, or memory that was paged out. What it does
 follows from `policy/lease.py`. It outlives the agent; where it dies, nobody feeds the machine's watchdog any more.
 
-Started as `python -m segue.agent.guard SOCKET WATCHDOG SECONDS`. It says `ready` or `failed TEXT` on its standard
+Started as `python -m segue.agent.guard SOCKET WATCHDOG SECONDS [UNTIL]`; UNTIL: when the lease ends that its forerunner
+had, and under which guests may run that nobody has told it of yet. It says `ready` or `failed TEXT` on its standard
 output, once. Whoever connects sends one JSON object at a time; with it a handle where a guest is to be admitted: the
 pidfd of a machine's QEMU, or the folder of an application's cgroup, which ends as a whole.
 """
@@ -42,13 +43,14 @@ class Guard:
     """Guests by their handles, pidfds and folders of cgroups here, and until when they may run. What it decides needs
     no more of a machine than the four small methods at its end."""
 
-    def __init__(self, watchdog: Watchdog) -> None:
+    def __init__(self, watchdog: Watchdog, until_s: float = 0.0) -> None:
+        """until_s: see the head of this page; 0 for a guard that has no forerunner."""
         self._watchdog = watchdog
-        self._watched = Watched()
+        self._watched = lease.inherited(until_s, self._now_s()) if until_s else Watched()
         self._guests: dict[int, tuple[str, str]] = {}
         """Handle -> uuid, and the mark by which the agent knows this very process or cgroup."""
         self._trees: dict[int, Tree] = {}
-        self._awaits = False
+        self._awaits = bool(until_s)
         """There may be guests that it does not have yet: its forerunner died, and the agent brings them."""
         self.ends = False
 
@@ -82,7 +84,7 @@ class Guard:
                     self._bury()
                     until_s, living = float(word["until_s"]), len(self._guests)
                     self._watched = lease.begun(self._watched, until_s, now_s, living)
-                    self._awaits = bool(word.get("awaits")) and not self._watched.over
+                    self._awaits = self._awaits and self._watched.over
                 case "complete":
                     self._awaits = False
                 case "admit" if not self._watched.over and handles:
@@ -201,10 +203,13 @@ def _stay_awake() -> None:
         Path("/proc/self/oom_score_adj").write_text("-1000", encoding="ascii")
 
 
-def main(path: str, device: str, seconds: float) -> None:
+def main(path: str, device: str, seconds: float, until_s: float = 0.0) -> None:
     """The process. Ends with `failed` where it has no watchdog, or where another guard has the socket."""
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # A service that is stopped must not take it along.
+    if until_s and _now_s() >= until_s + lease.KILL_S:  # To open it is to feed it once more.
+        print("failed the lease of its forerunner is over, whose watchdog resets the machine", flush=True)
+        return
     try:
         watchdog = Watchdog(device, seconds)
         Path(path).unlink(missing_ok=True)
@@ -217,8 +222,8 @@ def main(path: str, device: str, seconds: float) -> None:
         return
     _stay_awake()
     print("ready", flush=True)
-    serve(Guard(watchdog), door)
+    serve(Guard(watchdog, until_s), door)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], float(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], *map(float, sys.argv[3:]))

@@ -62,13 +62,12 @@ class GuardLine:
         """Only a lease that is not over gets longer."""
         return await self._say({"do": "renew", "until_s": until_s})
 
-    async def begin(self, until_s: float, *, awaits: bool = False) -> Said:
-        """A new lease; nothing of the old guests may be left. awaits: some run that it is to be told of yet; an agent
-        that does not come so far is as a guest that does not end."""
-        return await self._say({"do": "begin", "until_s": until_s, "awaits": awaits})
+    async def begin(self, until_s: float) -> Said:
+        """A new lease; nothing of the old guests may be left."""
+        return await self._say({"do": "begin", "until_s": until_s})
 
     async def complete(self) -> Said:
-        """It has all guests that run."""
+        """It has all guests that run: one that took another's place awaits them, and that word."""
         return await self._say({"do": "complete"})
 
     async def admit(self, uuid: str, pid: int) -> Said:
@@ -124,9 +123,19 @@ class GuardLine:
         finally:
             os.close(handle)
 
-    async def start(self, device: str, seconds: float) -> None:
-        """A guard that runs from now on, whatever becomes of this agent. Raises Refused with its own words."""
-        argv = [sys.executable, "-m", "segue.agent.guard", str(self._path), device, f"{seconds:g}"]
+    async def start(self, device: str, seconds: float, until_s: float = 0.0) -> None:
+        """A guard that runs from now on, whatever becomes of this agent. until_s: of the lease under which guests may
+        run that it is to be told of yet; an agent that does not come so far is as a guest that does not end. Raises
+        Refused with its own words."""
+        argv = [
+            sys.executable,
+            "-m",
+            "segue.agent.guard",
+            str(self._path),
+            device,
+            f"{seconds:g}",
+            str(until_s),
+        ]
         # Not asyncio's subprocess: that kills its child when the event loop ends.
         started = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

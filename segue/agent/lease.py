@@ -218,11 +218,12 @@ class Lease:
         Guests that ran under it go on where their lease has never been over: that is known from what it said last.
         """
         known_s = max(self._ends_s, self._notes.ends_s())
-        await self._ensure_guard(held)
-        if clock.since_boot_s() >= known_s:
+        await self._ensure_guard(held, known_s)
+        said = await self._line.renew(until_s)
+        if said.over:
             await self._after_the_end(until_s)
             return
-        self._take(await self._line.begin(until_s, awaits=True))
+        self._take(said)
         await self._admit_all()
 
     async def _after_the_end(self, until_s: float) -> None:
@@ -236,11 +237,11 @@ class Lease:
         self._why = "it is over, and something of its guests is left" if said.over else ""
         self._notes.keep_end(self._ends_s)
 
-    async def _ensure_guard(self, held: HeldCharter) -> None:
+    async def _ensure_guard(self, held: HeldCharter, until_s: float = 0.0) -> None:
         try:
             await self._line.ask()
         except OSError:
-            await self._line.start(held.watchdog, held.terms.watchdog_s)
+            await self._line.start(held.watchdog, held.terms.watchdog_s, until_s)
         self._ready, self._why = True, ""
 
     async def _granted(self, held: HeldCharter) -> float | None:

@@ -86,6 +86,11 @@ def renewed(watched: Watched, until_s: float, now_s: float) -> Watched:
     return seen if seen.over else replace(seen, deadline_s=max(seen.deadline_s, until_s))
 
 
+def inherited(until_s: float, now_s: float) -> Watched:
+    """What a guard goes by whose forerunner died: the lease that this one had, and not longer before it is renewed."""
+    return seen_at(Watched(until_s, over=False), now_s)
+
+
 def begun(watched: Watched, until_s: float, now_s: float, living: int) -> Watched:
     """A new lease after one that is over, or the first. living: of the old guests, of which nothing may be left."""
     if living or not seen_at(watched, now_s).over or until_s <= now_s:

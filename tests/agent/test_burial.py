@@ -115,10 +115,9 @@ class Fed(Watchdog):
 class NumberedGuard(Guard):
     """The real one; its guests are numbers, and it is as late as the test says."""
 
-    def __init__(self) -> None:
-        self.dog = Fed()
-        super().__init__(self.dog)
-        self.at_s = 0.0
+    def __init__(self, until_s: float) -> None:
+        self.dog, self.at_s = Fed(), 0.0
+        super().__init__(self.dog, until_s)
         self.living: set[int] = set()
         self.killed: set[int] = set()
 
@@ -143,17 +142,16 @@ class NumberedGuard(Guard):
 
 def test_a_new_guard_that_is_not_told_of_all_guests_lets_the_machine_be_reset() -> None:
     """Its agent may stand still just between the two words. Whatever runs then is under nobody's guard."""
-    guard = NumberedGuard()
-    guard.answer({"do": "begin", "until_s": 5.0, "awaits": True}, [])
+    guard = NumberedGuard(until_s=3.0)
     assert guard.look_at(1.0)
+    assert not guard.answer({"do": "renew", "until_s": 5.0}, [])["over"]
     assert guard.look_at(5.1), "it may yet hear of them"
     assert not guard.look_at(5.1 + lease.KILL_S)
 
 
 def test_one_that_has_all_of_them_feeds_on_once_they_are_gone() -> None:
-    guard = NumberedGuard()
+    guard = NumberedGuard(until_s=5.0)
     guard.living = {7}
-    guard.answer({"do": "begin", "until_s": 5.0, "awaits": True}, [])
     assert guard.answer({"do": "admit", "guest": "g1"}, [7])["guests"] == ["g1"]
     assert guard.answer({"do": "look"}, [])["awaits"]
     assert not guard.answer({"do": "complete"}, [])["awaits"]
@@ -162,3 +160,18 @@ def test_one_that_has_all_of_them_feeds_on_once_they_are_gone() -> None:
     assert not guard.look_at(5.1 + lease.KILL_S)
     guard.living.clear()
     assert guard.look_at(6.0 + lease.KILL_S)
+
+
+def test_one_that_has_no_forerunner_awaits_nobody() -> None:
+    """A host that has just booted, or has no charter yet."""
+    guard = NumberedGuard(until_s=0.0)
+    assert guard.look_at(100.0)
+    assert guard.answer({"do": "look"}, [])["over"]
+
+
+def test_one_whose_forerunners_lease_is_over_feeds_nobody_before_all_are_buried() -> None:
+    """What ran under that one may run still, under nobody's guard."""
+    guard = NumberedGuard(until_s=5.0)
+    assert not guard.look_at(5.1 + lease.KILL_S)
+    assert not guard.answer({"do": "begin", "until_s": 60.0}, [])["over"]
+    assert guard.look_at(5.2 + lease.KILL_S)

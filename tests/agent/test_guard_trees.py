@@ -20,6 +20,8 @@ from segue.adapters import clock
 from segue.adapters.oci.cgroup import Cgroup
 from segue.adapters.oci.tree import Tree
 from segue.agent.guard_line import GuardLine
+from segue.errors import Refused
+from segue.policy import lease
 from tests.agent.test_guard import guards, guest, line, wait_until
 
 __all__ = ["guest", "line"]
@@ -171,9 +173,24 @@ async def test_a_guard_that_is_retired_leaves_its_watchdog_armed_for_the_next_on
     assert (tmp_path / "watchdog").read_bytes() == b"1", "not disarmed: nobody may count on less"
     with pytest.raises(OSError, match="refused"):
         await line.ask()
-    await line.start(str(tmp_path / "watchdog"), 4)
+    ends_s = clock.since_boot_s() + 60
+    await line.start(str(tmp_path / "watchdog"), 4, ends_s)
     assert guards(tmp_path) != [before]
-    assert (await line.ask()).over
+    said = await line.ask()
+    assert (said.over, said.ends_s, said.awaits) == (False, ends_s, True)
+    await line.complete()
+    assert not (await line.ask()).awaits
+
+
+async def test_none_takes_the_place_of_one_that_was_to_let_the_machine_be_reset(
+    line: GuardLine, tmp_path: Path
+) -> None:
+    """To open a watchdog is to feed it."""
+    await line.retire()
+    fed_s = (tmp_path / "watchdog").stat().st_mtime
+    with pytest.raises(Refused, match="resets the machine"):
+        await line.start(str(tmp_path / "watchdog"), 4, clock.since_boot_s() - lease.KILL_S)
+    assert (tmp_path / "watchdog").stat().st_mtime == fed_s
 
 
 async def test_a_guest_is_never_taken_for_admitted_when_the_guard_has_no_handle_left(
