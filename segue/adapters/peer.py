@@ -185,12 +185,22 @@ class PeerClient:
         return best
 
     async def speed_bytes_per_s(self, host: str) -> float:
-        """The path's speed to `host`, the peer's address, as one plain TCP stream shows it."""
+        """The path's speed to `host`, the peer's address, as one plain TCP stream shows it. Raises Refused where the
+        agents hear each other, and nothing comes through on a port of its own, as a guest's memory has to."""
         answer = await self._call("POST", "/v1/peer/speed")
         opening = msgspec.json.decode(answer, type=speed.Opening | None)
         if opening is None:
             return await self._speed_by_body()
-        return await speed.measure_bytes_per_s(host, opening)
+        try:
+            return await speed.measure_bytes_per_s(host, opening)
+        except OSError as error:  # TimeoutError, too.
+            raise Refused(
+                what=f"{self.name} cannot be reached with a guest's memory",
+                why=f"port {opening.port} of {host} was opened for it there, and does not take it: "
+                f"{str(error) or 'nothing came through in time'}",
+                todo="Look at firewalls between the hosts (docs/reference/files.md has the ports), and at the link.",
+                kind=Kind.UNREACHABLE,
+            ) from error
 
     async def _speed_by_body(self) -> float:
         """An agent of 0.1 only swallows what it is sent: slower than the path, where that is fast."""

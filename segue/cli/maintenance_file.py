@@ -14,7 +14,7 @@ import msgspec
 import yaml
 from msgspec import Struct, field
 
-from segue.cli import fleet_file, procedures, values
+from segue.cli import fleet_file, playbook, procedures, values
 from segue.errors import Kind, Refused
 from segue.model.maintenance import Alerts, Order, Scope, Step, StepKind, Strategy, Window
 from segue.model.migration import Limits
@@ -22,8 +22,21 @@ from segue.model.migration import Limits
 Time = Any
 """Text, seconds since 1970, or what YAML itself has made of a time."""
 YAML: Final = ".yaml"
+PLAYBOOK: Final = "playbook"
 OPTIONS: Final = frozenset(
-    {"name", "within", "takes", "retries", "when", "graceful", "target", "version", "burn_in"}
+    {
+        "name",
+        "within",
+        "takes",
+        "retries",
+        "when",
+        "graceful",
+        "target",
+        "version",
+        "burn_in",
+        "file",
+        "sha256",
+    }
 )
 GIVEN: Final = re.compile(r"\$([a-z_]+)")
 """In a procedure: what the order has to say, under `with`."""
@@ -84,18 +97,20 @@ def load(path: str) -> Order:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text()
         data = msgspec.json.decode(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
-        return _order(msgspec.convert(data, OrderText))
+        beside = Path(path).parent if path != "-" else Path()
+        return _order(msgspec.convert(data, OrderText), beside)
     except (OSError, UnicodeDecodeError, msgspec.MsgspecError, yaml.YAMLError, ValueError) as error:
         raise _wrong(path, " ".join(str(error).split())) from error
     except Refused as error:
         raise _wrong(path, f"{error.what}: {error.why}") from error
 
 
-def _order(written: OrderText) -> Order:
+def _order(written: OrderText, beside: Path) -> Order:
     label, value = fleet_file.pair(written.scope.domain) if written.scope.domain else ("", "")
     scope = Scope(tuple(written.scope.hosts), dict(written.scope.labels), label, value)
     window = Window(_time(written.window.begins), _time(written.window.ends))
-    steps = tuple(_step(step) for step in _written_steps(written.procedure, written.given))
+    written_steps = _written_steps(written.procedure, written.given)
+    steps = tuple(_step(_played(step, beside)) for step in written_steps)
     return Order(written.name, scope, steps, window, _strategy(written.strategy), written.title)
 
 
@@ -166,6 +181,17 @@ def _strategy(text: StrategyText) -> Strategy:
     )
 
 
+def _played(text: str | Mapping[str, Any], beside: Path) -> str | Mapping[str, Any]:
+    """`playbook: FILE` is a script that has it played; FILE lies beside the order."""
+    if isinstance(text, str) or PLAYBOOK not in text:
+        return text
+    inside = text[PLAYBOOK]
+    more = {"file": inside} if not isinstance(inside, Mapping) else dict(inside)
+    path = beside / str(more.pop("file", ""))
+    rest = {key: value for key, value in text.items() if key != PLAYBOOK}
+    return {"name": path.stem, **more, **rest, StepKind.RUN: playbook.script(path)}
+
+
 def _step(text: str | Mapping[str, Any]) -> Step:
     """`drain`; `run: apt-get update`; `drain: {within: 1h}`; `run: ...` with its options beside it."""
     if isinstance(text, str):
@@ -190,7 +216,9 @@ def _step(text: str | Mapping[str, Any]) -> Step:
     if not isinstance(options.get("version", ""), str):
         raise ValueError("`version` is text: write it in quotes, or 1.10 becomes 1.1")
     text_ = str(inside or "")
-    is_firmware = kind is StepKind.FIRMWARE
+    if kind is StepKind.FIRMWARE and text_ and "file" in options and "://" not in text_:
+        raise ValueError(f"a step pushes one file; found: {text_}, {options['file']}")
+    is_firmware, is_url = kind is StepKind.FIRMWARE, "://" in text_
     return Step(
         kind,
         script="" if is_firmware else text_,
@@ -200,7 +228,9 @@ def _step(text: str | Mapping[str, Any]) -> Step:
         retries=int(options.get("retries", 0)),
         when_wanted=when == "wanted",
         graceful_s=values.duration_s(str(options.get("graceful", Step.graceful_s))),
-        image=text_ if is_firmware else "",
+        image=text_ if is_firmware and is_url else "",
+        file=str(options.get("file", "" if is_url or not is_firmware else text_)),
+        sha256=str(options.get("sha256", "")),
         burn_s=values.duration_s(str(options.get("burn_in", 0))),
         target=str(options.get("target", "")),
         version=str(options.get("version", "")),

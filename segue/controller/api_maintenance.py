@@ -81,6 +81,9 @@ async def start(
         maintaining.demand_unbegun(known)
     if not wish.force and not again:
         maintaining.demand_complete(name, await maintaining.foresee(controller, known.order))
+    order = await maintaining.planned(controller, known.order)
+    if order != known.order and not again:
+        await controller.books.change(table, name, lambda kept: replace(kept, order=order))
     strategy = known.order.strategy
     body = {
         "maintenance": name,

@@ -7,7 +7,7 @@ be writing its own firmware then. It never leaves a host without power, and neve
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
 import structlog
@@ -17,7 +17,7 @@ from segue.controller.app import Controller
 from segue.controller.host_run import Run
 from segue.errors import Kind, Refused, SegueError
 from segue.model.fencing import Power
-from segue.model.firmware import Flash, FlashState
+from segue.model.firmware import Flash, FlashState, Image
 from segue.model.guest import RunState
 from segue.model.maintenance import Step, StepKind
 
@@ -31,11 +31,29 @@ WAITS_S: Final = 20.0
 OFF: Final = frozenset({RunState.STOPPED, RunState.CRASHED})
 
 
-async def versions(controller: Controller, host: str, procedure: Iterable[Step]) -> dict[str, str]:
+async def images(controller: Controller, procedure: Iterable[Step]) -> dict[str, Image]:
+    """The files that are to be pushed, by what the order calls them. Raises Refused: one is not as it was planned."""
+    found: dict[str, Image] = {}
+    for step in procedure:
+        if step.file and step.file not in found:
+            found[step.file] = await asyncio.to_thread(controller.powers.image, step.file)
+        if step.sha256 and (seen := found[step.file]).sha256 != step.sha256:
+            raise Refused(
+                what=f"{seen.path} is not pushed",
+                why=f"{seen.path} is not the file that was planned: its sha256 is {seen.sha256}",
+                todo="Lay that one on the host of every controller, or plan it again.",
+                kind=Kind.CONFLICT,
+            )
+    return found
+
+
+async def versions(
+    controller: Controller, host: str, procedure: Iterable[Step], files: Mapping[str, Image]
+) -> dict[str, str]:
     """What the parts have now that are to get another firmware. Raises Refused: nothing was changed yet.
 
     It is asked before anything of the host is touched: a wrong password, a BMC that is dead or too slow, and one that
-    updates nothing are found here.
+    updates nothing, or does not take the image in the way that is ordered, are found here.
     """
     steps = tuple(procedure)
     if not steps:
@@ -48,7 +66,12 @@ async def versions(controller: Controller, host: str, procedure: Iterable[Step])
             kind=Kind.UNREACHABLE,
         )
     firmware = controller.powers.firmware(host)
-    return {s.target: await firmware.version(s.target) for s in steps if s.kind is StepKind.FIRMWARE}
+    found = {}
+    for step in steps:
+        if step.kind is StepKind.FIRMWARE:
+            found[step.target] = await firmware.version(step.target)
+            await firmware.takes(step.image, files.get(step.file))
+    return found
 
 
 async def power_cycle(run: Run, step: Step) -> str:
@@ -123,8 +146,9 @@ async def firmware(run: Run, step: Step) -> str:
         if step.version and before == step.version:
             return f"{part} is {before} already"
         await _demand_empty(run)
-        await run.save(acting=True, old_version=before)
-        await run.save(flash=await hands.begin(step.image, step.target))
+        files = await images(run.controller, (step,))
+        await run.save(acting=True, old_version=before, progress="the image goes to its BMC")
+        await run.save(flash=await hands.begin(step.image, step.target, files.get(step.file)))
     if not run.work.flash:
         raise _refused(
             run.host,

@@ -119,12 +119,15 @@ class Watch:
                 self._power.ask(host)
             if silent_s < TOLD_S and not self._controller.links.linked() - {host}:
                 return ALONE_S
+            before = self._together()
             seen = await sights(self._controller, host)
             if Sight.ANSWERS not in seen.values():
                 self._power.ask(host)
             if death is None:
                 silent_s = await self._still_silent_s(host, seen)
-            word, why = hostloss.judge(self._loss(host, max(silent_s, LOST_S if death else 0.0), seen))
+            word, why = hostloss.judge(
+                self._loss(host, max(silent_s, LOST_S if death else 0.0), seen, before)
+            )
             if silent_s > TOLD_S:
                 await losses.end_moves(self._controller, self._tenure, host, is_dead=False)
             if word in {Word.NOTHING, Word.WAIT} or (word is Word.HOLD and silent_s < TOLD_S):
@@ -144,10 +147,16 @@ class Watch:
         await asyncio.sleep(max(0.0, LOST_S - silent_s))
         return self.silences_s(0.0).get(host, 0.0)
 
-    def _loss(self, host: str, silent_s: float, seen: dict[str, Sight]) -> Loss:
+    def _together(self) -> set[str]:
+        """Hosts that are lost, or may have fallen silent with one that is."""
+        return set(self.silences_s(hostloss.TOGETHER_S))
+
+    def _loss(self, host: str, silent_s: float, seen: dict[str, Sight], before: set[str]) -> Loss:
+        """before: what was lost when the others were asked. One of them that is back since says that the network is,
+        too, and that their answers are old."""
         mirror = self._controller.mirror
         fleet_ = [name for name in mirror.reports.items() if not fleet.is_revoked(mirror, name)]
-        lost = {name for name in self.silences_s() if name in fleet_ and self._guests(name)} | {host}
+        lost = {name for name in before | self._together() if name in fleet_ and self._guests(name)} | {host}
         lost -= {name for name, kept in mirror.deaths.items().items() if kept.value.proof and name != host}
         upkeep = host in works.may_be_back(mirror)
         return Loss(silent_s, len(self._guests(host)), seen, len(lost), len(fleet_), upkeep)

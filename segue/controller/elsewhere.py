@@ -70,7 +70,9 @@ def unmovable(mirror: Mirror) -> Iterator[tuple[Shown, Trial]]:
             continue
         for trial in task.trials:
             shown = owners.get(trial.guest)
-            if shown is None or trial.failures < moving.FAILURES_MOST or trial.target:
+            # Where there are few hosts, all of them may have been tried before that.
+            most = moving.FAILURES_MOST if not task.ended else 1
+            if shown is None or trial.failures < most or trial.target:
                 continue
             there = shown.host in task.wish["hosts"] and shown.state == "running"
             told = any(one.hits[0].guest == shown.name and one.at_s >= task.created_s for one in known)

@@ -130,6 +130,7 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
             running["deaths"] = asyncio.create_task(deaths.keep(controller, tenure))
             running["leases"] = asyncio.create_task(leases.keep(controller, tenure))
         await _gather(controller)
+        running["swept"] = asyncio.create_task(verifying.keep_swept(controller, tenure))
         running["elsewhere"] = asyncio.create_task(elsewhere.keep(controller, tenure))
         running["balancer"] = asyncio.create_task(balancer.keep(controller, tenure))
         if controller.powers.watched:

@@ -217,7 +217,8 @@ class HostRun:
         """No guest comes in from now on; what is there is noted."""
         record = self.controller.books.known(self.controller.mirror.hosts, self.host).value
         by_bmc = procedure.by_bmc(self._order.procedure)
-        now = await bmc_steps.versions(self.controller, self.host, by_bmc)
+        files = await bmc_steps.images(self.controller, by_bmc)
+        now = await bmc_steps.versions(self.controller, self.host, by_bmc, files)
         if procedure.is_new_already(self._order.procedure, now):
             self._notes["skipping"] = True
         if not self.work.home and self.work.before is None:

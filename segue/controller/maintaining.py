@@ -15,7 +15,7 @@ from segue.controller import bmc_steps, fleet, works
 from segue.controller.app import Controller
 from segue.errors import Kind, Refused, SegueError
 from segue.model.job import Inventory
-from segue.model.maintenance import Foreseen, HostWork, Maintenance, Order
+from segue.model.maintenance import Foreseen, HostWork, Maintenance, Order, Step
 from segue.model.roster import NAME
 from segue.policy import maintenance, maintenance_forecast, procedure
 
@@ -91,7 +91,7 @@ async def foresee(controller: Controller, order: Order) -> Foreseen:
         for host in other.hosts
     }
     missing += [f"{host}: it is in the maintenance {others[host]}" for host in hosts if host in others]
-    notes = [*made.notes, *await _firing(order)]
+    notes = [*made.notes, *await _firing(order), *await _files(controller, order)]
     return replace(made, missing=tuple(missing), notes=tuple(notes))
 
 
@@ -130,11 +130,15 @@ async def _unready(controller: Controller, order: Order, hosts: tuple[str, ...])
 async def _bmcs(controller: Controller, order: Order, hosts: tuple[str, ...]) -> list[str]:
     """Hosts whose BMC cannot do what is ordered: none is known, no answer, a wrong password, no such firmware."""
     steps, gate = procedure.by_bmc(order.procedure), asyncio.Semaphore(ASKED_AT_ONCE)
+    try:
+        files = await bmc_steps.images(controller, steps)
+    except Refused as error:
+        return [error.why]
 
     async def ask(host: str) -> str:
         async with gate:
             try:
-                await bmc_steps.versions(controller, host, steps)
+                await bmc_steps.versions(controller, host, steps, files)
             except Refused as error:
                 return f"{host}: {error.why}"
         return ""
@@ -142,10 +146,35 @@ async def _bmcs(controller: Controller, order: Order, hosts: tuple[str, ...]) ->
     return list(filter(None, await asyncio.gather(*(ask(host) for host in hosts)))) if steps else []
 
 
+async def planned(controller: Controller, order: Order) -> Order:
+    """With the sums of the files that are there: whoever leads later pushes these, or nothing."""
+
+    async def summed(step: Step) -> Step:
+        if not step.file or step.sha256:
+            return step
+        try:
+            found = await bmc_steps.images(controller, (step,))
+        except Refused:
+            return step
+        return replace(step, sha256=found[step.file].sha256)
+
+    return replace(order, procedure=tuple([await summed(step) for step in order.procedure]))
+
+
+async def _files(controller: Controller, order: Order) -> list[str]:
+    """For people: what would be pushed. What is wrong with them is said elsewhere."""
+    try:
+        found = await bmc_steps.images(controller, procedure.by_bmc(order.procedure))
+    except Refused:
+        return []
+    return [f"{each.path}: {each.size} bytes, sha256 {each.sha256}" for each in found.values()]
+
+
 async def keep(controller: Controller, order: Order, by: str) -> Maintenance:
     """Written, and begun by nobody yet; replaces one of that name that is not under way."""
     demand_sound(order)
     table = controller.mirror.maintenances
+    order = await planned(controller, order)
     made = Maintenance(order, by, clock.wall_s())
     kept = table.get(order.name)
     if kept is None:

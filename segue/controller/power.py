@@ -11,13 +11,17 @@ from typing import Final
 
 import msgspec
 
+from segue.adapters.fence import push
 from segue.adapters.fence.firmware import Firmware
 from segue.adapters.fence.redfish import Redfish
 from segue.adapters.fence.sensors import Sensors
 from segue.errors import Kind, Refused
 from segue.model.fencing import Bmc
+from segue.model.firmware import Image
 
 FILE: Final = "bmc.toml"
+IMAGES: Final = "firmware"
+"""The folder beside it in which images lie: no order lets the controller read other files."""
 
 
 class Entry(msgspec.Struct, forbid_unknown_fields=True):
@@ -71,6 +75,10 @@ class Powers:
     def firmware(self, host: str) -> Firmware:
         """The same, for the firmware of its parts."""
         return Firmware(host, self.bmc(host))
+
+    def image(self, name: str) -> Image:
+        """A file of firmware as it lies here; reads all of it. Raises Refused: it cannot be pushed."""
+        return push.look((self._folder or Path("/nowhere")) / IMAGES, name)
 
     def bmc(self, host: str) -> Bmc:
         """How it is reached; the same."""

@@ -17,16 +17,19 @@ import structlog
 
 from segue.adapters import clock
 from segue.controller import fleet, single
+from segue.controller.app import Controller
 from segue.controller.host_run import Run as HostRun
 from segue.controller.links import HostAway
 from segue.controller.work import LOOK_S, Work, went_well, why
 from segue.errors import Kind, Refused, SegueError
 from segue.model.crash import Deed, OnCrash
 from segue.model.health import Health
+from segue.model.leadership import NotLeading, Tenure
 from segue.model.maintenance import Step
 from segue.model.migration import Limits
+from segue.model.store import Away, Fenced
 from segue.model.task import Task, TaskKind, TaskState
-from segue.model.verification import Check, Said, Verification, burn_in_name
+from segue.model.verification import Check, Said, Verification, burn_in_name, is_burn_in
 from segue.policy import burn_in, rectify
 
 log = structlog.get_logger()
@@ -35,6 +38,12 @@ READY_S: Final = 180.0
 """An emulated guest boots in seconds; one that says nothing for so long never will."""
 EVERY_S: Final = 5
 MOVE_S: Final = 600.0
+MAKE_S: Final = 180.0
+"""A host may have to copy an image first."""
+AWAY_S: Final = 60.0
+"""So long agents may need to find the leader."""
+SWEEP_S: Final = 5.0
+CLEAR_S: Final = 60.0
 BLACKOUT_S: Final = 10.0
 """Nobody waits for an answer of a burn-in guest."""
 LEAVE: Final = OnCrash(qemu=Deed.LEAVE, panic=Deed.LEAVE, hang=Deed.LEAVE, host=Deed.LEAVE)
@@ -144,8 +153,8 @@ class Run:
             path = f"/v1/guests/{self._guest}"
             try:
                 if shown.state != "stopped":
-                    await self._ask(shown.host, "POST", f"{path}/stop", {"within_s": 0.0})
-                await self._ask(shown.host, "DELETE", path)
+                    await self._call(shown.host, "POST", f"{path}/stop", {"within_s": 0.0})
+                await self._call(shown.host, "DELETE", path)
             except HostAway as error:
                 log.info("a burn-in guest is left", guest=self._guest, why=error.why)
                 return
@@ -161,13 +170,15 @@ class Run:
         await self._tell(name)
         try:
             self._checks.append(Check(name, True, await look()))
+        except (NotLeading, Fenced, Away):
+            raise  # It befell us, and says nothing of the host.
         except (Refused, TimeoutError) as error:
             text = f"{error.what}: {error.why}" if isinstance(error, Refused) else "it took too long"
             self._checks.append(Check(name, False, text))
             raise Failed from error
 
     async def _doctor(self) -> str:
-        found = await self._ask(self.host, "GET", "/v1/doctor", within_s=DOCTOR_S)
+        found = await self._ask(self.host, "/v1/doctor", DOCTOR_S)
         bad = [finding["what"] for finding in found["findings"] if finding["level"] == "fail"]
         if bad:
             raise self._refused("; ".join(bad), f"segue doctor {self.host}")
@@ -183,7 +194,7 @@ class Run:
         """By whoever sees it. Raises Refused where nobody does."""
         sensed = self._controller.mirror.sensors.get(self.host)
         if sensed is None or all(one.part != part for one in sensed.value.health.parts):
-            await self._ask(self.host, "POST", "/v1/health/rectified", {"part": part})
+            await self._call(self.host, "POST", "/v1/health/rectified", {"part": part})
             return
         await self._controller.books.change(
             self._controller.mirror.sensors,
@@ -194,7 +205,7 @@ class Run:
 
     async def _health(self) -> tuple[Health, ...]:
         """By its agent, and by its BMC where it has one."""
-        told = msgspec.convert(await self._ask(self.host, "GET", "/v1/health"), Health)
+        told = msgspec.convert(await self._ask(self.host, "/v1/health"), Health)
         sensed = self._controller.mirror.sensors.get(self.host)
         return (told, sensed.value.health) if sensed else (told,)
 
@@ -216,8 +227,23 @@ class Run:
             "name": self._guest, "image": wish.image, "memory_bytes": wish.memory_bytes,
             "cmdline": burn_in.cmdline(wish.memory_bytes, EVERY_S), "on_crash": msgspec.to_builtins(LEAVE),
         }  # fmt: skip
-        await self._ask(self.host, "POST", "/v1/guests", body)
+        await self._make(body)
         return await self._prove(self.host, wish.burn_s)
+
+    async def _make(self, body: dict[str, Any]) -> None:
+        """A leader before us may have asked for it, and nobody has heard of it yet: that one comes to its end first."""
+        until_s = clock.steady_s() + MAKE_S
+        while True:
+            await self.clear()
+            try:
+                await self._call(self.host, "POST", "/v1/guests", body)
+                return
+            except SegueError as error:
+                may_come = isinstance(error, HostAway) or error.kind is Kind.CONFLICT
+                if not may_come or clock.steady_s() >= until_s:
+                    raise
+                log.info("a burn-in guest is made again", guest=self._guest, why=error.why)
+            await self._controller.mirror.change(LOOK_S)
 
     async def _prove(self, host: str, for_s: float) -> str:
         """So long it runs there, and every look of it is good. Raises Refused."""
@@ -237,10 +263,10 @@ class Run:
         return f"{said.good} looks at {self._wish.memory_bytes >> 20} MiB were good on {host}"
 
     async def _said(self, host: str) -> Said:
-        shown = await self._ask(host, "GET", f"/v1/guests/{self._guest}")
+        shown = await self._ask(host, f"/v1/guests/{self._guest}")
         if shown["state"] != "running":
             raise self._refused(f"the burn-in guest is {shown['state']} on {host}", "segue incident list")
-        return msgspec.convert(await self._ask(host, "GET", f"/v1/guests/{self._guest}/burn-in"), Said)
+        return msgspec.convert(await self._ask(host, f"/v1/guests/{self._guest}/burn-in"), Said)
 
     async def _move(self) -> str:
         """Away and back: the host as source, and as target."""
@@ -266,12 +292,24 @@ class Run:
         async with asyncio.timeout(MOVE_S):
             await self._known()
             limits = msgspec.to_builtins(Limits(blackout_s=BLACKOUT_S, blackout_said=True))
-            number = await self._work.begin_move(self._guest, target, limits, force=True)
+            number = await self._begin_move(target, limits)
             while (kept := self._controller.mirror.migrations.get(number)) is None or not kept.value.ended:
                 await self._controller.mirror.change(LOOK_S)
         if not went_well(kept.value):
             raise self._refused(f"its move to {target}: {why(kept.value)}", "Look at the migration's record.")
         return kept.value.outcome.blackout_s
+
+    async def _begin_move(self, target: str, limits: dict[str, Any]) -> str:
+        """An agent that goes away while it is asked may have begun it: that one counts, once it is back."""
+        known = self._work.migrations_of(self._guest)
+        while True:
+            try:
+                return await self._work.begin_move(self._guest, target, limits, force=True)
+            except HostAway as error:
+                log.info("a burn-in guest's move is asked for again", guest=self._guest, why=error.why)
+            await self._controller.mirror.change(LOOK_S)
+            if number := self._work.begun_beside(self._guest, known):
+                return number
 
     async def _known(self) -> None:
         """Until the fleet has heard of it."""
@@ -292,7 +330,19 @@ class Run:
             await self._mend(part)
         return [*self._wish.mended, *mended]
 
-    async def _ask(
+    async def _ask(self, host: str, path: str, within_s: float = 30.0) -> Any:
+        """What it says of itself. One whose agent is away is asked again for a while: after a change of leaders each
+        is, and that says nothing against it. What it has lost meanwhile, as by a reboot, its burn-in guest shows."""
+        until_s = clock.steady_s() + AWAY_S
+        while True:
+            try:
+                return await self._call(host, "GET", path, within_s=within_s)
+            except HostAway:
+                if clock.steady_s() >= until_s:
+                    raise
+            await self._controller.mirror.change(LOOK_S)
+
+    async def _call(
         self, host: str, method: str, path: str, body: object = None, within_s: float = 30.0
     ) -> Any:
         return await self._controller.links.call(host, method, path, body, within_s=within_s)
@@ -300,10 +350,48 @@ class Run:
     async def _tell(self, progress: str) -> None:
         note = f"{self.host}: {progress}"
         if self._work.task.note != note:
-            await self._work.note(note=note)
+            try:
+                await self._work.note(note=note)
+            except Refused as error:  # It is written, and only seen late here.
+                if error.kind is not Kind.TIMEOUT:
+                    raise
 
     def _refused(self, why_: str, todo: str) -> Refused:
         return Refused(what=f"{self.host} does not pass", why=why_, todo=todo, kind=Kind.POLICY)
+
+
+async def keep_swept(controller: Controller, tenure: Tenure) -> None:
+    """For as long as it leads: ends burn-in guests whose verification is over. Their host was away then, or had been
+    asked for one by a leader that died, and came to make it only now."""
+    looked = -1
+    while True:
+        if controller.mirror.guests.changes != looked:
+            looked, ended = controller.mirror.guests.changes, _left(controller)
+            for number in ended:
+                await _sweep(Work(controller, tenure, number))
+            looked = looked if not ended else -1
+        await asyncio.sleep(SWEEP_S)
+
+
+def _left(controller: Controller) -> list[str]:
+    """The tasks that have left one. A guest that is only called as they are is some person's."""
+    guests = {kept.value.name for kept in controller.mirror.guests.items().values()}
+    if not any(map(is_burn_in, guests)):
+        return []
+    return [
+        task.id
+        for task in controller.mirror.tasks.values()
+        if task.kind is TaskKind.VERIFY and task.ended and burn_in_name(task.id) in guests
+    ]
+
+
+async def _sweep(work: Work) -> None:
+    log.info("a burn-in guest was left behind", task=work.id, guest=burn_in_name(work.id))
+    try:
+        async with asyncio.timeout(CLEAR_S):
+            await Run(work).clear()
+    except (TimeoutError, SegueError) as error:
+        log.warning("a burn-in guest does not end yet", task=work.id, why=str(error))
 
 
 def _begun(state: TaskState) -> TaskState:

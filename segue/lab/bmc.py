@@ -5,12 +5,13 @@ It speaks Redfish as a real one does, with user and password; what it says of th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from segue.lab import bmc_hardware
+from segue.lab import bmc_hardware, bmc_push
 from segue.lab.bmc_hardware import Hardware
 
 USER: Final = "segue"
@@ -64,6 +65,7 @@ def server(name: str, uuid: str, door: Door, plug: Plug) -> Any:
     system = {"uuid": uuid, "name": name, "power_state": "On", "external_notifier": False, "nics": []}
     application = main.app
     bmc_hardware.fit(application, hardware)
+    bmc_push.fit(application, hardware)
     state = door.auth_file.parent / f"state-{name}"
     # Else all emulators of this machine would keep theirs in one file, and mix them up.
     state.mkdir(exist_ok=True)
@@ -112,5 +114,6 @@ def _driver(plug: Plug, hardware: Hardware) -> Callable[..., Any]:
         def set_versions(self, identity: str, firmware_versions: dict[str, str]) -> None:
             self._get(identity)
             hardware.update(firmware_versions["BiosVersion"])
+            time.sleep(hardware.read()["answer_s"])
 
     return PlugDriver

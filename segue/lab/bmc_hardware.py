@@ -19,11 +19,26 @@ NEW: Final[dict[str, Any]] = {
     "update_s": 2.0,
     "staged": False,
     "breaks": "",
+    "ways": ["simple", "multipart", "plain"],
+    "most_bytes": 0,
+    "refuses": 0,
+    "says": "",
+    "cut_after_bytes": 0,
+    "answer_s": 0.0,
+    "mute": False,
+    "reserved": False,
+    "targets": [],
+    "pushes": 0,
+    "updates": 0,
+    "pushed": {},
     "supplies": [{"Name": f"PSU {n}", "Status": OK, "LastPowerOutputWatts": 120} for n in (1, 2)],
     "fans": [],
     "temperatures": [],
 }
 """staged: the new firmware waits for the host to be started anew. breaks: the BMC's words where an update fails.
+ways: how it takes images. most_bytes, refuses (a status, with its words), cut_after_bytes and mute (it takes
+the image, and is gone): of pushes. answer_s: after that it says that it has begun. reserved and below: what was asked
+of it so far.
 fans, temperatures: instead of the emulator's."""
 
 
@@ -31,19 +46,19 @@ class Hardware:
     """The file."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         if not path.exists():
             self.write(NEW)
 
     def read(self) -> dict[str, Any]:
         """All of it."""
-        return {**NEW, **json.loads(self._path.read_text(encoding="utf-8"))}
+        return {**NEW, **json.loads(self.path.read_text(encoding="utf-8"))}
 
     def write(self, content: dict[str, Any]) -> None:
         """At once, or not at all."""
-        fresh = self._path.with_suffix(".new")
+        fresh = self.path.with_suffix(".new")
         fresh.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        os.replace(fresh, self._path)
+        os.replace(fresh, self.path)
 
     def version(self) -> str:
         """Of the BIOS; an update that is over counts."""
@@ -56,7 +71,9 @@ class Hardware:
 
     def update(self, version: str) -> None:
         """Begins one."""
-        self.write({**self.read(), "update": {"to": version, "begun_s": time.time(), "over": False}})
+        known = self.read()
+        flash = {"to": version, "begun_s": time.time(), "over": False}
+        self.write({**known, "update": flash, "updates": known["updates"] + 1})
 
     def power_on(self) -> None:
         """What waited for it is done."""

@@ -1,9 +1,18 @@
-"""How far a BMC has come with bringing an image to a part of its host. Only nouns."""
+"""An image for a part of a host, and how far a BMC has come with bringing it there. Only nouns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+
+@dataclass(frozen=True)
+class Image:
+    """A file on a controller's host, as it was when it was read."""
+
+    path: str
+    size: int
+    sha256: str
 
 
 class FlashState(StrEnum):

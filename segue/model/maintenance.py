@@ -84,6 +84,10 @@ class Step:
     """power-cycle, firmware: so long the host's system has to shut down, before its power is taken away."""
     image: str = ""
     """firmware: the URL from which the BMC fetches it."""
+    file: str = ""
+    """firmware: the image on the controllers' hosts, which is pushed to a BMC that takes it."""
+    sha256: str = ""
+    """Of that file, when it was planned: no other one is pushed."""
     target: str = ""
     """firmware: the part, as the BMC's list of firmware has it; empty: the BIOS."""
     burn_s: float = 0.0

@@ -15,6 +15,10 @@ from segue.model.fencing import Sight
 
 LOST_S: Final = 5.0
 """A host gives a sign of life every 2 s (`BEAT_S`): two are missing, and half of the next."""
+TOGETHER_S: Final = 2.5
+"""Who is silent for so long when another one is lost may have fallen silent with it: their last signs of life were up
+to a beat apart (3 s are left of `LOST_S`), and one was a little late. Of a rack that is away the first would be lost
+alone otherwise, and fenced; and once that is proved the next one would be."""
 SHARE: Final = 4
 """At most one host of so many is fenced without a person, and always one."""
 
@@ -31,7 +35,8 @@ class Word(StrEnum):
 @dataclass(frozen=True)
 class Loss:
     """What is known. silent_s: since its last sign of life. guests: that should run there. sights: of those that
-    were asked and answered, the controller's own with them. lost, fleet: hosts that are lost now, of how many."""
+    were asked and answered, the controller's own with them. lost, fleet: hosts that are lost now, or fell silent with
+    it (`TOGETHER_S`), of how many."""
 
     silent_s: float
     guests: int

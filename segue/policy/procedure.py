@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
@@ -26,6 +27,7 @@ RETRIES_MOST: Final = 10
 GRACEFUL_MOST_S: Final = 3600.0
 SCHEMES: Final = ("http", "https", "ftp", "sftp", "scp", "tftp", "nfs", "cifs")
 """By which a BMC may fetch an image (Redfish, TransferProtocolType)."""
+SHA256: Final = re.compile("[0-9a-f]{64}")
 
 
 def faults(procedure: Collection[Step]) -> tuple[str, ...]:
@@ -100,12 +102,14 @@ def _bmc_figures(step: Step) -> Iterator[str]:
     if step.burn_s and step.burn_s >= step.limit_s:
         yield f"may take {step.limit_s:g} s, which is no longer than its burn-in: say `within`"
     if step.kind is not StepKind.FIRMWARE:
-        if step.image or step.target or step.version:
+        if step.image or step.file or step.sha256 or step.target or step.version:
             yield "brings no firmware"
         return
     url = urlsplit(step.image)
-    if url.scheme not in SCHEMES or not url.hostname:
-        yield f"needs the URL of an image, by {', '.join(SCHEMES)}; '{step.image[:80]}' is none"
+    if (step.image or not step.file) and (url.scheme not in SCHEMES or not url.hostname):
+        yield f"needs the URL of an image, by {', '.join(SCHEMES)}, or a file; '{step.image[:80]}' is none"
+    if step.sha256 and (not step.file or not SHA256.fullmatch(step.sha256)):
+        yield "has a sha256 only beside a file, and of 64 digits of 0-9a-f"
 
 
 def changes(procedure: Iterable[Step]) -> bool:

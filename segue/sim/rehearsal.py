@@ -43,11 +43,12 @@ LOOK_S: Final = 2.0
 FENCE_S: Final = 8.0
 IN_DOUBT: Final = frozenset({Phase.RELEASED, Phase.INCOMING})
 STORY: Final = re.compile(
-    r" *[\d.]+  (?P<who>\S+) +(?:warning: )?"
+    r" *[\d.]+  (?P<who>\S+) +(?:warning: |error: )?"
     r"(?P<what>(?:segue |FAULT |BROKEN|FENCED|is at: |migration |leads |the drain |the maintenance "
-    r"|a guest was restarted |reboots|all |\S+ stays: |the lease is over|a host is proved ).*)"
+    r"|a guest was restarted |reboots|all |\S+ stays: |the lease (?:is|was) over|a host is proved "
+    r"|a host is lost |a lost host |a guest crashed |the guest lives elsewhere |its watchdog ).*)"
 )
-NUMBERS: Final = re.compile(r"migration=\S+ |id=\S+ |name=\S+ ")
+NUMBERS: Final = re.compile(r"migration=\S+ |id=\S+ |name=\S+ | incident=\S+|(?<=silent) for [\d.]+ s")
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from segue.cli import maintenance_file
 from segue.errors import Refused
-from segue.model.maintenance import Order, StepKind
+from segue.model.maintenance import Order, Step, StepKind
 from segue.policy import procedure
 
 FULL = """
@@ -45,6 +49,55 @@ def read(tmp_path: Path, text: str) -> Order:
     path = tmp_path / "order.yaml"
     path.write_text(text)
     return maintenance_file.load(str(path))
+
+
+PLAY: Final = """
+- name: a mark that stays
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: write it
+      ansible.builtin.copy: {content: "it's $HOME\\n", dest: "%s"}
+"""
+
+
+def played(tmp_path: Path, order: str = "playbook: mark.yml") -> Step:
+    (tmp_path / "mark.yml").write_text(PLAY % (tmp_path / "mark"))
+    text = "name: m1\nscope: {hosts: [host1]}\nprocedure: [cordon, drain, {%s}, uncordon]\n"
+    return read(tmp_path, text % order).procedure[2]
+
+
+def test_a_playbook_is_a_script_that_has_it_played(tmp_path: Path) -> None:
+    step = played(tmp_path)
+    assert (step.kind, step.name, step.limit_s) == (StepKind.RUN, "mark", 1800.0)
+    assert PLAY.strip() % (tmp_path / "mark") in step.script
+    step = played(tmp_path, "playbook: {file: mark.yml, retries: 2}, within: 5m, name: marking")
+    assert (step.name, step.retries, step.within_s) == ("marking", 2, 300.0)
+    without = {**os.environ, "PATH": "/nowhere"}
+    done = subprocess.run(
+        ["/bin/sh", "-ec", step.script], check=False, env=without, capture_output=True, text=True
+    )
+    assert (done.returncode, "ansible-playbook is not installed" in done.stderr) == (127, True)
+    if shutil.which("ansible-playbook"):
+        subprocess.run(["/bin/sh", "-ec", step.script], check=True)
+        assert (tmp_path / "mark").read_text() == "it's $HOME\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{}", "no playbook"),
+        ("- import: x", "no playbook"),
+        ("[", "flow"),
+        ("- hosts: all # END_OF_THE_PLAYBOOK", "line"),
+    ],
+)
+def test_what_is_no_playbook_is_refused_before_anything_begins(tmp_path: Path, text: str, why: str) -> None:
+    (tmp_path / "mark.yml").write_text(text)
+    with pytest.raises(Refused, match=why):
+        read(tmp_path, "name: m1\nscope: {hosts: [host1]}\nprocedure: [drain, {playbook: mark.yml}]\n")
+    with pytest.raises(Refused, match="No such file"):
+        read(tmp_path, "name: m1\nscope: {hosts: [host1]}\nprocedure: [drain, {playbook: other.yml}]\n")
 
 
 def test_every_key_arrives(tmp_path: Path) -> None:
@@ -114,7 +167,36 @@ def test_firmware_is_named_in_the_order_as_text(tmp_path: Path) -> None:
     )
     step = read(tmp_path, head + text).procedure[-1]
     assert (step.image, step.target, step.version, step.graceful_s) == ("http://f/x", "NIC.1", "1.10", 60.0)
-    assert procedure.faults(read(tmp_path, head + text.replace("http://f/x", "bios.bin")).procedure)
+    assert procedure.faults(read(tmp_path, head + text.replace("http://f/x", "gopher://f/x")).procedure)
+
+
+def test_firmware_is_a_url_or_a_file_or_both(tmp_path: Path) -> None:
+    def step(text: str) -> Step:
+        order = read(tmp_path, f"name: m\nscope: {{hosts: [h]}}\nprocedure: [cordon, drain, {{{text}}}]")
+        assert procedure.faults(order.procedure) == ()
+        return order.procedure[-1]
+
+    assert (step("firmware: bios.bin").file, step("firmware: /srv/bios.bin").image) == ("bios.bin", "")
+    both = step(f"firmware: 'http://f/x', file: bios.bin, sha256: {'a' * 64}")
+    assert (both.image, both.file, both.sha256) == ("http://f/x", "bios.bin", "a" * 64)
+    assert step("firmware: {file: bios.bin}").file == "bios.bin"
+    with pytest.raises(Refused, match=r"one file; found: a\.bin, b\.bin"):
+        step("firmware: a.bin, file: b.bin")
+
+
+@pytest.mark.parametrize(
+    ("step", "fault"),
+    [
+        (Step(StepKind.FIRMWARE), "needs the URL of an image, by .*, or a file"),
+        (Step(StepKind.FIRMWARE, file="x", sha256="ab"), "sha256 only beside a file, and of 64 digits"),
+        (Step(StepKind.FIRMWARE, image="http://f/x", sha256="a" * 64), "sha256 only beside a file"),
+        (Step(StepKind.POWER_CYCLE, file="x"), "brings no firmware"),
+    ],
+)
+def test_what_makes_no_sense_of_firmware_is_a_fault(step: Step, fault: str) -> None:
+    found = procedure.faults((Step(StepKind.CORDON), Step(StepKind.DRAIN), step))
+    assert len(found) == 1
+    assert re.search(fault, found[0])
 
 
 def test_a_procedure_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:

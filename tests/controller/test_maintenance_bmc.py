@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -122,6 +123,51 @@ async def test_another_leader_gives_the_power_back_and_never_takes_it_again(
     ended = await rig.ended(number, 90.0)
     assert ended["state"] == "done", (ended, rig.logs())
     assert (one.boots, one.ended, two.names()) == (1, [], ["g0"])
+
+
+@pytest.mark.slow
+async def test_firmware_is_pushed_as_it_was_planned(rig: Rig, machine: Machine) -> None:
+    one, two = await fleet(rig, machine)
+    folder = rig.folder.path / "firmware"
+    wish = order({"kind": "firmware", "file": "bios.bin", "version": "2.0.0", "graceful_s": 5.0})
+    assert "bios.bin: No such file" in (await rig.call("POST", "/maintenances/plan", wish))["missing"][0]
+    folder.mkdir()
+    (folder / "bios.bin").write_bytes(b"")
+    assert "bios.bin: it is empty" in (await rig.call("POST", "/maintenances/plan", wish))["missing"][0]
+    (folder / "bios.bin").write_bytes(content := b"BIOS 2.0.0\n" + b"x" * 100_000)
+    machine.has(ways=["simple"])
+    assert "lets no image be pushed" in (await rig.call("POST", "/maintenances/plan", wish))["missing"][0]
+    machine.has(ways=["multipart"], update_s=0.5)
+    foreseen = await rig.call("POST", "/maintenances/plan", wish)
+    sha256 = hashlib.sha256(content).hexdigest()
+    assert foreseen["notes"] == [f"{folder / 'bios.bin'}: {len(content)} bytes, sha256 {sha256}"]
+    assert not foreseen["missing"]
+    kept = await rig.call("PUT", "/maintenances/m1", wish)
+    assert kept["order"]["procedure"][2]["sha256"] == sha256
+    (folder / "bios.bin").write_bytes(content + b"!")
+    with pytest.raises(Refused, match="not the file that was planned"):
+        await rig.call("POST", "/maintenances/m1/start", {"force": False})
+    assert (machine.hardware.read()["pushes"], one.names()) == (0, ["g0"])
+    (folder / "bios.bin").write_bytes(content)
+    ended = await rig.ended((await rig.call("POST", "/maintenances/m1/start", {"force": False}))["id"], 60.0)
+    assert ended["state"] == "done", (ended, rig.logs())
+    assert "firmware of BIOS: 1.0.0 -> 2.0.0" in (await report(rig))["host1"]["changes"]
+    assert machine.hardware.read()["pushed"]["sha256"] == sha256
+    assert (one.boots, one.ended, two.names()) == (1, [], ["g0"])
+
+
+@pytest.mark.slow
+async def test_a_push_that_is_in_doubt_fails_the_host_and_takes_no_power(rig: Rig, machine: Machine) -> None:
+    one, two = await fleet(rig, machine)
+    (rig.folder.path / "firmware").mkdir()
+    (rig.folder.path / "firmware" / "bios.bin").write_bytes(b"BIOS 2.0.0\n" + b"x" * 100_000)
+    machine.has(ways=["multipart"], mute=True)
+    ended = await rig.ended(await begun(rig, order({"kind": "firmware", "file": "bios.bin"})), 60.0)
+    assert ended["state"] == "failed"
+    host = (await report(rig))["host1"]
+    assert "whether the firmware of host1 is being changed is not known" in host["why"]
+    assert (one.boots, two.names(), machine.hardware.read()["pushes"]) == (0, ["g0"], 1)
+    assert (await rig.call("GET", "/hosts/host1"))["cordoned"]
 
 
 async def aborted(rig: Rig, number: str) -> str:

@@ -138,6 +138,7 @@ def test_where_no_host_takes_it_it_is_restarted_where_it_was_and_that_is_said(fl
     assert "cordoned" in said(incident)
 
 
+@pytest.mark.slow
 def test_without_a_controller_it_waits_and_then_starts_where_it_was(fleet: Fleet) -> None:
     fleet.create("g3", "host1", "elsewhere")
     fleet.lab.exec("controller1", ["sv", "-w", "20", "down", "segue-controller"], check=True)

@@ -106,3 +106,33 @@ def test_a_leader_that_no_agent_reaches_makes_room(fleet: HaFleet) -> None:
     print(f"{other} leads instead after {time.monotonic() - cut_s:.1f} s")
     drain.end()
     demand_nothing_lost(watching)
+
+
+@slow
+@pytest.mark.parametrize("verb", ["kill", "pause"])
+def test_a_host_is_verified_though_the_leader_dies_while_the_burn_in_guest_moves(
+    fleet: HaFleet, verb: str
+) -> None:
+    source = fleet.home()
+    words = ("--burn-in", "10s", "--memory", "128MiB", "--detach")
+    known = {record["id"] for record in fleet.migrations()}
+    fleet.segue("host", "verify", source, *words)
+    number = fleet.segue("task", "list", "-o", "json")[0]["id"]
+    wait_until(lambda: new_moves(fleet, known), "it moves", 120.0)
+    leader = fleet.leader()
+    fleet.power(leader, verb)
+    fleet.wait_for_another(leader)
+    fleet.power(leader, "cont")
+    wait_until(lambda: fleet.task(number)["ended_s"], "the verification ends", 200.0)
+    task = fleet.task(number)
+    assert task["state"] == "done", (task, fleet.logs())
+    assert f"{source} has passed" in task["note"]
+    assert fleet.names_on(*fleet.hosts) == sorted(fleet.guests)
+    moved = new_moves(fleet, known)
+    print(f"{verb}: {len(moved)} moves of burn-in guests:", [record["stage"] for record in moved])
+    demand_all_answer(fleet)
+
+
+def new_moves(fleet: HaFleet, known: set[str]) -> list[dict[str, object]]:
+    """Each by its source's journal and its target's."""
+    return [record for record in fleet.migrations() if record["id"] not in known]

@@ -163,8 +163,10 @@ def test_a_host_that_is_cut_off_is_left_alone_until_its_bmc_switches_it_off(ward
     )
     assert ward.segue(*open_ones)[0]["proof"] is None
     assert ward.where()["g1"] == (host, "running"), "nothing is done without a proof"
+    told = ward.segue("host", "confirm-dead", host, "--yes", host, code=4)
+    assert "it gives a sign of life to" in told
+    assert "(storage)" in told
     ward.sh(f"cp /root/right {PASSWORD}")
-    assert "its BMC says on" in ward.segue("host", "confirm-dead", host, "--yes", host, code=4)
     wait_until(
         lambda: ward.where()["g1"][0] != host and ward.where()["g1"][1] == "running", "g1 runs elsewhere"
     )

@@ -41,6 +41,15 @@ strategy: {max_blackout: 5s}
 procedure: firmware-update
 with: {image: "http://files.example/bios-1.1.0.bin", version: "1.1.0"}
 """
+PUSHED: Final = BIOS.replace("name: bios", "name: pushed").replace(
+    'image: "http://files.example/bios-1.1.0.bin", version: "1.1.0"', 'image: bios.bin, version: "2.0.0"'
+)
+LAY: Final = """
+mkdir -p /etc/segue/controller/firmware
+cd /etc/segue/controller/firmware
+(echo BIOS 2.0.0; head -c 20000000 /dev/urandom) > bios.bin
+sha256sum bios.bin
+"""
 PROOF: Final = """
 name: proof
 scope: {hosts: [host2]}
@@ -211,6 +220,22 @@ def test_a_bios_is_brought_and_the_host_is_started_anew(fleet: Fleet) -> None:
         guest["name"]: (guest["host"], guest["state"]) for guest in fleet.segue("vm", "list", "-o", "json")
     }
     assert shown == {"g1": ("host1", "running")}
+
+
+@pytest.mark.parametrize("way", ["multipart", "plain"])
+def test_a_bios_is_pushed_from_the_controllers_host(fleet: Fleet, way: str) -> None:
+    sha256 = fleet.lab.exec("controller1", ["sh", "-ec", LAY], check=True).stdout.split()[0]
+    fleet.hardware("host2", ways=[], bios="1.0.0")
+    told = fleet.segue("maintenance", "plan", "-", code=4, stdin=PUSHED)
+    assert "lets no image be pushed" in told
+    fleet.hardware("host2", ways=[way], staged=True)
+    assert f"20000011 bytes, sha256 {sha256}" in fleet.segue("maintenance", "plan", "-", stdin=PUSHED)
+    print(fleet.segue("maintenance", "start", "pushed"))
+    host = fleet.segue("maintenance", "report", "pushed", "-o", "json")["hosts"][0]
+    assert host["state"] == "done", host
+    assert "firmware of BIOS: 1.0.0 -> 2.0.0" in host["changes"]
+    pushed = Hardware(fleet.lab.places.bmc / "host2.hardware.json").read()["pushed"]
+    assert (pushed["way"], pushed["sha256"]) == (way, sha256)
 
 
 def test_one_of_two_supplies_makes_its_host_suspect(fleet: Fleet) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,9 @@ class Doubtful(Ward):
     def said(self, host: str) -> str:
         return str(self.loss(host).get("done"))
 
+    def is_told(self, host: str, words: str) -> bool:
+        return words in self.said(host)
+
     def begin_move(self, name: str, to: str) -> subprocess.Popen[bytes]:
         """Returns while its memory is on the way."""
         self.lab.set_rate(SLOW_BITS_PER_S)
@@ -45,6 +49,10 @@ class Doubtful(Ward):
         begun = self.lab.popen(self.asks, words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(lambda: self.state(to, name) == "incoming", "its copy comes in")
         return begun
+
+    def agent_is(self, host: str, verb: str) -> None:
+        """`down`, and it stays dead; `up`."""
+        self.lab.exec(host, ["sv", verb, "/etc/service/segue-agent"], check=True)
 
     def all_up(self, hosts: int = 3) -> bool:
         return len(self.up()) == hosts
@@ -124,3 +132,60 @@ def test_the_target_dies_in_the_middle_of_a_move(ward: Doubtful) -> None:
     assert all(Path(f"/proc/{pids[0]}").exists() for pids in watching.seen.values()), "in the same QEMU"
     ward.segue("host", "power", target, "on")
     wait_until(ward.all_up, "all hosts are back")
+
+
+def test_only_its_agent_is_dead_and_its_guests_run_on(ward: Doubtful) -> None:
+    host, state = ward.where()["g2"]
+    assert state == "running"
+    watching = Writers(ward.lab)
+    wait_until(lambda: len(watching.seen) == 2, "both disks are seen to be written")
+    ward.agent_is(host, "down")
+    wait_until(lambda: "its agent, or the way to it, is what broke" in ward.said(host), "people are told")
+    assert "on" in ward.segue("host", "power", host)
+    ward.agent_is(host, "up")
+    wait_until(ward.all_up, "all hosts are back")
+    wait_until(lambda: ward.where()["g2"] == (host, "running"), "it is where it was")
+    watching.end()
+    assert [len(pids) for pids in watching.seen.values()] == [1, 1], "in the same QEMU"
+    assert not watching.twice
+
+
+def test_a_rack_that_is_away_is_left_alone(ward: Doubtful) -> None:
+    """Two of three hosts, each with a guest."""
+    there = {host for host, _ in ward.where().values()}
+    names = ["g3", "g4"][: 2 - len(there)]
+    for name, host in zip(names, sorted({"host1", "host2", "host3"} - there), strict=False):
+        ward.create(name, host)
+    rack = sorted({host for host, _ in ward.where().values()})[:2]
+    before, watching = ward.where(), Writers(ward.lab)
+    wait_until(lambda: len(watching.seen) == len(before), "all disks are seen to be written")
+    for host in rack:
+        ward.lab.cut(host)
+    for host in rack:
+        wait_until(partial(ward.is_told, host, "2 of 3 hosts are lost at once"), "people are told")
+        assert "on" in ward.segue("host", "power", host)
+    ward.lab.mend()
+    wait_until(ward.all_up, "all hosts are back")
+    wait_until(lambda: ward.where() == before, "all are where they were")
+    watching.end()
+    assert [len(pids) for pids in watching.seen.values()] == [1] * len(before), "in the same QEMUs"
+    assert not watching.twice
+
+
+def test_a_host_that_is_back_while_its_guest_is_taken_over_runs_it_nowhere_else(ward: Doubtful) -> None:
+    host = ward.where()["g2"][0]
+    earlier = ward.loss(host).get("id")
+    watching = Writers(ward.lab)
+    wait_until(lambda: len(watching.seen) >= 2, "the disks are seen to be written")
+    ward.lab.cut(host)
+    wait_until(lambda: ward.loss(host).get("id") not in {None, earlier}, "it is lost, and is being fenced")
+    ward.lab.mend()
+    wait_until(
+        lambda: (found := ward.where()["g2"])[1] == "running" and found[0] != host, "it runs elsewhere"
+    )
+    assert ward.loss(host)["proof"]["kind"] == "bmc_off"
+    ward.segue("host", "power", host, "on")
+    wait_until(ward.all_up, "all hosts are back")
+    wait_until(lambda: ward.state(host, "g2") == "", "what it had left of it is dropped")
+    watching.end()
+    assert not watching.twice

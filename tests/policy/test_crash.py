@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +18,7 @@ wishes = st.builds(
     panic=st.sampled_from(Deed),
     hang=st.sampled_from(Deed),
     silence=st.sampled_from(Deed),
+    unmovable=st.sampled_from((Deed.LEAVE, Deed.ELSEWHERE)),
     per_hour=st.integers(0, 10),
 )
 times = st.lists(st.floats(0, 2 * HOUR_S), max_size=30)
@@ -31,7 +34,7 @@ def test_never_more_restarts_within_an_hour_than_allowed(
     for life_s in lives_s:
         now_s += life_s
         decided = answer(cause, wish, restarts, now_s)
-        if decided.deed is Deed.RESTART:
+        if decided.deed is not Deed.LEAVE:
             now_s += decided.wait_s
             restarts.append(now_s)
     for at_s in restarts:
@@ -55,6 +58,27 @@ def test_each_further_restart_waits_longer_up_to_a_limit(cause: Cause, before: i
     more = answer(cause, wish, [0.0] * (before + 1), 0.0)
     assert fewer.wait_s <= more.wait_s <= LONGEST_WAIT_S
     assert (fewer.wait_s == 0.0) == (before == 0)
+
+
+@given(causes, wishes, times, st.floats(0, 2 * HOUR_S))
+def test_what_is_restarted_is_restarted_where_it_was_wanted(
+    cause: Cause, wish: OnCrash, before: list[float], now_s: float
+) -> None:
+    decided = answer(cause, wish, before, now_s)
+    assert decided.deed in {wish.wanted(cause), Deed.LEAVE}
+    elsewhere = answer(cause, replace(wish, **{SORT[cause]: Deed.ELSEWHERE}), before, now_s)  # type: ignore[arg-type]
+    here = answer(cause, replace(wish, **{SORT[cause]: Deed.RESTART}), before, now_s)  # type: ignore[arg-type]
+    assert (elsewhere.wait_s, elsewhere.why) == (here.wait_s, here.why), "the same limit, and the same rest"
+
+
+@given(wishes, st.integers(-5, 200))
+def test_a_policy_that_cannot_be_meant_is_refused(wish: OnCrash, per_hour: int) -> None:
+    assert not list(crash.faults(wish))
+    assert bool(list(crash.faults(replace(wish, per_hour=per_hour)))) == (not 0 <= per_hour <= 100)
+    assert list(crash.faults(replace(wish, host=Deed.ELSEWHERE)))
+    assert list(crash.faults(replace(wish, unmovable=Deed.RESTART)))
+    wanted = {getattr(wish, sort) for sort in SORT.values()}
+    assert crash.goes_elsewhere(wish) == (Deed.ELSEWHERE in wanted)
 
 
 def test_a_guest_without_its_memory_is_left_to_a_person() -> None:
