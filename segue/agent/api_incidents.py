@@ -76,16 +76,16 @@ async def on_crash(request: Request, name: str, body: OnCrash) -> Shown:
             todo="Choose another one: `segue vm on-crash --help`.",
             kind=Kind.USAGE,
         )
-    if keeper.guest_here().is_app:
+    known = keeper.guest_here()
+    if known.is_app and replace(body, host=known.on_crash.host) != known.on_crash:
         raise Refused(
             what=f"{name} keeps its policy",
             why="it is an application: its restart policy says what is done when it ends",
-            todo="Name that policy when it is run: `segue app run --restart`.",
+            todo="Name that policy when it is run: `segue app run --restart`. Only `host=` can be changed here.",
             kind=Kind.CONFLICT,
         )
-    changed = replace(keeper.guest_here(), on_crash=body)
-    if keeper.machine is not None:  # Before anybody hears that others may take it over.
-        await agent.services.lease.admit(changed, keeper.machine.pid)
+    changed = replace(known, on_crash=body)
+    await keeper.resident.admit(changed)  # Before anybody hears that others may take it over.
     keeper.respecify(changed)
     shown = keeper.shown()
     assert shown is not None

@@ -19,7 +19,7 @@ from segue.errors import Kind, Refused
 from segue.model.fencing import Sight
 from segue.model.guest import Guest
 from segue.model.handoff import Phase, TakeOver
-from segue.policy import handoff
+from segue.policy import handoff, takeover
 from segue.wire.frames import Shown
 
 
@@ -106,24 +106,25 @@ async def start(request: Request, uuid: str, body: StartHeir) -> Shown:
         raise _no_heir(
             guest, f"it is {keeper.token.phase} here at epoch {keeper.token.epoch}", "Look where it is."
         )
-    if keeper.machine is None:
+    if keeper.body is None:
         await keeper.start(peers_highest=0)
     return _shown(agent, guest.name)
 
 
 def _demand_disks(agent: Agent, guest: Guest) -> None:
-    """Raises Refused for disks that are not on shared storage: they died with the host, or are other files here."""
-    shared = agent.services.config.shared_dir
-    for disk in guest.disks:
-        path = Path(disk.path)
-        if not path.is_relative_to(shared):
-            raise _no_heir(
-                guest,
-                f"{path} is on the storage of the dead host alone",
-                "Bring that host back: it waits there.",
-            )
-        if not path.exists():
-            raise _no_heir(guest, f"{path} is not seen here", "Mount the shared storage.")
+    """Raises Refused for disks and volumes that are not on shared storage: they died with the host, or are other files
+    here. A folder of the host that an application only reads may be anywhere."""
+    shared, home = agent.services.config.shared_dir, "Bring that host back: it waits there."
+    volumes = guest.app.volumes if guest.app is not None else ()
+    if lost := takeover.at_home(guest):
+        raise _no_heir(guest, f"{lost} is on the storage of the dead host alone", home)
+    needed = [(disk.path, True) for disk in guest.disks]
+    needed += [(volume.source, not volume.read_only) for volume in volumes]
+    for name, is_written in needed:
+        if is_written and not Path(name).is_relative_to(shared):
+            raise _no_heir(guest, f"{name} is on the storage of the dead host alone", home)
+        if not Path(name).exists():
+            raise _no_heir(guest, f"{name} is not seen here", "Mount the shared storage.")
 
 
 def _shown(agent: Agent, name: str) -> Shown:

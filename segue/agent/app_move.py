@@ -66,7 +66,7 @@ class Arriving:
         """Fired, it lets the application's kernel speak."""
         self._room = room(services, guest, "in")
         held_here, script = held(services, guest), services.apps.hook
-        self.landing = Landing(held_here, self._room, script, self._launch)
+        self.landing = Landing(held_here, self._room, script, self._launch, self._guarded)
 
     @property
     def is_complete(self) -> bool:
@@ -96,6 +96,10 @@ class Arriving:
         await self._introduce()
         self._made = await containers.launch(self._places, argv, within_s=None)
         return self._made
+
+    async def _guarded(self) -> None:
+        """It ends with its host's lease, also while it waits for its word."""
+        await self._services.lease.admit_tree(self._guest, self._places.cgroup)
 
     async def _introduce(self) -> None:
         path = self._room.images / NEIGHBOURS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -121,6 +121,9 @@ def _application(apps: Apps, wish: RunApp, digest: str) -> Application:
     args = [*(settings.get("Entrypoint") or ()), *wish.args] if wish.args else process.get("args") or []
     if not args:
         raise _refused(wish.name, "its image does not say what is to run: give a command", Kind.USAGE)
+    volumes = tuple(
+        Volume(f"vol{number}", one.path, one.source, one.read_only) for number, one in enumerate(wish.volumes)
+    )
     return Application(
         image=digest,
         reference=apps.images.name_of(digest, wish.image),
@@ -134,11 +137,15 @@ def _application(apps: Apps, wish: RunApp, digest: str) -> Application:
         gateway=wish.gateway,
         stop_signal=settings.get("StopSignal") or "SIGTERM",
         restart=wish.restart,
-        volumes=tuple(
-            Volume(f"vol{number}", one.path, one.source, one.read_only)
-            for number, one in enumerate(wish.volumes)
-        ),
+        volumes=volumes,
+        keeps=kept_beside(settings.get("Volumes") or {}, volumes),
     )
+
+
+def kept_beside(declared: Iterable[str], volumes: Iterable[Volume]) -> tuple[str, ...]:
+    """Of the folders that an image declares as volumes those that are in none of the application's."""
+    held = [Path(volume.path) for volume in volumes]
+    return tuple(sorted(one for one in declared if not any(Path(one).is_relative_to(path) for path in held)))
 
 
 def _user(found: dict[str, object]) -> users.User:

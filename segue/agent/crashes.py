@@ -84,12 +84,15 @@ class Crashes:
     async def begin(self, guest: Guest, cause: Cause, machine: Machine | None, more: str = "") -> Incident:
         """Written down with its evidence, before anything is done; the one that is open, if there is one."""
         known, seems_to_run = self._open.get(guest.uuid), cause in SEEM_TO_RUN
-        if known is not None and (seems_to_run or not known.hits[0].runs):
+        if known is not None and (seems_to_run or not known.hits[0].runs) and not _outdoes(cause, known):
             return known
         if known is not None:
             self._end(known, f"it ended: {WORDS[cause]}")  # What was decided then is not what is wanted now.
         at_s = (machine.crashed_at_s if machine is not None else 0.0) or clock.wall_s()
-        found = await self.senses.evidence(guest, machine)
+        if guest.is_app:
+            found = await self.senses.evidence_of_app(guest, WORDS[cause])
+        else:
+            found = await self.senses.evidence(guest, machine)
         made = Incident(
             id=chance.new_id(),
             host=self._host,
@@ -310,6 +313,11 @@ class Crashes:
     def _forget_pulse(self, uuid: str) -> None:
         self._vitals.pop(uuid, None)
         self._answered_s.pop(uuid, None)
+
+
+def _outdoes(cause: Cause, known: Incident) -> bool:
+    """An application's restart policy knows nothing of other hosts, which may have taken it over by now."""
+    return cause is Cause.CUT_OFF and known.cause is Cause.APP_ENDED
 
 
 def _is_away(error: Exception) -> bool:

@@ -116,10 +116,17 @@ class Guests:
                 return
 
     async def admit_all(self) -> None:
-        """Under the guard, whatever of them may run. Raises Refused where there is no lease."""
+        """Under the guard, whatever of them may run. Raises Refused where there is no lease; one that has just ended
+        holds up no other."""
+        refusals: list[Refused] = []
         for keeper in list(self._keepers.values()):
-            if keeper.guest is not None and keeper.machine is not None:
-                await self._services.lease.admit(keeper.guest, keeper.machine.pid)
+            try:
+                if keeper.guest is not None:
+                    await keeper.resident.admit(keeper.guest)
+            except Refused as refusal:
+                refusals.append(refusal)
+        if refusals:
+            raise refusals[0]
 
     async def bury_all(self) -> None:
         """The lease was over: as after a loss of power nothing is left of the guests that others may have taken."""
@@ -218,7 +225,7 @@ class Guests:
             if keeper.guest is None:
                 self.demand_free(guest.name)
                 compatibility.demand(guest, self.facts(), compatibility.Already())
-                keeper.resident.guest = guest
+                keeper.adopt(guest)
                 keeper.resident.wanted = "stopped"
                 keeper.resident.reason = f"{TAKEN_OVER}{event.owner}"
                 self._services.journal.put_guest(guest, keeper.token, "stopped", keeper.resident.reason)

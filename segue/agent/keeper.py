@@ -164,7 +164,7 @@ class Keeper(TokenHolder):
             await self.resident.tend_disks()
         if self.in_saga or self.token.phase is Phase.OFFERED:
             return
-        if self.token.phase is Phase.OWNER and self.resident.due:
+        if self.token.phase is Phase.OWNER and self.resident.due and self._is_surely_ours():
             await self._start_again()
         if self.token.phase is Phase.INCOMING and self._lease_over():
             await self.tell(GiveUp())
@@ -232,19 +232,17 @@ class Keeper(TokenHolder):
 
     async def cut_off(self) -> None:
         """Its host's lease was over: the journal says so before anything of it can run here again."""
+        # First of all: whoever wants to start it from here on asks the others, also one that waits for this to end.
+        self._services.journal.cut_off(self.guest_here().name)
         if self.token.phase is Phase.INCOMING:
             await self.tell(GiveUp())
         async with self._lock:
             guest = self.guest_here()
-            if (
-                self.token.phase is Phase.OWNER
-                and self.body is not None
-                and self.resident.wanted == "running"
-            ):
+            returns = self.resident.returns and self.resident.wanted == "running"
+            if self.token.phase is Phase.OWNER and returns:
                 incident = await self._services.crashes.begin(guest, Cause.CUT_OFF, self.machine)
                 self.resident.want("running", incident.text)
             await self.resident.discard()
-            self._services.journal.cut_off(guest.name)
         self.announce()
 
     async def end_crashed(self, why: str) -> None:
@@ -273,8 +271,12 @@ class Keeper(TokenHolder):
         self._services.demand_open(f"{self.guest_here().name} is not started")
         await self.tell(Start(peers_highest=peers_highest))
 
+    def _is_surely_ours(self) -> bool:
+        """It ran here since the boot and the last lease that was over, so nobody else can have taken it over."""
+        return self.guest is not None and self._services.journal.ran_since_boot(self.guest.name)
+
     async def _start_again(self) -> None:
-        """It ran here since the boot, so nobody else can have taken it over: no peer has to be asked."""
+        """No peer has to be asked."""
         try:
             await self.start(peers_highest=0)
         except (SegueError, OSError, TimeoutError) as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -19,10 +20,9 @@ from segue.adapters.store.leases import LeaseNotes
 from segue.agent.guard_line import GuardLine, Said
 from segue.agent.lease_config import LeaseConfig
 from segue.errors import Kind, Refused, SegueError
-from segue.model.crash import Deed
 from segue.model.guest import Guest
 from segue.model.lease import HeldCharter, LeaseFacts, Terms
-from segue.policy import lease
+from segue.policy import lease, takeover
 
 log = structlog.get_logger()
 IDLE_S: Final = 1.0
@@ -38,7 +38,7 @@ class Wards:
     """What the lease asks of whoever keeps the guests."""
 
     admit_all: Callable[[], Awaitable[None]] = _nothing
-    """Puts every guest that runs here, and others may take over, under the guard."""
+    """Puts every guest that runs here, or stands and could, and others may take over, under the guard."""
     bury_all: Callable[[], Awaitable[None]] = _nothing
     """The lease was over: nothing is left of such guests, and the journal does not count them as run here any more."""
 
@@ -83,7 +83,7 @@ class Lease:
         number = held.number if held else 0
         return LeaseFacts(
             wanted, self._ready, terms if wanted or held is None else held.terms, number,
-            held is not None and self.lives, self._why,
+            held is not None and self.lives, self._why, apps=held is not None and held.number == self._admitted,
         )  # fmt: skip
 
     def denials(self) -> dict[str, str]:
@@ -91,21 +91,34 @@ class Lease:
         return self._notes.denials()
 
     def covers(self, guest: Guest) -> bool:
-        """Not one that no other host takes over, nor an application, which none takes over by a lease."""
-        return guest.on_crash.host is not Deed.LEAVE and not guest.is_app
+        """Not one that no other host takes over."""
+        return takeover.is_covered(guest)
 
     async def admit(self, guest: Guest, pid: int) -> None:
         """To be called before its vCPUs run. Raises Refused where the host has no lease."""
+        await self._admit(guest, lambda: self._line.admit(guest.uuid, pid))
+
+    async def admit_tree(self, guest: Guest, cgroup: Path) -> None:
+        """The same for an application: once all of it is in its cgroup, and before any of it runs."""
+        await self._admit(guest, lambda: self._line.admit_tree(guest.uuid, cgroup), is_tree=True)
+
+    async def _admit(
+        self, guest: Guest, hand: Callable[[], Awaitable[Said]], *, is_tree: bool = False
+    ) -> None:
         if self._charter is None or not self.covers(guest):
             return
         try:
-            said = await self._line.admit(guest.uuid, pid)
+            if is_tree and (await self._line.ask()).is_old:
+                raise _refused(guest.name, "its host's guard is from before an update, and is just replaced")
+            said = await hand()
         except OSError as error:
             raise _refused(guest.name, f"its host's guard does not answer: {error}") from error
         if said.over:
             raise _refused(
                 guest.name, "its host is cut off from the majority of the others: others may run it"
             )
+        if guest.uuid not in said.guests:
+            raise _refused(guest.name, "its host's guard did not take it: it has just ended")
 
     # For the controller
 
@@ -186,11 +199,17 @@ class Lease:
             return
         if said.over:
             await self._after_the_end(until_s)
-        else:
-            self._take(said)
+            return
+        self._take(said)
+        if said.is_old:  # It outlived an update of its agent.
+            await self._line.retire()
+            await self._replace_guard(held, until_s)
+        elif said.awaits:
+            await self._admit_all()
 
     async def _admit_all(self) -> None:
         await self.wards.admit_all()
+        await self._line.complete()
         self._admitted = self._charter.number if self._charter else 0
 
     async def _replace_guard(self, held: HeldCharter, until_s: float) -> None:
@@ -199,12 +218,13 @@ class Lease:
         Guests that ran under it go on where their lease has never been over: that is known from what it said last.
         """
         known_s = max(self._ends_s, self._notes.ends_s())
-        await self._ensure_guard(held)
-        if clock.since_boot_s() >= known_s:
+        await self._ensure_guard(held, known_s)
+        said = await self._line.renew(until_s)
+        if said.over:
             await self._after_the_end(until_s)
             return
-        self._take(await self._line.begin(until_s))
-        await self.wards.admit_all()
+        self._take(said)
+        await self._admit_all()
 
     async def _after_the_end(self, until_s: float) -> None:
         """As after a loss of power: only then a new one begins."""
@@ -217,11 +237,11 @@ class Lease:
         self._why = "it is over, and something of its guests is left" if said.over else ""
         self._notes.keep_end(self._ends_s)
 
-    async def _ensure_guard(self, held: HeldCharter) -> None:
+    async def _ensure_guard(self, held: HeldCharter, until_s: float = 0.0) -> None:
         try:
             await self._line.ask()
         except OSError:
-            await self._line.start(held.watchdog, held.terms.watchdog_s)
+            await self._line.start(held.watchdog, held.terms.watchdog_s, until_s)
         self._ready, self._why = True, ""
 
     async def _granted(self, held: HeldCharter) -> float | None:

@@ -30,15 +30,20 @@ async def find(services: Services, guest: Guest) -> Container | None:
 
 
 async def start(services: Services, guest: Guest) -> Container:
-    """Starts it from its files; nothing is left behind when that does not succeed, but its files."""
+    """Starts it from its files; nothing is left behind when that does not succeed, but its files. It is under its
+    host's guard before any of it runs."""
+    made: Container | None = None
     try:
         await make_network(services, guest, silent=False)
         await asyncio.to_thread(make_bundle, services.apps, guest)
         places = services.apps.places(guest)
-        return await container.launch(places, container.run_command(places))
+        made = await container.launch(places, container.create_command(places))
+        await services.lease.admit_tree(guest, places.cgroup)
+        await container.begin(places)
     except BaseException:
-        await remove(services, guest, None)
+        await remove(services, guest, made)
         raise
+    return made
 
 
 def make_bundle(apps: Apps, guest: Guest) -> None:

@@ -124,7 +124,8 @@ def _failure(error: Exception, migration: Migration) -> Failure:
         Aborted.consequence,
         migration.undone,
         f"{error}" or type(error).__name__,
-        f"The guest {'is still' if migration.cold else 'runs'} on {migration.source}. Look at both agents' logs, then try again.",
+        f"The guest {'is still' if migration.cold else 'runs'} on {migration.source}. "
+        "Look at both agents' logs, then try again.",
     )
 
 

@@ -121,7 +121,17 @@ class Resident(ABC):
         """True for one that ended by itself and is to be started again now."""
         return False
 
+    @property
+    def returns(self) -> bool:
+        """True for one that is here, or starts again by itself."""
+        return self.body is not None
+
     # What is done with it
+
+    @abstractmethod
+    async def admit(self, guest: Guest) -> None:
+        """Whatever of it is here, under its host's guard. Raises Refused where there is no lease for it. guest: as it
+        is from then on."""
 
     @abstractmethod
     async def take_up(self, phase: Phase) -> None:

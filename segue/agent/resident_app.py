@@ -13,9 +13,9 @@ from segue.adapters.oci import container as containers
 from segue.adapters.oci.container import Container, Exit
 from segue.agent import app_move, plant_app
 from segue.agent.resident import Resident, later
-from segue.errors import Aborted
+from segue.errors import Aborted, Refused
 from segue.model.application import Application, Restart
-from segue.model.crash import AppEnd
+from segue.model.crash import AppEnd, Cause
 from segue.model.guest import Guest
 from segue.model.handoff import Copy, Phase, Token
 from segue.policy import restart
@@ -80,7 +80,9 @@ class AppResident(Resident):
             and self.wanted == "running"
             and self._services.journal.ran_since_boot(guest.name)
         )
-        if ran:  # It ended while no agent was there, or waits for its next start.
+        if ran and self._was_cut_off():
+            await self._note_cut_off()
+        elif ran:  # It ended while no agent was there, or waits for its next start.
             found = containers.read_exit(self._services.apps.places(guest))
             is_news = not self.reason
             self.want(*self._sentence(found or Exit(None, clock.wall_s())))
@@ -111,6 +113,8 @@ class AppResident(Resident):
 
     async def resume(self) -> float:
         """Lets a frozen one go on; the wall-clock time at which it did, 0 where it did not."""
+        if not await self._may_run():
+            return 0.0
         if self.arriving_app is not None:
             return await self._let_run(self.arriving_app)
         if self.departure is not None:
@@ -121,6 +125,34 @@ class AppResident(Resident):
             return 0.0
         self.container.thaw()
         return self._runs()
+
+    async def admit(self, guest: Guest) -> None:
+        """See Resident. What stands for a move counts, on both hosts: its cgroup ends as a whole."""
+        arrived = self.arriving_app is not None and self.arriving_app.is_complete
+        if arrived or (self.container is not None and self.container.alive()):
+            await self._services.lease.admit_tree(guest, self._services.apps.places(guest).cgroup)
+
+    async def _may_run(self) -> bool:
+        """False where its host has no lease for it: it stands on."""
+        try:
+            await self.admit(self._guest())
+        except Refused as refusal:
+            self.refusal = refusal.why
+            if self.reason != refusal.why:  # It is tried again with each tick, and said once.
+                log.error("the application is not let run", guest=self.uuid, why=refusal.why)
+                self.note(refusal.why)
+            return False
+        return True
+
+    def _was_cut_off(self) -> bool:
+        lease = self._services.lease
+        return not lease.lives and lease.covers(self._guest())
+
+    async def _note_cut_off(self) -> None:
+        """Its host's guard has ended it. It is not started again here before the others were asked."""
+        self._due_s = math.inf
+        incident = await self._services.crashes.begin(self._guest(), Cause.CUT_OFF, None)
+        self.want("running", incident.text)
 
     async def _let_run(self, arriving: app_move.Arriving) -> float:
         try:
@@ -155,7 +187,7 @@ class AppResident(Resident):
         if self.container is not None:
             self.container.resumed_at_s = now_s
         self._services.journal.ran(self._guest().name)
-        self.wanted, self.reason = "running", ""
+        self.wanted, self.reason, self.refusal = "running", "", ""
         self._ended_by_us = False
         later(self.make_known())
         return now_s
@@ -204,6 +236,9 @@ class AppResident(Resident):
         if self.wanted == "stopped":
             return self.wanted, self.reason
         found = await self.container.exit()
+        if owned and self._was_cut_off():
+            await self._note_cut_off()
+            return self.wanted, self.reason
         said = self._sentence(found)
         if owned:
             await self._record(found)
@@ -226,6 +261,11 @@ class AppResident(Resident):
         self._failures += 1
         self._due_s = clock.steady_s() + wait_s
         return "running", f"{said}, and is started again after {wait_s:.0f} s"
+
+    @property
+    def returns(self) -> bool:
+        """See Resident."""
+        return self.container is not None or self._due_s < math.inf
 
     @property
     def due(self) -> bool:

@@ -100,6 +100,11 @@ class MachineResident(Resident):
         cause = (self.machine.crash if self.machine is not None else None) or killed
         return "running", (await self._services.crashes.begin(self.guest, cause, self.machine)).text
 
+    async def admit(self, guest: Guest) -> None:
+        """See Resident."""
+        if self.machine is not None:
+            await self._services.lease.admit(guest, self.machine.pid)
+
     async def shut_down(self, within_s: float) -> None:
         """Asks the guest to shut down; returns when it has, or its time is over."""
         if self.machine is not None and not self.machine.gone.is_set():
@@ -237,7 +242,7 @@ class MachineResident(Resident):
             if first and await revival.needed(self.machine):
                 self.machine = await plant.revive(self._services, self.machine)
             await self._services.intake.close(self.guest)
-            await self._services.lease.admit(self.guest, self.machine.pid)
+            await self.admit(self.guest)
             resumed_at_s = await self.machine.cont()
         except (QemuRefused, Refused, OSError) as error:
             self._cannot_run(f"QEMU does not let it run: {error}")

@@ -20,10 +20,11 @@ from segue.controller import fleet, losses
 from segue.controller.app import Controller
 from segue.errors import SegueError
 from segue.model.fencing import Death, Proof, ProofKind
+from segue.model.guest import Guest
 from segue.model.leadership import Tenure
 from segue.model.lease import Charter, LeaseFacts
 from segue.model.roster import HostReport
-from segue.policy import lease
+from segue.policy import lease, takeover
 
 log = structlog.get_logger()
 LOOK_S: Final = 1.0
@@ -65,6 +66,7 @@ async def _charter(controller: Controller, tenure: Tenure, report: HostReport, h
     elif wanted != known:
         await books.change(table, host, lambda _: wanted, fence=tenure.fence)
     settled = lease.counts(wanted, tenure.epoch) and not wanted.before and facts.number == wanted.number
+    settled = settled and facts.apps == wanted.apps
     if facts.ready and not settled:
         await _tell(controller, tenure, wanted, facts)
 
@@ -79,10 +81,10 @@ async def _tell(controller: Controller, tenure: Tenure, charter: Charter, facts:
         )
     number = charter.number
     body = {"number": number, "voters": charter.voters, "terms": msgspec.to_builtins(charter.terms)}
-    await _call(controller, host, "PUT", "/v1/lease", body)
-    told = tenure.epoch
+    answer = await _call(controller, host, "PUT", "/v1/lease", body)
+    told, apps = tenure.epoch, isinstance(answer, dict) and bool(answer.get("apps"))
     made = await books.change(
-        table, host, lambda known: lease.acknowledged(known, number, told), fence=tenure.fence
+        table, host, lambda known: lease.acknowledged(known, number, told, apps=apps), fence=tenure.fence
     )
     if made != charter:
         log.info("a host's guests run by a lease", host=host, number=number)
@@ -121,6 +123,12 @@ def is_held(controller: Controller, tenure: Tenure, host: str) -> bool:
     """Its guests are under a guard: a lease that is over would be a proof."""
     kept = controller.mirror.charters.get(host)
     return kept is not None and lease.counts(kept.value, tenure.epoch)
+
+
+def has_ended(controller: Controller, guest: Guest, host: str) -> bool:
+    """Whether a lease of that host that is over is a proof for this guest, too."""
+    kept = controller.mirror.charters.get(host)
+    return takeover.is_covered(guest) and (not guest.is_app or (kept is not None and kept.value.apps))
 
 
 async def demand_denied(controller: Controller, death: Death, *, everybody: bool = False) -> Charter:

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from segue.adapters import clock
-from segue.controller import fleet, health, losses
+from segue.controller import fleet, health, leases, losses
 from segue.controller.app import Controller
 from segue.controller.links import HostAway
 from segue.controller.mirror import Mirror
@@ -103,8 +103,10 @@ class Successions:
         if shown.spec.on_crash.host is Deed.LEAVE:
             await self._note(f"{shown.name} is left: that is its policy for a host that is lost")
             return
-        if shown.spec.is_app and self._death.proof and self._death.proof.kind is ProofKind.LEASE_OVER:
-            await self._note(f"{shown.name} is left: an application's end is not proved by a lease")
+        by_lease = self._death.proof is not None and self._death.proof.kind is ProofKind.LEASE_OVER
+        if by_lease and not leases.has_ended(self._controller, shown.spec, self._death.host):
+            why = takeover.at_home(shown.spec) or "its host's agent is too old to end applications by a lease"
+            await self._note(f"{shown.name} is left: no lease ends it ({why})")
             return
         try:
             where = await self._bring_back(shown)
@@ -148,6 +150,8 @@ class Successions:
         assert proof is not None
         for host, part in held.items():
             if part["phase"] in UNSETTLED and part["peer"] == dead:
+                if part["phase"] == "incoming":  # What came of its files goes with the rest of the copy.
+                    self._demand_portable(shown)
                 highest = await self._give(shown, host, part["claim"] + takeover.STEP)
                 await self._demand_off()
                 body = {"fenced": dead, "proof": f"{proof.kind}: {proof.text}", "highest": highest}
@@ -171,6 +175,14 @@ class Successions:
             return host
         raise losses.refused(f"{shown.name} waits", "nobody has anything of it")
 
+    def _demand_portable(self, shown: Shown) -> None:
+        """Raises Refused for one whose files died with its host."""
+        if lost := takeover.at_home(shown.spec):
+            raise losses.refused(
+                f"{shown.name} is not started elsewhere",
+                f"{lost} was on the storage of {self._death.host} alone",
+            )
+
     async def _give(self, shown: Shown, host: str, epoch: int) -> int:
         """Writes that this host may have the guest at this epoch; the highest that was given away before. A host that
         was off meanwhile knows of none of them, and would take the guest with a number that another has."""
@@ -193,6 +205,7 @@ class Successions:
         self, shown: Shown, known: Succession | None, parts: Mapping[str, dict[str, Any]]
     ) -> None:
         """Written before the heir hears of it. Raises Refused where no host takes the guest."""
+        self._demand_portable(shown)
         refusals = known.refused if known and self._is_open(known) else ()
         table, now_s = self._mirror.successions, clock.wall_s()
         async with self._choosing:
@@ -214,8 +227,7 @@ class Successions:
         heirs = {s.guest.name: s.heir for s in self._mirror.successions.values() if s.heir and not s.ended_s}
         guests = tuple(replace(g, host=heirs.get(g.name, g.host)) for g in seen.guests)
         mine = next(guest for guest in guests if guest.name == shown.name)
-        mine = replace(mine, host="", pinned="", moving_to="", needs=replace(mine.needs, disk_bytes=0))
-        choice = placement.place(mine, replace(seen, guests=guests))
+        choice = placement.place(takeover.anew(mine), takeover.open_to_all(replace(seen, guests=guests)))
         if isinstance(choice, NoHost):
             words = "; ".join(f"{host}: {', '.join(why)}" for host, why in sorted(choice.refused.items()))
             raise losses.refused(f"{shown.name} finds no host", "; ".join((*refusals, words)))

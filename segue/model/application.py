@@ -51,3 +51,5 @@ class Application:
     stop_signal: str = "SIGTERM"
     restart: Restart = Restart.NO
     volumes: tuple[Volume, ...] = ()
+    keeps: tuple[str, ...] = ()
+    """Folders that its image declares as volumes, and that are in none: what it keeps there is on its host alone."""

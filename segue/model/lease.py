@@ -29,6 +29,8 @@ class LeaseFacts:
     lives: bool = False
     """A majority has granted it, and it is not over."""
     why: str = ""
+    apps: bool = False
+    """Its applications are under its guard, too. An agent that does not know of that says nothing."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Charter:
 
     before: sets of voters, and terms, that it may still go by. held: it has said once that it goes by one: from then on
     its guests are under its guard, until it was told to drop it, which is after this record is gone. epoch: of the
-    leader to whom it has said so last.
+    leader to whom it has said so last. apps: it said then that its applications are, too.
     """
 
     host: str
@@ -47,6 +49,7 @@ class Charter:
     before: tuple[tuple[tuple[str, ...], Terms], ...] = ()
     held: bool = False
     epoch: int = 0
+    apps: bool = False
 
     @property
     def every(self) -> tuple[tuple[tuple[str, ...], Terms], ...]:

@@ -86,6 +86,11 @@ def renewed(watched: Watched, until_s: float, now_s: float) -> Watched:
     return seen if seen.over else replace(seen, deadline_s=max(seen.deadline_s, until_s))
 
 
+def inherited(until_s: float, now_s: float) -> Watched:
+    """What a guard goes by whose forerunner died: the lease that this one had, and not longer before it is renewed."""
+    return seen_at(Watched(until_s, over=False), now_s)
+
+
 def begun(watched: Watched, until_s: float, now_s: float, living: int) -> Watched:
     """A new lease after one that is over, or the first. living: of the old guests, of which nothing may be left."""
     if living or not seen_at(watched, now_s).over or until_s <= now_s:
@@ -118,9 +123,12 @@ def adapted(known: Charter | None, host: str, voters: Collection[str], terms: Te
     return replace(known, number=known.number + 1, voters=wanted, terms=terms, before=known.every)
 
 
-def acknowledged(charter: Charter, number: int, epoch: int) -> Charter:
-    """After the host has said to the leader of that epoch that it goes by that number."""
-    return replace(charter, held=True, before=(), epoch=epoch) if number == charter.number else charter
+def acknowledged(charter: Charter, number: int, epoch: int, *, apps: bool) -> Charter:
+    """After the host has said to the leader of that epoch that it goes by that number. apps: and that its applications
+    are under its guard, which an older agent's are not."""
+    if number != charter.number:
+        return replace(charter, apps=charter.apps and apps)
+    return replace(charter, held=True, before=(), epoch=epoch, apps=apps)
 
 
 def counts(charter: Charter, epoch: int) -> bool:

@@ -10,10 +10,39 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
+from segue.model.crash import Deed
+from segue.model.fleet import Fleet, FleetGuest
+from segue.model.guest import Guest
 from segue.model.handoff import Copy, Discard, Outbid, Phase, Reaction, Refuse, TakeOver, Token
 
 STEP: Final = 3
 """A grant on its way may still make another host write one epoch more, and handing it back one more again."""
+
+
+def is_covered(guest: Guest) -> bool:
+    """Whether another host may take it over by a lease that is over, so that its own host ends it. Both go by this."""
+    return guest.on_crash.host is not Deed.LEAVE and not at_home(guest)
+
+
+def at_home(guest: Guest) -> str:
+    """What of an application lies on the disk of its host alone, without which no other host starts it; empty for
+    nothing. What it wrote beside its volumes, and those that its image asks for, does not count: it begins anew with
+    what its image holds."""
+    if guest.app is None:
+        return ""
+    own = [*(volume.path for volume in guest.app.volumes if not volume.source), *guest.app.keeps]
+    return f"its volume {', '.join(own)}" if own else ""
+
+
+def anew(guest: FleetGuest) -> FleetGuest:
+    """As planners see it that it starts from its disks or image: nothing of its processes has to fit."""
+    needs = replace(guest.needs, disk_bytes=0)
+    return replace(guest, host="", pinned="", moving_to="", needs=needs, cpu_features=frozenset())
+
+
+def open_to_all(seen: Fleet) -> Fleet:
+    """The same of hosts: one that cannot restore an application can start it."""
+    return replace(seen, hosts=tuple(replace(host, takes_no_apps="") for host in seen.hosts))
 
 
 def epoch(claims: Iterable[int], recorded: int) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from segue.adapters.watchdog import Watchdog
 from segue.agent.guard import LOOK_S, Guard
-from segue.agent.guard_line import ANSWER_S, GuardLine, Said
+from segue.agent.guard_line import ANSWER_S, GuardLine, Said, read
 from segue.errors import Refused
 from segue.sim import loop as virtual
 from segue.sim.fabric import OUTSIDE
@@ -61,9 +61,9 @@ class SimWatchdog(Watchdog):
 class SimGuard(Guard):
     """One process. `handles`: numbers of simulated QEMUs."""
 
-    def __init__(self, host: SimHost, watchdog: SimWatchdog) -> None:
-        super().__init__(watchdog)
+    def __init__(self, host: SimHost, watchdog: SimWatchdog, until_s: float = 0.0) -> None:
         self._host = host
+        super().__init__(watchdog, until_s)
         self.lives = True
         self.stands = False
         self._unheard: list[tuple[dict[str, Any], list[int]]] = []
@@ -135,9 +135,9 @@ class SimGuardLine(GuardLine):
         said = guard.answer(word, handles)
         if guard.ends:
             guard.close()
-        return Said(said["over"], said["ends_s"], tuple(said["guests"]))
+        return read(said)
 
-    async def start(self, device: str, seconds: float) -> None:
+    async def start(self, device: str, seconds: float, until_s: float = 0.0) -> None:
         """See GuardLine. A guard that stands still has the watchdog, and nobody else gets it."""
         await asyncio.sleep(START_S)
         virtual.demand_alive()
@@ -149,7 +149,7 @@ class SimGuardLine(GuardLine):
                 todo="Look at it.",
             )
         self.host.watchdog = SimWatchdog(self.host, seconds)
-        self.host.guard = SimGuard(self.host, self.host.watchdog)
+        self.host.guard = SimGuard(self.host, self.host.watchdog, until_s)
 
 
 class Volatile:

@@ -8,6 +8,7 @@ import pytest
 
 from segue.agent import apps
 from segue.errors import Refused
+from segue.model.application import Volume
 from segue.wire.apps import RunApp, VolumeWish
 from segue.wire.frames import NicWish
 
@@ -52,3 +53,10 @@ def test_what_cannot(wish: RunApp, why: str) -> None:
 def test_all_at_once() -> None:
     found = wrong(RunApp("A", "redis", cpus=-1, env=("X",)))
     assert all(part in found for part in ("no name", "processors", "no variable"))
+
+
+def test_what_an_image_declares_as_a_volume_is_kept_at_home_unless_a_volume_holds_it() -> None:
+    declared = ("/data", "/var/lib/db/log", "/var/lib/dbx")
+    volumes = (Volume("vol0", "/var/lib/db", "/srv/x"),)
+    assert apps.kept_beside(declared, volumes) == ("/data", "/var/lib/dbx")
+    assert apps.kept_beside((), ()) == ()

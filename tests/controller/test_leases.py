@@ -9,6 +9,9 @@ from typing import Any, Final, cast
 import aiohttp.web
 import pytest
 
+from segue.model import guest as guests
+from segue.model.application import Application, Volume
+from segue.model.guest import Guest
 from segue.model.host import HostFacts
 from segue.model.lease import LeaseFacts, Terms
 from segue.policy import lease
@@ -24,9 +27,13 @@ class LeasedHost(ToyHost):
     number = 0
     grudging = False
     """It refuses nobody a lease."""
+    covers_apps = True
+    """False for an agent from before applications had leases."""
 
     def facts(self) -> HostFacts:
-        told = LeaseFacts(True, True, TERMS, self.number, self.number > 0)
+        self.app_runtime = "crun"
+        apps = self.covers_apps and self.number > 0
+        told = LeaseFacts(True, True, TERMS, self.number, self.number > 0, apps=apps)
         return replace(super().facts(), lease=told, denials=dict(self.denied))
 
     @property
@@ -78,27 +85,43 @@ class LeasedHost(ToyHost):
 
     async def _start(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
         self._note("start")
+        self._note(f"start {request.match_info['uuid']}")
         return _json(None)
 
 
-async def leased(rig: Rig, *, grudging: tuple[str, ...] = ()) -> list[LeasedHost]:
-    """host1 with a guest, and two others; all of them are known to go by their charters."""
+async def leased(rig: Rig, *, grudging: tuple[str, ...] = (), covers_apps: bool = True) -> list[LeasedHost]:
+    """host1 with a machine and two applications, and two others; all of them are known to go by their charters."""
     rig.start()
     made = []
     for number in (1, 2, 3):
         host = LeasedHost(rig.world, rig.path, f"host{number}")
         host.grudging = host.name in grudging
+        host.covers_apps = covers_apps
         await host.begin(rig.way(host.name, {}))
         made.append(host)
     made[0].add("g1")
+    made[0].add_as(_app("cache1", Volume("vol0", "/data", "/srv/segue/shared/cache1")))
+    made[0].add_as(_app("own1", Volume("vol0", "/data")))
     await rig.up(3)
 
     def held() -> bool:
         charters = [host["charter"] for host in rig.caller().call("GET", "/hosts")["items"]]
-        return all(one and one["held"] and len(one["voters"]) == 3 for one in charters)
+        ready = all(one and one["held"] and len(one["voters"]) == 3 for one in charters)
+        return ready and all(one["apps"] is covers_apps for one in charters)
 
     await rig.until("every host has its charter", held)
     return made
+
+
+def _app(name: str, volume: Volume) -> Guest:
+    app = Application("sha256:0", "redis", ("redis-server",), volumes=(volume,))
+    return guests.application(name, name, 64 << 20, app, ())
+
+
+def started(hosts: list[LeasedHost]) -> set[str]:
+    """Applications; their numbers are their names."""
+    said = {what for host in hosts for what, _ in host.asked}
+    return {name for name in ("cache1", "own1") if f"start {name}" in said}
 
 
 async def incident(rig: Rig) -> dict[str, Any]:
@@ -118,10 +141,28 @@ async def test_a_lost_host_is_taken_over_after_the_whole_wait_and_gets_its_lease
     assert first_heir_s - last_denial_s >= lease.wait_s(TERMS)
     found = await incident(rig)
     assert found["proof"]["kind"] == "lease_over"
+    await rig.until("somebody starts cache1", lambda: "cache1" in started(others))
+    assert started(others) == {"cache1"}
+    steps = [step["text"] for step in (await incident(rig))["done"]]
+    assert "own1 is left: no lease ends it (its volume /data)" in steps
     assert all(host.denied == {"host1": found["id"]} for host in others)
     back = LeasedHost(rig.world, rig.path, "host1")
     await back.begin(rig.way("host1", {}))
     await rig.until("nobody denies it anything", lambda: not any(host.denied for host in others))
+
+
+@pytest.mark.slow
+async def test_an_agent_from_before_applications_had_leases_ends_machines_alone(rig: Rig) -> None:
+    one, *others = await leased(rig, covers_apps=False)
+    await one.die()
+    await rig.until("somebody starts g1", lambda: any("start" in dict(host.asked) for host in others))
+
+    def said() -> bool:
+        (found,) = rig.caller().call("GET", "/incidents?host=host1")["items"]
+        return any("too old to end applications" in step["text"] for step in found["done"])
+
+    await rig.until("it is said why cache1 is left", said)
+    assert started(others) == set()
 
 
 @pytest.mark.slow

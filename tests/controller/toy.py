@@ -185,7 +185,11 @@ class ToyHost:
     def add(
         self, name: str, memory_bytes: int = GIB, state: str = "running", *, is_outdated: bool = False
     ) -> None:
-        spec = Guest(name, str(uuid.uuid4()), memory_bytes)
+        self.add_as(Guest(name, str(uuid.uuid4()), memory_bytes), state, is_outdated=is_outdated)
+
+    def add_as(self, spec: Guest, state: str = "running", *, is_outdated: bool = False) -> None:
+        """A guest of any kind."""
+        name = spec.name
         self._guests[name] = Shown(
             name, self.name, state, "owner", 1, spec, qemu="10.0", qemu_outdated=is_outdated
         )

@@ -235,7 +235,7 @@ def test_until_a_host_has_said_by_which_voters_it_goes_all_have_to_refuse(
         charter = lease.adapted(charter, "host1", voters, Terms(data.draw(st.floats(4, 20)), 4))
         since_ack.append(voters)
         if data.draw(st.booleans()):
-            charter = lease.acknowledged(charter, charter.number, 7)
+            charter = lease.acknowledged(charter, charter.number, 7, apps=True)
             since_ack = [voters]
     assert charter is not None
     charter = replace(charter, held=True)
@@ -256,9 +256,9 @@ def test_a_host_keeps_most_of_its_voters_when_the_fleet_changes(numbers: set[int
 
 @given(st.floats(4, 20), st.floats(4, 20))
 def test_times_only_get_longer(first: float, then: float) -> None:
-    charter = lease.acknowledged(lease.adapted(None, "host1", NAMES, Terms(first, 4)), 1, 1)
+    charter = lease.acknowledged(lease.adapted(None, "host1", NAMES, Terms(first, 4)), 1, 1, apps=True)
     changed = lease.adapted(charter, "host1", NAMES, Terms(then, 4))
-    assert lease.longest_wait_s(lease.acknowledged(changed, changed.number, 1)) >= lease.wait_s(
+    assert lease.longest_wait_s(lease.acknowledged(changed, changed.number, 1, apps=True)) >= lease.wait_s(
         Terms(first, 4)
     )
 
@@ -266,9 +266,12 @@ def test_times_only_get_longer(first: float, then: float) -> None:
 def test_a_host_that_has_not_said_so_is_not_counted_on_nor_is_a_charter_of_a_backup() -> None:
     charter = lease.adapted(None, "host1", NAMES[:3], Terms(8, 4))
     assert not lease.are_refused(charter, NAMES)
-    held = lease.acknowledged(charter, charter.number, 5)
+    held = lease.acknowledged(charter, charter.number, 5, apps=True)
     assert lease.are_refused(held, NAMES)
-    assert lease.acknowledged(charter, charter.number + 1, 5) == charter
+    assert lease.acknowledged(charter, charter.number + 1, 5, apps=True) == charter
+    assert held.apps
+    assert not lease.acknowledged(held, held.number, 6, apps=False).apps, "its agent is an older one now"
+    assert not lease.acknowledged(held, held.number + 1, 6, apps=False).apps
     assert lease.counts(held, 6)
     assert not lease.counts(held, 5 + EPOCHS_LEFT_OUT)
     assert not lease.counts(held, 4)

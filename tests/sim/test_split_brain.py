@@ -21,6 +21,10 @@ WITHOUT: Final = {
     "a guest crashed, is being given to another host, and its own loses power meanwhile; "
     "a third one takes it over",
     "an old journal is put in the place of the newest (a backup, an image)",
+    "the agent stands still just then, and the next guard does not hear of all guests",
+    "a host with an application is cut off",
+    "the same while its application moves, and both copies stand: the source",
+    "the same: the target",
 }
 """Cases that a rehearsal cannot play, with the reason in the table; a lab test makes them, or they are explored."""
 

@@ -23,13 +23,22 @@ PAGES = "pages"
 Launch = Callable[[Sequence[str]], Awaitable[object]]
 """Has a command make the container, with pipes for its output as it was started with; returns when it runs.
 Raises SegueError where the command fails."""
+Held = Callable[[], Awaitable[None]]
+"""Called once all is restored and frozen, before anybody hears of it. Raises SegueError: then it is not taken."""
+
+
+async def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 class Landing:
     """One move of one container, on its target."""
 
-    def __init__(self, container: Container, room: Room, hook: Path, launch: Launch) -> None:
+    def __init__(
+        self, container: Container, room: Room, hook: Path, launch: Launch, held: Held = _nothing
+    ) -> None:
         self._container = container
+        self._held = held
         self._script = hook
         self._launch = launch
         self._room = room
@@ -156,9 +165,10 @@ class Landing:
             self._mark("arrived")
             await asyncio.to_thread(mend.mend, self._room.images)
             await self._restore_all()
-        except (Aborted, OSError, ValueError) as error:
+            await self._held()
+        except (SegueError, OSError, ValueError) as error:
             self.failure = (
-                error.why if isinstance(error, Aborted) else f"CRIU's images cannot be read: {error}"
+                error.why if isinstance(error, SegueError) else f"CRIU's images cannot be read: {error}"
             )
             await self._porter.leave(f"failed {self.failure}")
             return

@@ -29,6 +29,8 @@ START_S: Final = 60.0
 END_S: Final = 10.0
 EXIT_S: Final = 2.0
 """The warden writes how the application ended within milliseconds; it may have been killed, too."""
+FIFO: Final = "exec.fifo"
+"""Among the runtime's notes from the making of a container until it is told to run."""
 LOG_BYTES: Final = 10 << 20
 LOG_FILES: Final = 5
 
@@ -173,11 +175,19 @@ def crun(places: AppPlaces, *words: str) -> list[str]:
     return [CRUN, *own, *words]
 
 
-def run_command(places: AppPlaces) -> list[str]:
-    """Makes and starts the container of the bundle."""
-    return crun(
-        places, "run", "--detach", "--bundle", str(places.bundle), "--pid-file", str(places.pid), places.name
-    )
+def create_command(places: AppPlaces) -> list[str]:
+    """Makes the container of the bundle. Nothing of the application runs before `begin`."""
+    return crun(places, "create", "--bundle", str(places.bundle), "--pid-file", str(places.pid), places.name)
+
+
+async def begin(places: AppPlaces) -> None:
+    """Lets one that was made run. Raises Refused with the runtime's own words."""
+    if await _run(crun(places, "start", places.name)) != 0:
+        raise Refused(
+            what=f"cannot start {places.name}",
+            why=_last_words(places) or "the runtime did not say why",
+            todo=f"Mend what the runtime says (all of it is in {places.runtime_log}), then try again.",
+        )
 
 
 async def find(places: AppPlaces) -> Container | None:
@@ -190,6 +200,9 @@ async def find(places: AppPlaces) -> Container | None:
         await remove(places)  # Nobody knows what it is: its warden was killed while it was made.
         return None
     if known is None:
+        return None
+    if (places.crun / places.name / FIFO).exists():
+        await remove(places)  # Its agent died before it was let run: nobody will.
         return None
     try:
         return Container(places, known)
