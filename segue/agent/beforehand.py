@@ -23,6 +23,7 @@ from segue.model.ladder import Shape
 from segue.model.migration import Forecast, Limits
 from segue.model.storage import DiskCopy
 from segue.policy import budgets, compatibility, crash, shape, wishes
+from segue.policy.storage import Plan
 from segue.wire import offer
 from segue.wire.offer import Feature
 
@@ -62,13 +63,7 @@ class Beforehand:
     async def checked(self, keeper: Keeper, to: str, limits: Limits) -> Agreed:
         """What both agents can do together. Raises Refused with every reason why the guest cannot be moved."""
         guest = self.movable(keeper, to)
-        peer = self._services.peer(to)
-        theirs = await self._ask(peer)
-        self._same_installation(theirs)
-        ours = self._guests.facts()
-        version = offer.common(ours, theirs)
-        common = str(self._services.config.shared_dir)
-        plan = await source_disks.survey(guest, peer, version, pull=limits.storage_postcopy, common=common)
+        ours, theirs, version, plan = await self._met(guest, to, pull=limits.storage_postcopy)
         reasons = compatibility.between(guest, ours, theirs)
         encrypted = self._services.protection.required
         reasons += offer.obstacles(
@@ -88,6 +83,21 @@ class Beforehand:
         )
         return Agreed(version, plan.copies, theirs.app_engine or Engine(""))
 
+    async def _met(self, guest: Guest, to: str, *, pull: bool) -> tuple[HostFacts, HostFacts, int, Plan]:
+        """(what this host can do, and that one, the wire version of both, what is to be done with the disks)."""
+        peer = self._services.peer(to)
+        theirs = await self._ask(peer)
+        self._same_installation(theirs)
+        ours = self._guests.facts()
+        version = offer.common(ours, theirs)
+        common = str(self._services.config.shared_dir)
+        return (
+            ours,
+            theirs,
+            version,
+            await source_disks.survey(guest, peer, version, pull=pull, common=common),
+        )
+
     def startable(self, keeper: Keeper, to: str) -> Guest:
         """The guest, if it crashed here and may be started there. Raises Refused."""
         guest = keeper.guest_here()
@@ -100,13 +110,7 @@ class Beforehand:
 
     async def agreed_cold(self, guest: Guest, to: str) -> int:
         """The wire version of a cold migration. Raises Refused with every reason against that host."""
-        peer = self._services.peer(to)
-        theirs = await self._ask(peer)
-        self._same_installation(theirs)
-        ours = self._guests.facts()
-        version = offer.common(ours, theirs)
-        common = str(self._services.config.shared_dir)
-        plan = await source_disks.survey(guest, peer, version, pull=False, common=common)
+        ours, theirs, version, plan = await self._met(guest, to, pull=False)
         reasons = compatibility.between(guest, ours, theirs)
         reasons += offer.obstacles(
             ours, theirs, (*needs(guest, Limits(), encrypted=False, copies=False), Feature.COLD)

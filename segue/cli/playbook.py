@@ -13,10 +13,10 @@ command -v ansible-playbook >/dev/null || {{
   echo 'ansible-playbook is not installed on this host: apt-get install ansible-core' >&2; exit 127; }}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-cat >"$folder/{name}" <<'{end}'
+cat >"$folder/playbook.yml" <<'{end}'
 {text}
 {end}
-ansible-playbook --connection local --inventory "$(hostname)," "$folder/{name}"
+ansible-playbook --connection local --inventory "$(hostname)," "$folder/playbook.yml"
 """
 
 
@@ -32,4 +32,4 @@ def script(path: Path) -> str:
         raise ValueError(f"{path} is no playbook: that is a list of plays, each with `hosts`")
     if END in text:
         raise ValueError(f"{path} holds the line {END}, which a playbook for a step must not")
-    return SCRIPT.format(name="playbook.yml", text=text.rstrip("\n"), end=END)
+    return SCRIPT.format(text=text.rstrip("\n"), end=END)

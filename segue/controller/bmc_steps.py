@@ -110,9 +110,8 @@ async def _go_down(run: Run, step: Step) -> str:
                 )
             break
         run.wait_for("it has not shut down yet")
-        await asyncio.sleep(
-            POLL_S
-        )  # Not to be aborted: it may go down at any time, and then it gets power again.
+        # Not `run.rest`, which an abort ends: it may go down at any time, and then it gets power again.
+        await asyncio.sleep(POLL_S)
     await run.save(rising=True)
     return how
 

@@ -38,6 +38,14 @@ class Books:
         """Raises Conflict where it is there already."""
         await self._commit(nouns.create(table.key(name), msgspec.json.encode(value)), fence=fence)
 
+    async def add_once(self, table: Table[Any], name: str, value: object, *, fence: Fence) -> bool:
+        """False where it is there already: a leader before us added it, and our mirror had not seen that yet."""
+        try:
+            await self.add(table, name, value, fence=fence)
+        except Conflict:
+            return False
+        return True
+
     async def change(
         self,
         table: Table[T],

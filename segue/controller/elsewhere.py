@@ -7,13 +7,10 @@ It must never start a guest itself: the host that has it gives it away, by a col
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Final
 
-import msgspec
 import structlog
 
 from segue.adapters import clock
@@ -22,14 +19,13 @@ from segue.controller.app import Controller
 from segue.controller.mirror import Mirror
 from segue.controller.work import LOOK_S, Work, no_host
 from segue.errors import Kind, SegueError
-from segue.model import store as nouns
 from segue.model.crash import Cause, Deed
 from segue.model.incident import Incident
 from segue.model.leadership import NotLeading, Tenure
 from segue.model.plan import NoHost
-from segue.model.store import Away, Conflict, Fenced, OutcomeUnknown
+from segue.model.store import Away, Fenced, OutcomeUnknown
 from segue.model.task import Task, TaskKind, TaskState, Trial
-from segue.policy import placement
+from segue.policy import placement, takeover
 from segue.wire.frames import Shown
 
 log = structlog.get_logger()
@@ -62,29 +58,37 @@ def waiting(mirror: Mirror) -> Iterator[Incident]:
 
 def unmovable(mirror: Mirror) -> Iterator[tuple[Shown, Trial]]:
     """Guests that run on a failing host, whose moves failed too often, and that may be ended for that."""
-    owners, now_s = fleet.owners(mirror), clock.wall_s()
+    if not (failed := list(_failed(mirror))):
+        return  # As nearly always: a large fleet is not walked through each second for nothing.
+    owners = fleet.owners(mirror)
     known = [one for one in mirror.incidents.values() if one.cause is Cause.UNMOVABLE]
+    for task, trial in failed:
+        shown = owners.get(trial.guest)
+        if shown is None or shown.host not in task.wish["hosts"] or shown.state != "running":
+            continue
+        told = any(one.hits[0].guest == shown.name and one.at_s >= task.created_s for one in known)
+        if not told and shown.spec.on_crash.unmovable is not Deed.LEAVE:
+            yield shown, trial
+
+
+def _failed(mirror: Mirror) -> Iterator[tuple[Task, Trial]]:
+    """Of evacuations: guests whose moves failed too often, or, where there are few hosts, to each of them."""
+    now_s = clock.wall_s()
     for task in mirror.tasks.values():
         late = task.ended and now_s - task.ended_s > LATE_S
         if task.kind is not TaskKind.DRAIN or task.by != health.BY or late:
             continue
+        most = 1 if task.ended else moving.FAILURES_MOST
         for trial in task.trials:
-            shown = owners.get(trial.guest)
-            # Where there are few hosts, all of them may have been tried before that.
-            most = moving.FAILURES_MOST if not task.ended else 1
-            if shown is None or trial.failures < most or trial.target:
-                continue
-            there = shown.host in task.wish["hosts"] and shown.state == "running"
-            told = any(one.hits[0].guest == shown.name and one.at_s >= task.created_s for one in known)
-            if there and not told and shown.spec.on_crash.unmovable is not Deed.LEAVE:
-                yield shown, trial
+            if trial.failures >= most and not trial.target:
+                yield task, trial
 
 
 async def _give_up(controller: Controller, shown: Shown, trial: Trial) -> None:
     """Its agent opens an incident, and does what its policy says. Nobody is ended for whom there is no room."""
     seen = await fleet.looked(controller.mirror, controller.loads, {shown.name: (shown.host,)})
     guest = next(guest for guest in seen.guests if guest.name == shown.name)
-    found = await asyncio.to_thread(placement.place, replace(guest, host="", moving_to=""), seen)
+    found = await asyncio.to_thread(placement.place, takeover.anew(guest), seen)
     if guest.pinned or isinstance(found, NoHost):
         return
     why = f"{trial.failures} moves failed, the last one: {trial.why}"
@@ -100,10 +104,7 @@ async def _begin(controller: Controller, tenure: Tenure, incident: Incident) -> 
         return
     wish = {"guest": incident.hits[0].guest, "incident": incident.id}
     task = Task(number, TaskKind.RESTART, BY, clock.wall_s(), wish, note=incident.text)
-    with contextlib.suppress(Conflict):  # A leader before us began it, and our mirror had not seen that yet.
-        change = nouns.create(controller.mirror.tasks.key(number), msgspec.json.encode(task))
-        revision = await controller.store.commit(change, fence=tenure.fence)
-        await controller.mirror.reached(revision)
+    if await controller.books.add_once(controller.mirror.tasks, number, task, fence=tenure.fence):
         log.warning("a guest that crashed is started elsewhere", guest=wish["guest"], task=number)
 
 

@@ -6,7 +6,6 @@ It must never begin an evacuation that the caps forbid, nor the same one twice, 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass, replace
@@ -24,7 +23,6 @@ from segue.model import store as nouns
 from segue.model.answer import Answer, Evacuation, Report
 from segue.model.leadership import Tenure
 from segue.model.migration import Limits
-from segue.model.store import Conflict
 from segue.model.task import Task, TaskKind
 from segue.policy import answer
 
@@ -146,8 +144,5 @@ async def _evacuate(controller: Controller, tenure: Tenure, wanted: Evacuation, 
         "force": False,
     }
     task = Task(number, TaskKind.DRAIN, BY, clock.wall_s(), wish, note=wanted.why)
-    with contextlib.suppress(Conflict):  # A leader before us began it, and our mirror had not seen that yet.
-        change = nouns.create(controller.mirror.tasks.key(number), msgspec.json.encode(task))
-        revision = await controller.store.commit(change, fence=tenure.fence)
-        await controller.mirror.reached(revision)
+    if await controller.books.add_once(controller.mirror.tasks, number, task, fence=tenure.fence):
         log.warning("a failing host is emptied", host=wanted.host, why=wanted.why, task=number)

@@ -20,7 +20,7 @@ from segue.model.migration import Failure, Migration
 from segue.model.plan import Choice, NoHost
 from segue.model.roster import GuestWishes
 from segue.model.task import TaskKind, TaskState
-from segue.policy import placement, reasons
+from segue.policy import placement, reasons, takeover
 from segue.wire.apps import RunApp
 from segue.wire.frames import CreateGuest
 
@@ -117,7 +117,7 @@ async def choose_again(work: Work, name: str, not_to: dict[str, str]) -> Choice:
         raise no_host(f"{name} stays on its host", wished.value.pinned)
     seen = await _looked(work, {name: not_to})
     guest = next(guest for guest in seen.guests if guest.name == name)
-    return await _choose(work, replace(guest, host="", pinned="", moving_to=""), not_to, seen)
+    return await _choose(work, takeover.anew(guest), not_to, seen)
 
 
 async def _looked(work: Work, not_to: dict[str, dict[str, str]]) -> Fleet:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -19,7 +18,6 @@ from segue.model import trace
 from segue.model.leadership import Tenure
 from segue.model.lifecycle import Stage
 from segue.model.migration import Failure, Migration
-from segue.model.store import Conflict
 from segue.model.task import Task, TaskState
 
 log = structlog.get_logger()
@@ -50,8 +48,7 @@ class Work:
 
     async def add(self, table: Table[Any], name: str, value: object) -> None:
         """One more entry; it is no error where it is there already."""
-        with contextlib.suppress(Conflict):
-            await self.controller.books.add(table, name, value, fence=self.tenure.fence)
+        await self.controller.books.add_once(table, name, value, fence=self.tenure.fence)
 
     async def note(self, **fields: Any) -> None:
         """Changes some of its fields."""

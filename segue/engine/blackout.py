@@ -30,10 +30,11 @@ async def hand_off(run: Run) -> None:
     """Stops the guest, sends the rest, gives the token away. Run again, it only asks for the answer."""
     if not run.custody.released(run.record.now.id):
         await _stop_and_complete(run)
-    await give(run)
+    _note_blackout(run, await give(run))
+    conclude(run)
 
 
-async def give(run: Run) -> None:
+async def give(run: Run) -> Handed:
     """The token goes to the target, whose copy is whole. Raises CameBack."""
     migration = run.record.now
     handed = await run.custody.hand_over()
@@ -44,7 +45,11 @@ async def give(run: Run) -> None:
             f"was given back; or {migration.target} was declared without power",
             todo=f"Look at {migration.target} and at QEMU's log there, then try again.",
         )
-    _note_blackout(run, handed)
+    return handed
+
+
+def conclude(run: Run) -> None:
+    """From here on there is only forward."""
     if run.record.now.stage is Stage.BLACKOUT:
         run.record.advance(Event.HANDED_OFF)
 
@@ -161,11 +166,9 @@ def _note_blackout(run: Run, handed: Handed) -> None:
     Zero where an agent was restarted in the blackout: then nobody knows one of the two times.
     """
     outcome = run.record.now.outcome
-    resumed_here_s = handed.resumed_at_s - outcome.clock_offset_s
-    if run.record.now.cold and handed.resumed_at_s:
-        run.record.outcome(replace(outcome, resumed_at_s=resumed_here_s))
     if not handed.resumed_at_s or not outcome.stopped_at_s:
         return
+    resumed_here_s = handed.resumed_at_s - outcome.clock_offset_s
     blackout_s = resumed_here_s - outcome.stopped_at_s
     there = ((what, at_s - outcome.clock_offset_s) for what, at_s in handed.marks_there)
     marks = (*handed.marks_here, *there, ("resumed", resumed_here_s))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from segue.engine import blackout, placing, post_blackout
+from segue.engine import blackout, post_blackout, preparation
 from segue.engine.run import Run
 from segue.engine.saga import Saga, Step
 from segue.model.lifecycle import Event, Stage
@@ -16,15 +16,8 @@ from segue.model.lifecycle import Event, Stage
 
 async def reserve(run: Run) -> None:
     """A paused QEMU on the target that has the guest's disks open; both journals know of the offer."""
-    run.record.landing(await run.peer.place(await placing.placement(run)))
-    offset_s, uncertainty_s = await run.peer.clock()
-    outcome = run.record.now.outcome
-    run.record.outcome(replace(outcome, clock_offset_s=offset_s, clock_uncertainty_s=uncertainty_s))
-
-
-async def release(run: Run) -> None:
-    """Undo of both steps, never after the release: the guest is ours alone again."""
-    await run.custody.give_up()
+    await preparation.reserve(run)
+    await preparation.compare_clocks(run)
 
 
 async def hand_off(run: Run) -> None:
@@ -34,7 +27,11 @@ async def hand_off(run: Run) -> None:
         await run.peer.awake()  # Whoever is silent now would be silent when the guest is given to it.
         if migration.stage is Stage.PREPARATION:
             run.record.advance(Event.CONVERGED)
-    await blackout.give(run)
+    handed = await blackout.give(run)
+    if handed.resumed_at_s:
+        outcome = run.record.now.outcome
+        run.record.outcome(replace(outcome, resumed_at_s=handed.resumed_at_s - outcome.clock_offset_s))
+    blackout.conclude(run)
 
 
 async def retire_source(run: Run) -> None:
@@ -50,8 +47,8 @@ async def mourn(run: Run) -> None:
 
 
 COLD: Saga[Run] = Saga(
-    prepare=(Step("reserve target", reserve, undo=release),),
-    handoff=Step("hand off", hand_off, undo=release),
+    prepare=(Step("reserve target", reserve, undo=preparation.release),),
+    handoff=Step("hand off", hand_off, undo=preparation.release),
     settle=(Step("retire source", retire_source),),
     mourn=Step("mourn the target", mourn),
 )

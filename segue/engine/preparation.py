@@ -28,6 +28,11 @@ async def release(run: Run) -> None:
 async def join_networks(run: Run) -> None:
     """The way for frames from here to the target's paused copy; and both clocks are compared."""
     await run.network.prepare(placing.landing(run), placing.tunnel_id(run.record.now.id))
+    await compare_clocks(run)
+
+
+async def compare_clocks(run: Run) -> None:
+    """What the target's clock says beside ours, for the times of both in one record."""
     offset_s, uncertainty_s = await run.peer.clock()
     outcome = run.record.now.outcome
     run.record.outcome(replace(outcome, clock_offset_s=offset_s, clock_uncertainty_s=uncertainty_s))

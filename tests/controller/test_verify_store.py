@@ -101,6 +101,16 @@ async def room(loop: VirtualLoop) -> tuple[Controller, Store, OneHost, Shelf]:
     return controller, store, links, shelf
 
 
+async def led(loop: VirtualLoop) -> tuple[Store, OneHost, Work, asyncio.Task[None]]:
+    """The room with a leader at work in it, and what follows the store for it."""
+    clock.give(NodeClock(loop))
+    controller, store, links, shelf = await room(loop)
+    follows = asyncio.create_task(controller.mirror.follow())
+    await controller.mirror.reached(shelf.revision)
+    work = Work(controller, Tenure("c1", 1, FENCE, Lease(1, 5.0), 0.0), TASK)
+    return store, links, work, follows
+
+
 @pytest.mark.parametrize(
     ("where", "trouble"),
     [("store", AWAY), ("store", Fenced(FENCE)), ("agent", NotLeading("c1"))],
@@ -110,11 +120,8 @@ def test_what_befalls_the_leader_is_no_failure_of_the_host(where: str, trouble: 
     loop = VirtualLoop()
 
     async def main() -> None:
-        clock.give(NodeClock(loop))
-        controller, store, links, shelf = await room(loop)
-        follows = asyncio.create_task(controller.mirror.follow())
-        await controller.mirror.reached(shelf.revision)
-        work = Work(controller, Tenure("c1", 1, FENCE, Lease(1, 5.0), 0.0), TASK)
+        store, links, work, follows = await led(loop)
+        controller = work.controller
 
         def befall(look: int) -> None:
             if look == 3 and where == "store":
@@ -144,11 +151,7 @@ def test_progress_that_is_seen_late_is_no_failure_either() -> None:
     late = Refused(what="it is not shown", why="the watch is late", todo="Wait.", kind=Kind.TIMEOUT)
 
     async def main() -> None:
-        clock.give(NodeClock(loop))
-        controller, store, links, shelf = await room(loop)
-        follows = asyncio.create_task(controller.mirror.follow())
-        await controller.mirror.reached(shelf.revision)
-        work = Work(controller, Tenure("c1", 1, FENCE, Lease(1, 5.0), 0.0), TASK)
+        store, links, work, follows = await led(loop)
 
         def befall(look: int) -> None:
             if look == 3:

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +41,25 @@ class Leased(Ward):
 
     def restarted(self, host: str) -> bool:
         return all(there != host and state == "running" for there, state in self.where().values())
+
+    @contextmanager
+    def agent_stands(self, host: str) -> Iterator[None]:
+        """Its agent does nothing meanwhile; its guard does."""
+        agents = self.processes(host, "agent")
+        for pid in agents:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+        for pid in agents:
+            os.kill(pid, signal.SIGCONT)
+
+    def replace_guard(self, host: str) -> None:
+        """Its guard is killed, and the agent has started another one."""
+        before = self.processes(host, "segue.agent.guard")
+        os.kill(before[0], signal.SIGKILL)
+        wait_until(
+            lambda: (now := self.processes(host, "segue.agent.guard")) and now != before,
+            "another guard watches",
+        )
 
     def processes(self, host: str, *parts: str) -> list[int]:
         """By the machine's own numbers."""
@@ -134,11 +154,7 @@ def test_a_guard_that_is_killed_is_replaced_before_the_watchdog_bites(ward: Leas
     host = ward.where()["g1"][0]
     watching = Writers(ward.lab)
     wait_until(lambda: len(watching.seen) == 1, "its disk is seen to be written")
-    before = ward.processes(host, "segue.agent.guard")
-    os.kill(before[0], signal.SIGKILL)
-    wait_until(
-        lambda: (now := ward.processes(host, "segue.agent.guard")) and now != before, "another guard watches"
-    )
+    ward.replace_guard(host)
     until_s = time.time() + 2 * LEASE_S
     wait_until(lambda: time.time() > until_s, "two leases are over")
     watching.end()

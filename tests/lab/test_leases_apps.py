@@ -201,20 +201,13 @@ def test_without_its_agent_the_next_guard_ends_it_and_the_agent_then_starts_it_w
     """The guard that it was given to is killed; the next one has its cgroup, too. Others see its host all the time."""
     wait_until(ward.all_leased, "all of them have a lease")
     host = ward.host()
-    pids, before = ward.pids(host, CACHE), ward.processes(host, "segue.agent.guard")
-    os.kill(before[0], signal.SIGKILL)
-    wait_until(
-        lambda: (now := ward.processes(host, "segue.agent.guard")) and now != before, "another guard watches"
-    )
+    pids = ward.pids(host, CACHE)
+    ward.replace_guard(host)
     wait_until(lambda: ward.lease(host)["lives"] and ward.lease(host)["apps"], "its lease lives")
     assert ward.pids(host, CACHE) == pids
     watching = ward.begin()
-    agents = ward.processes(host, "agent")
-    for pid in agents:
-        os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: not ward.pids(host, CACHE), "the guard ends it, without its agent")
-    for pid in agents:
-        os.kill(pid, signal.SIGCONT)
+    with ward.agent_stands(host):
+        wait_until(lambda: not ward.pids(host, CACHE), "the guard ends it, without its agent")
     wait_until(lambda: ward.redis("get", "colour") == "blue", "it is back, with what it had")
     watching.end()
     assert not watching.twice
@@ -232,13 +225,10 @@ def test_the_frozen_copy_of_a_source_that_is_cut_off_ends_there_and_never_runs_a
     watching = ward.begin()
     moving = ward.move_until_both_stand(source, target)
     ward.lab.cut(source)
-    agents = ward.processes(source, "agent")
-    for pid in agents:
-        os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: not ward.pids(source, CACHE), "its guard ends what stands")
-    ward.on(source, "touch /run/segue/on")
-    for pid in agents:
-        os.kill(pid, signal.SIGCONT)  # It goes on where it stood: it gives the application away.
+    with ward.agent_stands(source):
+        wait_until(lambda: not ward.pids(source, CACHE), "its guard ends what stands")
+        ward.on(source, "touch /run/segue/on")
+    # It goes on where it stood: it gives the application away.
     wait_until(lambda: ward.restarted(source), "it runs elsewhere", limit_s=90.0)
     wait_until(lambda: ward.redis("get", "colour") == "blue", "it has what it had")
     assert ward.newest(source)["proof"]["kind"] == "lease_over"
@@ -258,13 +248,11 @@ def test_a_restored_copy_that_waits_for_its_word_ends_with_its_hosts_lease(ward:
     watching = ward.begin()
     moving = ward.move_until_both_stand(source, target)
     ward.lab.cut(target)
-    agents = ward.processes(target, "agent")
-    for pid in agents:
-        os.kill(pid, signal.SIGSTOP)
-    ward.on(source, "touch /run/segue/on")  # And so the source gives it away; the word does not get there.
-    wait_until(lambda: not ward.pids(target, CACHE), "its guard ends what waits")
-    for pid in agents:
-        os.kill(pid, signal.SIGCONT)
+    with ward.agent_stands(target):
+        ward.on(
+            source, "touch /run/segue/on"
+        )  # And so the source gives it away; the word does not get there.
+        wait_until(lambda: not ward.pids(target, CACHE), "its guard ends what waits")
     wait_until(lambda: ward.restarted(target), "it runs elsewhere", limit_s=90.0)
     wait_until(lambda: ward.redis("get", "colour") == "blue", "it has what it had")
     ward.lab.mend()
