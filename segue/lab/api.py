@@ -126,7 +126,6 @@ class Lab:
         _require_root()
         with state.locked(self.places) as exists:
             ended = teardown.end_lab(self.places)
-            cgroups.remove(self.places)
             if exists:
                 teardown.remove_files(self.places)
         teardown.remove_if_empty(self.places.top.parent)

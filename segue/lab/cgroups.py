@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import select
 from pathlib import Path
+from typing import Final
 
 from segue.lab.places import Places
+
+EMPTY_LIMIT_S: Final = 0.5
 
 
 def ensure(places: Places, name: str) -> str:
@@ -25,15 +29,42 @@ def ensure(places: Places, name: str) -> str:
     return str(own)
 
 
-def remove(places: Places, name: str = "") -> None:
-    """Take away the cgroup of one machine, or of the whole lab; its processes have ended before."""
+def members(places: Places) -> list[int]:
+    """Every process in a cgroup of the lab: the kernel's own list, in which a fork is never between two looks."""
+    top = _top(places)
+    found: set[int] = set()
+    for folder in top.rglob("cgroup.procs") if top else ():
+        with contextlib.suppress(OSError):
+            found |= {int(pid) for pid in folder.read_text(encoding="ascii").split()}
+    return sorted(found - {0})
+
+
+def remove(places: Places, name: str = "") -> bool:
+    """Take away the cgroup of one machine, or of the whole lab; false: a process has come into it."""
     top = _top(places)
     if top is None:
-        return
-    for folder, _, _ in os.walk(top / name if name else top, topdown=False):
-        # Busy means that a process is in there that is not ours to end.
+        return True
+    whole = top / name if name else top
+    for folder, _, _ in os.walk(whole, topdown=False):
+        _wait_empty(Path(folder))
         with contextlib.suppress(OSError):
             os.rmdir(folder)
+    return not whole.exists()
+
+
+def _wait_empty(folder: Path) -> None:
+    """A process that has just ended may be counted a moment longer; the kernel tells when it is not."""
+    try:
+        events = os.open(folder / "cgroup.events", os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        poll = select.poll()
+        poll.register(events, select.POLLPRI)
+        if b"populated 1" in os.read(events, 4096):
+            poll.poll(EMPTY_LIMIT_S * 1000)
+    finally:
+        os.close(events)
 
 
 def _top(places: Places) -> Path | None:

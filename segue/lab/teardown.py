@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from segue.errors import Kind, Refused
-from segue.lab import processes
+from segue.lab import cgroups, processes
 from segue.lab.places import Places
 
 FOLLOW_LIMIT_S: Final = 1.0
@@ -23,17 +23,21 @@ def end_machine(first: int) -> None:
 
 
 def end_lab(places: Places) -> bool:
-    """End everything that bears the lab's mark or sits in one of its networks; true if there was anything."""
+    """End everything that bears the lab's mark, sits in its networks or its cgroup; true if there was anything.
+
+    A machine that is just starting may not be seen: its parent has ended, and it came after the list. The cgroup's
+    own list cannot miss it, and once the cgroup is gone it cannot come up any more.
+    """
     for count in range(ROUNDS):
-        marked = processes.marked(places.top)
+        marked = sorted({*processes.marked(places.top), *cgroups.members(places)})
         network = processes.in_network_of(marked)
         found = sorted({*marked, *network} - {os.getpid()})
-        if not found:
+        if not found and cgroups.remove(places):
             return count > 0
         _end(marked, network)
     raise Refused(
         what=f"cannot end every process of the lab {places.name}",
-        why=f"still there: {', '.join(map(str, found))}",
+        why=f"still there: {', '.join(map(str, found)) or 'a process that comes into its cgroup again and again'}",
         todo="See what they wait for (`ps -o pid,stat,wchan,cmd`), and run `segue lab down` again.",
         kind=Kind.TIMEOUT,
     )
