@@ -155,6 +155,8 @@ async def _settle(work: Work, beginning: set[str]) -> None:
             del trials[trial.guest]
         elif kept is not None and kept.value.ended:
             trials[trial.guest] = _failed(trial, why(kept.value), now_s)
+        elif _is_taken_over(mirror, trial):
+            trials[trial.guest] = replace(trial, target="", migration="")
         elif number:
             trials[trial.guest] = replace(trial, migration=number)
     settled = tuple(trials.values())
@@ -171,6 +173,15 @@ def _is_heard(mirror: Mirror, guest: str) -> bool:
     return owner is None or owner.host in fleet.linked(mirror)
 
 
+def _is_taken_over(mirror: Mirror, trial: Trial) -> bool:
+    """True where its source is proved to be off and the guest lives elsewhere: nobody will tell of that move."""
+    death = mirror.deaths.get(trial.source) if trial.source else None
+    if death is None or death.value.proof is None:
+        return False
+    owner = fleet.owners(mirror).get(trial.guest)
+    return owner is not None and owner.host != trial.source and owner.host in fleet.linked(mirror)
+
+
 def _merged(
     now: tuple[Trial, ...], looked_at: tuple[Trial, ...], settled: Mapping[str, Trial]
 ) -> tuple[Trial, ...]:
@@ -185,8 +196,11 @@ def _merged(
 
 
 async def _intend(work: Work, guest: str, target: str) -> None:
-    known = work.migrations_of(guest)
-    await _try(work, guest, lambda trial: replace(trial, target=target, migration="", known=known))
+    known, owner = work.migrations_of(guest), fleet.owners(work.controller.mirror).get(guest)
+    source = owner.host if owner else ""
+    await _try(
+        work, guest, lambda trial: replace(trial, target=target, migration="", known=known, source=source)
+    )
 
 
 async def _begin(work: Work, guest: str, target: str, send: Send) -> None:

@@ -78,6 +78,8 @@ class Trial:
     """Wall clock of the leader that wrote it; another one's may differ."""
     known: tuple[str, ...] = ()
     """Its migrations before this one was begun: a leader that finds another one knows what was begun, by no clock."""
+    source: str = ""
+    """Who had it when it was sent: that one alone can tell how it goes, and may die before it has told anything."""
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,14 @@ class Checkers:
 
     def unsettled(self) -> list[str]:
         """What is still under way; nothing, once all is quiet."""
-        return [why for host in self.world.hosts.values() if not host.is_dead for why in self._of_host(host)]
+        living = [host for host in self.world.hosts.values() if not host.is_dead]
+        found = [why for host in living for why in self._of_host(host)]
+        for uuid, name in self.guests().items():
+            # One that was cut off has not yet heard who took its guest over.
+            owners = [host.name for host in living if _owns(host, uuid)]
+            if len(owners) > 1:
+                found.append(f"{name} is owned by {', '.join(owners)}")
+        return found
 
     def unowned(self) -> dict[str, str]:
         """uuid -> name of guests that no host with power owns."""
