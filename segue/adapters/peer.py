@@ -161,11 +161,11 @@ class PeerClient:
         """Has the guest's connections made known to the firewall there."""
         await self._call("POST", f"/v1/peer/flows/{guest}/{migration}", flows)
 
-    async def claim(self, guest: str, mine: int = 0) -> Claim:
-        """What the peer has of the guest with this uuid. mine: the epoch at which we own it and have not run it yet."""
-        return msgspec.json.decode(
-            await self._call("GET", f"/v1/peer/claims/{guest}?mine={mine}"), type=Claim
-        )
+    async def claim(self, guest: str, mine: int = 0, known: str = "") -> Claim:
+        """What the peer has of the guest with this uuid. mine: the epoch at which we own it and have not run it yet.
+        known: a digest of the hosts that we know."""
+        path = f"/v1/peer/claims/{guest}?mine={mine}&known={known}"
+        return msgspec.json.decode(await self._call("GET", path), type=Claim)
 
     async def sees_storage(self, paths: list[str]) -> dict[str, str]:
         """For each path a mark of the storage behind it there; empty where it is not seen."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,7 +13,7 @@ from segue.adapters import clock, system
 from segue.adapters.http import access
 from segue.adapters.net import speed
 from segue.adapters.storage import files
-from segue.agent import arrivals, claims, target, verification
+from segue.agent import acquaintance, arrivals, claims, target, verification
 from segue.agent.app import Agent, agent_of
 from segue.agent.keeper import Keeper
 from segue.errors import Kind, Refused
@@ -195,10 +196,11 @@ async def memory_lost(request: Request, uuid: str, migration: str) -> Response:
 
 
 @router.get("/claims/{uuid}")
-async def claim(request: Request, uuid: str, mine: int = 0) -> Response:
+async def claim(request: Request, uuid: str, mine: int = 0, known: str = "") -> Response:
     """What this host has of a guest: the epoch it owns, and the highest that it could still lay claim to."""
     asker, agent = access.only(request, "host").name, agent_of(request)
-    return _json(await claims.answer(agent.services, agent.guests.by_uuid(uuid), mine, asker))
+    found = await claims.answer(agent.services, agent.guests.by_uuid(uuid), mine, asker)
+    return _json(replace(found, hosts=acquaintance.unknown_to(agent.services, asker, known)))
 
 
 @router.post("/look")

@@ -18,7 +18,7 @@ from segue.agent.app import Agent, agent_of
 from segue.errors import Kind, Refused
 from segue.model.fencing import Sight
 from segue.model.guest import Guest
-from segue.model.handoff import Phase, TakeOver
+from segue.model.handoff import Copy, Phase, TakeOver
 from segue.policy import handoff, takeover
 from segue.wire.frames import Shown
 
@@ -45,6 +45,7 @@ class Part:
     peer: str
     claim: int
     name: str
+    runs: bool
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ async def part(request: Request, uuid: str) -> Part:
     """From the journal of this host."""
     keeper = agent_of(request).guests.by_uuid(uuid)
     name = keeper.guest.name if keeper.guest else ""
-    return Part(keeper.token.phase, keeper.token.peer, handoff.claim(keeper.token, keeper.copy()), name)
+    token, copy = keeper.token, keeper.copy()
+    return Part(token.phase, token.peer, handoff.claim(token, copy), name, copy is Copy.RUNNING)
 
 
 @router.put("/successions/{uuid}")

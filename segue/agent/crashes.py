@@ -44,12 +44,15 @@ WORDS: Final = {
     Cause.MEMORY_LOST: "what was left of its memory at its source is gone, and it was ended",
     Cause.UNMOVABLE: "its host fails, and it cannot be moved away",
     Cause.CUT_OFF: "its host was cut off from the others, and ended it: another one may take it over",
+    Cause.POWER_LOST: "its host had no power meanwhile: another one may have taken it over",
     Cause.PANIC: "its kernel panicked",
     Cause.WATCHDOG: "it hangs: it does not feed its watchdog any more",
     Cause.DEAF: f"its QEMU has not answered for {crash.DEAF_S:g} s",
     Cause.APP_ENDED: "it ended without success",
     Cause.SILENT: f"its guest agent has not answered for {crash.SILENT_S:g} s, and it sends, reads and writes nothing",
 }
+OTHERS_ARE_ASKED: Final = frozenset({Cause.CUT_OFF, Cause.POWER_LOST})
+"""It may live elsewhere: it starts here once every other host has said that it does not."""
 SEEM_TO_RUN: Final = frozenset({Cause.DEAF, Cause.SILENT, Cause.UNMOVABLE})
 Start = Callable[["Keeper"], Awaitable[None]]
 
@@ -76,10 +79,17 @@ class Crashes:
         self._open = {incident.hits[0].uuid: incident for incident in journal.incidents.open()}
         self._vitals: dict[str, Vitals] = {}
         self._answered_s: dict[str, float] = {}
+        self._starting: set[str] = set()
 
     def open(self) -> list[Incident]:
         """Those that are not over."""
         return list(self._open.values())
+
+    def is_to_return(self, uuid: str) -> bool:
+        """True for a guest that crashed and is started again by itself, here or elsewhere."""
+        incident = self._open.get(uuid)
+        is_due = incident is not None and bool(incident.due_s or incident.elsewhere_s)
+        return is_due or uuid in self._starting
 
     async def begin(self, guest: Guest, cause: Cause, machine: Machine | None, more: str = "") -> Incident:
         """Written down with its evidence, before anything is done; the one that is open, if there is one."""
@@ -139,7 +149,10 @@ class Crashes:
         if chosen.deed is Deed.RESTART or tied:
             why = f"{chosen.why}; not elsewhere: {tied}" if chosen.deed is Deed.ELSEWHERE else chosen.why
             made = replace(incident, due_s=at_s, elsewhere_s=0.0)
-            return self._keep(made.with_step(now_s, f"it is restarted on {self._host}: {why}"))
+            first = (
+                ", once every other host has said that it is not there" if _may_be_elsewhere(incident) else ""
+            )
+            return self._keep(made.with_step(now_s, f"it is restarted on {self._host}{first}: {why}"))
         made = replace(incident, due_s=at_s + crash.ELSEWHERE_S, elsewhere_s=at_s)
         return self._keep(made.with_step(now_s, f"it is to be started on another host: {chosen.why}"))
 
@@ -154,10 +167,8 @@ class Crashes:
         if keeper.guest is None or keeper.token.phase is not Phase.OWNER:
             if keeper.token.phase is not Phase.OFFERED:
                 self._end(incident, "it is not on this host any more")
-        elif incident.cause is not Cause.CUT_OFF and not self._journal.ran_since_boot(keeper.guest.name):
-            self._end(
-                incident, "its host had no power meanwhile: it is left to a person, and may live elsewhere"
-            )
+        elif not _may_be_elsewhere(incident) and not self._journal.ran_since_boot(keeper.guest.name):
+            await self._power_was_lost(keeper.guest, incident)
         elif keeper.copy() is Copy.NONE:
             await self._tend_dead(keeper, incident, start)
         elif keeper.copy() is Copy.RUNNING and not incident.hits[0].runs:
@@ -167,6 +178,13 @@ class Crashes:
             # It hangs: from here on it is away, and the next tick starts it.
             await keeper.end_crashed(incident.text)
             self._keep(self._away(incident))
+
+    async def _power_was_lost(self, guest: Guest, incident: Incident) -> None:
+        """What was decided before its host had no power goes by what was known then."""
+        if incident.due_s or incident.elsewhere_s:
+            await self.begin(guest, Cause.POWER_LOST, None)
+        else:
+            self._end(incident, "its host had no power meanwhile: it is left to a person")
 
     async def _tend_dead(self, keeper: Keeper, incident: Incident, start: Start) -> None:
         if keeper.resident.wanted == "stopped":
@@ -184,16 +202,19 @@ class Crashes:
         tried = replace(incident, tried_s=(*incident.tried_s, now_s), due_s=0.0, elsewhere_s=0.0)
         alone = "no other host has started it: " if incident.elsewhere_s else ""
         incident = self._keep(tried.with_step(now_s, f"{alone}it is started from its disks"))
+        self._starting.add(guest.uuid)
         try:
             await start(keeper)
         except (SegueError, OSError, TimeoutError) as error:
-            if incident.cause is Cause.CUT_OFF and _is_away(error):
+            if _may_be_elsewhere(incident) and _is_away(error):
                 # No try: it may live elsewhere, and somebody who would know is not there yet.
                 self._keep(replace(before, due_s=now_s + AWAY_S))
                 return
             log.error("a crashed guest is not back", guest=guest.name, why=str(error))
             self._decide(incident.with_step(clock.wall_s(), f"it was not started: {error}"), guest)
             return
+        finally:
+            self._starting.discard(guest.uuid)
         await self.tend(keeper, start)
 
     def _back(self, incident: Incident, at_s: float) -> None:
@@ -317,7 +338,12 @@ class Crashes:
 
 def _outdoes(cause: Cause, known: Incident) -> bool:
     """An application's restart policy knows nothing of other hosts, which may have taken it over by now."""
-    return cause is Cause.CUT_OFF and known.cause is Cause.APP_ENDED
+    app_ended = cause is Cause.CUT_OFF and known.cause is Cause.APP_ENDED
+    return app_ended or (cause is Cause.POWER_LOST and not _may_be_elsewhere(known))
+
+
+def _may_be_elsewhere(incident: Incident) -> bool:
+    return incident.cause in OTHERS_ARE_ASKED
 
 
 def _is_away(error: Exception) -> bool:

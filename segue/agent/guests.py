@@ -9,6 +9,8 @@ import structlog
 
 from segue import __version__
 from segue.adapters import system
+from segue.adapters.peer import PeerClient
+from segue.agent import acquaintance
 from segue.agent.keeper import TICK_S, Keeper
 from segue.agent.lease import Wards
 from segue.agent.resident import GONE, TAKEN_OVER
@@ -23,6 +25,7 @@ from segue.policy import compatibility, recovery
 from segue.policy.recovery import Verdict
 from segue.wire import offer
 from segue.wire.frames import Shown
+from segue.wire.messages import Claim
 
 log = structlog.get_logger()
 
@@ -55,9 +58,13 @@ class Guests:
             self.by_uuid(uuid)  # Its guest never came to be here, but its journal waits for an answer.
 
     async def _note_crash(self, keeper: Keeper, guest: Guest) -> None:
-        """Not after a boot of the host: then it is not this guest that crashed, and it may live elsewhere by now."""
-        owned = keeper.token.phase is Phase.OWNER and keeper.copy() is Copy.NONE
-        if owned and not guest.is_app and self._services.journal.ran_since_boot(guest.name):
+        """After a boot of the host it may live elsewhere by now: all others are asked before it is started."""
+        if keeper.token.phase is not Phase.OWNER or keeper.copy() is not Copy.NONE:
+            return
+        if not self._services.journal.ran_since_boot(guest.name):
+            incident = await self._services.crashes.begin(guest, Cause.POWER_LOST, None)
+            keeper.resident.want("running", incident.text)
+        elif not guest.is_app:
             cause = Cause.QEMU_ENDED if self._services.lease.lives else Cause.CUT_OFF
             await self._services.crashes.begin(guest, cause, None)
 
@@ -105,9 +112,9 @@ class Guests:
         owned = keeper.token.phase is Phase.OWNER and keeper.copy() is Copy.NONE
         if keeper.guest is None or not owned or self._services.journal.ran_since_boot(keeper.guest.name):
             return
-        for peer in self._services.peers.values():
+        for peer in list(self._services.peers.values()):
             try:
-                claim = await peer.claim(keeper.uuid, _alone_owned(keeper))
+                claim = await self._claim(peer, keeper, _alone_owned(keeper))
             except (ConnectionError, TimeoutError, SegueError):
                 continue  # It is asked again with the next tick.
             if claim.owned > keeper.token.epoch:
@@ -264,24 +271,25 @@ class Guests:
         raise _no_recovery(name, f"{fenced} answers, so it has power and may run the guest")
 
     async def _highest_claim(self, keeper: Keeper, without: str, mine: int = 0) -> int:
+        """Of every host that we know, or that one of those knows."""
         assert keeper.guest is not None
-        highest = 0
-        for peer in self._services.peers.values():
-            if peer.name == without or self._is_removed(peer.name):
-                continue
-            try:
-                highest = max(highest, (await peer.claim(keeper.uuid, mine)).highest)
-            except (ConnectionError, TimeoutError) as error:
-                raise _not_sure(keeper.guest.name, peer.name, error) from error
+        highest, asked = 0, {without}
+        while rest := [peer for name, peer in self._services.peers.items() if name not in asked]:
+            for peer in rest:
+                asked.add(peer.name)
+                if acquaintance.is_removed(self._services, peer.name):
+                    continue
+                try:
+                    highest = max(highest, (await self._claim(peer, keeper, mine)).highest)
+                except (ConnectionError, TimeoutError) as error:
+                    raise _not_sure(keeper.guest.name, peer.name, error) from error
         return highest
 
-    def _is_removed(self, host: str) -> bool:
-        """Whoever removed it from the fleet has said that it has no guest that matters; its word counts no more."""
-        try:
-            self._services.trust.demand_name(host)
-        except Refused:
-            return True
-        return False
+    async def _claim(self, peer: PeerClient, keeper: Keeper, mine: int) -> Claim:
+        """What it has of the guest; hosts that it knows and we do not are met by the way."""
+        claim = await peer.claim(keeper.uuid, mine, acquaintance.digest(self._services))
+        acquaintance.meet(self._services, claim.hosts)
+        return claim
 
     async def delete(self, keeper: Keeper) -> None:
         """Only a guest that is owned here and stands. After a power loss it may live elsewhere, on the same disks."""
@@ -371,6 +379,7 @@ def _not_sure(name: str, peer: str, error: Exception) -> Refused:
     return Refused(
         what=f"{name} is not started",
         why=f"it may have moved before this host lost power, and {peer} cannot be asked ({error})",
-        todo=f"Bring {peer} back, or take it out of [peers] once you are sure that it does not run {name}.",
+        todo=f"Bring {peer} back. Once you are sure that it does not run {name}: `segue host revoke {peer}`, or, "
+        "without a controller, take it out of [peers].",
         kind=Kind.UNREACHABLE,
     )

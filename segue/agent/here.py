@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from urllib.parse import urlsplit
 
 import structlog
 
+from segue.agent import acquaintance
 from segue.agent.app import Agent
 from segue.agent.notices import Notices
 from segue.model.host import HostFacts
 from segue.model.load import HostLoad
 from segue.model.migration import Migration
-from segue.model.roster import NAME, Decided
+from segue.model.roster import Decided
 from segue.model.trust import SignedBarred
 from segue.wire.frames import Shown
 
@@ -57,13 +57,11 @@ class ThisHost:
     def meet(self, peers: dict[str, str]) -> None:
         """Where the other hosts are. What agent.toml says of one counts more."""
         services = self._agent.services
+        acquaintance.meet(services, peers)
+        kept = services.journal.neighbours()
         for name, url in peers.items():
-            parts = urlsplit(url)
-            if name in services.peers or not NAME.fullmatch(name) or parts.scheme != "https":
-                continue
-            log.info("a new peer", name=name, url=url)
-            services.journal.put_neighbour(name, url)
-            services.meet(name, url)
+            if name not in kept and name in services.peers and services.peers[name].url == url:
+                services.journal.put_neighbour(name, url)
 
     def barred(self) -> SignedBarred | None:
         """The list that this host goes by."""

@@ -120,6 +120,8 @@ class Keeper(TokenHolder):
             reason=self.resident.plight,
             qemu=self.resident.qemu[0],
             qemu_outdated=self.resident.qemu[1],
+            peer=self.token.peer,
+            restarts=self.copy() is Copy.NONE and self._services.crashes.is_to_return(self.uuid),
         )
 
     # What changes it

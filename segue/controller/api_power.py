@@ -66,7 +66,7 @@ async def switch(request: Request, name: str, wish: SwitchPower, _: Fences) -> P
     bmc = controller.powers.of(name)
     if wish.to is Switch.ON:
         return PowerShown(name, await _told(name, bmc.on(WITHIN_S)))
-    there = [s.name for s in successions.hit(controller.mirror, name) if s.state in deaths.RUNS]
+    there = [s.name for s in successions.hit(controller.mirror, name) if s.state in successions.RUNS]
     if there and not wish.force:
         raise _refused(name, f"guests run there: {', '.join(there[:5])}", "Drain it first, or add --force.")
     return PowerShown(name, await _told(name, bmc.off(WITHIN_S)))
@@ -114,8 +114,7 @@ async def _vouched(controller: Controller, name: str, proof: Proof) -> Death:
     books, mirror = controller.books, controller.mirror
     kept = mirror.deaths.get(name)
     if kept is None:
-        shown = [s for s in successions.hit(mirror, name) if s.state in deaths.RUNS]
-        hits = tuple(Hit(s.name, s.spec.uuid, proof.at_s) for s in shown)
+        hits = tuple(Hit(s.name, s.spec.uuid, proof.at_s) for s in successions.missed(mirror, name))
         text = f"{name} is dead: {proof.text}"
         incident = Incident(chance.new_id(), name, Cause.HOST_LOST, proof.at_s, text, hits, proof=proof)
         await books.add(mirror.incidents, incident.id, incident)

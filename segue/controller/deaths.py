@@ -38,7 +38,6 @@ SUSPECT_S: Final = 3.0
 """Silent for longer than a beat and what delays one: others are asked, so that their word is here at `LOST_S`."""
 TOLD_S: Final = 30.0
 """A host that is held, not fenced, becomes an incident after this: an agent that is restarted is none."""
-RUNS: Final = frozenset({"running", "paused"})
 
 
 async def keep(controller: Controller, tenure: Tenure) -> None:
@@ -162,7 +161,7 @@ class Watch:
         return Loss(silent_s, len(self._guests(host)), seen, len(lost), len(fleet_), upkeep)
 
     def _guests(self, host: str) -> list[Shown]:
-        return [shown for shown in successions.hit(self._controller.mirror, host) if shown.state in RUNS]
+        return successions.missed(self._controller.mirror, host)
 
     async def _begin(self, host: str, silent_s: float, why: str, seen: dict[str, Sight]) -> Death:
         """The record, and the incident that people read."""
@@ -233,12 +232,12 @@ class Watch:
         return Proof(ProofKind.BMC_OFF, host, clock.wall_s(), by, text)
 
     async def _save(self, death: Death) -> float:
-        heirs = successions.Successions(
-            self._controller, self._tenure, death, lambda: self._demand_off(death)
-        )
-        left = await heirs.settle()
+        left = await self._heirs(death).settle()
         is_new = clock.steady_s() - self._begun_s < TOLD_S
         return LOOK_S if not left else SOON_S if is_new else AGAIN_S
+
+    def _heirs(self, death: Death) -> successions.Successions:
+        return successions.Successions(self._controller, self._tenure, death, lambda: self._demand_off(death))
 
     async def _demand_off(self, death: Death) -> None:
         """Once more, after an heir's journal has it: whatever ran there in between is gone. Raises Refused."""
@@ -265,9 +264,8 @@ class Watch:
         death, mirror = self._known(host), self._controller.mirror
         if death is None:
             return LOOK_S
-        begun = [s for s in mirror.successions.values() if s.owner == host and not s.ended_s]
-        if death.proof is not None and begun:
-            return await self._save(death)
+        if death.proof is not None and await self._heirs(death).close():
+            return SOON_S
         await self._controller.books.remove(mirror.deaths, host, fence=self._tenure.fence)
         await losses.end(self._controller, self._tenure, death, f"{host} is back")
         await leases.allow(self._controller, death)

@@ -1,7 +1,7 @@
 """Brings the guests of a host that is proved to be off back on others, the most important ones first.
 
 It must never tell a second heir before the first has said no, and never start a guest before its heir's journal has it
-and the dead host was seen to be off after that.
+and the dead host was seen to be off after that, or has said that nothing of it is left there.
 """
 
 from __future__ import annotations
@@ -32,18 +32,28 @@ log = structlog.get_logger()
 ASK_S: Final = 5.0
 TELL_S: Final = 20.0
 START_S: Final = 60.0
+RUNS: Final = frozenset({"running", "paused"})
 UNSETTLED: Final = frozenset({"offered", "incoming", "released"})
 
 
 def hit(mirror: Mirror, host: str) -> list[Shown]:
-    """Guests that its loss concerns: its own, and those that were given to it and not confirmed."""
+    """Guests that its loss concerns: its own, and those that were given, or given back, to it and not confirmed."""
     moving = fleet.under_way(mirror)
+
+    def given_to(shown: Shown) -> str:
+        move = moving.get(shown.name)
+        return shown.peer or (move.target if move else "")
+
     return [
         shown
-        for name, shown in fleet.owners(mirror).items()
-        if shown.host == host
-        or (shown.phase == "released" and name in moving and moving[name].target == host)
+        for shown in fleet.owners(mirror).values()
+        if shown.host == host or (shown.phase == "released" and given_to(shown) == host)
     ]
+
+
+def missed(mirror: Mirror, host: str) -> list[Shown]:
+    """Those of them that run, or are to run."""
+    return [shown for shown in hit(mirror, host) if shown.state in RUNS or shown.restarts]
 
 
 class Successions:
@@ -169,7 +179,7 @@ class Successions:
                     f"what {host} has of it is older than what {dead} had: it comes with {dead}",
                 )
             await self._give(shown, host, now["claim"])
-            await self._demand_off()
+            await self._seal(shown.spec.uuid, host, now["claim"])
             path = f"/v1/successions/{shown.spec.uuid}/start"
             await self._call(host, "POST", path, {"epoch": now["claim"]}, START_S)
             return host
@@ -190,6 +200,8 @@ class Successions:
         known, now_s = table.get(shown.spec.uuid), clock.wall_s()
         before, given = known.value if known else None, self._given(shown.spec.uuid, host)
         made = Succession(shown.spec, self._death.host, host, epoch, now_s, ended_s=now_s)
+        if before and (before.owner, before.heir, before.epoch) == (made.owner, host, epoch):
+            return given
         if before is None:
             await books.add(table, shown.spec.uuid, made, fence=fence)
         elif before.ended_s and (before.epoch < epoch or before.heir == host):
@@ -236,15 +248,24 @@ class Successions:
     async def _carry_out(self, succession: Succession) -> str:
         proof, uuid, heir = self._death.proof, succession.guest.uuid, succession.heir
         assert proof is not None
-        spec = msgspec.to_builtins(succession.guest)
-        told = f"{proof.kind}: {proof.text}"
-        body = {"guest": spec, "owner": succession.owner, "proof": told, "epoch": succession.epoch}
+        if succession.sealed:
+            return await self._start(succession)
         if (
             heir not in self._controller.links.linked()
         ):  # The owner may be back: it is not fenced for nothing.
             why = f"{heir} has to say first whether it took it over, and cannot be asked"
             raise losses.refused(f"{succession.guest.name} waits", why)
         await self._demand_off()
+        await self._tell(succession)
+        await self._seal(uuid, heir, succession.epoch)
+        return await self._start(succession)
+
+    async def _tell(self, succession: Succession) -> None:
+        """The heir's journal has it from now on, or it has said no, and that is kept. Raises SegueError."""
+        proof, uuid, heir = self._death.proof, succession.guest.uuid, succession.heir
+        assert proof is not None
+        told, spec = f"{proof.kind}: {proof.text}", msgspec.to_builtins(succession.guest)
+        body = {"guest": spec, "owner": succession.owner, "proof": told, "epoch": succession.epoch}
         try:
             await self._call(heir, "PUT", f"/v1/successions/{uuid}", body, TELL_S)
         except HostAway:
@@ -253,10 +274,72 @@ class Successions:
             no = f"{heir}: {error.why}"
             await self._save(uuid, heir="", refused=(*succession.refused, no))
             raise losses.refused(f"{succession.guest.name} waits", no) from error
+
+    async def _seal(self, uuid: str, heir: str, epoch: int) -> None:
+        """The owner was off after the heir's write: from now on it asks the heir, and does not start the guest. So it
+        need not be off any more, and may come back while the heir still tries. Raises Refused where it is on."""
+        known = self._controller.books.known(self._mirror.successions, uuid).value
+        is_this = (known.heir, known.epoch) == (heir, epoch)
+        if is_this and known.sealed:
+            return
         await self._demand_off()
-        await self._call(heir, "POST", f"/v1/successions/{uuid}/start", {"epoch": succession.epoch}, START_S)
+        if is_this:
+            await self._save(uuid, sealed=True)
+
+    async def _start(self, succession: Succession) -> str:
+        uuid, heir, epoch = succession.guest.uuid, succession.heir, succession.epoch
+        try:
+            await self._call(heir, "POST", f"/v1/successions/{uuid}/start", {"epoch": epoch}, START_S)
+        except HostAway:
+            raise
+        except SegueError:
+            part = await self._call(heir, "GET", f"/v1/successions/{uuid}", None, ASK_S)
+            if part["phase"] == "owner" and part["claim"] <= epoch:
+                raise
+            log.info(
+                "an heir had started it", guest=succession.guest.name, heir=heir
+            )  # And it went on from there.
         await self._save(uuid, ended_s=clock.wall_s(), started=True)
         return heir
+
+    # Its owner is back
+
+    async def close(self) -> bool:
+        """One round over those that were begun, with their owner, which is back and is not fenced for them; True while
+        some wait."""
+        begun = [s for s in self._mirror.successions.values() if self._is_open(s)]
+        left = False
+        for succession in sorted(begun, key=lambda one: one.guest.name):
+            try:
+                await self._close(succession)
+            except SegueError as error:
+                left = True
+                await self._note(
+                    f"{succession.guest.name} waits, though {self._death.host} is back: {error.why}"
+                )
+        return left
+
+    async def _close(self, succession: Succession) -> None:
+        """Where the owner runs it again the heir has no part in it; where it has nothing of it, the heir starts it."""
+        uuid, name = succession.guest.uuid, succession.guest.name
+        part = await self._call(self._death.host, "GET", f"/v1/successions/{uuid}", None, ASK_S)
+        runs = part.get("runs", False) or part["claim"] > succession.epoch
+        if not succession.sealed and (runs or not succession.heir):
+            await self._save(uuid, ended_s=clock.wall_s())
+            await self._note(f"{name} is left to {self._death.host}, which is back")
+            return
+        if not succession.sealed:
+            await self._tell(
+                succession
+            )  # Said again it changes nothing. If it says no, the next round ends it.
+            if part["phase"] != "absent":
+                raise losses.refused(
+                    f"{name} waits", f"{self._death.host} has not heard yet that {succession.heir} has it"
+                )
+        heir = await self._start(succession)
+        shown = fleet.owners(self._mirror).get(name)
+        if shown is not None:
+            await self._is_back(shown, heir)
 
     async def _save(self, uuid: str, **fields: Any) -> None:
         table, fence = self._mirror.successions, self._tenure.fence

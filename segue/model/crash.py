@@ -19,6 +19,7 @@ class Cause(StrEnum):
     MEMORY_LOST = "memory_lost"  # it ran before its memory was there, and its source died with the rest
     UNMOVABLE = "unmovable"  # its host fails, and no live migration takes it away; told by the controller
     CUT_OFF = "cut_off"  # its host's lease was over, and its own guard ended it
+    POWER_LOST = "power_lost"  # its host was off; told by the host once it is back
     HOST_LOST = "host_lost"  # the whole host is silent; told by the controller
     APP_ENDED = "app_ended"  # an application's first process is gone, without success
 
@@ -44,6 +45,7 @@ SORT: Final[Mapping[Cause, Sort]] = {
     Cause.SILENT: Sort.SILENCE,
     Cause.UNMOVABLE: Sort.UNMOVABLE,
     Cause.CUT_OFF: Sort.HOST,
+    Cause.POWER_LOST: Sort.HOST,
     Cause.HOST_LOST: Sort.HOST,
 }
 
@@ -68,7 +70,7 @@ class OnCrash:
     unmovable: Deed = Deed.LEAVE
     """It runs, and its host is failing: to end it, and start it elsewhere, is for the operator to allow."""
     host: Deed = Deed.RESTART
-    """On another host, once its own is proved to be off."""
+    """On another host, once its own is proved to be off; on its own, where that one is back before."""
     per_hour: int = 5
     """So many restarts within an hour; after that it is left."""
 

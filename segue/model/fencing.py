@@ -84,3 +84,5 @@ class Succession:
     """Heirs that said no, with their reasons."""
     ended_s: float = 0.0
     started: bool = False
+    sealed: bool = False
+    """The heir's journal has it, and the owner was seen to be off after that: the owner cannot start it any more."""

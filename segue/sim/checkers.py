@@ -65,7 +65,9 @@ class Checkers:
         uuid, latest = qemu.guest.uuid, self.world.latest.get(qemu.guest.uuid)
         unknown = uuid in self.world.may_have_run
         for host in self.world.hosts.values() if not unknown else ():
-            other = host.qemus.get(uuid)
+            other, token = host.qemus.get(uuid), host.journal.token(uuid)
+            if (token.phase, token.peer) == (Phase.RELEASED, qemu.host.name):
+                continue  # Given to this host for good: only that one could say that it never ran.
             if other is not None and other.complete and other.content == latest and host.powered:
                 self.world.broken(NONE, f"{qemu.guest.name} is started anew, and is whole on {host.name}")
         self.world.latest[uuid] = qemu.content

@@ -109,6 +109,10 @@ class Shown:
     """The version of the QEMU in which it runs."""
     qemu_outdated: bool = False
     """Another QEMU is installed than the one in which it runs."""
+    peer: str = ""
+    """The other host of a handoff that is under way."""
+    restarts: bool = False
+    """It crashed, and is started again by itself."""
 
 
 @dataclass(frozen=True)

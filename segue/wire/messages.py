@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from segue.errors import Kind, Refused
@@ -34,6 +34,8 @@ class Claim:
 
     owned: int
     highest: int
+    hosts: dict[str, str] = field(default_factory=dict)
+    """Name -> URL of the hosts that it knows, where the asker knows others."""
 
 
 def pack(message: Message) -> dict[str, Any]:

@@ -31,7 +31,7 @@ SPEC = guests.application("cache1", "u9", 64 << 20, APP, ())
 class Heir(SimPeer):
     """A host that has taken the guest over."""
 
-    async def claim(self, uuid: str, mine: int = 0) -> Claim:
+    async def claim(self, guest: str, mine: int = 0, known: str = "") -> Claim:
         return Claim(9, 9)
 
 
