@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 LOOK_S: Final = 5.0
 """Between two looks at a running guest."""
-AWAY_S: Final = 10.0
+AWAY_S: Final = 3.0
 """Between two questions to hosts that may have taken a guest over."""
 STEPS_MOST: Final = 40
 """Of one incident; an application may fail for days."""

@@ -50,23 +50,27 @@ class Guests:
             keeper.resident.wanted, keeper.resident.reason = wanted, reason
             await keeper.take_up()
             if keeper.body is None and not incoming and keeper.resident.expected:
-                keeper.resident.reason = GONE.replace("its QEMU", "it") if guest.is_app else GONE
-                await self._note_crash(keeper, guest)
+                keeper.resident.reason = GONE
+                await self._note_crash(keeper)
             self._keepers[guest.uuid] = keeper
             log.info("guest taken up", guest=guest.name, state=keeper.state(), phase=keeper.token.phase)
         for uuid in self._services.journal.unsettled_tokens():
             self.by_uuid(uuid)  # Its guest never came to be here, but its journal waits for an answer.
 
-    async def _note_crash(self, keeper: Keeper, guest: Guest) -> None:
-        """After a boot of the host it may live elsewhere by now: all others are asked before it is started."""
-        if keeper.token.phase is not Phase.OWNER or keeper.copy() is not Copy.NONE:
+    async def _note_crash(self, keeper: Keeper) -> None:
+        """After a boot of the host it may live elsewhere by now: all others are asked before it is started. What was
+        just being moved waits for the end of that."""
+        guest, is_owned = keeper.guest, keeper.token.phase is Phase.OWNER and keeper.copy() is Copy.NONE
+        if guest is None or keeper.resident.reason != GONE or keeper.in_saga or not is_owned:
             return
         if not self._services.journal.ran_since_boot(guest.name):
             incident = await self._services.crashes.begin(guest, Cause.POWER_LOST, None)
-            keeper.resident.want("running", incident.text)
         elif not guest.is_app:
             cause = Cause.QEMU_ENDED if self._services.lease.lives else Cause.CUT_OFF
-            await self._services.crashes.begin(guest, cause, None)
+            incident = await self._services.crashes.begin(guest, cause, None)
+        else:
+            return
+        keeper.resident.want("running", incident.text)
 
     async def keep(self) -> None:
         """Ticks every keeper for as long as the agent lives; one that waits for a dead peer holds up no other."""
@@ -97,6 +101,7 @@ class Guests:
         try:
             await keeper.tick()
             await self._look_for_successor(keeper)
+            await self._note_crash(keeper)
             if self._services.lease.lives:  # Without one nothing could be restarted here.
                 await self._services.crashes.tend(keeper, self.start)
             await self._services.crashes.feel(keeper)

@@ -17,7 +17,7 @@ from segue.model.handoff import Copy, Phase, Token
 
 TAKEN_OVER = "taken over from "
 """Then comes the host that is dead: so it stands until it is started here."""
-GONE = "its QEMU was gone when the agent started (a power loss, or it was killed)"
+GONE = "it was gone when the agent started (a power loss, or it was killed)"
 
 
 class Body(Protocol):

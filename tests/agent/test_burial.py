@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
 import pytest
@@ -15,14 +14,11 @@ from segue.model import guest as guests
 from segue.model.application import Application, Restart
 from segue.model.handoff import Phase, Token
 from segue.policy import lease
-from segue.sim import agent as programs
 from segue.sim import host as machines
 from segue.sim.agent import SimGuests, SimKeeper, SimPeer, SimServices
-from segue.sim.checkers import Checkers
-from segue.sim.fabric import Fabric
 from segue.sim.host import SimHost
-from segue.sim.world import World
 from segue.wire.messages import Claim
+from tests.agent.one_host import play
 
 APP = Application("sha256:0", "redis", ("redis-server",), restart=Restart.ALWAYS)
 SPEC = guests.application("cache1", "u9", 64 << 20, APP, ())
@@ -42,22 +38,6 @@ class CountingKeeper(SimKeeper):
 
     async def start(self, peers_highest: int) -> None:
         self.begun.append(peers_highest)
-
-
-def play(work: Callable[[SimHost, SimServices], Awaitable[None]]) -> None:
-    world = World("burial")
-    world.fabric, world.checkers = Fabric(world), Checkers(world)
-    host = world.hosts["h1"] = world.fabric.nodes["h1"] = SimHost(world, "h1", "10.0.0.1")
-
-    async def main() -> None:
-        await work(host, programs._services(host))
-
-    world.loop.run(_alive(host, main))
-
-
-async def _alive(host: SimHost, main: Callable[[], Awaitable[None]]) -> None:
-    host.process = host.world.process("h1", host.clock)
-    await host.process.start(host.world.loop, main())  # type: ignore[arg-type]
 
 
 def test_who_starts_a_guest_while_it_is_buried_asks_the_others_as_well() -> None:

@@ -104,7 +104,7 @@ class Scene:
             "address": address,
             "start": False,
             "watch": self.watch,
-            "on_crash": {"qemu": "leave", "panic": "leave", "hang": "leave"},
+            "on_crash": {"qemu": "leave", "panic": "leave", "hang": "leave", "per_hour": 100},
         }
         # The lab's own image store is for all labs and read-only: ours is laid over it for one moment.
         self.run("host1", "mount", "--bind", "/srv/segue/shared/images", "/srv/segue/images")

@@ -210,3 +210,23 @@ def test_the_leader_dies_in_the_middle_and_the_next_one_goes_on(labs_folder: obj
         assert not watching.twice
     finally:
         Lab(lab.places.name).down()
+
+
+def test_after_an_outage_of_all_hosts_each_guest_starts_by_itself_and_once(ward: Ward) -> None:
+    before, watching = ward.where(), Writers(ward.lab)
+    for host in ("host1", "host2", "host3"):
+        ward.lab.kill(host)
+    for host in ("host1", "host2", "host3"):
+        ward.lab.start(host)
+    begun_s = time.time()
+    wait_until(lambda: len(ward.up()) == 3, "all hosts are back")
+    wait_until(
+        lambda: all(state == "running" for _, state in ward.where().values()),
+        "both guests run, and nobody asked",
+    )
+    print(f"both guests run {time.time() - begun_s:.1f} s after their hosts were switched on")
+    watching.end()
+    assert ward.where().keys() == before.keys()
+    assert not watching.twice
+    lost = ward.segue("incident", "list", "--cause", "power_lost", "-o", "json")
+    assert {hit["guest"] for incident in lost for hit in incident["hits"]} >= {"g1", "g2"}

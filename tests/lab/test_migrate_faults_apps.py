@@ -301,7 +301,7 @@ def test_the_source_loses_its_power_before_the_release(scene: AppScene, place: s
     scene.rest(5.0)
     assert not scene.client.answered()
     scene.power_on(move.source)
-    scene.start_guest(move.source)
+    scene.wait_for_answer()
     scene.demand_calm()
     assert scene.owner() == move.source
     assert scene.client.life() != life
