@@ -172,7 +172,7 @@ class Lease:
             try:
                 async with self._turn:
                     await self._round()
-                    if is_new and self.lives:
+                    if is_new and self._charter is not None and self.lives:
                         await self._admit_all()
                 is_new = False
             except (OSError, SegueError) as error:
