@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 AT_ONCE_MOST: Final = 200_000
 """So many callbacks without time passing are a program that goes round in circles."""
+TASKS_LEAST: Final = 256
+"""So many are kept before those that are done are looked for."""
 
 
 class Killed(BaseException):
@@ -149,6 +151,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._numbers = itertools.count()
         self._running = self._over = False
         self.steps = 0
+        self._tasks_most = TASKS_LEAST
         self.tasks: list[_Task] = []
         """Kept: a task that is thrown away runs its `finally`, which a killed process never does."""
 
@@ -189,7 +192,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> _Handle:
         """See asyncio."""
         when_s = self._now_s + delay if delay > 0 else self._now_s
-        return self.call_at(when_s, callback, *args, context=context)
+        timer = _Handle(callback, args, copy_context() if context is None else context, when_s)
+        heapq.heappush(self._due, (when_s, next(self._numbers), timer))
+        return timer
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -213,8 +218,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """See asyncio."""
         made = _Task(coro, next(self._numbers), loop=self, name=str(name or "task"), context=context)
         self.tasks.append(made)
-        if len(self.tasks) > 4096:
+        if len(self.tasks) > self._tasks_most:
             self.tasks = [task for task in self.tasks if not task.done()]
+            self._tasks_most = 2 * len(self.tasks) + TASKS_LEAST
         return made
 
     def run_in_executor(  # type: ignore[override]

@@ -14,7 +14,7 @@ from tests.controller.toy import GIB
 
 ORDER: dict[str, Any] = {
     "name": "feed-a",
-    "scope": {"domain": "feed", "value": "a"},
+    "scope": {"label": "feed", "value": "a"},
     "procedure": [
         {"kind": "cordon"},
         {"kind": "drain"},
