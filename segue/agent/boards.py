@@ -33,7 +33,8 @@ class Boards:
         """Returns at the next change, or when the time is over."""
         event = self._changed.setdefault(uuid, asyncio.Event())
         try:
-            await asyncio.wait_for(event.wait(), within_s)
+            async with asyncio.timeout(within_s):
+                await event.wait()
         except TimeoutError:
             return
 

@@ -99,7 +99,8 @@ class ThisHost:
     async def change(self, within_s: float) -> None:
         """Returns when something may have changed, or that much time is over."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), within_s)
+            async with asyncio.timeout(within_s):
+                await self._changed.wait()
             await asyncio.sleep(SETTLE_S)
         self._changed.clear()
 

@@ -49,9 +49,14 @@ class Notices:
         self._queues[queue] = None
         try:
             while queue in self._queues or not queue.empty():
-                try:
-                    yield await asyncio.wait_for(queue.get(), rest_s)
-                except TimeoutError:
-                    yield None
+                yield queue.get_nowait() if not queue.empty() else await _next(queue, rest_s)
         finally:
             self._queues.pop(queue, None)
+
+
+async def _next(queue: asyncio.Queue[Notice], rest_s: float) -> Notice | None:
+    try:
+        async with asyncio.timeout(rest_s):
+            return await queue.get()
+    except TimeoutError:
+        return None

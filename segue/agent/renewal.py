@@ -61,7 +61,8 @@ class Renewal:
     async def _once(self, send: Callable[[link.Renew], Awaitable[None]]) -> None:
         self._answer = asyncio.get_running_loop().create_future()
         await send(link.Renew(self.own.request(self._name)))
-        answer = await asyncio.wait_for(self._answer, ANSWER_S)
+        async with asyncio.timeout(ANSWER_S):
+            answer = await self._answer
         if not answer.certificate:
             raise ValueError(f"the controller says: {answer.why}")
         self.own.renew(answer.certificate.encode(), answer.ca.encode())

@@ -253,7 +253,8 @@ class SourceCustody:
         grant = Grant(token.epoch, token.migration)
         try:
             peer = self._services.peer(self._target)
-            answer = await asyncio.wait_for(peer.deliver(keeper.uuid, grant), GRANT_S)
+            async with asyncio.timeout(GRANT_S):
+                answer = await peer.deliver(keeper.uuid, grant)
         except (ConnectionError, TimeoutError, SegueError):
             return None
         for frame in answer.messages:

@@ -81,7 +81,7 @@ class Told:
             if migration.ended and ended > ENDED_MOST:
                 continue
             known, at_s = self._migrations.get(migration.id, (None, 0.0))
-            if known == migration:
+            if known is migration or known == migration:
                 continue
             is_new = known is None or (known.stage, known.step) != (migration.stage, migration.step)
             if is_new or now_s - at_s >= PROGRESS_S:

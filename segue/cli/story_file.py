@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from segue.cli import values
 from segue.errors import Kind, Refused
 from segue.sim.faults import OF_CONTROLLERS, OF_HOSTS, Fault, FaultKind
-from segue.sim.scenario import GuestPlan, HostPlan, Scenario, Wanted
+from segue.sim.scenario import Balance, GuestPlan, HostPlan, Scenario, Wanted
 
 ENDING: Final = ".yaml"
 ANYWHERE: Final = (OF_CONTROLLERS | {FaultKind.LATE}) - OF_HOSTS
@@ -33,21 +33,25 @@ class HostText(Struct, forbid_unknown_fields=True):
 
 
 class GuestText(Struct, forbid_unknown_fields=True):
-    """One guest. `writes`: bytes per second of its memory; `working_set`: the part that it writes again and again."""
+    """One guest. `writes`: bytes per second of its memory; `working_set`: the part that it writes again and again.
+    `computes`: processors that it uses, for `tide` seconds; then a tenth of them for as long."""
 
     host: str
     memory: Size = "1GiB"
     vcpus: int = 1
     writes: Size = "5MB"
     working_set: Size = "64MiB"
+    computes: float = 0.0
+    tide: float = 0.0
 
 
 class WantedText(Struct, forbid_unknown_fields=True):
-    """Either `drain`, or `maintain`, or `move` with `to`. `cancel_after`: seconds."""
+    """Either `drain`, or `maintain`, or `balance`, or `move` with `to`. `cancel_after`: seconds."""
 
     at: float
     drain: list[str] = field(default_factory=list)
     maintain: list[str] = field(default_factory=list)
+    balance: Balance | None = None
     move: str = ""
     to: str = ""
     cancel_after: float = 0.0
@@ -142,10 +146,10 @@ def _problems(story: StoryText) -> Any:
         if guest.host not in story.hosts:
             yield f"guest {name} is on {guest.host}, which is no host of the story"
     for wish in story.wanted:
-        if sum(map(bool, (wish.drain, wish.maintain, wish.move))) != 1:
-            yield f"what is wanted at {wish.at:g} is neither a drain, a maintenance nor a move, or several"
-        if (wish.drain or wish.maintain) and not story.controllers:
-            yield "a drain, or a maintenance, needs a controller"
+        if sum(map(bool, (wish.drain, wish.maintain, wish.balance, wish.move))) != 1:
+            yield f"what is wanted at {wish.at:g} is no drain, maintenance, balance or move, or several of them"
+        if (wish.drain or wish.maintain or wish.balance) and not story.controllers:
+            yield "a drain, a maintenance, or a balance, needs a controller"
         if unknown := {*wish.drain, *wish.maintain, *([wish.to] if wish.move else [])} - set(story.hosts):
             yield f"what is wanted at {wish.at:g} names {', '.join(sorted(unknown))}, which is no host"
         if wish.move and wish.move not in story.guests:
@@ -168,8 +172,9 @@ def _host(name: str, text: HostText) -> HostPlan:
 
 def _guest(name: str, text: GuestText) -> GuestPlan:
     return GuestPlan(
-        name, text.host, _size(text.memory), text.vcpus, _rate(text.writes), _size(text.working_set)
-    )
+        name, text.host, _size(text.memory), text.vcpus, _rate(text.writes), _size(text.working_set),
+        text.computes, text.tide,
+    )  # fmt: skip
 
 
 def _wanted(text: WantedText) -> Wanted:
@@ -179,6 +184,7 @@ def _wanted(text: WantedText) -> Wanted:
         to=text.to,
         drain=tuple(text.drain),
         maintain=tuple(text.maintain),
+        balance=text.balance,
         cancel_s=text.cancel_after,
         parallel=text.parallel,
         limits={"deadline_s": text.deadline},

@@ -123,12 +123,13 @@ async def begin(
     controller = controller_of(request)
     number = str(uuid.uuid5(api_common.KEYED, f"{asked.by.name} {key}")) if key else ""
     known = controller.mirror.tasks.get(number)
-    made = known.value if known else await _begun(controller, asked.by.name, number, wish)
+    made = known.value if known else await begun(controller, asked.by.name, number, wish)
     response.headers["location"] = f"/v1/tasks/{made.id}"
     return made
 
 
-async def _begun(controller: Controller, by: str, number: str, wish: BalanceWish) -> Task:
+async def begun(controller: Controller, by: str, number: str, wish: BalanceWish) -> Task:
+    """A new one, by what is seen now. Raises Refused where there is nothing to move, or others need the room."""
     if balance.draining(controller.mirror):
         raise _not_now(balance.FORGONE, "Wait until it has ended, or cancel it.")
     if now := balance.under_way(controller.mirror):

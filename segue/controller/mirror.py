@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -81,8 +82,8 @@ class Table(Generic[T]):
 
     def frozen(self) -> Table[T]:
         """As it is now, for a thread that looks at it for longer."""
-        made = copy.copy(self)
-        made._kept = dict(self._kept)
+        made: Table[T] = object.__new__(Table)
+        made.__dict__ = {**self.__dict__, "_kept": dict(self._kept)}
         return made
 
     def clear(self) -> None:
@@ -146,6 +147,10 @@ class Mirror:
         self._tables: tuple[Table[Any], ...] = tuple(
             table for table in vars(self).values() if isinstance(table, Table)
         )
+        self._by_head: dict[str, list[Table[Any]]] = defaultdict(list)
+        """The first word of their keys -> tables."""
+        for table in self._tables:
+            self._by_head[table.prefix.partition("/")[0]].append(table)
         self.last_identity: Identity | None = None
         """The fleet's, also after its store was emptied under this controller."""
         self.revision = 0
@@ -212,7 +217,7 @@ class Mirror:
 
     async def _take(self, events: tuple[Event, ...], revision: int) -> None:
         for event in events:
-            for table in self._tables:
+            for table in self._by_head.get(event.key.partition("/")[0], ()):
                 if event.key.startswith(table.prefix):
                     table.put(event.key, event.entry)
         if (identity := self.identity.get("")) is not None:

@@ -30,6 +30,8 @@ log = structlog.get_logger()
 FAILURES_MOST: Final = 3
 """Then the guest stays."""
 RETRY_S: Final = 5.0
+REST_S: Final = 0.05
+"""Between two looks at least: agents tell in bursts, and each batch would be planned for by itself."""
 REST_S_PER_GUEST: Final = 3e-5
 """Between two looks at the fleet, so that a large one does not have its leader plan all the time: for 100,000 guests
 a plan takes about 3 s, and each report of a move would ask for another."""
@@ -48,7 +50,8 @@ async def until_ended(work: Work, step: Callable[[Work, Beginning], Awaitable[No
             for guest in [guest for guest, task in beginning.items() if task.done()]:
                 beginning.pop(guest).result()
             await work.controller.mirror.change(LOOK_S)
-            await asyncio.sleep(REST_S_PER_GUEST * len(work.controller.mirror.guests.items()))
+            rest_s = max(REST_S, REST_S_PER_GUEST * len(work.controller.mirror.guests.items()))
+            await asyncio.sleep(rest_s)
     finally:
         for task in beginning.values():
             task.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -35,7 +36,6 @@ from segue.agent.keeper import Keeper
 from segue.agent.lease import Lease
 from segue.agent.lease_config import LeaseConfig
 from segue.agent.link_share import LinkShare
-from segue.agent.loads import Loads
 from segue.agent.maintenance_config import MaintenanceConfig
 from segue.agent.migrations import Migrations
 from segue.agent.notices import Notices
@@ -54,7 +54,6 @@ from segue.model.health import Health
 from segue.model.host import HostFacts
 from segue.model.incident import Evidence
 from segue.model.landing import Placement
-from segue.model.load import HostLoad
 from segue.model.metrics import AGENT
 from segue.model.migration import Forecast, Limits, Migration
 from segue.policy import forecast, lessons
@@ -65,6 +64,7 @@ from segue.sim.guard import SimGuardLine
 from segue.sim.host import SimHost
 from segue.sim.ports import SimDisks, SimGuestHere, SimNetwork
 from segue.sim.qemu import START_S, SimLanding, SimMachine
+from segue.sim.uses import SimLoads
 from segue.wire import problem
 
 MEASURE_S = 0.6
@@ -184,17 +184,6 @@ class _NoDisks(Intake):
 
     async def drop(self, guest: Guest) -> None:
         """Nothing came."""
-
-
-class _NoLoads(Loads):
-    """What this machine uses says nothing of a simulated host: nothing is measured, nothing is told."""
-
-    def __init__(self) -> None:
-        """No counters."""
-
-    def report(self) -> HostLoad | None:
-        """See Loads."""
-        return None
 
 
 class _NoSenses:
@@ -327,7 +316,7 @@ async def serve(host: SimHost, reports: Callable[[Agent], asyncio.Task[None]]) -
     jobs = Jobs(services.config, host.journal.jobs, boot, guests, upkeep.Tools(host), upkeep.read)
     health = ailing.watch(host, boot, RealClock())
     migrations = SimMigrations(services, guests, SimBeforehand(services, guests))
-    agent = Agent(services, guests, migrations, _NoLoads(), health, jobs)
+    agent = Agent(services, guests, migrations, SimLoads(host), health, jobs)
     await guests.take_up()
     agent.migrations.take_up()
     host.agent = agent
@@ -344,6 +333,12 @@ async def serve(host: SimHost, reports: Callable[[Agent], asyncio.Task[None]]) -
             task.cancel()
 
 
+@cache
+def _figures() -> Booked:
+    """Nobody reads them: one for all agents of all rehearsals."""
+    return Booked(Meter(AGENT))
+
+
 def _services(host: SimHost) -> SimServices:
     tls = Tls(NOWHERE, NOWHERE, NOWHERE, Channels.OFF)
     may = MaintenanceConfig(commands=True)
@@ -352,7 +347,7 @@ def _services(host: SimHost) -> SimServices:
         lease=LeaseConfig(host.lease_s),
     )  # fmt: skip
     devices: Any = _Devices(host)
-    boards, notices, booked = Boards(host.journal), Notices(), Booked(Meter(AGENT))
+    boards, notices, booked = Boards(host.journal), Notices(), _figures()
     nothing, installed = cast(Any, None), cast(Any, upkeep.Installed())
     made = SimServices(
         config=config, journal=host.journal, links=devices, steering=devices, networks=devices, flows=Flows(),

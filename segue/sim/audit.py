@@ -12,6 +12,7 @@ from segue.model.incident import Incident
 from segue.model.maintenance import HostState, HostWork
 from segue.model.task import Task, TaskKind, TaskState
 from segue.sim import checkers as checking
+from segue.sim import levelling
 
 if TYPE_CHECKING:
     from segue.sim.controllers import ControlRoom
@@ -72,6 +73,7 @@ def at_end(world: World, room: ControlRoom) -> None:
         if task.kind is TaskKind.MAINTENANCE:
             _check_upkeep(world, room, task)
     _check_alarms(world, room)
+    levelling.check(world, tasks.values())
 
 
 def _check_upkeep(world: World, room: ControlRoom, task: Task) -> None:

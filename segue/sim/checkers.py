@@ -28,6 +28,9 @@ UPKEEP: Final = "a maintenance ends or says why, and takes no guest with it"
 ALARM: Final = "a false alarm costs no more than is allowed"
 LEASE: Final = "no guest is ended while its host sees most of the others"
 BACK: Final = "guests of a dead host come back or it is said why, and nothing else waits for it"
+LEVEL: Final = (
+    "the balancer carries out one plan at a time, leaves room to drains, and sends nobody back and forth"
+)
 SETTLED: Final = frozenset({Phase.ABSENT, Phase.OWNER})
 SEEN_S: Final = 15.0
 """After a network that was broken everybody sees everybody again within this time."""

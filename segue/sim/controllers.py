@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -37,12 +38,12 @@ from segue.model.migration import Limits
 from segue.model.store import Away
 from segue.model.task import Task, TaskKind, Wish, after
 from segue.sim import checkers as checking
-from segue.sim import line, upkeep
+from segue.sim import levelling, line, upkeep
 from segue.sim.faults import Fault, FaultKind, Strikes, freeze
 from segue.sim.host import SimHost
 from segue.sim.loop import Life, Process
 from segue.sim.power import SimPowers
-from segue.sim.scenario import Wanted
+from segue.sim.scenario import Balance, Wanted
 from segue.sim.store import MemoryStore, Shelf
 from segue.sim.world import NodeClock, World
 
@@ -63,7 +64,7 @@ class ReachedStore(MemoryStore):
         self._room, self._name = room, name
 
     async def _go(self) -> None:
-        await super()._go()
+        self._demand_open()
         await self._travel()
 
     async def _come_back(self) -> None:
@@ -140,7 +141,7 @@ class ControlRoom:
             name=machine.name, store=store, mirror=mirror, books=books,
             links=Links(mirror, candidate.demand, bars, loads), loads=loads, candidate=candidate,
             authority=nothing, ca_pem=b"", own=nothing, bars=bars, limits=CallLimits(),
-            certificate_s=0.0, meter=Meter(CONTROLLER), traces=Traces(None), powers=SimPowers(self._world),
+            certificate_s=0.0, meter=_meter(), traces=Traces(None), powers=SimPowers(self._world),
             answers=AnswerOrders(at_once=self.evacuate),
         )  # fmt: skip
         async with asyncio.TaskGroup() as group:
@@ -184,6 +185,8 @@ class ControlRoom:
     async def carry_out(self, wish: Wanted) -> None:
         """As the command line has the API do it: one task, asked for until some controller has taken it."""
         number = f"00000000-0000-4000-9000-{next(self._numbers):012d}"
+        if wish.balance:
+            return await self._balance(wish.balance, number)
         limits = msgspec.to_builtins(msgspec.convert(wish.limits, Limits))
         body: dict[str, Any] = {"limits": limits, "force": True}
         if name := _maintenance(wish, number):
@@ -195,12 +198,20 @@ class ControlRoom:
         self._world.say("people", f"segue {_words(wish)}")
         if not await self._until_taken(lambda program: self._add(program, number, wish, body)):
             self._world.say("people", f"no controller takes: {_words(wish)}")
-            return
+            return None
         self.asked.append(number)
         if wish.cancel_s:
             await asyncio.sleep(wish.cancel_s)
             self._world.say("people", f"segue task cancel ({_words(wish)})")
             await self._until_taken(lambda program: self._cancel(program, number))
+        return None
+
+    async def _balance(self, wanted: Balance, number: str) -> None:
+        self._world.say("people", f"segue balance {wanted}")
+        if wanted is Balance.AUTO:
+            await self._until_taken(levelling.switch_on)
+        elif await self._until_taken(lambda program: levelling.apply(self._world, program, number)):
+            self.asked += [number] if f"tasks/{number}" in self.shelf.entries else []
 
     async def _until_taken(self, ask: Callable[[Controller], Coroutine[Any, Any, bool]]) -> bool:
         for _ in range(TRIES):
@@ -294,6 +305,12 @@ class ControlRoom:
             self.forgets = 0.0
 
         return mend
+
+
+@cache
+def _meter() -> Meter:
+    """Nobody reads it: one for all controllers of all rehearsals."""
+    return Meter(CONTROLLER)
 
 
 def _words(wish: Wanted) -> str:

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from types import SimpleNamespace
 from typing import Any, Final, get_type_hints
 from urllib.parse import parse_qsl
@@ -66,19 +66,27 @@ async def _call(agent: Agent, request: Request, method: str, path: str, body: by
         keeper = agent.guests.by_uuid(found[1])
         digests = await ports.digest_there(keeper, msgspec.json.decode(body, type=Blocks))
         return Reply(200, msgspec.json.encode(digests))
-    for route in _routes():
-        match = route.path.fullmatch(bare)
-        if match and method in route.methods:
-            for demand in route.needed:
-                demand(request)
-            named = {**match.groupdict(), **dict(parse_qsl(query))}
-            return _reply(route, await route.endpoint(request, **_arguments(route, named, body)))
+    for route, found_in_path in _matching(method, bare):
+        for demand in route.needed:
+            demand(request)
+        named = {**found_in_path, **dict(parse_qsl(query))}
+        return _reply(route, await route.endpoint(request, **_arguments(route, named, body)))
     raise Refused(
         what=f"{method} {bare} was not done",
         why="the API has no such call",
         todo="Look at the API.",
         kind=Kind.NOT_FOUND,
     )
+
+
+@lru_cache(maxsize=512)
+def _matching(method: str, path: str) -> list[tuple[_Route, dict[str, str]]]:
+    """The route that takes it, with what stands in its path; none where there is no such call."""
+    for route in _routes():
+        match = route.path.fullmatch(path)
+        if match and method in route.methods:
+            return [(route, match.groupdict())]
+    return []
 
 
 def _arguments(route: _Route, named: dict[str, str], body: bytes) -> dict[str, Any]:

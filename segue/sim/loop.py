@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 AT_ONCE_MOST: Final = 200_000
 """So many callbacks without time passing are a program that goes round in circles."""
+TASKS_LEAST: Final = 256
+"""So many are kept before those that are done are looked for."""
 
 
 class Killed(BaseException):
@@ -91,20 +93,40 @@ def current() -> Process | None:
     return _current.get()
 
 
-class _Handle(asyncio.Handle):
-    process: Process | None = None
+class _Handle:
+    """As asyncio's, without what is only for debugging: a rehearsal makes ten thousand of them."""
 
+    __slots__ = ("args", "callback", "context", "process", "when_s")
 
-class _Timer(asyncio.TimerHandle):
-    process: Process | None = None
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context, when_s: float
+    ) -> None:
+        self.callback: Callable[..., object] | None = callback
+        self.args = args
+        self.context = context
+        self.process = context.get(_current)
+        self.when_s = when_s
+
+    def cancel(self) -> None:
+        """See asyncio. It is thrown away when its time comes."""
+        self.callback, self.args = None, ()
+
+    def cancelled(self) -> bool:
+        """See asyncio."""
+        return self.callback is None
+
+    def when(self) -> float:
+        """See asyncio."""
+        return self.when_s
+
+    def __repr__(self) -> str:
+        return f"<{self.callback!r}{self.args!r}>"
 
 
 class _Future(asyncio.Future[Any]):
     """Sets of these are walked through in the same order in every run."""
 
-    def __init__(self, number: int, **options: Any) -> None:
-        self.number = number
-        super().__init__(**options)
+    number: int
 
     def __hash__(self) -> int:
         return self.number
@@ -124,11 +146,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def __init__(self) -> None:
         self._now_s = 0.0
-        self._ready: deque[_Handle | _Timer] = deque()
-        self._due: list[tuple[float, int, _Timer]] = []
+        self._ready: deque[_Handle] = deque()
+        self._due: list[tuple[float, int, _Handle]] = []
         self._numbers = itertools.count()
         self._running = self._over = False
         self.steps = 0
+        self._tasks_most = TASKS_LEAST
         self.tasks: list[_Task] = []
         """Kept: a task that is thrown away runs its `finally`, which a killed process never does."""
 
@@ -156,11 +179,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
+    ) -> _Handle:
         """See asyncio."""
-        chosen = context if context is not None else copy_context()
-        handle = _Handle(callback, args, self, chosen)
-        handle.process = chosen.get(_current)
+        handle = _Handle(callback, args, copy_context() if context is None else context, self._now_s)
         self._ready.append(handle)
         return handle
 
@@ -168,37 +189,38 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
+    ) -> _Handle:
         """See asyncio."""
-        return self.call_at(self._now_s + max(0.0, delay), callback, *args, context=context)
+        when_s = self._now_s + delay if delay > 0 else self._now_s
+        timer = _Handle(callback, args, copy_context() if context is None else context, when_s)
+        heapq.heappush(self._due, (when_s, next(self._numbers), timer))
+        return timer
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
+    ) -> _Handle:
         """See asyncio."""
-        chosen = context if context is not None else copy_context()
-        timer = _Timer(when, callback, args, self, chosen)
-        timer.process = chosen.get(_current)
+        timer = _Handle(callback, args, copy_context() if context is None else context, when)
         heapq.heappush(self._due, (when, next(self._numbers), timer))
         return timer
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """asyncio tells of each; ours are thrown away when their time comes."""
-
-    def again(self, handle: _Handle | _Timer) -> None:
+    def again(self, handle: _Handle) -> None:
         """Of a process that was frozen when it was due."""
         self._ready.append(handle)
 
     def create_future(self) -> asyncio.Future[Any]:
         """See asyncio."""
-        return _Future(next(self._numbers), loop=self)
+        made = _Future(loop=self)
+        made.number = next(self._numbers)
+        return made
 
     def create_task(self, coro: Any, *, name: object = None, context: Context | None = None) -> Any:
         """See asyncio."""
         made = _Task(coro, next(self._numbers), loop=self, name=str(name or "task"), context=context)
         self.tasks.append(made)
-        if len(self.tasks) > 4096:
+        if len(self.tasks) > self._tasks_most:
             self.tasks = [task for task in self.tasks if not task.done()]
+            self._tasks_most = 2 * len(self.tasks) + TASKS_LEAST
         return made
 
     def run_in_executor(  # type: ignore[override]
@@ -242,26 +264,33 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _step(self) -> None:
         if not self._ready:
             self._pass_time()
-        at_once = 0
-        while self._ready:
-            handle = self._ready.popleft()
-            process = handle.process
-            if handle.cancelled() or (process is not None and process.life is Life.DEAD):
+        ready, at_once = self._ready, 0
+        while ready:
+            handle = ready.popleft()
+            process, callback = handle.process, handle.callback
+            if callback is None:
                 continue
-            if process is not None and process.life is Life.FROZEN:
-                process.hold(handle)  # type: ignore[arg-type]
+            if process is not None and process.life is not Life.RUNNING:
+                if process.life is Life.FROZEN:
+                    process.hold(handle)
                 continue
-            handle._run()
+            try:
+                handle.context.run(callback, *handle.args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException:  # noqa: BLE001, S110 - who must not fail is watched by the checkers
+                pass
             at_once += 1
             if at_once > AT_ONCE_MOST:
                 raise Stuck(f"at second {self._now_s:.3f} it goes round in circles: {handle!r}")
         self.steps += at_once
 
     def _pass_time(self) -> None:
-        while self._due and self._due[0][2].cancelled():
-            heapq.heappop(self._due)
-        if not self._due:
+        due = self._due
+        while due and due[0][2].callback is None:
+            heapq.heappop(due)
+        if not due:
             raise Stuck(f"at second {self._now_s:.3f} nothing is left that could ever happen")
-        self._now_s = max(self._now_s, self._due[0][0])
-        while self._due and self._due[0][0] <= self._now_s:
-            self._ready.append(heapq.heappop(self._due)[2])
+        self._now_s = max(self._now_s, due[0][0])
+        while due and due[0][0] <= self._now_s:
+            self._ready.append(heapq.heappop(due)[2])

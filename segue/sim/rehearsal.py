@@ -180,7 +180,9 @@ class Rehearsal:
         for number, plan in enumerate(self.scenario.guests):
             spec = machines.guest(number + 1, plan.name, plan.memory_bytes, plan.vcpus)
             self.world.names[spec.uuid] = plan.name
-            self.world.loads[plan.name] = Load(plan.dirty_bytes_per_s, plan.working_set_bytes)
+            self.world.loads[plan.name] = Load(
+                plan.dirty_bytes_per_s, plan.working_set_bytes, plan.cpu_cores, plan.tide_s
+            )
             host = self.world.hosts[plan.host]
             assert host.agent is not None
             assert host.process is not None
@@ -191,7 +193,7 @@ class Rehearsal:
 
     async def carry_out(self, wish: Wanted) -> None:
         """As an operator with a command line would: one try."""
-        if wish.drain or wish.maintain or wish.order or wish.by_task:
+        if wish.drain or wish.maintain or wish.order or wish.by_task or wish.balance:
             return await self.room.carry_out(wish)
         where = self._owner(wish.guest)
         self.world.say("people", f"segue migrate {wish.guest} --to {wish.to} (on {where.name})")

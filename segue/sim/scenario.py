@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from segue.model.fleet import Fleet
 from segue.model.maintenance import Order
@@ -15,10 +16,22 @@ GIB = 1 << 30
 MIB = 1 << 20
 PATIENCE_S = 120.0
 """A maintenance that waits longer for room is taken back."""
+LOADS_SHARE = 0.3
+"""So many fleets with controllers are levelled."""
+LOADED_CPUS = 4
 LEASES_SHARE = 0.4
 LEASE_S = 8.0
 BMC_SHARE = 0.4
 """So many of the hosts with leases have a BMC, too."""
+
+
+class Balance(StrEnum):
+    """What somebody wants of the balancer."""
+
+    AUTO = "auto"
+    """That it levels the load by itself from now on."""
+    APPLY = "apply"
+    """That it does so once, now."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,8 @@ class GuestPlan:
     vcpus: int = 1
     dirty_bytes_per_s: float = 5e6
     working_set_bytes: int = 64 * MIB
+    cpu_cores: float = 0.0
+    tide_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,7 @@ class Wanted:
     """Hosts that are drained, changed and rebooted, one after another."""
     order: Order | None = None
     """A maintenance as somebody wrote it."""
+    balance: Balance | None = None
     cancel_s: float = 0.0
     """It is taken back so much later; 0: it is not."""
     parallel: int = 2
@@ -111,6 +127,15 @@ def drawn(seed: int) -> Scenario:
         hosts = tuple(replace(host, lease_s=LEASE_S, has_bmc=more.random() < BMC_SHARE) for host in hosts)
         long = faults.draw(more, names, rulers, 3, 20.0, faults.OF_LEASES)  # So long that a lease is over.
         struck += [replace(fault, for_s=more.choice([2.0, 10.0, 30.0, 50.0])) for fault in long]
+    uses = random.Random(f"loads/{seed}")
+    if controllers and uses.random() < LOADS_SHARE:
+        hosts = tuple(replace(host, cpus=LOADED_CPUS) for host in hosts)
+        guests = [
+            replace(guest, cpu_cores=uses.choice([0.2, 1.0, 2.0, 3.0]), tide_s=uses.choice([0.0, 20.0, 35.0]))
+            for guest in guests
+        ]
+        wanted += [Wanted(uses.uniform(3.0, 12.0), balance=Balance.AUTO)] if uses.random() < 0.7 else []
+        wanted += [Wanted(uses.uniform(12.0, 45.0), balance=Balance.APPLY) for _ in range(uses.randint(0, 2))]
     return Scenario(
         f"seed {seed}",
         str(seed),

@@ -176,17 +176,18 @@ class MemoryStore:
         return revision
 
     async def watch(self, prefix: str, after: int) -> AsyncGenerator[Batch, None]:
-        """See the port."""
+        """See the port. What happens is told without being asked for again."""
+        await self._go()
         while True:
-            await self._go()
+            self._demand_open()
             news = self._shelf.news
             seen = self._shelf.since(prefix, after)
-            await self._come_back()
-            if seen.revision > after:
-                after = seen.revision
-                yield seen
-            else:
+            if seen.revision == after:
                 await self._until(news)
+                continue
+            await self._come_back()
+            after = seen.revision
+            yield seen
 
     async def lease(self, ttl_s: float) -> Lease:
         """See the port."""
@@ -218,9 +219,12 @@ class MemoryStore:
 
     async def _go(self) -> None:
         """Raises Away: nothing was done."""
+        self._demand_open()
+        await asyncio.sleep(0)
+
+    def _demand_open(self) -> None:
         if self._closed:
             raise Away(what="the store cannot be used", why="it was closed", todo="Open it again.")
-        await asyncio.sleep(0)
 
     async def _come_back(self) -> None:
         """Raises Away: what was done is done."""

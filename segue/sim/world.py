@@ -27,10 +27,14 @@ LEFT_OUT: Final = frozenset({"exc_info", "level", "event", "logger"})
 
 @dataclass(frozen=True)
 class Load:
-    """What a guest does to its memory."""
+    """What a guest does to its memory, and to processors."""
 
     dirty_bytes_per_s: float = 0.0
     working_set_bytes: int = 64 << 20
+    cpu_cores: float = 0.0
+    """What it uses of processors,"""
+    tide_s: float = 0.0
+    """for so long; then a tenth of it for as long. 0: always."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from segue.agent import link
+from segue.agent.here import ThisHost
+from segue.agent.notices import Notices
 
 
 async def test_a_cancel_that_comes_while_a_connection_breaks_is_heard(
@@ -37,3 +39,20 @@ async def test_a_cancel_that_comes_while_a_connection_breaks_is_heard(
     keeping.cancel()
     await asyncio.wait({keeping}, timeout=5)
     assert keeping.cancelled()
+
+
+@pytest.mark.parametrize("later", range(6))
+async def test_a_report_that_is_ended_as_something_changes_ends(later: int) -> None:
+    """On Python 3.11 `asyncio.wait_for` forgot the cancel, and the agent never connected again (seed 174)."""
+    agent: Any = SimpleNamespace(services=SimpleNamespace(notices=Notices()))
+    here = ThisHost(agent)
+    waiting = asyncio.create_task(here.change(10.0))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    here._changed.set()
+    for _ in range(later):
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait({waiting}, timeout=5)
+    here._watching.cancel()
+    assert waiting.cancelled()

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from typing import Any
 
 from segue.cli import fleet_live
 from segue.model.task import TaskState
 from segue.sim import rehearsal, scenario
 from tests.controller.rig import Rig
 from tests.controller.toy import GIB
+
+ORDER: dict[str, Any] = {
+    "name": "feed-a",
+    "scope": {"label": "feed", "value": "a"},
+    "procedure": [
+        {"kind": "cordon"},
+        {"kind": "drain"},
+        {"kind": "run", "script": "apt-get update", "takes_s": 600.0},
+        {"kind": "reboot", "takes_s": 200.0},
+        {"kind": "health"},
+        {"kind": "uncordon"},
+        {"kind": "return"},
+    ],
+}
 
 
 async def test_tonights_drain_is_played_on_the_fleet_as_it_is(rig: Rig) -> None:
@@ -27,3 +43,28 @@ async def test_tonights_drain_is_played_on_the_fleet_as_it_is(rig: Rig) -> None:
     assert not result.wrong
     assert {migration.guest for migration in result.migrations} == {"web1", "big1"}
     assert [task.state for task in result.tasks] == [TaskState.DONE]
+
+
+async def test_a_planned_maintenance_is_played_by_its_name(rig: Rig) -> None:
+    rig.start()
+    one = await rig.host("host1", {"feed": "a"})
+    two = await rig.host("host2", {"feed": "b"})
+    one.add("web1", GIB)
+    two.add("web2", GIB)
+    await rig.up(2)
+    await rig.until("guests are known", lambda: rig.caller().call("GET", "/status")["guests"] == 2)
+    await rig.call("PUT", "/maintenances/feed-a", ORDER)
+    said = await rig.segue("rehearse", "--context", "--maintenance", "feed-a", "-o", "json")
+    assert said.returncode == 0, said.stdout + said.stderr
+    played = json.loads(said.stdout)
+    assert [(task["kind"], task["state"]) for task in played["tasks"]] == [("maintenance", "done")]
+    moves = [(m["guest"], m["source"], m["target"]) for m in played["migrations"]]
+    assert moves == [("web1", "host1", "host2"), ("web1", "host2", "host1")]
+    (work,) = played["maintenances"]
+    assert (work["host"], work["state"]) == ("feed-a/host1", "done")
+    assert 800 < work["ended_s"] - work["begun_s"] < 900
+    assert rig.world.begun == []
+    assert (await rig.call("GET", "/maintenances/feed-a"))["maintenance"]["task"] == ""
+    unknown = await rig.segue("rehearse", "--context", "--maintenance", "feed-b")
+    assert unknown.returncode not in {0, 1}
+    assert "feed-b" in unknown.stderr

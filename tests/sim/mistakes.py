@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pytest
@@ -14,16 +14,18 @@ from segue.agent import jobs, target
 from segue.agent.lease import Lease
 from segue.agent.resident_machine import MachineResident
 from segue.agent.source import SourceCustody
-from segue.controller import drain, executor, host_work, works
+from segue.controller import balance, drain, executor, host_work, works
 from segue.controller.reports import Reports
 from segue.controller.successions import Successions
 from segue.engine import migrate
 from segue.engine.leadership import Candidate
+from segue.model.balance import Temper
 from segue.model.fencing import Power
+from segue.model.fleet import FleetGuest
 from segue.model.guest import RunState
 from segue.model.handoff import Token
 from segue.model.landing import Handed
-from segue.policy import answer, compatibility, handoff, hostloss, lease
+from segue.policy import answer, compatibility, following, handoff, hostloss, lease, temper
 from segue.policy.handoff import Copy, Reaction
 from segue.sim import checkers
 from segue.sim.power import SimBmc
@@ -181,6 +183,34 @@ def _a_lease_is_renewed_too_late(patch: Patch) -> None:
     patch.setattr(lease, "renew_every_s", lambda terms: 2 * terms.lease_s)
 
 
+def _balances_are_not_looked_for(patch: Patch) -> None:
+    patch.setattr(balance, "under_way", lambda mirror: None)
+
+
+def _drains_are_not_looked_for(patch: Patch) -> None:
+    patch.setattr(balance, "draining", lambda mirror: False)
+
+
+def _nobody_remembers_who_was_moved(patch: Patch) -> None:
+    held = temper.hold_back
+
+    def forgetful(guest: FleetGuest, known: Temper, *rest: Any) -> str:
+        return held(guest, replace(known, past={}), *rest)
+
+    patch.setattr(temper, "hold_back", forgetful)
+
+
+def _a_balance_says_no_reason(patch: Patch) -> None:
+    sorted_out = following.sort_out
+
+    def silent(*args: Any) -> following.Sorted:
+        found = sorted_out(*args)
+        return replace(found, off=dict.fromkeys(found.off, ""))
+
+    patch.setattr(following, "sort_out", silent)
+    patch.setattr(balance, "FORGONE", "")
+
+
 MISTAKES: Final[dict[str, Mistake]] = {
     "the source takes its release back when asked": Mistake(
         _reacts(broken.source_forgets_that_it_released),
@@ -251,6 +281,16 @@ MISTAKES: Final[dict[str, Mistake]] = {
     ),
     "a lease is renewed too late": Mistake(
         _a_lease_is_renewed_too_late, frozenset({checkers.LEASE}), after=22
+    ),
+    "two balances at once": Mistake(_balances_are_not_looked_for, frozenset({checkers.LEVEL}), after=21),
+    "the balancer begins while a drain needs the room": Mistake(
+        _drains_are_not_looked_for, frozenset({checkers.LEVEL}), after=27
+    ),
+    "the balancer forgets whom it moved": Mistake(
+        _nobody_remembers_who_was_moved, frozenset({checkers.LEVEL}), after=62
+    ),
+    "a balance does not say why a guest stays": Mistake(
+        _a_balance_says_no_reason, frozenset({checkers.LEVEL})
     ),
     "nobody stands for leader": Mistake(_nobody_stands, frozenset({checkers.LEFT, checkers.DRAIN})),
 }

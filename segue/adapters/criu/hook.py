@@ -91,7 +91,8 @@ class Hook:
             # An agent before us may have heard the word and gone, just before CRIU began to wait.
             while not self.waits() and not event.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(event.wait(), AGAIN_S)
+                    async with asyncio.timeout(AGAIN_S):
+                        await event.wait()
             with contextlib.suppress(BlockingIOError):
                 os.read(self._asked, 4096)
         finally:

@@ -87,7 +87,8 @@ class Beats:
         self._reading += 1
         threading.Thread(target=work, daemon=True).start()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(told.wait(), WATCH_S)
+            async with asyncio.timeout(WATCH_S):
+                await told.wait()
         return found[0]
 
 

@@ -88,6 +88,8 @@ class Journal:
         self.leases = LeaseNotes(self._db, boot)
         self.progress = Progress(self._db, boot)
         self.instance = self._meta("instance", chance.new_id())
+        self._read: dict[str, tuple[bytes, Migration]] = {}
+        """Migrations as they were read last: of a hundred, which are asked for with each change, one is new."""
 
     def _widen(self) -> None:
         """A journal of an older agent has no times beside its marks."""
@@ -237,8 +239,15 @@ class Journal:
 
     def migrations(self) -> list[Migration]:
         """All records, newest first."""
-        rows = self._db.execute("select value from migration order by started desc")
-        return [_decode(value, Migration) for (value,) in rows]
+        rows = self._db.execute("select id, value from migration order by started desc")
+        known = self._read
+        self._read = {
+            number: kept
+            if (kept := known.get(number)) and kept[0] == value
+            else (value, _decode(value, Migration))
+            for number, value in rows
+        }
+        return [migration for _, migration in self._read.values()]
 
     def migration(self, number: str) -> Migration | None:
         """One record, by its id or the beginning of it."""
