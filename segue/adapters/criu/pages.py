@@ -152,6 +152,9 @@ class Sent:
 
     def judge(self, data: memoryview) -> Judged:
         """Pages of a dump, as they lie there. Several threads may, as nothing changes any more."""
+        if not self._places:  # Nothing went before.
+            pages = -(-len(data) // PAGE_BYTES)
+            return Judged(bytearray(pages * DIGEST_BYTES), bytearray([1]) * pages)
         found, at, next_place = Judged(), 0, -1
         while at < len(data):
             if next_place >= 0 and next_place % GROUP_PAGES == 0 and at + GROUP_BYTES <= len(data):

@@ -58,7 +58,10 @@ class Shipment:
     def run(self) -> None:
         """Returns when the folder is complete and sent. Raises OSError, ValueError."""
         failures: list[OSError] = []
-        threads = [threading.Thread(target=self._carry, args=(out, failures)) for out in self._sockets]
+        # None of them keeps this process alive once an image could not be read.
+        threads = [
+            threading.Thread(target=self._carry, args=(out, failures), daemon=True) for out in self._sockets
+        ]
         for thread in threads:
             thread.start()
         while not self._complete.is_set() and not failures:

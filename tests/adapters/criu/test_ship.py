@@ -184,6 +184,24 @@ async def test_a_broken_connection_is_an_abort_on_both_sides(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
+async def test_an_image_that_cannot_be_read_is_heard_of_at_once(tmp_path: Path, encrypted: bool) -> None:
+    here, there = _folders(tmp_path)
+    secret = secrets.token_hex(32) if encrypted else ""
+    giving, taking = await _ends(here, there, secret, secret)
+    try:
+        giving.tell("begin")
+        (here / "pages-1.img").mkdir()
+        giving.tell("complete")
+        with pytest.raises(Aborted, match="Is a directory"):
+            await giving.hear("restored", LIMIT_S)
+        with pytest.raises(Aborted, match=r"closed the connection|reset"):
+            await taking.hear("arrived", LIMIT_S)
+    finally:
+        await giving.end()
+        await taking.end()
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
 async def test_the_source_hears_why_the_target_takes_nothing_more(tmp_path: Path, encrypted: bool) -> None:
     here, there = _folders(tmp_path)
     (here / "upper").mkdir()
