@@ -83,12 +83,10 @@ class Sent:
         """Sends what is new in the memory of these processes, which may run; how many bytes that were."""
         telling = Telling(send)
         for inner, pid in memory.processes(cgroup).items():
-            with suppress(*memory.GONE, OSError), memory.opened(pid) as handle:
-                for span, first, own in memory.own_pages(pid, BLOCK_BYTES):
-                    data = _read(handle, first, len(own))
-                    space = self.space(f"shmem-{span.inode}" if span.is_shared else str(inner))
-                    begin = first - span.first + span.offset if span.is_shared else first
-                    self.put(space, begin // PAGE_BYTES, data, own, telling)
+            for span, first, own, data in _memory(pid):
+                space = self.space(f"shmem-{span.inode}" if span.is_shared else str(inner))
+                begin = first - span.first + span.offset if span.is_shared else first
+                self.put(space, begin // PAGE_BYTES, data, own, telling)
         return telling.bytes
 
     def space(self, name: str) -> int:
@@ -293,5 +291,9 @@ def _copied(copies: Iterable[tuple[int, int]]) -> Iterator[bytes]:
         yield COPIED.pack(home >> SPACE_SHIFT, home & ((1 << SPACE_SHIFT) - 1), count)
 
 
-def _read(handle: int, first: int, pages: int) -> memoryview:
-    return memoryview(os.pread(handle, pages * PAGE_BYTES, first))
+def _memory(pid: int) -> Iterator[tuple[memory.Span, int, bytes, memoryview]]:
+    """As `memory.own_pages`, with what the pages hold, until the process ends. What is done with them then may fail in
+    other ways, which are not taken for that."""
+    with suppress(OSError), memory.opened(pid) as handle:
+        for span, first, own in memory.own_pages(pid, BLOCK_BYTES):
+            yield span, first, own, memoryview(os.pread(handle, len(own) * PAGE_BYTES, first))

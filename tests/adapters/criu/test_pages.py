@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from segue.adapters.criu import images, pagemap
 from segue.adapters.criu.pages import COPIED, PAGE_BYTES, Sent, Telling
 from segue.adapters.criu.stock import FOLDER, AtHand, Stock
+from tests.adapters.criu.standing import Standing
 
 IN_MEMORY = "/dev/shm"
 """Where a file may be as long as an address space, as in a move's room."""
@@ -163,6 +164,19 @@ def test_what_stayed_where_it_was_is_neither_sent_nor_written(tmp_path: Path) ->
     assert ends.bytes == PAGE_BYTES
     assert ends.stock.bytes == written + told
     assert read(ends.there, "pagemap-7.img") == memory | {300: 1000}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="reads another process's memory")
+def test_a_connection_that_breaks_is_no_process_that_ended(tmp_path: Path) -> None:
+    def broken(*_: object) -> None:
+        raise ConnectionResetError("the other host closed the connection")
+
+    process = Standing(tmp_path)
+    try:
+        with pytest.raises(ConnectionResetError):
+            Sent(1000).round(process.group, broken)
+    finally:
+        process.end()
 
 
 def test_pages_of_which_nothing_came_cannot_be_copied(tmp_path: Path) -> None:
