@@ -46,5 +46,5 @@ class Engine:
     """The kernel notes which pages were written; without it memory cannot leave before the application stops."""
     userfault: bool = False
     """Pages may follow after the application."""
-    by_content: bool = False
-    """Its agent takes memory that goes before the application stands, and knows it again by what it holds."""
+    by_place: bool = False
+    """Its agent takes memory that goes before the application stands, and puts it where it will be read."""

@@ -42,7 +42,7 @@ def between(here: Engine, there: Engine) -> tuple[str, ...]:
 
 def memory_way(there: Engine) -> str:
     """How an application's memory goes to a host; for people."""
-    if there.by_content:
+    if there.by_place:
         return "memory goes in rounds before the application stands, and what is new by then while it stands"
     return "all memory is copied while the application stands: the target's agent knows no other way"
 

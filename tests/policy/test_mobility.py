@@ -63,5 +63,5 @@ def test_a_host_that_cannot_says_why() -> None:
 
 
 def test_why_memory_cannot_leave_before_is_explained() -> None:
-    assert "rounds before" in mobility.memory_way(replace(ENGINE, by_content=True))
+    assert "rounds before" in mobility.memory_way(replace(ENGINE, by_place=True))
     assert "no other way" in mobility.memory_way(ENGINE)

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -27,12 +28,10 @@ class Kind(IntEnum):
     ENTRY = 4
     BLOCK = 5
     """These three, on the first socket only: the application's own files, see `tree.py`."""
-    PAGES = 6
-    """Memory that goes before, on the first socket only; see `pages.py`."""
-    BEGUN = 7
-    """On the first socket: no more of that comes."""
-    PART = 8
-    """Data of which some is named only, as it went before."""
+    PAGES = 9
+    COPY = 10
+    MOVE = 11
+    """These three, on the first socket only: memory that goes before, see `pages.py`."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,11 @@ def exactly(source: socket.socket, count: int) -> bytearray:
     return data
 
 
-def listing(folder: Path) -> bytes:
-    """Every file and its size."""
-    return json.dumps({entry.name: entry.stat().st_size for entry in os.scandir(folder)}).encode()
+def listing(folder: Path, otherwise: Mapping[str, int]) -> bytes:
+    """Every file and its size, or the one that it has there."""
+    return json.dumps(
+        {entry.name: entry.stat().st_size for entry in os.scandir(folder)} | dict(otherwise)
+    ).encode()
 
 
 def differences(folder: Path, listed: bytes) -> list[str]:

@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import NameOID
 
 NAME = "segue-migration"
-BY_CONTENT = "segue-pages-1"
-"""Who says so in the handshake takes memory that goes before (pages.py); agents before that said nothing."""
+BY_PLACE = "segue-pages-2"
+"""Who says so in the handshake takes memory that goes before (pages.py); for agents before that it goes with
+the images."""
 BEGINS = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 ENDS = datetime.datetime(2120, 1, 1, tzinfo=datetime.UTC)
 """The key is made for one migration and forgotten after it; clocks that differ must not stop one."""
@@ -47,9 +48,9 @@ def pem(secret: str) -> bytes:
     return private + made.public_bytes(serialization.Encoding.PEM)
 
 
-def by_content(one: socket.socket) -> bool:
+def by_place(one: socket.socket) -> bool:
     """Whether the other host takes memory that goes before."""
-    return isinstance(one, ssl.SSLSocket) and one.selected_alpn_protocol() == BY_CONTENT
+    return isinstance(one, ssl.SSLSocket) and one.selected_alpn_protocol() == BY_PLACE
 
 
 def context(identity: bytes, *, server: bool) -> ssl.SSLContext:
@@ -57,7 +58,7 @@ def context(identity: bytes, *, server: bool) -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = ssl.TLSVersion.TLSv1_3
     made.check_hostname = False
-    made.set_alpn_protocols([BY_CONTENT])
+    made.set_alpn_protocols([BY_PLACE])
     made.verify_mode = ssl.CERT_REQUIRED
     certificate = identity[identity.index(b"-----BEGIN CERTIFICATE") :]
     made.load_verify_locations(cadata=certificate.decode())

@@ -18,8 +18,6 @@ from segue.model.integrity import Blocks, Digests
 END_S = 30.0
 PATIENCE_S = 2.0
 """For CRIU to do what it was told (our lab: 40 ms)."""
-PAGES = "pages"
-"""The file of what went before."""
 Launch = Callable[[Sequence[str]], Awaitable[object]]
 """Has a command make the container, with pipes for its output as it was started with; returns when it runs.
 Raises SegueError where the command fails."""
@@ -65,12 +63,11 @@ class Landing:
 
     async def open(self, host: str, secret: str, memory_bytes: int, *, channels: int = 2) -> str:
         """Waits for the images at a free port of `host`; host:port. What arrives is restored by itself."""
-        self._room.make(2 * memory_bytes)  # The images, and until they are here the pages that went before.
+        self._room.make(2 * memory_bytes)  # What went before, and the images, in the worst case whole.
         self._room.configure(self._script)
         self._hook = Hook(self._room.top)
         identity = keys.pem(secret).decode() if secret else ""
         order = {"host": host, "channels": channels, "identity": identity, "folder": str(self._room.images)}
-        order["pages"] = str(self._room.top / PAGES)
         if self._container.files is not None:
             order["tree"] = str(self._container.files)
         self._porter = await Porter.start("ship_in", order)

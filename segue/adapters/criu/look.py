@@ -108,7 +108,7 @@ async def engine() -> Engine:
         cpu_flags=flags,
         soft_dirty=soft_dirty(),
         userfault=Path("/dev/userfaultfd").exists(),
-        by_content=True,
+        by_place=True,
     )
 
 

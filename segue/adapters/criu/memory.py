@@ -52,6 +52,9 @@ class Span:
     end: int
     is_written: bool
     is_shared: bool
+    inode: int = 0
+    offset: int = 0
+    """Of shared memory: which one it is, and where in it this begins."""
 
 
 def processes(cgroup: Path) -> dict[int, int]:
@@ -94,14 +97,14 @@ def extent(cgroup: Path, block_bytes: int) -> tuple[int, ...]:
             {
                 (inner << PROCESS_SHIFT) + first // block_bytes * block_bytes
                 for inner, pid in processes(cgroup).items()
-                for first, _ in own_pages(pid, block_bytes)
+                for _, first, _ in own_pages(pid, block_bytes)
             }
         )
     )
 
 
-def own_pages(pid: int, block_bytes: int) -> Iterator[tuple[int, bytes]]:
-    """(address, for each page whether it is the process's own), for parts of blocks in which any is."""
+def own_pages(pid: int, block_bytes: int) -> Iterator[tuple[Span, int, bytes]]:
+    """(where, address, for each page whether it is the process's own), for parts of blocks in which any is."""
     with suppress(*GONE), opened(pid, "pagemap") as pagemap:
         for span in spans_of(pid):
             for first in range(span.first // block_bytes * block_bytes, span.end, block_bytes):
@@ -109,7 +112,7 @@ def own_pages(pid: int, block_bytes: int) -> Iterator[tuple[int, bytes]]:
                 states = _states(pagemap, start, end - start)
                 own = states if span.is_shared else bytes(_anonymous(states))
                 if any(own):
-                    yield start, own
+                    yield span, start, own
 
 
 def digest(cgroup: Path, folder: Path, blocks: Blocks) -> Digests:
@@ -206,7 +209,11 @@ def spans_of(pid: int) -> list[Span]:
             and not name.startswith(KERNELS_OWN)
             and (not is_shared or name.startswith(SHARED))
         ):
-            found.append(Span(int(first, 16), int(end, 16), "w" in words[1], is_shared))
+            found.append(
+                Span(
+                    int(first, 16), int(end, 16), "w" in words[1], is_shared, int(words[4]), int(words[2], 16)
+                )
+            )
     return found
 
 

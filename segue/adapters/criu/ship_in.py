@@ -16,7 +16,7 @@ from typing import Any
 
 from segue.adapters.criu import channel, keys
 from segue.adapters.criu.channel import Frame, Kind
-from segue.adapters.criu.pages import Held
+from segue.adapters.criu.stock import AtHand, Stock
 from segue.adapters.criu.tree import Copy
 
 HANDSHAKE_S = 5.0
@@ -25,11 +25,10 @@ HANDSHAKE_S = 5.0
 class Intake:
     """One folder as it arrives over several sockets."""
 
-    def __init__(self, folder: Path, sockets: list[socket.socket], files: Copy, pages: Held) -> None:
+    def __init__(self, folder: Path, sockets: list[socket.socket], files: Copy) -> None:
         self._folder = folder
-        self._pages = pages
-        self._has_pages = threading.Event()
-        """All that went before is here, or never will be."""
+        self._before = Stock(folder)
+        self.at_hand = AtHand()
         self._files = files
         self.sockets = sockets
         self.first = sockets[0]
@@ -48,12 +47,13 @@ class Intake:
             raise failures[0]
         if missing := channel.differences(self._folder, self._listed):
             raise ValueError(f"not all has arrived: {'; '.join(missing[:3])}")
+        self._before.settle()
 
     def _take(self, source: socket.socket, failures: list[Exception]) -> None:
         try:
             while (frame := channel.receive(source)).kind is not Kind.END:
                 data = channel.exactly(source, frame.length)
-                if frame.kind in {Kind.DATA, Kind.PART}:
+                if frame.kind is Kind.DATA:
                     self._put(frame, data)
                 elif source is self.sockets[0]:
                     self._take_before(frame, data)
@@ -69,30 +69,27 @@ class Intake:
                 source is self.sockets[0]
             ):  # Nobody else speaks on it now, and the source would only see it break.
                 _tell(source, f"failed the target cannot take it: {error}\n")
-            self._has_pages.set()
             for one in self.sockets:
                 with contextlib.suppress(OSError):
                     one.shutdown(socket.SHUT_RDWR)
 
     def _take_before(self, frame: Frame, data: bytearray) -> None:
         if frame.kind is Kind.PAGES:
-            self._pages.add(data)
-        elif frame.kind is Kind.BEGUN:
-            self._has_pages.set()
+            self._before.put(frame.name, frame.offset, data)
+            self.at_hand.grow(self._before.bytes)
+        elif frame.kind is Kind.COPY:
+            self._before.copy(frame.name, frame.offset, data)
+        elif frame.kind is Kind.MOVE:
+            self._before.move(frame.name, frame.offset, data)
         else:
             self._files.take(frame.kind.name.lower(), frame.offset, data)
 
     def _put(self, frame: Frame, data: bytearray) -> None:
         fd = os.open(self._folder / frame.name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        offset = frame.offset
         try:
-            if frame.kind is Kind.PART:
-                self._has_pages.wait()
-                self._pages.write(fd, offset, data)
-                return
             view, at = memoryview(data), 0
             while at < len(data):
-                at += os.pwrite(fd, view[at:], offset + at)
+                at += os.pwrite(fd, view[at:], frame.offset + at)
         finally:
             os.close(fd)
         self.bytes += len(data)
@@ -128,17 +125,16 @@ def main() -> int:
     sockets = accept(listener, order["channels"], order["identity"].encode())
     listener.close()
     _say("connected")
-    files, pages = Copy(Path(order.get("tree") or order["folder"])), Held(Path(order["pages"]))
-    intake = Intake(Path(order["folder"]), sockets, files, pages)
+    intake = Intake(Path(order["folder"]), sockets, Copy(Path(order.get("tree") or order["folder"])))
     try:
         intake.run()
-        pages.close()
     except (OSError, ValueError) as error:
         _say(f"failed {error}")
         _tell(sockets[0], f"failed {error}\n")
         return 1
     words.append(intake.first)
     _say(f"arrived {intake.bytes}")
+    intake.at_hand.free()  # CRIU has begun by then, and needs it from now on.
     threading.Event().wait()  # Until the agent ends it.
     return 0
 

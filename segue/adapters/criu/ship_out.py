@@ -1,4 +1,5 @@
-"""Sends a folder while it is being filled: the process of one move on its source. It changes nothing in the folder.
+"""Sends a folder while it is being filled: the process of one move on its source. It changes nothing in the folder
+but that pages which were read there are gone: nobody needs them again.
 
 Run as `python -m segue.adapters.criu.ship_out`, told what to do by lines on its input, telling how it goes by lines
 on its output. It ends with its agent: what it sent is then worthless, as nobody would hand over.
@@ -13,12 +14,14 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from segue.adapters.criu import channel, keys, tree
+from segue.adapters.criu import channel, keys, pagemap, tmpfs, tree
 from segue.adapters.criu.channel import CHUNK_BYTES, Kind
-from segue.adapters.criu.pages import PAGE_BYTES, Sent
+from segue.adapters.criu.pages import PAGE_BYTES, Judged, Sent
 
 LOOK_S = 0.002
 CONNECT_S = 10.0
@@ -28,7 +31,11 @@ MEMORY = "pages-"
 EAGER_BYTES = CHUNK_BYTES // 4
 """A file is sent before it is complete where so much of it is new. CRIU only ever appends to files that big;
 smaller ones, which it may write anew, go at the end."""
-Piece = tuple[str, int, int]
+LOOK_BYTES = 4 << 20
+"""Of an image of memory, what is looked at in one go."""
+Piece = tuple[str, int, bytes]
+Look = tuple[int, bytearray, memoryview, Judged | None]
+"""Place in the file, buffer, what is in use of it, what was found."""
 
 
 class Shipment:
@@ -41,12 +48,20 @@ class Shipment:
         self._pieces: queue.Queue[Piece | None] = queue.Queue(maxsize=4 * len(sockets))
         self._sent: dict[str, int] = {}
         self._complete = threading.Event()
+        self._lookers = ThreadPoolExecutor(len(sockets))
+        self._looks: deque[tuple[str, Future[Look]]] = deque()
+        self._buffers: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
+        for _ in range(3 * len(sockets)):
+            self._buffers.put(bytearray(LOOK_BYTES))
         self.bytes = 0
 
     def run(self) -> None:
-        """Returns when the folder is complete and sent. Raises OSError."""
+        """Returns when the folder is complete and sent. Raises OSError, ValueError."""
         failures: list[OSError] = []
-        threads = [threading.Thread(target=self._carry, args=(out, failures)) for out in self._sockets]
+        # None of them keeps this process alive once an image could not be read.
+        threads = [
+            threading.Thread(target=self._carry, args=(out, failures), daemon=True) for out in self._sockets
+        ]
         for thread in threads:
             thread.start()
         while not self._complete.is_set() and not failures:
@@ -59,24 +74,79 @@ class Shipment:
             thread.join()
         if failures:
             raise failures[0]
+        sizes = self._before.settle(self._folder, self._last) if self._before is not None else {}
         for out in self._sockets[1:]:
             channel.send(out, Kind.END, "", 0, b"")
-        channel.send(self._sockets[0], Kind.END, "", 0, channel.listing(self._folder))
+        channel.send(self._sockets[0], Kind.END, "", 0, channel.listing(self._folder, sizes))
 
     def complete(self) -> None:
         """Nothing more is written into the folder."""
         self._complete.set()
 
+    def _last(self, what: str, name: str, offset: int, data: bytes) -> None:
+        self.bytes += len(data)
+        _send(self._sockets[0], what, name, offset, data)
+
     def _take(self, least: int) -> None:
         for entry in os.scandir(self._folder):
-            size, sent = entry.stat().st_size, self._sent.get(entry.name, 0)
+            size = entry.stat().st_size
+            if self._before is not None and entry.name.startswith(pagemap.PREFIX):
+                continue  # It is told last, as it is to be there.
+            if entry.name not in self._sent and (not least or entry.name.startswith(MEMORY)):
+                self._pieces.put((entry.name, 0, b""))  # It is there, also where nothing of it is sent.
+                self._sent[entry.name] = 0
             if least and entry.name.startswith(MEMORY):
                 size -= size % PAGE_BYTES
-            if size - sent < max(least, 1) and not (least == 0 and entry.name not in self._sent):
+            sent = self._sent.get(entry.name, 0)
+            if size - sent < max(least, 1):
                 continue
             self._sent[entry.name] = size
-            for offset in range(sent, size, CHUNK_BYTES) or (0,):
-                self._pieces.put((entry.name, offset, min(CHUNK_BYTES, size - offset)))
+            if entry.name.startswith(MEMORY):
+                self._take_memory(entry.name, sent, size)
+            else:
+                self._put(entry.name, sent, self._read(entry.name, sent, size - sent))
+        self._pass_on(least=0 if not least else len(self._sockets))
+
+    def _take_memory(self, name: str, begin: int, end: int) -> None:
+        """Several look at what was written, and it is sent in its order."""
+        for offset in range(begin, end, LOOK_BYTES):
+            look = self._lookers.submit(self._look, name, offset, min(LOOK_BYTES, end - offset))
+            self._looks.append((name, look))
+            self._pass_on(least=2 * len(self._sockets))
+
+    def _look(self, name: str, offset: int, length: int) -> Look:
+        """Its memory is given back at once: CRIU gets it for what it writes next."""
+        buffer = self._buffers.get()
+        fd = os.open(self._folder / name, os.O_RDWR)
+        try:
+            view = memoryview(buffer)[:length]
+            if os.preadv(fd, [view], offset) != length:
+                raise ValueError(f"{name} has become shorter")
+            tmpfs.punch(fd, offset, length)
+            return offset, buffer, view, self._before.judge(view) if self._before is not None else None
+        finally:
+            os.close(fd)
+
+    def _pass_on(self, least: int) -> None:
+        """What was looked at, the oldest first; waits while more than so many are being looked at."""
+        while self._looks and (len(self._looks) > least or self._looks[0][1].done()):
+            name, look = self._looks.popleft()
+            offset, buffer, view, judged = look.result()
+            if judged is None or self._before is None:
+                self._put(name, offset, bytes(view))
+            else:
+                for place, part in self._before.new(name, view, judged):
+                    self._put(name, place, part)
+            self._buffers.put(buffer)
+
+    def _put(self, name: str, offset: int, data: bytes) -> None:
+        for at in range(0, len(data), CHUNK_BYTES):
+            self._pieces.put((name, offset + at, data[at : at + CHUNK_BYTES]))
+
+    def _read(self, name: str, offset: int, length: int) -> bytes:
+        with (self._folder / name).open("rb") as file:
+            file.seek(offset)
+            return file.read(length)
 
     def _carry(self, out: socket.socket, failures: list[OSError]) -> None:
         """One socket: takes pieces until there is none; after a failure it takes them to nowhere."""
@@ -85,20 +155,18 @@ class Shipment:
             if broken:
                 continue
             try:
-                self._send(out, *piece)
+                name, offset, data = piece
+                channel.send(out, Kind.DATA, name, offset, data)
+                self.bytes += len(data)
             except OSError as error:
                 failures.append(error)
                 broken = True
 
-    def _send(self, out: socket.socket, name: str, offset: int, length: int) -> None:
-        fd = os.open(self._folder / name, os.O_RDONLY)
-        try:
-            data = os.pread(fd, length, offset)
-        finally:
-            os.close(fd)
-        short = self._before.short(data) if self._before is not None and name.startswith(MEMORY) else b""
-        channel.send(out, Kind.PART if short else Kind.DATA, name, offset, short or data)
-        self.bytes += len(short or data)
+
+def _send(out: socket.socket, what: str, name: str, offset: int, data: bytes) -> None:
+    """In as many frames as it takes. Raises OSError."""
+    for at in range(0, len(data), CHUNK_BYTES) or (0,):
+        channel.send(out, Kind[what.upper()], name, offset + at, data[at : at + CHUNK_BYTES])
 
 
 def connect(host: str, port: int, count: int, identity: bytes) -> list[socket.socket]:
@@ -122,7 +190,7 @@ def main() -> int:
     except OSError as error:
         return _say(f"failed cannot connect: {error}", 1)
     _say("connected")
-    before = Sent(order["pages"]) if keys.by_content(sockets[0]) else None
+    before = Sent(order["pages"]) if keys.by_place(sockets[0]) else None
     shipment = Shipment(Path(order["folder"]), sockets, before)
     try:
         if not _send_before(order, sockets[0], before):
@@ -132,7 +200,7 @@ def main() -> int:
         _say(f"sent {shipment.bytes}")
         for line in sockets[0].makefile("r"):
             _say(line.strip())
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return _say(_last_word(sockets[0]) or f"failed {error}", 1)
     return 0
 
@@ -154,13 +222,11 @@ def _send_before(order: dict[str, Any], out: socket.socket, pages: Sent | None) 
     sending = Sending(out)
     for number, line in enumerate(iter(sys.stdin.readline, ""), start=1):
         if line.strip() == "begin":
-            if pages is not None:
-                sending.word("begun")
             return True
         sending.seconds = 0.0
         sent = rounds.run(sending.word) if rounds is not None else 0
         if pages is not None and line.strip() == "round":
-            sent += pages.round(Path(order["cgroup"]), lambda data: sending.word("pages", 0, data))
+            sent += pages.round(Path(order["cgroup"]), sending.named)
         _say(f"round{number} {sent} {sending.seconds:.6f}")
     return False
 
@@ -174,8 +240,12 @@ class Sending:
 
     def word(self, what: str, offset: int = 0, data: bytes = b"") -> None:
         """One word of the channel. Raises OSError."""
+        self.named(what, "", offset, data)
+
+    def named(self, what: str, name: str, offset: int, data: bytes) -> None:
+        """One that is about a file. Raises OSError."""
         begun_s = time.monotonic()
-        channel.send(self._out, Kind[what.upper()], "", offset, data)
+        _send(self._out, what, name, offset, data)
         self.seconds += time.monotonic() - begun_s
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 # linux/mount.h, sys/mount.h
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 MNT_DETACH = 2
+FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE = 1, 2
 SLACK_BYTES = 64 << 20
 """What is not memory: descriptions, queues of sockets, deleted files that are open."""
 
@@ -25,6 +26,15 @@ def unmount(folder: Path) -> None:
     """All in it is gone. A folder that is not there, or no mount, is not an error."""
     if os.path.ismount(folder):
         _call("umount2", os.fsencode(folder), MNT_DETACH)
+
+
+def punch(file: int, offset: int, length: int) -> None:
+    """A part of a file is zeros, and takes no memory any more. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    places = ctypes.c_int64(offset), ctypes.c_int64(length)
+    if length and libc.fallocate64(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, *places) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"fallocate: {os.strerror(error)}")
 
 
 def _call(name: str, *arguments: bytes | int) -> None:

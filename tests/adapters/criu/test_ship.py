@@ -6,12 +6,13 @@ import asyncio
 import os
 import random
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from segue.adapters.criu import keys, memory
+from segue.adapters.criu import images, keys, memory, pagemap
 from segue.adapters.criu.pages import PAGE_BYTES
 from segue.adapters.criu.porter import Porter
 from segue.errors import Aborted
@@ -37,7 +38,6 @@ async def _ends(
             **order,
             "folder": str(there),
             "identity": _identity(secret),
-            "pages": str(there.parent / "pages"),
             **in_more,
         },
     )
@@ -47,6 +47,13 @@ async def _ends(
         {**order, "port": port, "folder": str(here), "identity": _identity(other), **before, **out_more},
     )
     return giving, taking
+
+
+@pytest.fixture
+def in_memory() -> Iterator[Path]:
+    """Where a file may be as long as an address space, as in a move's room."""
+    with TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
 
 
 def _identity(secret: str) -> str:
@@ -65,13 +72,15 @@ async def test_a_folder_that_grows_arrives_whole(tmp_path: Path, encrypted: bool
     here, there = _folders(tmp_path)
     secret = secrets.token_hex(32) if encrypted else ""
     giving, taking = await _ends(here, there, secret, secret)
+    written = b""
     try:
         await giving.hear("connected", LIMIT_S)
         giving.tell("begin")
         chance = random.Random(7)
         with (here / "pages-1.img").open("wb", buffering=0) as pages:
             for _ in range(40):
-                pages.write(chance.randbytes(200_001))
+                written += (part := chance.randbytes(50 * PAGE_BYTES))
+                pages.write(part)
                 await asyncio.sleep(0.001)
         (here / "empty.img").touch()
         (here / "inventory.img").write_bytes(b"old")
@@ -84,15 +93,18 @@ async def test_a_folder_that_grows_arrives_whole(tmp_path: Path, encrypted: bool
         await giving.end()
         await taking.end()
     assert {path.name: path.read_bytes() for path in there.iterdir()} == {
-        path.name: path.read_bytes() for path in here.iterdir()
+        "pages-1.img": written,
+        "empty.img": b"",
+        "inventory.img": b"written anew",
     }
-    assert (there / "inventory.img").read_bytes() == b"written anew"
+    left = (here / "pages-1.img").stat()
+    assert (left.st_size, left.st_blocks) == (len(written), 0), "its memory is given back"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="reads another process's memory")
 @pytest.mark.parametrize("encrypted", [True, False])
-async def test_what_went_before_is_not_sent_again(tmp_path: Path, encrypted: bool) -> None:
-    here, there = _folders(tmp_path)
+async def test_what_went_before_is_not_sent_again(tmp_path: Path, in_memory: Path, encrypted: bool) -> None:
+    here, there = _folders(in_memory)
     secret = secrets.token_hex(32) if encrypted else ""
     process = Standing(tmp_path)
     first = process.own // PAGE_BYTES * PAGE_BYTES + PAGE_BYTES
@@ -109,7 +121,8 @@ async def test_what_went_before_is_not_sent_again(tmp_path: Path, encrypted: boo
             assert (sent >= 255 * PAGE_BYTES) is (encrypted and number == 2)
         process.change(first)
         giving.tell("begin")
-        (here / "pages-1.img").write_bytes(held[: 100 * PAGE_BYTES] + new + held)
+        (here / "pages-1.img").write_bytes(held[: 100 * PAGE_BYTES] + new + held[: 50 * PAGE_BYTES])
+        (here / "pagemap-7.img").write_bytes(_pagemap((first, 100), (1 << 40, 53)))
         giving.tell("complete")
         await taking.hear("arrived", LIMIT_S)
         carried = int(await giving.hear("sent", LIMIT_S))
@@ -118,8 +131,28 @@ async def test_what_went_before_is_not_sent_again(tmp_path: Path, encrypted: boo
         await giving.end()
         await taking.end()
         process.end()
-    assert (there / "pages-1.img").read_bytes() == (here / "pages-1.img").read_bytes()
-    assert not (tmp_path / "pages").exists(), "its memory is given back"
+    if encrypted:
+        assert (there / "pages-1.img").read_bytes() == new
+        at_all = pagemap.parsed((there / "pagemap-7.img").read_bytes(), "")
+        assert [(entry.flags, entry.many) for entry in at_all.entries] == [(1, 100), (4, 3), (1, 50)]
+        above = pagemap.parsed((there / "parent" / "pagemap-7.img").read_bytes(), "")
+        with (there / "parent" / f"pages-{above.pages_id}.img").open("rb") as pages:
+            assert (
+                os.pread(pages.fileno(), 50 * PAGE_BYTES, (1 << 40) + 3 * PAGE_BYTES)
+                == held[: 50 * PAGE_BYTES]
+            )
+    else:
+        assert (there / "pages-1.img").read_bytes() == held[: 100 * PAGE_BYTES] + new + held[
+            : 50 * PAGE_BYTES
+        ]
+        assert (there / "pagemap-7.img").read_bytes() == (here / "pagemap-7.img").read_bytes()
+
+
+def _pagemap(*places: tuple[int, int]) -> bytes:
+    made = bytes(8) + images.packed(pagemap.Head(pages_id=1).SerializeToString())
+    for address, pages in places:
+        made += images.packed(pagemap.Entry(vaddr=address, few=0, flags=4, many=pages).SerializeToString())
+    return made
 
 
 async def test_a_stranger_is_sent_away_and_the_real_one_still_gets_in(tmp_path: Path) -> None:
@@ -143,6 +176,24 @@ async def test_a_broken_connection_is_an_abort_on_both_sides(tmp_path: Path) -> 
     try:
         await giving.hear("connected", LIMIT_S)
         await giving.end()
+        with pytest.raises(Aborted, match=r"closed the connection|reset"):
+            await taking.hear("arrived", LIMIT_S)
+    finally:
+        await giving.end()
+        await taking.end()
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+async def test_an_image_that_cannot_be_read_is_heard_of_at_once(tmp_path: Path, encrypted: bool) -> None:
+    here, there = _folders(tmp_path)
+    secret = secrets.token_hex(32) if encrypted else ""
+    giving, taking = await _ends(here, there, secret, secret)
+    try:
+        giving.tell("begin")
+        (here / "pages-1.img").mkdir()
+        giving.tell("complete")
+        with pytest.raises(Aborted, match="Is a directory"):
+            await giving.hear("restored", LIMIT_S)
         with pytest.raises(Aborted, match=r"closed the connection|reset"):
             await taking.hear("arrived", LIMIT_S)
     finally:

@@ -1,0 +1,119 @@
+"""CRIU's pagemaps: where the pages of an image belong. One whose pages came before is written anew as an image with a
+parent (CRIU's own way of saying that a page lies in an earlier image); it reads and writes no page.
+
+The parent holds a page where its address says: its file is as long as the address space, and all but empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from google.protobuf.message import DecodeError
+
+from segue.adapters.criu import images
+
+PREFIX: Final = "pagemap-"
+PAGE_BYTES: Final = 4096
+IN_PARENT, PRESENT = 1, 4
+"""criu/include/pagemap.h: PE_PARENT, PE_PRESENT."""
+STRETCH: Final = 1 << 30
+"""Pages of one entry of a parent: CRIU counts them in an int."""
+Head: Final = images.entry_type({"Head": {"pages_id": (1, images.NUMBER)}})
+Entry: Final = images.entry_type(
+    {
+        "Page": {
+            "vaddr": (1, images.NUMBER),
+            "few": (2, images.NUMBER),
+            "in_parent": (3, images.NUMBER),
+            "flags": (4, images.NUMBER),
+            "many": (5, images.NUMBER),
+        }
+    }
+)
+"""criu/images/pagemap.proto. From CRIU 4.2 on the number of pages is in `many`, before that in `few`."""
+
+
+@dataclass(frozen=True)
+class Pagemap:
+    """One of them, read."""
+
+    magic: bytes
+    head: bytes
+    pages_id: int
+    """Of the file that holds the pages: one after the other, as they are named here."""
+    entries: tuple[Any, ...]
+
+    def addresses(self) -> Iterator[tuple[int, int]]:
+        """(page number in the address space, how many) of those in the file."""
+        for entry in self.entries:
+            if _is_present(entry):
+                yield entry.vaddr // PAGE_BYTES, _count(entry)
+
+    def packed(self, own: bytes | bytearray) -> bytes:
+        """As an image. own: for each page in the file whether it is still there; all others are in the parent's."""
+        made, at = self._packed_head(), 0
+        for entry in self.entries:
+            if not _is_present(entry):
+                made += images.packed(entry.SerializeToString())
+                continue
+            for flag, first, count in runs(own[at : at + _count(entry)]):
+                made += images.packed(_part(entry, first, count, is_own=bool(flag)))
+            at += _count(entry)
+        return bytes(made)
+
+    def parent(self, pages_id: int) -> bytes:
+        """The image of a parent that could hold any page of this one: as if all of them were in its file."""
+        end = max((first + count for first, count in self.addresses()), default=0)
+        made = bytearray(self.magic) + images.packed(Head(pages_id=pages_id).SerializeToString())
+        for first in range(0, end, STRETCH):
+            entry = Entry(vaddr=first * PAGE_BYTES, few=STRETCH, flags=PRESENT)
+            made += images.packed(entry.SerializeToString())
+        return bytes(made)
+
+    def _packed_head(self) -> bytearray:
+        return bytearray(self.magic) + images.packed(self.head)
+
+
+def parsed(image: bytes, name: str) -> Pagemap:
+    """What an image says. Raises ValueError."""
+    found = list(images.entries(image, name))
+    if not found:
+        raise ValueError(f"{name} is empty")
+    try:
+        entries = tuple(map(Entry.FromString, found[1:]))
+        return Pagemap(image[: images.HEAD_BYTES], found[0], Head.FromString(found[0]).pages_id, entries)
+    except DecodeError as error:
+        raise ValueError(f"{name} has an entry that nobody understands") from error
+
+
+def runs(flags: bytes | bytearray) -> Iterator[tuple[int, int, int]]:
+    """(flag, number of the first, how many) of neighbours of one sort."""
+    begin = 0
+    while begin < len(flags):
+        other = flags.find(1 - flags[begin], begin)
+        end = other if other >= 0 else len(flags)
+        yield flags[begin], begin, end - begin
+        begin = end
+
+
+def _is_present(entry: Any) -> bool:
+    return bool(entry.flags & PRESENT) if entry.HasField("flags") else not entry.in_parent
+
+
+def _count(entry: Any) -> int:
+    return int(entry.many if entry.HasField("many") else entry.few)
+
+
+def _part(entry: Any, first: int, count: int, *, is_own: bool) -> bytes:
+    part = Entry()
+    part.CopyFrom(entry)
+    part.vaddr = entry.vaddr + first * PAGE_BYTES
+    if entry.HasField("many"):
+        part.many = count
+    else:
+        part.few = count
+    if not is_own:
+        part.flags = IN_PARENT
+    return bytes(part.SerializeToString())
