@@ -76,7 +76,7 @@ class Intake:
     def _take_before(self, frame: Frame, data: bytearray) -> None:
         if frame.kind is Kind.PAGES:
             self._before.put(frame.name, frame.offset, data)
-            self.at_hand.grow(self._before.bytes)
+            self.at_hand.grow(self._before.held_bytes())
         elif frame.kind is Kind.COPY:
             self._before.copy(frame.name, frame.offset, data)
         elif frame.kind is Kind.MOVE:

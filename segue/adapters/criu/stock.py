@@ -32,23 +32,24 @@ class Stock:
         self._moves: list[tuple[str, int, int]] = []
         """(file, place in it, bytes) of what lies in the scratch file, one after the other."""
         self._scratch_bytes = 0
-        self.bytes = 0
-        """Written so far; what was overwritten counts twice."""
 
     def put(self, name: str, offset: int, data: bytes | bytearray) -> None:
         """Pages, at their place. Raises OSError."""
         _write(self._file(name), offset, memoryview(data))
-        self.bytes += len(data)
 
     def copy(self, name: str, offset: int, said: bytes | bytearray) -> None:
         """Pages that lie elsewhere, too. Raises ValueError, OSError."""
-        self.bytes += self._copy(self._file(name), offset, said)
+        self._copy(self._file(name), offset, said)
 
     def move(self, name: str, offset: int, said: bytes | bytearray) -> None:
         """As `copy`, once `settle` is called: what lies there may be wanted elsewhere. Raises ValueError, OSError."""
         length = self._copy(self._file(SCRATCH), self._scratch_bytes, said)
         self._moves.append((name, offset, length))
         self._scratch_bytes += length
+
+    def held_bytes(self) -> int:
+        """Memory that all of it takes."""
+        return sum(os.fstat(file).st_blocks for file in self._files.values()) * 512
 
     def settle(self) -> None:
         """All is here. Raises ValueError, OSError."""

@@ -40,6 +40,12 @@ def page(number: int) -> bytes:
     return number.to_bytes(2, "big") * (PAGE_BYTES // 2)
 
 
+@pytest.fixture
+def in_memory() -> Iterator[Path]:
+    with TemporaryDirectory(dir=IN_MEMORY) as folder:
+        yield Path(folder)
+
+
 class Ends:
     """Both sides, without a connection between them."""
 
@@ -150,19 +156,21 @@ def test_memory_is_the_same_there(
             assert ends.bytes <= len(new) * PAGE_BYTES
 
 
-def test_what_stayed_where_it_was_is_neither_sent_nor_written(tmp_path: Path) -> None:
-    ends = Ends(tmp_path, 1000)
+def test_what_stayed_where_it_was_is_neither_sent_nor_written(in_memory: Path) -> None:
+    ends = Ends(in_memory, 1000)
     memory = {at: at for at in range(250, 600)}
     ends.round("7", memory)
     assert ends.bytes == 350 * PAGE_BYTES
     ends.round("7", memory)
-    ends.bytes = written = 0
-    written = ends.stock.bytes
+    ends.round("7", dict.fromkeys(memory, 5))
+    ends.round("7", memory)
+    held = ends.stock.held_bytes()
+    assert held == 350 * PAGE_BYTES, "what was written over takes no more"
+    ends.bytes = 0
     ends.dump("7", 1, memory | {300: 1000}, "many", 256)
     ends.sent.settle(ends.here, ends.hear)
-    told = (ends.there / FOLDER / "pagemap-7.img").stat().st_size
     assert ends.bytes == PAGE_BYTES
-    assert ends.stock.bytes == written + told
+    assert ends.stock.held_bytes() == held + PAGE_BYTES, "the pagemap alone"
     assert read(ends.there, "pagemap-7.img") == memory | {300: 1000}
 
 
