@@ -13,7 +13,7 @@ from segue.controller import api_common, api_doc, balance, gate
 from segue.controller.api_common import Key
 from segue.controller.app import Controller, controller_of
 from segue.controller.gate import Asked
-from segue.errors import Kind, Refused
+from segue.errors import Kind
 from segue.model.balance import BalanceOrders, BalanceState, BookedMove, Mode
 from segue.model.plan import BalancePlan
 from segue.model.rights import Verb
@@ -130,14 +130,13 @@ async def begin(
 
 async def begun(controller: Controller, by: str, number: str, wish: BalanceWish) -> Task:
     """A new one, by what is seen now. Raises Refused where there is nothing to move, or others need the room."""
-    if balance.draining(controller.mirror):
-        raise _not_now(balance.FORGONE, "Wait until it has ended, or cancel it.")
-    if now := balance.under_way(controller.mirror):
-        raise _not_now(f"task {now.id[:8]} is under way", f"Watch it: `segue task watch {now.id[:8]}`.")
+    balance.demand_room(controller.mirror)
     orders = _asked(controller, wish)
     seen = await balance.look(controller, orders)
     if not seen.plan.plan.moves:
-        raise _not_now(seen.plan.why or "there is nothing to move", "Nothing needs to be done.", Kind.POLICY)
+        raise balance.not_now(
+            seen.plan.why or "there is nothing to move", "Nothing needs to be done.", Kind.POLICY
+        )
     return await balance.begin(controller, by, number, seen, orders)
 
 
@@ -146,7 +145,3 @@ def _asked(controller: Controller, wish: BalanceWish) -> BalanceOrders:
     orders = balance.with_changes(balance.decided(controller.mirror), asdict(wish))
     balance.demand_sense(orders)
     return replace(orders, settings=replace(orders.settings, looks=1, start_at=orders.settings.stop_at))
-
-
-def _not_now(why: str, todo: str, kind: Kind = Kind.CONFLICT) -> Refused:
-    return Refused(what="the load is not balanced", why=why, todo=todo, kind=kind)

@@ -108,8 +108,22 @@ def under_way(mirror: Mirror) -> Task | None:
     return next((t for t in mirror.tasks.values() if t.kind is TaskKind.BALANCE and not t.ended), None)
 
 
+def demand_room(mirror: Mirror) -> None:
+    """Raises Refused while others need the room."""
+    if draining(mirror):
+        raise not_now(FORGONE, "Wait until it has ended, or cancel it.")
+    if now := under_way(mirror):
+        raise not_now(f"task {now.id[:8]} is under way", f"Watch it: `segue task watch {now.id[:8]}`.")
+
+
+def not_now(why: str, todo: str, kind: Kind = Kind.CONFLICT) -> Refused:
+    """Nothing is begun."""
+    return Refused(what="the load is not balanced", why=why, todo=todo, kind=kind)
+
+
 async def begin(controller: Controller, by: str, number: str, seen: Seen, orders: BalanceOrders) -> Task:
-    """A task with this very plan; the one that there is where it was asked for before."""
+    """A task with this very plan; the one that there is where it was asked for before. Raises Refused where a drain, or
+    another balancing, was begun since the fleet was looked at: that may take seconds."""
     wish = {
         "moves": msgspec.to_builtins(balance.listed(seen.plan.plan)),
         "limits": msgspec.to_builtins(Limits(blackout_s=orders.blackout_s)),
@@ -117,6 +131,8 @@ async def begin(controller: Controller, by: str, number: str, seen: Seen, orders
         "force": False,
         "before": seen.plan.before,
     }
+    if number not in controller.mirror.tasks.items():
+        demand_room(controller.mirror)
     number = number or chance.new_id()
     going = {move.guest for move in seen.plan.plan.moves}
     staying = {guest: why for guest, why in seen.plan.plan.staying.items() if guest not in going}
