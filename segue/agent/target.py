@@ -180,10 +180,16 @@ async def settled(services: Services, keeper: Keeper, migration: str) -> None:
 
     The announcement at the resume may have met a cut link; nobody would learn of it until the guest speaks.
     """
-    if keeper.guest is not None and keeper.token.migration == migration:
+    if keeper.guest is None:
+        return
+    is_latest = keeper.token.migration == migration
+    if is_latest:
         keeper.resident.arriving = None
         await services.protection.withdraw(keeper.guest, keeper.resident.machine)
         await keeper.make_known()
+    # A move from here that was begun and given up meanwhile has left the tunnel of this one as it was.
+    began_here = services.journal.migration(keeper.token.migration) is not None
+    if is_latest or (began_here and keeper.token.phase is Phase.OWNER and not keeper.in_saga):
         for nic in keeper.guest.nics:
             await services.links.remove(tunnel_name(nic))
 
