@@ -60,8 +60,10 @@ class Guests:
     async def _note_crash(self, keeper: Keeper) -> None:
         """After a boot of the host it may live elsewhere by now: all others are asked before it is started. What was
         just being moved waits for the end of that."""
-        guest, is_owned = keeper.guest, keeper.token.phase is Phase.OWNER and keeper.copy() is Copy.NONE
-        if guest is None or keeper.resident.reason != GONE or keeper.in_saga or not is_owned:
+        guest = keeper.guest
+        if guest is None or keeper.resident.reason != GONE or keeper.in_saga:
+            return
+        if keeper.token.phase is not Phase.OWNER or keeper.copy() is not Copy.NONE:
             return
         if not self._services.journal.ran_since_boot(guest.name):
             incident = await self._services.crashes.begin(guest, Cause.POWER_LOST, None)
@@ -117,9 +119,10 @@ class Guests:
         owned = keeper.token.phase is Phase.OWNER and keeper.copy() is Copy.NONE
         if keeper.guest is None or not owned or self._services.journal.ran_since_boot(keeper.guest.name):
             return
+        known = acquaintance.digest(self._services)
         for peer in list(self._services.peers.values()):
             try:
-                claim = await self._claim(peer, keeper, _alone_owned(keeper))
+                claim = await self._claim(peer, keeper, _alone_owned(keeper), known)
             except (ConnectionError, TimeoutError, SegueError):
                 continue  # It is asked again with the next tick.
             if claim.owned > keeper.token.epoch:
@@ -280,19 +283,20 @@ class Guests:
         assert keeper.guest is not None
         highest, asked = 0, {without}
         while rest := [peer for name, peer in self._services.peers.items() if name not in asked]:
+            known = acquaintance.digest(self._services)
             for peer in rest:
                 asked.add(peer.name)
                 if acquaintance.is_removed(self._services, peer.name):
                     continue
                 try:
-                    highest = max(highest, (await self._claim(peer, keeper, mine)).highest)
+                    highest = max(highest, (await self._claim(peer, keeper, mine, known)).highest)
                 except (ConnectionError, TimeoutError) as error:
                     raise _not_sure(keeper.guest.name, peer.name, error) from error
         return highest
 
-    async def _claim(self, peer: PeerClient, keeper: Keeper, mine: int) -> Claim:
+    async def _claim(self, peer: PeerClient, keeper: Keeper, mine: int, known: str) -> Claim:
         """What it has of the guest; hosts that it knows and we do not are met by the way."""
-        claim = await peer.claim(keeper.uuid, mine, acquaintance.digest(self._services))
+        claim = await peer.claim(keeper.uuid, mine, known)
         acquaintance.meet(self._services, claim.hosts)
         return claim
 

@@ -296,9 +296,8 @@ class Successions:
             part = await self._call(heir, "GET", f"/v1/successions/{uuid}", None, ASK_S)
             if part["phase"] == "owner" and part["claim"] <= epoch:
                 raise
-            log.info(
-                "an heir had started it", guest=succession.guest.name, heir=heir
-            )  # And it went on from there.
+            # It went on from there.
+            log.info("an heir had started it", guest=succession.guest.name, heir=heir)
         await self._save(uuid, ended_s=clock.wall_s(), started=True)
         return heir
 
@@ -329,9 +328,8 @@ class Successions:
             await self._note(f"{name} is left to {self._death.host}, which is back")
             return
         if not succession.sealed:
-            await self._tell(
-                succession
-            )  # Said again it changes nothing. If it says no, the next round ends it.
+            # Said again it changes nothing. If it says no, the next round ends it.
+            await self._tell(succession)
             if part["phase"] != "absent":
                 raise losses.refused(
                     f"{name} waits", f"{self._death.host} has not heard yet that {succession.heir} has it"
