@@ -23,33 +23,51 @@ async def found(url: str, query: str) -> list[str]:
             aiohttp.ClientSession() as session,
             session.get(f"{url.rstrip('/')}/api/v1/query", params={"query": query}) as answer,
         ):
-            raw = await answer.content.read(BYTES)
-            told = _decoded(raw)
+            told = _decoded(await _body(answer))
+            if told.get("status") != "success":
+                raise ValueError(
+                    str(told.get("error") or f"its answer is no success ({answer.status})")[:200]
+                )
+            return [_words(series) for series in _series(told.get("data"))]
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-        raise _silent(url, str(error) or type(error).__name__) from error
-    if told.get("status") != "success":
-        raise _silent(url, str(told.get("error", "its answer is no success"))[:200])
-    return [_words(series) for series in _series(told.get("data") or {})]
+        raise _silent(url, str(error) or f"no answer within {ANSWER_S:g} s") from error
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes:
+    """All of it, in however many pieces it comes. Raises ValueError for one that is too long to be read."""
+    raw = b""
+    while piece := await answer.content.read(BYTES):
+        raw += piece
+        if len(raw) > BYTES:
+            raise ValueError(f"its answer is longer than {BYTES} bytes: let the query give less")
+    return raw
 
 
 def _decoded(raw: bytes) -> dict[str, Any]:
-    told = json.loads(raw)
+    try:
+        told = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"what answers is no Prometheus: {raw[:60]!r}") from error
     if not isinstance(told, dict):
-        raise ValueError("its answer is no answer of Prometheus")
+        raise ValueError(f"what answers is no Prometheus: {raw[:60]!r}")
     return told
 
 
-def _series(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """A number counts as something where it is not 0."""
-    result = data.get("result") or []
-    if data.get("resultType") == "scalar":
-        return [{"metric": {}, "value": result}] if float(result[1]) else []
-    return [series for series in result if isinstance(series, dict)]
+def _series(data: Any) -> list[dict[str, Any]]:
+    """A number counts as something where it is not 0. Raises ValueError: whatever is not understood is no silence."""
+    kind, result = (data.get("resultType"), data.get("result")) if isinstance(data, dict) else (None, None)
+    if kind in {"vector", "matrix"} and isinstance(result, list) and all(isinstance(s, dict) for s in result):
+        return result
+    if kind == "scalar" and isinstance(result, list) and len(result) == 2:
+        return [{"metric": {}, "value": result}] if float(str(result[1])) else []
+    raise ValueError(f"its answer is neither series nor a number: {str(data)[:60]}")
 
 
 def _words(series: dict[str, Any]) -> str:
-    labels = {k: v for k, v in (series.get("metric") or {}).items() if k not in {"__name__", "alertstate"}}
-    name = labels.pop("alertname", (series.get("metric") or {}).get("__name__", "a value"))
+    metric = series.get("metric")
+    metric = metric if isinstance(metric, dict) else {}
+    labels = {k: v for k, v in metric.items() if k not in {"__name__", "alertstate"}}
+    name = labels.pop("alertname", metric.get("__name__", "a value"))
     inside = ", ".join(f"{key}={value}" for key, value in sorted(labels.items())[:SHOWN])
     return f"{name} ({inside})" if inside else str(name)
 

@@ -8,7 +8,7 @@ from segue.adapters.http import access
 from segue.agent import updates
 from segue.agent.app import agent_of
 from segue.errors import Kind, Refused
-from segue.model.job import Inventory, Job, JobWish, Reboot
+from segue.model.job import Closing, Inventory, Job, JobWish, Reboot
 
 
 def _admin(request: Request) -> None:
@@ -68,3 +68,15 @@ async def reboot(request: Request, number: str) -> Reboot:
 async def rebooted(request: Request, number: str) -> Reboot:
     """What was asked for, and why it was not done."""
     return agent_of(request).jobs.rebooted(number)
+
+
+@router.put("/closed", status_code=204)
+async def close(request: Request, wish: Closing) -> None:
+    """Its BMC is about to take its power: no guest starts here or comes in any more. Refused while one is here."""
+    agent_of(request).jobs.close(wish.within_s)
+
+
+@router.delete("/closed", status_code=204)
+async def reopen(request: Request) -> None:
+    """It keeps its power."""
+    agent_of(request).jobs.open()

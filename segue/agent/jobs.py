@@ -87,6 +87,7 @@ class Jobs:
         self._boot = boot
         self._guests = guests
         self._rebooting: set[asyncio.Task[None]] = set()
+        self._opens: asyncio.TimerHandle | None = None
 
     @property
     def _folder(self) -> Path:
@@ -192,6 +193,29 @@ class Jobs:
         self._rebooting.add(task)
         task.add_done_callback(self._rebooting.discard)
         return made
+
+    def close(self, within_s: float) -> None:
+        """Nothing starts here or comes in: its power is about to be taken. Raises Refused while a guest is here.
+
+        It opens again by itself where that does not happen.
+        """
+        if not 0 < within_s <= WITHIN_MOST_S:
+            raise _refused("the closing", "its time makes no sense", Kind.USAGE)
+        if why := self._inhabited():
+            raise _refused("the closing", why, Kind.CONFLICT)
+        if self._opens is not None:
+            self._opens.cancel()
+        self._guests.close("is about to lose its power")
+        self._opens = asyncio.get_running_loop().call_later(within_s, self.open)
+        log.warning("this host is about to lose its power", within_s=within_s)
+
+    def open(self) -> None:
+        """It keeps its power after all; one that was not closed is no error. A reboot keeps it closed."""
+        if self._opens is not None:
+            self._opens.cancel()
+            self._opens = None
+            if not self._rebooting:
+                self._guests.close("")
 
     def rebooted(self, number: str) -> Reboot:
         """What became of it. Raises Refused where it was never asked for."""

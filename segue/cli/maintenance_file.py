@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ from segue.model.migration import Limits
 
 Time = Any
 """Text, seconds since 1970, or what YAML itself has made of a time."""
+EARLIEST_S: Final = 1e9
+"""In 2001: less is no number of seconds since 1970 that anybody means."""
 YAML: Final = ".yaml"
 PLAYBOOK: Final = "playbook"
 OPTIONS: Final = frozenset(
@@ -211,8 +214,13 @@ def _step(text: str | Mapping[str, Any]) -> Step:
             f"a step has no key {', '.join(unknown)}; known: {', '.join(sorted(OPTIONS))}, script, image"
         )
     when = options.get("when", "always")
-    if when not in {"always", "wanted"}:
+    if when not in ("always", "wanted"):
         raise ValueError(f"`when` is always or wanted, not {when}")
+    if not isinstance(inside or "", str):
+        raise ValueError(f"`{kind}` takes text, not {inside!r}: write it in quotes, or as a block after `|`")
+    retries = options.get("retries", 0)
+    if not isinstance(retries, int) or isinstance(retries, bool):
+        raise ValueError(f"`retries` is a whole number, not {retries!r}")
     if not isinstance(options.get("version", ""), str):
         raise ValueError("`version` is text: write it in quotes, or 1.10 becomes 1.1")
     text_ = str(inside or "")
@@ -225,7 +233,7 @@ def _step(text: str | Mapping[str, Any]) -> Step:
         name=str(options.get("name", "")),
         within_s=values.duration_s(str(options.get("within", 0))),
         takes_s=values.duration_s(str(options.get("takes", 0))),
-        retries=int(options.get("retries", 0)),
+        retries=retries,
         when_wanted=when == "wanted",
         graceful_s=values.duration_s(str(options.get("graceful", Step.graceful_s))),
         image=text_ if is_firmware and is_url else "",
@@ -248,6 +256,10 @@ def _time(text: Time) -> float:
     if isinstance(text, datetime):
         return text.timestamp()
     if isinstance(text, int | float) and not isinstance(text, bool):
+        if text and not EARLIEST_S <= text < math.inf:
+            raise ValueError(
+                f"{text} is no time: write a date, too, as 2026-11-28T22:00; 22:00 alone is a number to YAML"
+            )
         return float(text)
     return datetime.fromisoformat(str(text)).timestamp()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 from starlette.requests import HTTPConnection
@@ -48,6 +49,8 @@ class Controller:
     """What it may do by itself about failing hosts; by default nothing."""
     powers: Powers = field(default_factory=Powers)
     """How the power of hosts is switched; by default not at all."""
+    turns: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while hosts begin in a maintenance: only the leader lets any begin, and no two take one host."""
     lacking: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Guests that would find no place if their host died, by the host; the leader alone knows."""
 

@@ -7,6 +7,7 @@ be writing its own firmware then. It never leaves a host without power, and neve
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
@@ -18,7 +19,6 @@ from segue.controller.host_run import Run
 from segue.errors import Kind, Refused, SegueError
 from segue.model.fencing import Power
 from segue.model.firmware import Flash, FlashState, Image
-from segue.model.guest import RunState
 from segue.model.maintenance import Step, StepKind
 
 log = structlog.get_logger()
@@ -28,7 +28,9 @@ FORCE_S: Final = 30.0
 ON_S: Final = 30.0
 WAITS_S: Final = 20.0
 """A task that waits for so long waits for the host to be started anew."""
-OFF: Final = frozenset({RunState.STOPPED, RunState.CRASHED})
+LEAVES_S: Final = 30.0
+"""So long a guest that has just left may still be there by its host's word."""
+ANSWER_S: Final = 20.0
 
 
 async def images(controller: Controller, procedure: Iterable[Step]) -> dict[str, Image]:
@@ -78,7 +80,7 @@ async def power_cycle(run: Run, step: Step) -> str:
     """Off, as gently as it lets itself be, and on again; returns when its agent speaks from another boot."""
     begun_s = clock.steady_s()
     if not run.work.boot:
-        await _demand_empty(run)
+        await _close(run, step)
         await run.save(acting=True, boot=(await run.inventory()).boot)
     how = await _go_down(run, step) if not run.work.rising else "it was off"
     bmc = run.controller.powers.of(run.host)
@@ -119,11 +121,14 @@ async def _go_down(run: Run, step: Step) -> str:
 async def give_power_back(run: Run) -> str:
     """What became of a host whose step ended in the middle: it is not left without power. Empty where it had it."""
     if not run.work.boot:
+        if run.work.acting:
+            await _reopen(run)
         return ""
     bmc = run.controller.powers.of(run.host)
     try:
         async with asyncio.timeout(2 * ON_S):
             if await bmc.power() is Power.ON:
+                await _reopen(run)
                 return ""
             if await bmc.on(ON_S) is Power.ON:
                 return "it has power again"
@@ -144,7 +149,7 @@ async def firmware(run: Run, step: Step) -> str:
         before = await hands.version(step.target)
         if step.version and before == step.version:
             return f"{part} is {before} already"
-        await _demand_empty(run)
+        await _close(run, step)  # Some BMCs start the host anew by themselves.
         files = await images(run.controller, (step,))
         await run.save(acting=True, old_version=before, progress="the image goes to its BMC")
         await run.save(flash=await hands.begin(step.image, step.target, files.get(step.file)))
@@ -197,12 +202,27 @@ async def _compared(run: Run, step: Step, part: str) -> str:
     return change
 
 
-async def _demand_empty(run: Run) -> None:
-    """By its agent's own word, at the last moment. Raises Refused."""
-    shown = await run.ask("GET", "/v1/guests")
-    there = sorted(str(one["name"]) for one in shown if one["state"] not in OFF)
-    if there:
-        raise _refused(run.host, f"guests are there: {', '.join(there[:5])}", "Drain it, and begin again.")
+async def _close(run: Run, step: Step) -> None:
+    """By its agent's own word no guest is there, and none starts there any more. Raises Refused.
+
+    A guest that crashed would be started again in the middle, and one that was sent there by hand would come in.
+    """
+    until_s = clock.steady_s() + LEAVES_S
+    while True:
+        try:
+            await run.ask("PUT", "/v1/closed", {"within_s": step.limit_s})
+            return
+        except SegueError as error:
+            if error.kind is not Kind.CONFLICT or clock.steady_s() >= until_s:
+                raise _refused(run.host, error.why, "Drain it, and begin again.") from error
+            run.wait_for(error.why)  # What has just left is gone in a moment.
+        await run.rest()
+
+
+async def _reopen(run: Run) -> None:
+    """Where it kept its power; one that is away opens by itself, when its time is over or at its next boot."""
+    with contextlib.suppress(SegueError):
+        await run.controller.links.call(run.host, "DELETE", "/v1/closed", within_s=ANSWER_S)
 
 
 async def _patiently(run: Run, ask: Callable[[], Awaitable[T]]) -> T:

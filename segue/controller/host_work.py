@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from segue.adapters import clock
-from segue.controller import bmc_steps, reboots, verifying, works
+from segue.controller import bmc_steps, commands, fleet, reboots, verifying, works
 from segue.controller.guest_updates import GuestUpdates
 from segue.controller.host_run import Aborted
 from segue.controller.links import HostAway
@@ -23,7 +23,7 @@ from segue.controller.work import LOOK_S, Work
 from segue.errors import Refused, SegueError
 from segue.model.answer import Report
 from segue.model.health import Level
-from segue.model.job import Inventory, Job, JobState
+from segue.model.job import Inventory
 from segue.model.leadership import NotLeading
 from segue.model.maintenance import HostState, HostWork, Maintenance, Outage, Passed, Step, StepKind
 from segue.model.store import Away, Fenced, OutcomeUnknown
@@ -33,8 +33,7 @@ from segue.policy import answer, inventory, procedure
 log = structlog.get_logger()
 ANSWER_S: Final = 20.0
 POLL_S: Final = 1.0
-OUTPUT_CHARS: Final = 4000
-"""Of a command's output that the report has; the agent has more."""
+WORDS: Final = 4000
 SKEW_S: Final = 5.0
 """By so much hosts' clocks may differ from ours where a move is looked for by its time."""
 LEAST_S: Final = 60.0
@@ -81,6 +80,10 @@ class HostRun:
         """Said where the step takes too long."""
         self._waits = what
 
+    def note(self, **fields: Any) -> None:
+        """Fields that are written with the end of the step."""
+        self._notes |= fields
+
     async def rest(self) -> None:
         """Between two looks at the host or its BMC. Raises Aborted."""
         if self._work.task.state is TaskState.CANCELLING:
@@ -108,7 +111,10 @@ class HostRun:
             await self._fail(f"{error.what}: {error.why}")
         except TimeoutError:
             step = self._order.procedure[self.work.step]
-            await self._fail(f"`{step.title}` took longer than {step.limit_s:g} s{self._last()}")
+            await self._fail(f"`{step.title}` took longer than {step.whole_s:g} s{self._last()}")
+        except Exception as error:  # Else whoever looks next would begin the step again, for ever.
+            log.error("unforeseen error in a maintenance", host=self.host, exc_info=error)
+            await self._fail(f"an error nobody foresaw ({type(error).__name__}: {error})"[:WORDS])
 
     async def _turn(self) -> None:
         """Between two steps: waits while the maintenance is paused. Raises Aborted."""
@@ -119,7 +125,7 @@ class HostRun:
 
     async def _step(self, step: Step) -> None:
         known, self._notes, self._waits = self.work, {}, ""
-        begun_s, rest_s = known.step_begun_s, step.limit_s
+        begun_s, rest_s = known.step_begun_s, step.whole_s
         if begun_s:
             rest_s = max(LEAST_S, rest_s - abs(clock.wall_s() - begun_s))
         else:
@@ -127,6 +133,8 @@ class HostRun:
             await self.save(step_begun_s=begun_s)
         log.info("a step of a maintenance", maintenance=self._order.name, host=self.host, step=step.title)
         async with asyncio.timeout(rest_s) as self._limit:
+            if known.before is None and procedure.touches(self._order.procedure):
+                await self.save(before=await self.inventory())
             note = await DO[step.kind](self, step)
         await self._passed(step, begun_s, note, ok=True)
 
@@ -197,6 +205,8 @@ class HostRun:
                 self._waits = error.why
                 if self._work.task.state is TaskState.CANCELLING:
                     raise Aborted from error
+                if fleet.is_revoked(self.controller.mirror, self.host):
+                    raise _gone(self.host) from error
                 await self.controller.mirror.change(LOOK_S)
 
     async def inventory(self) -> Inventory:
@@ -221,14 +231,9 @@ class HostRun:
         now = await bmc_steps.versions(self.controller, self.host, by_bmc, files)
         if procedure.is_new_already(self._order.procedure, now):
             self._notes["skipping"] = True
-        if not self.work.home and self.work.before is None:
-            needs = procedure.touches(self._order.procedure)
-            self._notes |= {
-                "was_cordoned": record.cordoned,
-                "home": tuple(works.on_host(self.controller.mirror, self.host)),
-                "before": await self.inventory() if needs else None,
-            }
-            await self.save(**self._notes)
+        if not self.work.noted:
+            home = tuple(works.on_host(self.controller.mirror, self.host))
+            await self.save(noted=True, was_cordoned=record.cordoned, home=home)
         await self._set_cordoned(True)
         return "it was cordoned already" if self.work.was_cordoned else ""
 
@@ -250,29 +255,7 @@ class HostRun:
 
     async def run(self, step: Step) -> str:
         """A command, once for each attempt."""
-        while True:
-            await self.save(acting=True)
-            job = await self._follow(step)
-            self._notes |= {"job": job.id, "output": _shown(job)}
-            if job.state is JobState.DONE:
-                return _took(job)
-            if job.state is JobState.NOTHING:
-                self._notes["skipping"] = not any(p.job and p.ok for p in self.work.passed)
-                return job.why
-            if job.state is JobState.LOST or self.work.attempt >= step.retries:
-                raise Refused(
-                    what=f"command {job.id}", why=job.why, todo="Look at its output, and at the host."
-                )
-            log.info("a command is tried again", host=self.host, job=job.id, why=job.why)
-            await self.save(attempt=self.work.attempt + 1)
-
-    async def _follow(self, step: Step) -> Job:
-        path, wish = f"/v1/jobs/{self.number()}", {"script": step.script, "within_s": step.limit_s}
-        job = msgspec.convert(await self.ask("PUT", path, wish), Job)
-        while not job.ended:
-            await asyncio.sleep(POLL_S)
-            job = msgspec.convert(await self.ask("GET", path), Job)
-        return job
+        return await commands.run(self, step)
 
     async def update_guests(self, step: Step) -> str:
         """Gives its guests the QEMU that is installed now."""
@@ -374,13 +357,8 @@ class HostRun:
         )
 
 
-def _took(job: Job) -> str:
-    return f"{job.ended_s - job.begun_s:.0f} s" if job.ended_s >= job.begun_s else ""
-
-
-def _shown(job: Job) -> str:
-    text = job.head + (f"\n[... {job.output_bytes} bytes in all ...]\n{job.tail}" if job.tail else "")
-    return text if len(text) <= OUTPUT_CHARS else f"[...]{text[-OUTPUT_CHARS:]}"
+def _gone(host: str) -> Refused:
+    return Refused(what="it is not worked on", why=f"{host} was taken out of the fleet", todo="Look at it.")
 
 
 DO: Final[Mapping[StepKind, Callable[[HostRun, Step], Awaitable[str]]]] = {

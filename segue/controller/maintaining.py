@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -56,6 +57,8 @@ def _faults(order: Order) -> Iterator[str]:
         yield "its scope is either hosts, or labels, or a domain"
     if bool(scope.label) != bool(scope.value):
         yield "a domain is a label with its value"
+    if not all(math.isfinite(figure) for figure in _seconds(order)):
+        yield "one of its times is no number"
     if window.ends_s and window.ends_s <= max(window.begins_s, 0.0):
         yield "its window ends before it begins"
     figures = (strategy.at_once, strategy.canary, strategy.bake_s, strategy.failures)
@@ -67,6 +70,12 @@ def _faults(order: Order) -> Iterator[str]:
     if url and (urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname):
         yield f"{url[:80]} is no URL of a Prometheus server"
     yield from procedure.faults(order.procedure)
+
+
+def _seconds(order: Order) -> Iterator[float]:
+    yield from (order.window.begins_s, order.window.ends_s, order.strategy.bake_s)
+    for step in order.procedure:
+        yield from (step.within_s, step.takes_s, step.graceful_s, step.burn_s)
 
 
 async def foresee(controller: Controller, order: Order) -> Foreseen:

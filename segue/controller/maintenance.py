@@ -25,7 +25,7 @@ from segue.model.plan import Move, Plan
 from segue.model.task import TaskState, Trial
 from segue.policy import homecoming, maintenance, procedure
 from segue.policy.drain import Orders
-from segue.policy.maintenance import Next
+from segue.policy.maintenance import Beside, Next
 from segue.policy.timetable import Slots
 
 log = structlog.get_logger()
@@ -92,10 +92,12 @@ class Roll:
             return
         trials = {trial.guest: trial for trial in work.task.trials}
         not_to = {guest: trial.not_to for guest, trial in trials.items()}
+        beside = works.beside(work.controller.mirror, order.name)
         seen = moving.adjusted(works.seen(work.controller.mirror, not_to, work.controller.loads), trials)
+        seen = maintenance.shut(seen, beside.closed)
         now_s = clock.wall_s()
-        found = await asyncio.to_thread(maintenance.next_hosts, seen, order, known, now_s)
-        begun = await self._begin(found, known)
+        found = await asyncio.to_thread(maintenance.next_hosts, seen, order, known, now_s, beside)
+        begun = await self._begin(found, beside)
         leaving = maintenance.moves(seen, order, known).plan
         home, staying = homecoming.plan(seen, order, known)
         self._judge(seen, known, leaving, staying, busy, trials)
@@ -103,7 +105,7 @@ class Roll:
         await self._move(wanted, seen, beginning)
         await self._tell(found, known)
         if not begun:
-            await self._conclude(found, known, busy)
+            await self._conclude(found, known, busy, beside)
 
     async def let_go(self) -> None:
         """Nothing of it goes on here; what agents were asked for goes on there."""
@@ -120,21 +122,27 @@ class Roll:
                 run = HostRun(self._work, self._maintenance, name, self._moves)
                 self._running[name] = asyncio.create_task(run.carry_out(), name=f"maintenance of {name}")
 
-    async def _begin(self, found: Next, known: Mapping[str, HostWork]) -> bool:
-        """True where some host begins."""
+    async def _begin(self, found: Next, beside: Beside) -> bool:
+        """True where some host begins. beside: what others did when that was found."""
         if not found.begin or (why := await self._alert()):
             if found.begin:
                 self._alerts = why
             return False
-        controller, table = self._work.controller, self._work.controller.mirror.maintenance_hosts
-        for name in found.begin:
-            log.info("a host's maintenance begins", maintenance=self._maintenance.order.name, host=name)
-            await controller.books.change(
-                table,
-                works.key(self._maintenance.order.name, name),
-                lambda host: replace(host, state=HostState.WORKING, begun_s=clock.wall_s()),
-                fence=self._work.tenure.fence,
-            )
+        controller, name = self._work.controller, self._maintenance.order.name
+        async with controller.turns:
+            if (
+                self._work.task.state is not TaskState.RUNNING
+                or works.beside(controller.mirror, name) != beside
+            ):
+                return False  # It is looked at anew.
+            for host in found.begin:
+                log.info("a host's maintenance begins", maintenance=name, host=host)
+                await controller.books.change(
+                    controller.mirror.maintenance_hosts,
+                    works.key(name, host),
+                    lambda known: replace(known, state=HostState.WORKING, begun_s=clock.wall_s()),
+                    fence=self._work.tenure.fence,
+                )
         self._go_on(works.works(controller.mirror, self._maintenance))
         return True
 
@@ -217,26 +225,29 @@ class Roll:
         if note != self._work.task.note:
             await self._work.note(note=note)
 
-    async def _conclude(self, found: Next, known: Mapping[str, HostWork], busy: set[str]) -> None:
+    async def _conclude(
+        self, found: Next, known: Mapping[str, HostWork], busy: set[str], beside: Beside
+    ) -> None:
         """Once nothing is under way and nothing may begin any more."""
         order, now_s = self._maintenance.order, clock.wall_s()
         if busy or any(host.state is HostState.WORKING for host in known.values()):
             self._idle_s = None
             return
         waiting = [name for name, host in known.items() if host.state is HostState.WAITING]
-        if waiting and not self._is_final(found, now_s):
+        if waiting and not self._is_final(found, now_s, beside):
             return
         await self._end(known, waiting, found.waits, maintenance.stopped(order, known))
 
-    def _is_final(self, found: Next, now_s: float) -> bool:
+    def _is_final(self, found: Next, now_s: float, beside: Beside) -> bool:
         """True where those that wait will not begin, however long one looks."""
         order, steady_s = self._maintenance.order, clock.steady_s()
         known = works.works(self._work.controller.mirror, self._maintenance)
         ends_s = order.window.ends_s
         if maintenance.stopped(order, known) or (ends_s and now_s >= ends_s):
             return True
-        if found.begin or now_s < order.window.begins_s or maintenance.bakes(order, known, now_s):
-            self._idle_s = None  # It waits for alerts to end, or for its time.
+        bides = now_s < order.window.begins_s or maintenance.bakes(order, known, now_s)
+        if found.begin or bides or beside.at_work:
+            self._idle_s = None  # It waits for alerts to end, for its time, or for another maintenance.
             return False
         self._idle_s = steady_s if self._idle_s is None else self._idle_s
         return steady_s - self._idle_s > PATIENCE_S

@@ -10,8 +10,9 @@ from segue.controller.mirror import Mirror
 from segue.model import verification
 from segue.model.fleet import Fleet
 from segue.model.guest import RunState
-from segue.model.maintenance import HostWork, Maintenance
-from segue.policy import procedure
+from segue.model.maintenance import HostState, HostWork, Maintenance
+from segue.policy import maintenance, procedure
+from segue.policy.maintenance import Beside
 
 GONE = frozenset({RunState.STOPPED, RunState.CRASHED})
 """Guests to which nothing can happen when their host reboots."""
@@ -22,27 +23,45 @@ def key(name: str, host: str) -> str:
     return f"{name}/{host}"
 
 
-def works(mirror: Mirror, maintenance: Maintenance) -> dict[str, HostWork]:
+def works(mirror: Mirror, known: Maintenance) -> dict[str, HostWork]:
     """All its hosts in their order."""
     table = mirror.maintenance_hosts
-    kept = ((host, table.get(key(maintenance.order.name, host))) for host in maintenance.hosts)
+    kept = ((host, table.get(key(known.order.name, host))) for host in known.hosts)
     return {host: found.value if found else HostWork(host) for host, found in kept}
 
 
 def under_way(mirror: Mirror) -> Iterator[Maintenance]:
     """Begun, and not ended."""
-    for maintenance in mirror.maintenances.values():
-        task = mirror.tasks.get(maintenance.task) if maintenance.task else None
+    for known in mirror.maintenances.values():
+        task = mirror.tasks.get(known.task) if known.task else None
         if task is not None and not task.value.ended:
-            yield maintenance
+            yield known
+
+
+def beside(mirror: Mirror, name: str) -> Beside:
+    """What all but that one work on. A host that only waits for its guests is worked on by nobody."""
+    at_work: dict[str, str] = {}
+    closed: set[str] = set()
+    leaving: set[str] = set()
+    for other in under_way(mirror):
+        if other.order.name == name:
+            continue
+        for host, work in works(mirror, other).items():
+            if work.state is not HostState.WORKING:
+                continue
+            if maintenance.is_at_work(other.order, work):
+                at_work[host] = other.order.name
+            if procedure.is_closed(other.order, work):
+                closed.add(host)
+                drains = procedure.drains(other.order.procedure) and not work.skipping
+                leaving |= {host} if drains else set()
+    return Beside(at_work, frozenset(closed), frozenset(leaving))
 
 
 def emptied(mirror: Mirror) -> set[str]:
     """Hosts that guests leave for a maintenance, now."""
     return {
-        host
-        for maintenance in under_way(mirror)
-        for host in procedure.emptied(maintenance.order, works(mirror, maintenance))
+        host for known in under_way(mirror) for host in procedure.emptied(known.order, works(mirror, known))
     }
 
 
@@ -50,8 +69,8 @@ def may_be_back(mirror: Mirror) -> set[str]:
     """Hosts on which a command or a reboot was asked for, which may be why nobody hears of them."""
     return {
         host
-        for maintenance in under_way(mirror)
-        for host, work in works(mirror, maintenance).items()
+        for known in under_way(mirror)
+        for host, work in works(mirror, known).items()
         if work.acting and not work.over
     }
 

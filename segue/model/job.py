@@ -74,6 +74,13 @@ class Reboot:
 
 
 @dataclass(frozen=True)
+class Closing:
+    """Body of PUT /v1/closed: the host is about to lose its power by another's hand, within that time or not at all."""
+
+    within_s: float = 600.0
+
+
+@dataclass(frozen=True)
 class Inventory:
     """What may change when a host is worked on; compared before and after."""
 

@@ -58,6 +58,8 @@ WITHIN_S: Final[Mapping[StepKind, float]] = {
     StepKind.RETURN: 3600.0,
 }
 """A step that takes longer has failed. XCP-ng waits 20 minutes for a host to come back."""
+ENDS_S: Final = 30.0
+"""By then the agent has told of a command whose time is over: it is asked to end, and ended ten seconds later."""
 BY_COMMAND: Final = frozenset({StepKind.RUN, StepKind.REBOOT})
 """Done by the host's agent, as root."""
 BY_BMC: Final = frozenset({StepKind.POWER_CYCLE, StepKind.FIRMWARE})
@@ -99,6 +101,12 @@ class Step:
     def limit_s(self) -> float:
         """Longer than this it may not take."""
         return self.within_s or WITHIN_S[self.kind]
+
+    @property
+    def whole_s(self) -> float:
+        """Longer than this it may not take with all its tries; a command that is late takes a while to end."""
+        tries = 1 + self.retries
+        return tries * (self.limit_s + ENDS_S) if self.kind is StepKind.RUN else self.limit_s
 
     @property
     def title(self) -> str:
@@ -252,8 +260,10 @@ class HostWork:
     wanted: bool = False
     """Its system wanted a reboot when that was asked for its drain."""
     why: str = ""
+    noted: bool = False
+    """What follows was written down; whoever leads next must not look again: it may be cordoned by us by then."""
     home: tuple[str, ...] = ()
-    """Guests that ran there when it began."""
+    """Guests that ran there when it was cordoned."""
     was_cordoned: bool = False
     before: Inventory | None = None
     after: Inventory | None = None

@@ -29,7 +29,8 @@ def plan(fleet: Fleet, order: Order, works: Works) -> tuple[list[Move], dict[str
     if not maintenance.may_return(fleet, order, works):
         return [], {}
     homes = awaited(order, works)
-    board = Board(_open(maintenance.reserved(fleet, order, works), set(homes.values())))
+    cordoned = {host.name for host in fleet.hosts if host.cordoned}
+    board = Board(_open(maintenance.reserved(fleet, order, works), set(homes.values()) - cordoned))
     moves: list[Move] = []
     staying: dict[str, str] = {}
     numbers = {guest.name: number for number, guest in enumerate(fleet.guests)}

@@ -24,6 +24,21 @@ Works = Mapping[str, HostWork]
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What other maintenances do meanwhile."""
+
+    at_work: Mapping[str, str] = field(default_factory=dict)
+    """Host -> the maintenance that works on it."""
+    closed: frozenset[str] = frozenset()
+    """Hosts of them that take in no guest, or will not in a moment."""
+    emptied: frozenset[str] = frozenset()
+    """Hosts of them whose guests leave, or may have to: they need room, too."""
+
+
+ALONE: Final = Beside()
+
+
+@dataclass(frozen=True)
 class Next:
     """Hosts that may begin now; why others may not; the moves that empty all hosts that are to be empty then."""
 
@@ -63,23 +78,28 @@ def is_over(works: Works) -> bool:
     return all(work.over for work in works.values())
 
 
-def next_hosts(fleet: Fleet, order: Order, works: Works, now_s: float) -> Next:
+def next_hosts(fleet: Fleet, order: Order, works: Works, now_s: float, beside: Beside = ALONE) -> Next:
     """Who may begin at `now_s` (wall clock). fleet: without guests that are stopped, which nothing happens to."""
-    at_work = {name for name, work in works.items() if _is_at_work(order, work)}
+    fleet = shut(fleet, beside.closed)
+    at_work = {name for name, work in works.items() if is_at_work(order, work)}
     begin: list[str] = []
     waits: dict[str, str] = {}
-    best = moves(fleet, order, works)
+    best = moves(fleet, order, works, beside=beside)
     known, tried = set(best.plan.staying), 0
     fixed_s = procedure.fixed_s(order, works)
     for name in (name for name, work in works.items() if work.state is HostState.WAITING):
+        if other := beside.at_work.get(name):
+            waits[name] = f"the maintenance {other} works on it"
+            continue
         if why := _against(fleet, order, works, name, {*at_work, *begin}, now_s):
             waits[name] = why
             continue
         if tried >= TRIED_MOST:
             waits[name] = "others before it wait for room"
             continue
-        made = moves(fleet, order, works, (*begin, name))
-        why = _no_room(made.plan, known) or _too_late(order, made.plan, fixed_s, now_s)
+        made = moves(fleet, order, works, (*begin, name), beside)
+        alone = moves(fleet, order, works, (*begin, name)) if beside.emptied else made
+        why = _no_room(made.plan, known) or _too_late(order, alone.plan, fixed_s, now_s)
         if why:
             waits[name], tried = why, tried + 1
             continue
@@ -88,9 +108,17 @@ def next_hosts(fleet: Fleet, order: Order, works: Works, now_s: float) -> Next:
     return replace(best, begin=tuple(begin), waits=waits)
 
 
-def moves(fleet: Fleet, order: Order, works: Works, also: Collection[str] = ()) -> Next:
-    """The plan that empties what is to be empty, and `also`; nobody lands where the next work is, if that can be."""
-    emptied = sorted({*procedure.emptied(order, works), *(also if procedure.drains(order.procedure) else ())})
+def moves(
+    fleet: Fleet, order: Order, works: Works, also: Collection[str] = (), beside: Beside = ALONE
+) -> Next:
+    """The plan that empties what is to be empty, and `also`; nobody lands where the next work is, if that can be.
+
+    A host that has left the fleet has nobody whom anything could move.
+    """
+    wanted = {*procedure.emptied(order, works), *(also if procedure.drains(order.procedure) else ())}
+    if wanted:
+        wanted |= beside.emptied
+    emptied = sorted(wanted & {host.name for host in fleet.hosts})
     if not emptied:
         return Next()
     coming = _coming(order, works, also)
@@ -106,17 +134,23 @@ def moves(fleet: Fleet, order: Order, works: Works, also: Collection[str] = ()) 
 
 def reserved(fleet: Fleet, order: Order, works: Works, closed: Collection[str] = ()) -> Fleet:
     """The fleet with hosts closed where no guest may land, and the later ones made unattractive."""
-    shut = {*closed, *domain(fleet, order.scope)}
-    shut |= {name for name, work in works.items() if procedure.is_closed(order, work)}
+    at_work = {name for name, work in works.items() if procedure.is_closed(order, work)}
 
     def marked(host: FleetHost) -> FleetHost:
-        if host.name in shut:
-            return replace(host, cordoned=True)
         work = works.get(host.name)
         later = work is not None and work.state is HostState.WAITING
-        return replace(host, taints=(*host.taints, LATER)) if later else host
+        return replace(host, taints=(*host.taints, LATER)) if later and not host.cordoned else host
 
-    return replace(fleet, hosts=tuple(marked(host) for host in fleet.hosts))
+    made = shut(fleet, {*closed, *domain(fleet, order.scope), *at_work})
+    return replace(made, hosts=tuple(marked(host) for host in made.hosts))
+
+
+def shut(fleet: Fleet, closed: Collection[str]) -> Fleet:
+    """The fleet with hosts closed where no guest may land."""
+    if not closed:
+        return fleet
+    hosts = tuple(replace(h, cordoned=True) if h.name in closed else h for h in fleet.hosts)
+    return replace(fleet, hosts=hosts)
 
 
 def within_shares(wanted: Sequence[Move], fleet: Fleet, most: Mapping[str, int]) -> list[Move]:
@@ -165,7 +199,7 @@ def bakes(order: Order, works: Works, now_s: float) -> bool:
     return is_done and now_s < max(works[name].ended_s for name in first) + order.strategy.bake_s
 
 
-def _is_at_work(order: Order, work: HostWork) -> bool:
+def is_at_work(order: Order, work: HostWork) -> bool:
     """A host of a domain that only waits until the others are done, to have its guests back, keeps nobody waiting."""
     if work.state is not HostState.WORKING:
         return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -20,12 +22,25 @@ class Server:
         self.status = 200
         self.asked: list[str] = []
         self.url = ""
+        self.pieces = 1
 
-    async def query(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
+    async def query(self, request: aiohttp.web.Request) -> aiohttp.web.StreamResponse:
         self.asked.append(request.query["query"])
+        if self.pieces > 1:
+            return await self._slowly(request)
         if isinstance(self.answer, str):
             return aiohttp.web.Response(text=self.answer, status=self.status)
         return aiohttp.web.json_response(self.answer, status=self.status)
+
+    async def _slowly(self, request: aiohttp.web.Request) -> aiohttp.web.StreamResponse:
+        raw = json.dumps(self.answer).encode()
+        response = aiohttp.web.StreamResponse()
+        await response.prepare(request)
+        for at in range(self.pieces):
+            piece = len(raw) // self.pieces + 1
+            await response.write(raw[at * piece : (at + 1) * piece])
+            await asyncio.sleep(0.01)
+        return response
 
 
 @pytest.fixture
@@ -70,8 +85,24 @@ async def test_nothing_and_zero_are_all_well(server: Server) -> None:
     ("answer", "status", "why"),
     [
         ({"status": "error", "errorType": "bad_data", "error": "parse error at char 3"}, 400, "parse error"),
-        ("<html>it works</html>", 200, "Expecting value"),
-        ("[]", 200, "no answer of Prometheus"),
+        ("<html>it works</html>", 200, "no Prometheus: b'<html>it works"),
+        ("[]", 200, "no Prometheus"),
+        ("[" * 100_000, 200, "no Prometheus"),
+        ({"status": "success"}, 200, "neither series nor a number"),
+        ({"status": "success", "data": ["nonsense"]}, 200, "neither series nor a number"),
+        ({"status": "success", "data": {"result": {"odd": 1}}}, 200, "neither series nor a number"),
+        (
+            {"status": "success", "data": {"resultType": "vector", "result": ["odd"]}},
+            200,
+            "neither series nor",
+        ),
+        ({"status": "success", "data": {"resultType": "scalar", "result": []}}, 200, "neither series nor"),
+        (
+            {"status": "success", "data": {"resultType": "scalar", "result": [1, []]}},
+            200,
+            "could not convert",
+        ),
+        ({}, 500, "no success (500)"),
     ],
 )
 async def test_what_is_no_answer_is_refused(server: Server, answer: Any, status: int, why: str) -> None:
@@ -84,3 +115,19 @@ async def test_what_is_no_answer_is_refused(server: Server, answer: Any, status:
 async def test_nobody_there() -> None:
     with pytest.raises(Refused, match="alerts are not known"):
         await prometheus.found("http://127.0.0.1:1", "x")
+
+
+async def test_an_answer_that_comes_in_pieces_is_read_whole(server: Server) -> None:
+    server.answer, server.pieces = (
+        vector(*({"alertname": f"A{n}", "pad": "x" * 1000} for n in range(300))),
+        20,
+    )
+    assert len(await prometheus.found(server.url, "x")) == 300
+    server.answer = vector(*({"alertname": f"A{n}", "pad": "x" * 10_000} for n in range(300)))
+    with pytest.raises(Refused, match="let the query give less"):
+        await prometheus.found(server.url, "x")
+
+
+async def test_a_series_with_odd_labels_counts(server: Server) -> None:
+    server.answer = {"status": "success", "data": {"resultType": "vector", "result": [{"metric": [1]}]}}
+    assert await prometheus.found(server.url, "x") == ["a value"]

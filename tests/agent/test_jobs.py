@@ -265,6 +265,35 @@ async def test_a_guest_that_is_there_all_the_same_is_not_taken_down(rig: Rig) ->
     assert rig.here.closed == ""
 
 
+async def test_a_host_that_loses_its_power_lets_nobody_in_for_so_long(rig: Rig) -> None:
+    jobs = rig.jobs(allowed=False)
+    rig.here.guests = [Shown("g1", "h1", "running", "owner", 1, Guest("g1", "u", 1 << 20))]
+    with pytest.raises(Refused, match="guests are here: g1"):
+        jobs.close(60.0)
+    assert rig.here.closed == ""
+    rig.here.guests = [replace(rig.here.guests[0], state="crashed")]
+    jobs.close(60.0)
+    assert rig.here.closed == "is about to lose its power"
+    jobs.open()
+    assert rig.here.closed == ""
+    jobs.close(0.05)
+    jobs.close(0.1)
+    await asyncio.sleep(0.07)
+    assert rig.here.closed
+    await asyncio.sleep(0.07)
+    assert rig.here.closed == "", "its power was not taken"
+    with pytest.raises(Refused, match="makes no sense"):
+        jobs.close(float("nan"))
+
+
+async def test_a_reboot_keeps_a_host_closed(rig: Rig) -> None:
+    jobs = rig.jobs(reboot=("sleep", "5"))
+    jobs.close(60.0)
+    jobs.reboot("r1")
+    jobs.open()
+    assert rig.here.closed == "is about to reboot"
+
+
 async def test_a_reboot_that_is_refused_says_why(rig: Rig) -> None:
     jobs = rig.jobs(reboot=("sh", "-c", "echo no permission; exit 4"))
     jobs.reboot("r1")

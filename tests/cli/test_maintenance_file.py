@@ -208,3 +208,21 @@ def test_a_procedure_that_is_not_there_is_refused_with_those_that_are(tmp_path: 
 def test_the_notice_is_the_guests(tmp_path: Path) -> None:
     text = "name: m\nscope: {hosts: [h]}\nprocedure: [cordon]\nstrategy: {notice: 1m}"
     assert read(tmp_path, text).strategy.limits.notice_s == 60.0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ("window: {begins: 22:00}\nprocedure: [cordon]", "1320 is no time"),
+        ("window: {begins: .nan}\nprocedure: [cordon]", "nan is no time"),
+        ("window: {ends: .inf}\nprocedure: [cordon]", "inf is no time"),
+        ("procedure: [{run: [reboot, now]}]", "`run` takes text"),
+        ("procedure: [{run: true}]", "`run` takes text"),
+        ("procedure: [{run: 'true', when: [1]}]", "`when` is always or wanted"),
+        ("procedure: [{run: 'true', retries: 1.5}]", "`retries` is a whole number"),
+        ("procedure: [{run: 'true', retries: many}]", "`retries` is a whole number"),
+    ],
+)
+def test_what_yaml_makes_something_else_of_is_refused(tmp_path: Path, wrong: str, why: str) -> None:
+    with pytest.raises(Refused, match=why):
+        read(tmp_path, f"name: m1\nscope: {{hosts: [host1]}}\n{wrong}\n")

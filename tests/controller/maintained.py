@@ -33,9 +33,14 @@ class MaintainedHost(ToyHost):
         self._folder = rig.path / name
         self._journal = Journal(self._folder / "journal.db", "boot")
         self.boots = 0
+        self.closed = ""
+        self.closed_when_off: list[str] = []
+        """What it had said of itself each time it lost its power by its BMC."""
         self.ended: list[str] = []
         """Guests that were there when it lost its power."""
         self.commands = True
+        self.nonsense = False
+        """Its agent is none that we know."""
         self.does_not_come_back = False
         self.outdated: set[str] = set()
         """Guests that run in another QEMU than the installed one."""
@@ -65,6 +70,7 @@ class MaintainedHost(ToyHost):
 
     def close(self, why: str) -> None:
         """Its guests are never started by themselves."""
+        self.closed = why
 
     def more_routes(self, app: aiohttp.web.Application) -> None:
         app.router.add_get("/v1/inventory", self._inventory)
@@ -72,9 +78,11 @@ class MaintainedHost(ToyHost):
         app.router.add_put("/v1/jobs/{id}", self._begin_job)
         app.router.add_get("/v1/jobs/{id}", self._job)
         app.router.add_put("/v1/reboots/{id}", self._reboot)
+        app.router.add_put("/v1/closed", self._close)
+        app.router.add_delete("/v1/closed", self._open)
 
     async def _inventory(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
-        return _json(self.jobs.inventory())
+        return _json({"boot": 5} if self.nonsense else self.jobs.inventory())
 
     async def _shown(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
         return _json([replace(shown, qemu_outdated=shown.name in self.outdated) for shown in self.guests()])
@@ -105,6 +113,13 @@ class MaintainedHost(ToyHost):
             task.add_done_callback(self._cycles.discard)
         return answer
 
+    async def _close(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
+        within_s = (await request.json())["within_s"]
+        return self._told(lambda: self.jobs.close(within_s))
+
+    async def _open(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
+        return self._told(self.jobs.open)
+
     def _told(self, ask: Any) -> aiohttp.web.Response:
         try:
             return _json(ask())
@@ -131,6 +146,8 @@ class MaintainedHost(ToyHost):
             while power.exists():
                 await asyncio.sleep(0.02)
             await self.lose_link()
+            self.closed_when_off.append(self.closed)
+            self.closed = ""
             self.ended += [shown.name for shown in self.guests() if shown.state == "running"]
             while not power.exists():
                 await asyncio.sleep(0.02)

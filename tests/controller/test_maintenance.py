@@ -207,3 +207,63 @@ async def test_a_guest_that_keeps_its_old_qemu_fails_the_host_and_runs_on(rig: R
     assert "g0: its virtio queues are too large" in ended["note"]
     assert (await rig.call("GET", "/hosts/host1"))["cordoned"]
     assert one.names() == ["g0"]
+
+
+@pytest.mark.slow
+async def test_a_command_that_is_late_is_tried_again_and_its_output_is_kept(rig: Rig) -> None:
+    rig.start()
+    await fleet(rig, hosts=2, guests=1)
+    tried = rig.path / "tried"
+    wish = order(script=f"echo this time; [ -e {tried} ] || {{ touch {tried}; sleep 300; }}")
+    wish |= {"scope": {"hosts": ["host1"]}}
+    wish["procedure"][2] |= {"within_s": 1.5, "retries": 1}
+    ended = await rig.ended(await begun(rig, wish), 60.0)
+    assert ended["state"] == "done", (ended, rig.logs())
+    wish["procedure"][2] |= {"script": "echo stuck; sleep 300", "retries": 0}
+    ended = await rig.ended(await begun(rig, wish), 60.0)
+    assert ended["state"] == "failed"
+    [host] = (await report(rig)).values()
+    assert "it did not end within 1.5 s" in host["why"]
+    assert host["passed"][-1]["output"] == "stuck\n"
+
+
+@pytest.mark.slow
+async def test_an_agent_that_answers_nonsense_fails_its_host_and_nothing_hangs(rig: Rig) -> None:
+    rig.start()
+    one, two, _ = await fleet(rig)
+    one.nonsense = True
+    wish = order(strategy={"failures": 0})
+    ended = await rig.ended(await begun(rig, wish, force=True), 60.0)
+    assert ended["state"] == "partial", (ended, rig.logs())
+    hosts = await report(rig)
+    assert "nobody foresaw" in hosts["host1"]["why"]
+    assert (hosts["host2"]["state"], one.boots, two.boots) == ("done", 0, 1)
+
+
+@pytest.mark.slow
+async def test_a_host_that_leaves_the_fleet_in_the_middle_fails_alone(rig: Rig) -> None:
+    rig.start()
+    await fleet(rig)
+    running = rig.path / "runs"
+    wish = order(script=f"touch {running}; sleep 3", strategy={"at_once": 2, "failures": 0})
+    wish["scope"]["hosts"].append("host3")
+    number = await begun(rig, wish)
+    await rig.until("a script runs", running.exists)
+    await rig.call("PATCH", "/hosts/host1", {"revoked": True})
+    ended = await rig.ended(number, 90.0)
+    assert ended["state"] == "partial", (ended, rig.logs())
+    hosts = await report(rig)
+    assert "host1 was taken out of the fleet" in hosts["host1"]["why"]
+    assert (hosts["host2"]["state"], hosts["host3"]["state"]) == ("done", "done")
+
+
+@pytest.mark.slow
+async def test_what_is_compared_is_noted_before_the_first_step(rig: Rig) -> None:
+    rig.start()
+    await fleet(rig, hosts=2, guests=1)
+    wish = order(script="true") | {"scope": {"hosts": ["host1"]}}
+    wish["procedure"] = [{"kind": "run", "script": "true"}, {"kind": "verify"}]
+    ended = await rig.ended(await begun(rig, wish), 60.0)
+    assert ended["state"] == "done", (ended, rig.logs())
+    [host] = (await report(rig)).values()
+    assert host["before"]["boot"] == "host1-boot0"

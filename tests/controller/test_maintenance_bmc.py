@@ -46,6 +46,7 @@ async def test_a_host_is_switched_off_and_on_while_its_guest_is_elsewhere(rig: R
     assert (one.boots, one.ended, one.names(), two.names()) == (1, [], [], ["g0"])
     passed = {p["title"]: p["note"] for p in (await report(rig))["host1"]["passed"]}
     assert passed["power-cycle"].startswith("it shut down by itself; back after ")
+    assert one.closed_when_off == ["is about to lose its power"], "no guest could start there any more"
 
 
 @pytest.mark.slow
@@ -201,7 +202,9 @@ async def test_an_abort_does_not_end_an_update_that_is_being_written(rig: Rig, m
     machine.has(update_s=600.0)
     number = await begun(rig, order({"kind": "firmware", "image": IMAGE, "graceful_s": 5.0}))
     await noted(rig, number, "%")
+    assert one.closed == "is about to lose its power", "some BMCs start the host anew by themselves"
     assert "its update: running, " in await aborted(rig, number)
+    assert one.closed == ""
     assert ((machine.folder / "on").exists(), one.boots) == (True, 0)
 
 

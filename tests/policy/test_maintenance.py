@@ -22,6 +22,7 @@ from segue.model.maintenance import (
 )
 from segue.model.plan import Move, Outlook
 from segue.policy import homecoming, maintenance, maintenance_forecast, procedure
+from segue.policy.maintenance import Beside
 from tests.policy.fleets import fleets
 
 GIB = 1 << 30
@@ -267,3 +268,35 @@ def test_a_host_of_a_domain_that_waits_for_its_guests_lets_the_next_one_begin() 
         "h2": HostWork("h2"),
     }
     assert maintenance.next_hosts(even(guests=1), made, works, 0.0).begin == ("h2",)
+
+
+def test_a_host_in_other_hands_waits_and_takes_nobody_in() -> None:
+    made = order(Scope(hosts=("h0", "h1")), at_once=2)
+    works = {name: HostWork(name) for name in ("h0", "h1")}
+    beside = Beside({"h0": "other"}, closed=frozenset({"h0", "h2"}), emptied=frozenset({"h0"}))
+    found = maintenance.next_hosts(even(guests=1), made, works, 0.0, beside)
+    assert (found.begin, found.waits) == (("h1",), {"h0": "the maintenance other works on it"})
+    assert {move.target for move in found.plan.moves} == {"h3"}
+
+
+def test_guests_that_have_to_leave_for_another_maintenance_need_room_too() -> None:
+    fleet = even(hosts=3, guests=2)
+    made = order(Scope(hosts=("h1",)))
+    works = {"h1": HostWork("h1")}
+    assert maintenance.next_hosts(fleet, made, works, 0.0).begin == ("h1",)
+    beside = Beside({"h0": "other"}, closed=frozenset({"h0"}), emptied=frozenset({"h0"}))
+    found = maintenance.next_hosts(fleet, made, works, 0.0, beside)
+    assert found.begin == ()
+    assert "cannot leave" in found.waits["h1"]
+
+
+def test_a_host_that_left_the_fleet_ends_nobody_elses_work() -> None:
+    works = {"h9": HostWork("h9", HostState.WORKING, 3), "h0": HostWork("h0")}
+    found = maintenance.next_hosts(even(guests=1), order(Scope(hosts=("h9", "h0")), at_once=2), works, 0.0)
+    assert found.begin == ("h0",)
+
+
+def test_a_command_may_take_its_time_at_each_of_its_tries() -> None:
+    step = Step(StepKind.RUN, script="true", within_s=10.0, retries=2)
+    assert step.whole_s > 3 * step.limit_s
+    assert Step(StepKind.DRAIN, within_s=10.0).whole_s == 10.0
