@@ -48,6 +48,8 @@ class Controller:
     """What it may do by itself about failing hosts; by default nothing."""
     powers: Powers = field(default_factory=Powers)
     """How the power of hosts is switched; by default not at all."""
+    incidents_url: str = ""
+    """Where the leader posts each change of an incident; empty: nowhere."""
     lacking: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Guests that would find no place if their host died, by the host; the leader alone knows."""
 
