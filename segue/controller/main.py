@@ -49,6 +49,7 @@ from segue.controller import (
     executor,
     incident_posts,
     nightly,
+    sensor_rules,
     stores,
 )
 from segue.controller.app import Controller
@@ -160,6 +161,7 @@ def _made(settings: Settings, store: Store, mirror: Mirror, candidate: Candidate
         answers=AnswerOrders(at_once=settings.evacuate_failing),
         powers=Powers(settings.folder.path),
         incidents_url=settings.incidents_url,
+        sensor_rules=sensor_rules.load(settings.folder.path),
     )
 
 
