@@ -132,5 +132,7 @@ async def place(request: Request, wish: Place, by: Planner) -> Choice | NoHost:
 
 
 def _shown(request: Request, guest: Shown) -> GuestShown:
-    labels = fleet.guest_labels(controller_of(request).mirror, guest.name)
-    return GuestShown(**vars(guest), labels=labels)
+    mirror = controller_of(request).mirror
+    labels = fleet.guest_labels(mirror, guest.name)
+    said = {**vars(guest), "reason": fleet.unheard(mirror, guest.host) or guest.reason}
+    return GuestShown(**said, labels=labels)

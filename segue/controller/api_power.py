@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -102,9 +103,10 @@ async def confirm_dead(request: Request, name: str, asked: Fences) -> Death:
 async def _demand_bmc_agrees(controller: Controller, name: str) -> None:
     """Where there is one that answers, it knows better than any person."""
     try:
-        said = await controller.powers.of(name).power()
-    except Refused:
-        return
+        async with asyncio.timeout(deaths.DOUBT_S):
+            said = await controller.powers.of(name).power()
+    except (Refused, TimeoutError):
+        return  # A caller waits for 30 s, and must hear that it was noted.
     if said is not Power.OFF:
         raise _refused(name, f"its BMC says {said}", f"Switch it off: `segue host power {name} off --force`.")
 

@@ -6,6 +6,7 @@ It must never let a guest be taken over without a proof that is in the store, an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Final
 
 import msgspec
@@ -28,6 +29,10 @@ log = structlog.get_logger()
 LOOK_S: Final = 0.5
 SIGHT_S: Final = 2.5
 FENCE_S: Final = 20.0
+IMPATIENT_S: Final = 10.0
+"""A BMC that takes longer is told of."""
+DOUBT_S: Final = 20.0
+"""So long a BMC may take to contradict a person."""
 AGAIN_S: Final = 5.0
 """Between two tries to fence a host, and to find room for a guest."""
 SOON_S: Final = 1.0
@@ -193,18 +198,41 @@ class Watch:
         ways = [self._take_power(death.host, why)]
         if leases.is_held(self._controller, self._tenure, death.host):
             ways.append(leases.outlast(self._controller, death, lambda: self._is_heard(death.host)))
+        waiting = asyncio.create_task(self._tell_that_it_takes_long(death.host, len(ways)))
         failed: list[str] = []
         try:
-            proof = await losses.first_proof(death.host, *ways, failed=failed)
+            proof = await losses.first_proof(
+                death.host, *ways, failed=failed, meanwhile=self._said(death.host)
+            )
         except SegueError as error:
             todo = f"Nothing restarts. Once you know that it is off: `segue host confirm-dead {death.host}`."
             text = f"{error.what}: {error.why}. {todo}"
             await losses.note(self._controller, self._tenure, death.host, text)
             return self._known(death.host) or death
+        finally:
+            waiting.cancel()
+        known = self._known(death.host)
+        if known is not None and known.proof is not None:
+            return known
         if failed:
             said = f"not every way to fence it works: {'; '.join(failed)}"
             await losses.note(self._controller, self._tenure, death.host, said)
         return await losses.prove(self._controller, self._tenure, death, proof)
+
+    async def _tell_that_it_takes_long(self, host: str, ways: int) -> None:
+        """What is waited for, where a BMC lets us wait and there is no lease, whose time is known."""
+        await asyncio.sleep(IMPATIENT_S)
+        if ways == 1:
+            todo = f"Nothing restarts. Once you know that it is off: `segue host confirm-dead {host}`."
+            text = f"its BMC is asked, and has not come to an end for {IMPATIENT_S:g} s. {todo}"
+            with contextlib.suppress(SegueError):
+                await losses.note(self._controller, self._tenure, host, text)
+
+    async def _said(self, host: str) -> Proof:
+        """By a person, while a BMC hangs."""
+        while (known := self._known(host)) is None or known.proof is None:
+            await asyncio.sleep(LOOK_S)
+        return known.proof
 
     def _is_heard(self, host: str) -> bool:
         """It said something a moment ago: a connection that is only not given up yet says nothing."""
@@ -239,11 +267,13 @@ class Watch:
             await leases.demand_denied(self._controller, death, everybody=True)
             return
         host, powers = death.host, self._controller.powers
+        by_person = death.proof.kind is ProofKind.PERSON
         try:
             bmc = powers.of(host)
-            is_off = await bmc.power() is Power.OFF
+            async with asyncio.timeout(DOUBT_S if by_person else None):
+                is_off = await bmc.power() is Power.OFF
             is_off = is_off or (powers.may_fence(host) and await bmc.off(FENCE_S) is Power.OFF)
-        except SegueError:
+        except (SegueError, TimeoutError):
             if death.proof.kind is not ProofKind.PERSON:
                 raise
             seen = await sights(self._controller, host)
@@ -291,4 +321,9 @@ class Foreknown:
     async def stays_off(self, host: str) -> bool:
         """By its BMC's word of the last seconds."""
         known = self._asked.pop(host, None)
-        return known is not None and clock.steady_s() - await known < AGAIN_S
+        if known is None:
+            return False
+        await asyncio.wait(
+            {known}, timeout=AGAIN_S
+        )  # One that hangs will do so again when it is given an order.
+        return known.done() and clock.steady_s() - known.result() < AGAIN_S

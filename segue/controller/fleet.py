@@ -41,14 +41,32 @@ LINK_BYTES_PER_S: Final = 125_000_000
 
 
 def owners(mirror: Mirror) -> dict[str, Shown]:
-    """Each guest by its name, as its owner has it: the highest epoch counts, several hosts may hold something of it."""
-    found: dict[str, Shown] = {}
+    """Each guest by its name, as its owner has it: the highest epoch counts, several hosts may hold something of it.
+
+    What a revoked host said last counts only where nobody else has the guest: it will not come back, and whoever starts
+    the guest after that goes on with the epoch that he had, which may be lower.
+    """
+    found: dict[str, tuple[tuple[bool, int, int], Shown]] = {}
+    gone = {name for name, kept in mirror.hosts.items().items() if kept.value.revoked}
     for kept in mirror.guests.items().values():
         guest = kept.value
+        rank = (guest.host in gone, *_rank(guest))
         best = found.get(guest.name)
-        if best is None or _rank(guest) < _rank(best):
-            found[guest.name] = guest
-    return dict(sorted(found.items()))
+        if best is None or rank < best[0]:
+            found[guest.name] = rank, guest
+    return {name: guest for name, (_, guest) in sorted(found.items())}
+
+
+def unheard(mirror: Mirror, host: str) -> str:
+    """Why what is shown of a host's guests may not be so any more; empty for one that is connected."""
+    report, death = mirror.reports.get(host), mirror.deaths.get(host)
+    if report is None or report.value.linked:
+        return ""
+    if is_revoked(mirror, host):
+        return f"{host} is removed, and this is what it said last"
+    if death is not None and death.value.proof is not None:
+        return f"{host} is off: `segue incident list --open` says what is done"
+    return f"{host} is away, and this is what it said last"
 
 
 def guest(mirror: Mirror, name: str) -> Shown:

@@ -34,29 +34,36 @@ async def prove(controller: Controller, tenure: Tenure, death: Death, proof: Pro
     return made
 
 
-async def first_proof(host: str, *ways: Coroutine[Any, Any, Proof], failed: list[str] | None = None) -> Proof:
+async def first_proof(
+    host: str,
+    *ways: Coroutine[Any, Any, Proof],
+    failed: list[str] | None = None,
+    meanwhile: Coroutine[Any, Any, Proof] | None = None,
+) -> Proof:
     """The first that proves: a BMC that hangs must not hold up a lease that is over. Raises Refused with what each of
     them says where none does.
 
-    failed: gets what those say that do not prove it.
+    failed: gets what those say that do not prove it, but for a BMC that there is not. meanwhile: counts, too,
+    and nobody waits for it.
     """
     tasks = [asyncio.create_task(way) for way in ways]
+    beside = {asyncio.create_task(meanwhile)} if meanwhile is not None else set()
     whys: dict[asyncio.Task[Proof], SegueError] = {}
     try:
         while left := set(tasks) - whys.keys():
-            done, _ = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
-            for task in sorted(done, key=tasks.index):
+            done, _ = await asyncio.wait(left | beside, return_when=asyncio.FIRST_COMPLETED)
+            for task in (*(done & beside), *sorted(done - beside, key=tasks.index)):
                 try:
                     return task.result()
                 except SegueError as error:
                     log.warning("this does not prove that a host is off", host=host, why=error.why)
                     whys[task] = error
-                    if failed is not None:
+                    if failed is not None and error.kind is not Kind.NOT_FOUND:
                         failed.append(error.why)
     finally:
-        for task in tasks:
+        for task in (*tasks, *beside):
             task.cancel()
-        await asyncio.wait(tasks)
+        await asyncio.wait({*tasks, *beside})
     first = whys[tasks[0]]
     raise Refused(
         what=first.what,
@@ -81,6 +88,14 @@ async def note(controller: Controller, tenure: Tenure, host: str, text: str, **f
     if not fields and kept.value.why != text:
         log.error("a lost host", host=host, why=text)
         await books.change(mirror.deaths, host, lambda known: replace(known, why=text), fence=tenure.fence)
+
+
+async def wait_no_more(controller: Controller, tenure: Tenure, host: str) -> None:
+    """What was waited for has come: nobody is told of it any more."""
+    kept = controller.mirror.deaths.get(host)
+    if kept is not None and kept.value.why:
+        calm = partial(replace, why="")
+        await controller.books.change(controller.mirror.deaths, host, calm, fence=tenure.fence)
 
 
 async def end(controller: Controller, tenure: Tenure, death: Death, text: str) -> None:

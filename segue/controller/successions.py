@@ -87,6 +87,8 @@ class Successions:
         left = [hit for hit in self._incident().hits if not hit.back_s]
         if not left and self._incident().is_open:
             await losses.end(self._controller, self._tenure, self._death, "all its guests are back")
+        if not left:
+            await losses.wait_no_more(self._controller, self._tenure, self._death.host)
         return bool(left)
 
     async def _note_late(self) -> None:

@@ -43,3 +43,11 @@ async def test_where_none_proves_all_that_they_say_is_told() -> None:
         await losses.first_proof("host1", refuses("no answer"), refuses("its voters have changed"))
     with pytest.raises(Refused, match="fence = false"):
         await losses.first_proof("host1", refuses("fence = false"))
+
+
+async def test_a_person_speaks_while_a_bmc_hangs_and_is_not_waited_for() -> None:
+    never, said = asyncio.Event(), Proof(ProofKind.PERSON, "host1", 1.0, "ada", "off")
+    async with asyncio.timeout(5):
+        assert await losses.first_proof("host1", proves(OFF, never), meanwhile=proves(said)) is said
+        with pytest.raises(Refused, match="no answer"):
+            await losses.first_proof("host1", refuses("no answer"), meanwhile=proves(said, never))

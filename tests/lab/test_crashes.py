@@ -15,6 +15,7 @@ import pytest
 
 from segue.cli.fleet import Host
 from segue.lab.api import Lab
+from segue.policy.crash import DEAF_S
 from tests.lab.inside import Shell
 from tests.lab.moves import wait_until
 
@@ -188,7 +189,8 @@ def test_a_qemu_that_answers_nobody_is_ended_and_started_anew(ward: Ward) -> Non
     ward.create("deaf", "--restarts-per-hour", "3")
     stopped = ward.qemu("deaf")
     os.kill(stopped, signal.SIGSTOP)
-    ward.incident("deaf", "deaf", over=True)
+    (hit,) = ward.incident("deaf", "deaf", over=True)["hits"]
+    assert hit["back_s"] - hit["began_s"] >= DEAF_S, "it was away from its last sign of life on"
     assert ward.qemu("deaf") != stopped
     again = ward.qemu("deaf")
     ward.booted("deaf")
