@@ -5,7 +5,13 @@ from __future__ import annotations
 from pathlib import PurePath
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile(
+    "busy"
+)  # How fast examples are drawn says something of the machine, and nothing of the code.
 
 MOVES = "moves"
 """Guests that move between the hosts of one lab: one process has them all, one after another."""

@@ -14,10 +14,11 @@ from segue.agent import acquaintance
 from segue.agent.keeper import TICK_S, Keeper
 from segue.agent.lease import Wards
 from segue.agent.resident import GONE, TAKEN_OVER
+from segue.agent.room import Room
 from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
 from segue.model.crash import Cause
-from segue.model.guest import Guest, RunState
+from segue.model.guest import Guest
 from segue.model.handoff import Copy, Created, PeerEpoch, PeerFenced, Phase, TakeOver
 from segue.model.host import HostFacts
 from segue.model.migration import Migration
@@ -39,6 +40,7 @@ class Guests:
         self._services = services
         self._keepers: dict[str, Keeper] = {}
         services.lease.wards = Wards(self.admit_all, self.bury_all)
+        self._room = Room()
         self.placing = asyncio.Lock()
         """One placement at a time, from the look at the room to the copy: two cannot be promised the same room."""
 
@@ -197,10 +199,8 @@ class Guests:
         return [shown.spec for shown in self.shown()]
 
     def promised_bytes(self) -> int:
-        """Of guests that run or come in, and of those that were taken over and are about to be started."""
-        kept = [keeper for keeper in self._keepers.values() if keeper.guest is not None]
-        takes_room = (k for k in kept if k.state() is not RunState.STOPPED or k.resident.awaits_start)
-        return sum(keeper.guest_here().memory_bytes for keeper in takes_room)
+        """See room.py."""
+        return self._room.promised_bytes(self._keepers.values())
 
     def running(self) -> list[tuple[Guest, int]]:
         """Guests that run here by right, with their first process."""
@@ -218,16 +218,17 @@ class Guests:
 
     async def create(self, guest: Guest, *, start: bool) -> None:
         """A new guest; when its first start fails nothing is left of it."""
-        self.demand_free(guest.name)
-        compatibility.demand(guest, self.facts(), compatibility.Already())
-        keeper = self.kept_by(self._services, guest.uuid, guest)
-        keeper.resident.wanted, keeper.resident.reason = "stopped", "created, not started yet"
-        self._services.journal.put_guest(guest, keeper.token, "stopped", keeper.resident.reason)
-        self._keepers[guest.uuid] = keeper
+        async with self.placing:
+            self.demand_free(guest.name)
+            compatibility.demand(guest, self.facts(), compatibility.Already())
+            keeper = self.kept_by(self._services, guest.uuid, guest)
+            keeper.resident.wanted, keeper.resident.reason = "stopped", "created, not started yet"
+            self._services.journal.put_guest(guest, keeper.token, "stopped", keeper.resident.reason)
+            self._keepers[guest.uuid] = keeper
         try:
             await keeper.tell(Created())
             if start:
-                await keeper.start(peers_highest=0)
+                await self._start(keeper, peers_highest=0)
         except BaseException:
             await self._unmake(keeper)
             raise
@@ -248,7 +249,11 @@ class Guests:
 
     async def start(self, keeper: Keeper) -> None:
         """From disk. After a power loss the peers are asked first whether the guest lives elsewhere."""
-        await keeper.start(await self._highest_since_boot(keeper))
+        await self._start(keeper, await self._highest_since_boot(keeper))
+
+    async def _start(self, keeper: Keeper, peers_highest: int) -> None:
+        async with self._room.kept(keeper, self.placing, self.facts):
+            await keeper.start(peers_highest)
 
     async def _highest_since_boot(self, keeper: Keeper) -> int:
         """0 where our journal is certain: no other host can have taken over a guest that ran here since the boot."""

@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
+import structlog
+
 from segue.adapters import clock
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.memory_landing import MemoryLanding
@@ -15,8 +17,10 @@ from segue.agent.services import Services
 from segue.model.guest import Guest
 from segue.model.handoff import Copy, Phase, Token
 
+log = structlog.get_logger()
+
 TAKEN_OVER = "taken over from "
-"""Then comes the host that is dead: so it stands until it is started here."""
+"""Then comes the host that is dead: so it stands until it is started here, however often that fails meanwhile."""
 GONE = "it was gone when the agent started (a power loss, or it was killed)"
 
 
@@ -199,6 +203,14 @@ class Resident(ABC):
     def note(self, reason: str) -> None:
         """Keeps a sentence for people beside the guest."""
         self.want(self.wanted, reason)
+
+    def cannot_run(self, why: str) -> None:
+        """Keeps why; one that was taken over is to be started nevertheless, and its memory stays promised."""
+        self.refusal = why
+        told = f"{self.reason.partition(':')[0]}: {why}" if self.awaits_start else why
+        if self.reason != told:  # It is tried again with each tick, and said once.
+            log.error("the guest cannot run", guest=self.uuid, why=why)
+            self.note(told)
 
 
 _tasks: set[asyncio.Task[None]] = set()

@@ -137,10 +137,7 @@ class AppResident(Resident):
         try:
             await self.admit(self._guest())
         except Refused as refusal:
-            self.refusal = refusal.why
-            if self.reason != refusal.why:  # It is tried again with each tick, and said once.
-                log.error("the application is not let run", guest=self.uuid, why=refusal.why)
-                self.note(refusal.why)
+            self.cannot_run(refusal.why)
             return False
         return True
 

@@ -235,7 +235,7 @@ class MachineResident(Resident):
             return 0.0
         self.refusal = ""
         if not self.machine.alive():
-            self._cannot_run("its QEMU ended before it was told to run")
+            self.cannot_run("its QEMU ended before it was told to run")
             return 0.0
         try:
             first = self.landing is None and not self.machine.places.mark
@@ -245,7 +245,7 @@ class MachineResident(Resident):
             await self.admit(self.guest)
             resumed_at_s = await self.machine.cont()
         except (QemuRefused, Refused, OSError) as error:
-            self._cannot_run(f"QEMU does not let it run: {error}")
+            self.cannot_run(f"QEMU does not let it run: {error}")
             return 0.0
         except QemuGone:
             log.error("the guest's QEMU ended when it was to run", guest=self.uuid)
@@ -256,12 +256,6 @@ class MachineResident(Resident):
         self.wanted, self.reason = "running", ""
         later(self.make_known())
         return resumed_at_s
-
-    def _cannot_run(self, why: str) -> None:
-        self.refusal = why
-        if self.reason != why:  # It is tried again with each tick, and said once.
-            log.error("the guest cannot run", guest=self.uuid, why=why)
-            self.note(why)
 
     async def make_known(self) -> None:
         """Switches and bridges learn where the guest is: what the client does not wait for."""

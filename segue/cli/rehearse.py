@@ -88,12 +88,19 @@ def rehearse(
     if seed >= 0 and seeds > 1:
         _show_seeds(list(many.verdicts(seed, seeds, jobs=jobs)), form)
     elif fleet or context:
-        read = fleet_file.load(fleet)[0] if fleet else fleet_live.seen(contexts.load().demand_controller())
+        read = fleet_file.load(fleet)[0] if fleet else _live()
         order = _order(maintenance, live=context) if maintenance else None
         _show_result(_of_fleet(read, drain or [], domain or [], order), form, log=log)
     else:
         played = scenario.drawn(seed) if seed >= 0 else story_file.load(story)
         _show_result(rehearsal.play(played), form, log=log)
+
+
+def _live() -> Fleet:
+    live = fleet_live.seen(contexts.load().demand_controller())
+    for what in live.unknown:
+        output.say(f"Not as it will be: {what}.")
+    return live.fleet
 
 
 def _order(name: str, *, live: bool) -> Order:

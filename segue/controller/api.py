@@ -16,7 +16,8 @@ from segue.adapters.http.access import Caller
 from segue.controller import api_doc, events, fleet, gate, identity, nightly, reserve, scoped
 from segue.controller.api_common import Viewer
 from segue.controller.app import Controller, controller_of
-from segue.errors import SegueError
+from segue.engine import transfer
+from segue.errors import Refused, SegueError
 from segue.model.rights import Verb
 from segue.model.trust import Certificate
 from segue.policy import renewal
@@ -103,6 +104,7 @@ async def link(socket: WebSocket) -> None:
 
 def _warnings(controller: Controller, hosts: list[str], by: Caller) -> Iterator[str]:
     """Hosts that are lost, or could not be; certificates that ought to have been renewed, and a CA that ends before."""
+    yield from _left(controller)
     yield from reserve.warnings(controller, hosts)
     if not by.scope:
         yield from identity.warnings(controller)
@@ -115,6 +117,13 @@ def _warnings(controller: Controller, hosts: list[str], by: Caller) -> Iterator[
         report = controller.mirror.reports.get(name)
         if report is not None and report.value.facts.certificate is not None:
             yield from _warning(f"host {name}", report.value.facts.certificate)
+
+
+def _left(controller: Controller) -> Iterator[str]:
+    try:
+        transfer.demand_unmarked(controller.mirror.marks.found())
+    except Refused as error:
+        yield f"nobody leads from this store: {error.why}"
 
 
 def _warning(whose: str, certificate: Certificate) -> Iterator[str]:

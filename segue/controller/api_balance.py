@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from segue.adapters.http.access import Caller
 from segue.controller import api_common, api_doc, balance, gate
-from segue.controller.api_common import Key
+from segue.controller.api_common import IfMatch, Key
 from segue.controller.app import Controller, controller_of
 from segue.controller.gate import Asked
 from segue.errors import Kind
@@ -81,9 +81,11 @@ class BalanceShown:
 
 
 @router.get("/balance")
-async def show(request: Request, _: Surveyor) -> BalanceShown:
-    """The balancer: orders, last look, bookings."""
+async def show(request: Request, response: Response, _: Surveyor) -> BalanceShown:
+    """The balancer: orders, last look, bookings. Its ETag is that of the orders, once there are some."""
     mirror = controller_of(request).mirror
+    if (decided := mirror.balance_orders.get("")) is not None:
+        api_common.tagged(response, decided)
     orders, kept, now = balance.decided(mirror), mirror.balance_state.get(""), balance.under_way(mirror)
     bookings = list(mirror.bookings.values())
     return BalanceShown(
@@ -96,14 +98,19 @@ async def show(request: Request, _: Surveyor) -> BalanceShown:
 
 
 @router.patch("/balance")
-async def change(request: Request, wish: ChangeOrders, _: Operator) -> BalanceOrders:
+async def change(
+    request: Request, response: Response, wish: ChangeOrders, _: Operator, if_match: IfMatch = ""
+) -> BalanceOrders:
     """Switches it off, on, or to advice alone, and says how it shall judge."""
-    controller = controller_of(request)
+    controller, revision = controller_of(request), api_common.revision(if_match)
     table, changes = controller.mirror.balance_orders, asdict(wish)
     balance.demand_sense(balance.with_changes(balance.decided(controller.mirror), changes))
-    if table.get("") is None:
+    if table.get("") is None and not revision:
         await controller.books.add(table, "", BalanceOrders())
-    return await controller.books.change(table, "", lambda known: balance.with_changes(known, changes))
+    await controller.books.change(
+        table, "", lambda known: balance.with_changes(known, changes), revision=revision
+    )
+    return api_common.tagged(response, controller.books.known(table, ""))
 
 
 @router.post("/balance/plan")

@@ -16,6 +16,7 @@ from segue.adapters.http.access import Caller
 from segue.controller import gate
 from segue.controller.app import controller_of
 from segue.controller.gate import Asked
+from segue.controller.mirror import Kept
 from segue.errors import Kind, Refused
 from segue.model.rights import Verb
 from segue.model.store import Conflict
@@ -51,6 +52,8 @@ def selector(text: str) -> dict[str, str]:
     pairs = [part.partition("=") for part in text.split(",") if part]
     if any(not (label and sign) for label, sign, _ in pairs):
         raise odd(f"'{text[:80]}' is no selector", "Write it as rack=r7,feed=a.")
+    if len({label for label, _, _ in pairs}) < len(pairs):
+        raise odd(f"'{text[:80]}' names a label twice", "Each host has one value of a label: name it once.")
     return {label: value for label, _, value in pairs}
 
 
@@ -60,6 +63,12 @@ def revision(if_match: str) -> int:
     if text and not (text.isascii() and text.isdigit() and len(text) < 19):
         raise odd(f"'{if_match[:40]}' is no ETag of ours", "Give the ETag that the last answer had.")
     return int(text or 0)
+
+
+def tagged(response: Response, kept: Kept[T]) -> T:
+    """The value; the answer's ETag is for If-Match."""
+    response.headers["etag"] = f'"{kept.entry.revision}"'
+    return kept.value
 
 
 async def begin(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 
 from segue.adapters.http.access import Caller
 from segue.controller import api_common, api_doc, gate, placing
-from segue.controller.api_common import Limit, Page
+from segue.controller.api_common import IfMatch, Limit, Page
 from segue.controller.app import controller_of
 from segue.controller.gate import Asked
 from segue.model.fleet import HOST_DOMAIN, Rule, Spread
@@ -57,9 +57,18 @@ async def wishes(request: Request, _: Surveyor, limit: Limit = 100, after: str =
 
 
 @router.patch("/guests/{name}/wishes")
-async def change_guest(request: Request, name: str, wish: placing.ChangeGuest, _: Operator) -> GuestWishes:
+async def change_guest(
+    request: Request,
+    response: Response,
+    name: str,
+    wish: placing.ChangeGuest,
+    _: Operator,
+    if_match: IfMatch = "",
+) -> GuestWishes:
     """Labels, wanted and preferred hosts, tolerated taints, importance; the guest need not be there yet."""
-    return await placing.change_guest(controller_of(request), name, wish)
+    controller, revision = controller_of(request), api_common.revision(if_match)
+    await placing.change_guest(controller, name, wish, revision)
+    return api_common.tagged(response, controller.books.known(controller.mirror.wishes, name))
 
 
 @router.delete("/guests/{name}/wishes", status_code=204)

@@ -6,6 +6,7 @@ It must never change a line, and never drop one from the store that is younger t
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,7 @@ import msgspec
 import structlog
 
 from segue.adapters import clock
+from segue.controller.calm import CalmClock
 from segue.controller.mirror import Mirror
 from segue.engine.store import Store
 from segue.errors import SegueError
@@ -30,12 +32,13 @@ TAIL_BYTES: Final = 16 << 20
 """Of the file, looked at after a start: more than the store's lines have."""
 
 
-async def prune(store: Store, mirror: Mirror, fence: Fence) -> int:
-    """By the leader: lines beyond the number, and those that are too old, oldest first. How many went."""
+async def prune(store: Store, mirror: Mirror, fence: Fence, *, by_age: bool = True) -> int:
+    """By the leader: lines beyond the number, and those that are too old, oldest first. How many went. by_age: this
+    machine's clock may say what is old."""
     table = mirror.audit.items()
     names = sorted(table)
     too_many = max(0, len(names) - LINES_MOST)
-    oldest_s = clock.wall_s() - AGE_MOST_S
+    oldest_s = clock.wall_s() - AGE_MOST_S if by_age else -math.inf
     going = [
         table[name].entry
         for number, name in enumerate(names)
@@ -49,9 +52,10 @@ async def prune(store: Store, mirror: Mirror, fence: Fence) -> int:
 
 async def keep_pruned(store: Store, mirror: Mirror, fence: Fence) -> None:
     """For as long as the tenure lasts."""
+    calm = CalmClock()
     while True:
         try:
-            if gone := await prune(store, mirror, fence):
+            if gone := await prune(store, mirror, fence, by_age=calm.lasts()):
                 log.info("old lines of the audit went from the store", lines=gone)
         except SegueError as error:
             log.warning("the audit is not pruned yet", why=str(error))

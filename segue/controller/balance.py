@@ -36,7 +36,7 @@ from segue.model.migration import Limits, Migration
 from segue.model.plan import BalancePlan, Move, Outlook
 from segue.model.store import Change, Conflict, Fence
 from segue.model.task import Task, TaskKind, TaskState, Turn
-from segue.policy import balance, following, lessons, temper
+from segue.policy import balance, following, lessons, reasons, temper
 from segue.policy.board import Board
 from segue.policy.drain import Orders
 from segue.policy.imbalance import Imbalance
@@ -47,6 +47,8 @@ BALANCER: Final = "the balancer"
 """Who asks for a task that nobody asked for."""
 KEPT: Final = 500
 """Bookings; older ones go."""
+MOVES_MOST: Final = 400
+"""In one plan: it is one entry of the store, with what is said of each."""
 FORGONE: Final = "a drain needs the room"
 
 
@@ -143,7 +145,9 @@ async def begin(
     }
     number = number or chance.new_id()
     going = {move.guest for move in seen.plan.plan.moves}
-    staying = {guest: why for guest, why in seen.plan.plan.staying.items() if guest not in going}
+    staying = reasons.kept(
+        {guest: why for guest, why in seen.plan.plan.staying.items() if guest not in going}
+    )
     made = Task(
         number, TaskKind.BALANCE, by, clock.wall_s(), wish, digest, staying=staying, total=len(wish["moves"])
     )
@@ -299,7 +303,7 @@ def demand_sense(orders: BalanceOrders) -> None:
         "hot_share": 0 < chosen.hot_share <= 64,
         "looks": 1 <= chosen.looks <= 1000,
         "margin": 0 <= chosen.margin <= 100,
-        "moves_most": 1 <= chosen.moves_most <= 1000,
+        "moves_most": 1 <= chosen.moves_most <= MOVES_MOST,
         "cooldown_s": 0 <= chosen.cooldown_s <= DAY_S,
         "cpu_load_most": 0 < chosen.cpu_load_most <= 64,
         "moves_per_day": 0 <= chosen.budget.moves_per_day <= 1000,

@@ -21,7 +21,7 @@ from segue.model.balance import BalanceOrders, BalanceState, BookedMove, Booking
 from segue.model.leadership import Tenure
 from segue.model.store import Fenced
 from segue.policy import balance as balancing
-from segue.policy import temper
+from segue.policy import reasons, temper
 
 log = structlog.get_logger()
 STEP_S: Final = 1.0
@@ -83,7 +83,7 @@ async def _say(controller: Controller, tenure: Tenure, seen: Seen, orders: Balan
         margin=seen.margin,
         why=why,
         moves=balancing.listed(made.plan),
-        staying=dict(made.plan.staying),
+        staying=reasons.kept(made.plan.staying),
     )
     table = controller.mirror.balance_state
     if table.get("") is None:

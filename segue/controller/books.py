@@ -10,7 +10,7 @@ import msgspec
 from segue.adapters import chance, clock
 from segue.adapters.http.access import Caller
 from segue.controller.mirror import Kept, Mirror, Table
-from segue.engine import certainty
+from segue.engine import certainty, transfer
 from segue.engine.store import Store
 from segue.errors import Kind, Refused
 from segue.model import store as nouns
@@ -28,7 +28,8 @@ LISTED: Final = frozenset({"host", "task", "token", "rule", "domain", "maintenan
 
 
 class Books:
-    """Every write waits until this controller itself sees it."""
+    """Every write waits until this controller itself sees it. Nothing is written to a store that another one has
+    replaced, or that is half filled."""
 
     def __init__(self, store: Store, mirror: Mirror) -> None:
         self._store = store
@@ -110,6 +111,7 @@ class Books:
         await self.add(self.mirror.audit, f"{int(now_s * 1e6):017d}-{chance.token(6)}", line)
 
     async def _commit(self, *changes: Change, fence: Fence | None = None) -> None:
+        transfer.demand_unmarked(self.mirror.marks.found(), Kind.UNREACHABLE)
         try:
             revision = await self._store.commit(*changes, fence=fence)
         except OutcomeUnknown as unknown:

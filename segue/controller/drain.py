@@ -15,10 +15,11 @@ from segue.controller import absence, fleet, moving
 from segue.controller.absence import Absence
 from segue.controller.app import Controller
 from segue.controller.work import Work, went_well
+from segue.errors import Kind, Refused
 from segue.model.migration import Limits
 from segue.model.plan import Plan
 from segue.model.task import TaskState, Trial
-from segue.policy import drain
+from segue.policy import drain, reasons
 from segue.policy.drain import Orders
 from segue.policy.outlook import Basis
 from segue.policy.timetable import Slots
@@ -41,7 +42,14 @@ class DrainWish:
 
 
 async def hosts_of(controller: Controller, wish: DrainWish) -> tuple[str, ...]:
-    """The hosts that are to be empty. Raises Refused where there are none."""
+    """The hosts that are to be empty. Raises Refused where there are none, or it is not clear which."""
+    if wish.hosts and (wish.label or wish.value):
+        raise Refused(
+            what="nothing is drained",
+            why="hosts are named, and a domain beside them",
+            todo="Name hosts, or a label with its value.",
+            kind=Kind.USAGE,
+        )
     if wish.hosts:
         return wish.hosts
     return drain.hosts_of(await fleet.looked(controller.mirror, controller.loads), wish.label, wish.value)
@@ -108,8 +116,9 @@ def _still(work: Work, hosts: tuple[str, ...], made: Plan, orders: Orders, gone:
 async def _report(work: Work, made: Plan) -> None:
     task = work.task
     total = len(task.moved) + len(made.moves) + sum(1 for trial in task.trials if trial.target)
-    if (total, dict(task.staying)) != (task.total, dict(made.staying)):
-        await work.note(total=total, staying=dict(made.staying))
+    staying = reasons.kept(made.staying)
+    if (total, dict(task.staying)) != (task.total, staying):
+        await work.note(total=total, staying=staying)
 
 
 async def _conclude(work: Work, hosts: tuple[str, ...], made: Plan) -> None:
@@ -117,7 +126,7 @@ async def _conclude(work: Work, hosts: tuple[str, ...], made: Plan) -> None:
     names = ", ".join(hosts)
     if made.staying:
         note = f"{moved} guests moved, {len(made.staying)} stay on {names}"
-        await work.end(TaskState.PARTIAL, note, staying=dict(made.staying))
+        await work.end(TaskState.PARTIAL, note, staying=reasons.kept(made.staying))
     else:
         await work.end(TaskState.DONE, f"{names}: empty; {moved} guests moved", staying={})
 

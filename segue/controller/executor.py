@@ -23,6 +23,7 @@ from segue.controller import (
     incident_posts,
     leases,
     maintenance,
+    old_tasks,
     reserve,
     sensors,
     single,
@@ -34,6 +35,7 @@ from segue.controller.incidents import Fetcher
 from segue.controller.links import Links
 from segue.controller.reports import Reports
 from segue.controller.work import LOOK_S, Work, failure_of
+from segue.engine import transfer
 from segue.errors import Kind, Refused, SegueError
 from segue.model.leadership import NotLeading, Tenure
 from segue.model.store import Away, Fenced, OutcomeUnknown
@@ -66,10 +68,26 @@ async def lead(controller: Controller) -> None:
     """For as long as the controller lives: waits to lead, and leads."""
     lonely = Loneliness(controller)
     while True:
+        await _until_usable(controller)
         await controller.candidate.reign(
             lambda tenure: _reign(controller, tenure, lonely), controller.links.highest_seen
         )
         await asyncio.sleep(lonely.rest_s())
+
+
+async def _until_usable(controller: Controller) -> None:
+    """A store that was migrated to another, or is half filled, is led by nobody."""
+    said = ""
+    while True:
+        try:
+            transfer.demand_unmarked(controller.mirror.marks.found())
+        except Refused as error:
+            if error.why != said:
+                log.error("this controller does not lead", why=error.why, todo=error.todo)
+            said = error.why
+            await controller.mirror.change(LOOK_S)
+        else:
+            return
 
 
 class Loneliness:
@@ -117,12 +135,14 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
     beside = (
         asyncio.create_task(_introduce(links, new)),
         asyncio.create_task(audit_trail.keep_pruned(controller.store, mirror, tenure.fence)),
+        asyncio.create_task(old_tasks.keep_pruned(controller.store, mirror, tenure.fence)),
         asyncio.create_task(health.keep(controller, tenure)),
         asyncio.create_task(Fetcher(controller, tenure).keep()),
         asyncio.create_task(incident_posts.keep(controller)),
     )
     try:
         await mirror.reached(tenure.fence.revision)
+        transfer.demand_unmarked(mirror.marks.found())
         await identity.settle(controller, tenure)
         reports = Reports(controller.store, mirror, tenure, new, controller.traces.ended)
         await reports.all_away()
@@ -139,6 +159,7 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
             running["sensors"] = asyncio.create_task(sensors.keep(controller, tenure))
             running["reserve"] = asyncio.create_task(reserve.keep(controller))
         while not links.outranked.is_set():
+            transfer.demand_unmarked(mirror.marks.found())
             alone = lonely.look()
             for number, kept in list(mirror.tasks.items().items()):
                 idle = number not in running or running[number].done()

@@ -16,6 +16,7 @@ from segue.errors import Kind, Refused
 from segue.model.answer import Report
 from segue.model.fleet import (
     HOST_DOMAIN,
+    LINK_BYTES_PER_S,
     Amounts,
     Domain,
     Fleet,
@@ -36,8 +37,6 @@ from segue.wire.frames import Shown
 RANK: Final = {"owner": 0, "offered": 0, "released": 1, "incoming": 2}
 TRIES_OUT: Final = "it tries its host out, and is gone soon"
 UNKNOWN_BYTES: Final = 1 << 62
-LINK_BYTES_PER_S: Final = 125_000_000
-"""Of a host that nobody said anything else of: 1 Gbit/s."""
 
 
 def owners(mirror: Mirror) -> dict[str, Shown]:
@@ -193,7 +192,7 @@ def ordered(
         tuple(mirror.rules.values()),
         tuple(Uplink(d.label, d.value, d.uplink_bytes_per_s) for d in domains if d.uplink_bytes_per_s),
         tuple(Domain(d.label, d.value, d.within) for d in domains),
-        tuple(sorted({d.label for d in domains})),
+        tuple(sorted({d.label for d in domains} - {HOST_DOMAIN})),
     )
 
 

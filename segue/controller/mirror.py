@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from segue.adapters import clock
+from segue.engine import transfer
 from segue.engine.store import Store
 from segue.errors import Kind, Refused, SegueError
 from segue.model.answer import Report, Sensed, Warned
@@ -104,11 +105,25 @@ class Table(Generic[T]):
         if slash:
             self._under.setdefault(head, {})[name] = None
         try:
-            self._kept[name] = Kept(entry, self._decode.decode(entry.value))
+            self._kept[name] = Kept(entry, self._read(entry.value))
         except msgspec.MsgspecError as error:
             log.error("an entry of the store cannot be read", key=key, why=str(error))
             self._kept.pop(name, None)
             self._under.get(head, {}).pop(name, None)
+
+    def _read(self, value: bytes) -> T:
+        return self._decode.decode(value)
+
+
+class Marks(Table[bytes]):
+    """What a migration or a restore left in the store, as it is."""
+
+    def _read(self, value: bytes) -> bytes:
+        return value
+
+    def found(self) -> dict[str, bytes]:
+        """By the store's keys."""
+        return {self.key(name): kept.value for name, kept in self._kept.items()}
 
 
 class Mirror:
@@ -135,7 +150,7 @@ class Mirror:
         self.rules = Table("rules/", Rule)
         self.domains = Table("domains/", DomainRecord)
         self.balance_orders = Table("balance/orders", BalanceOrders)
-        self.balance_turn = Table("balance/turn", Turn)
+        self.balance_turn = Table("turns/balance", Turn)
         self.balance_state = Table("balance/state", BalanceState)
         self.drain_audit = Table("drain-audit", Audited)
         self.bookings = Table("bookings/", BookedMove)
@@ -145,6 +160,7 @@ class Mirror:
         self.deaths = Table("deaths/", Death)
         self.successions = Table("successions/", Succession)
         self.charters = Table("charters/", Charter)
+        self.marks = Marks(transfer.MARKS, bytes)
         self._tables: tuple[Table[Any], ...] = tuple(
             table for table in vars(self).values() if isinstance(table, Table)
         )

@@ -21,7 +21,7 @@ from segue.errors import SegueError
 from segue.model.fleet import Fleet, FleetGuest
 from segue.model.plan import Move
 from segue.model.task import Task, TaskState, Trial
-from segue.policy import outlook, timetable
+from segue.policy import outlook, reasons, timetable
 from segue.policy.drain import Orders
 from segue.policy.timetable import Job, Roads
 
@@ -166,7 +166,9 @@ async def _settle(work: Work, beginning: set[str]) -> None:
     if settled != task.trials or tuple(moved) != task.moved:
         # Only what we looked at is replaced: a move that is just being begun writes its own.
         await work.save(
-            lambda now: replace(now, trials=_merged(now.trials, task.trials, trials), moved=tuple(moved))
+            lambda now: replace(
+                now, trials=_fitting(_merged(now.trials, task.trials, trials)), moved=tuple(moved)
+            )
         )
 
 
@@ -227,9 +229,18 @@ async def _try(work: Work, guest: str, decide: Callable[[Trial], Trial]) -> None
     def changed(task: Task) -> Task:
         known = {trial.guest: trial for trial in task.trials}
         known[guest] = decide(known.get(guest, Trial(guest)))
-        return replace(task, trials=tuple(known.values()))
+        return replace(task, trials=_fitting(known.values()))
 
     await work.save(changed)
+
+
+def _fitting(trials: Iterable[Trial]) -> tuple[Trial, ...]:
+    """Where hundreds fail, less is kept of each reason: all of them are one entry of the store."""
+    every = tuple(trials)
+    chars = reasons.room(len(every))
+    return tuple(
+        replace(trial, why=trial.why[:chars]) if len(trial.why) > chars else trial for trial in every
+    )
 
 
 def _failed(trial: Trial, reason: str, now_s: float) -> Trial:

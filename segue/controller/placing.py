@@ -17,6 +17,7 @@ from segue.errors import Kind, Refused
 from segue.model.fleet import Domain, Fleet, Rule, Spread, Taint, Uplink
 from segue.model.plan import Fault, Weight
 from segue.model.roster import DomainRecord, GuestWishes, HostRecord
+from segue.model.store import Conflict
 from segue.policy import soundness
 
 T = TypeVar("T")
@@ -63,14 +64,20 @@ def changed_host(known: HostRecord, fields: Mapping[str, Any]) -> HostRecord:
     return replace(known, **made)
 
 
-async def change_guest(controller: Controller, name: str, wish: ChangeGuest) -> GuestWishes:
-    """The first wish of a guest makes its record. Raises Refused."""
+async def change_guest(
+    controller: Controller, name: str, wish: ChangeGuest, revision: int = 0
+) -> GuestWishes:
+    """The first wish of a guest makes its record. revision: the one that the caller has seen. Raises Refused."""
     table = controller.mirror.wishes
     demand_words(name)
     changed_guest(GuestWishes(name), wish)  # What is refused leaves no empty record.
     if table.get(name) is None:
+        if revision:
+            raise Conflict(table.key(name), None)
         await controller.books.add(table, name, GuestWishes(name))
-    return await controller.books.change(table, name, lambda known: changed_guest(known, wish))
+    return await controller.books.change(
+        table, name, lambda known: changed_guest(known, wish), revision=revision
+    )
 
 
 def changed_guest(known: GuestWishes, wish: ChangeGuest) -> GuestWishes:

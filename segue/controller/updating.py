@@ -15,7 +15,7 @@ from segue.controller.absence import Absence
 from segue.controller.work import Work
 from segue.model.migration import Limits
 from segue.model.task import TaskState
-from segue.policy import update
+from segue.policy import reasons, update
 from segue.wire.frames import Shown
 
 
@@ -100,4 +100,4 @@ async def _next(work: Work, beginning: moving.Beginning, away: Absence) -> None:
 async def _conclude(work: Work, failed: dict[str, str]) -> None:
     task = work.task
     note = f"{len(task.moved)} of {task.total} guests of {task.wish['host']} got the QEMU that is installed"
-    await work.end(TaskState.PARTIAL if failed else TaskState.DONE, note, staying=failed)
+    await work.end(TaskState.PARTIAL if failed else TaskState.DONE, note, staying=reasons.kept(failed))

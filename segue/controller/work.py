@@ -55,8 +55,15 @@ class Work:
         await self.save(lambda task: replace(task, **fields))
 
     async def end(self, state: TaskState, note: str, failure: Failure | None = None, **fields: Any) -> None:
-        """The last that is written to it."""
-        await self.note(state=state, note=note, failure=failure, ended_s=clock.wall_s(), **fields)
+        """The last that is written to it: without what was tried where the store does not take so much."""
+        last = {"state": state, "note": note, "failure": failure, "ended_s": clock.wall_s(), **fields}
+        try:
+            await self.note(**last)
+        except Refused as error:
+            if error.kind is not Kind.USAGE:
+                raise
+            log.warning("what a task tried is not kept", task=self.id, why=error.why)
+            await self.note(**{**last, "trials": (), "staying": {}})
 
     async def begin_move(self, guest: str, target: str, limits: dict[str, Any], *, force: bool) -> str:
         """The id of the migration. Raises what the source's agent says against it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,9 +23,10 @@ from segue.model.leadership import EPOCH, HOLDER, Tenure
 from segue.model.store import Change, Entry, Fence, OutcomeUnknown
 from segue.policy import leadership
 
-UNFINISHED: Final = "transfer/unfinished"
-MOVED: Final = "transfer/moved"
-OWN: Final = ("leader/", "transfer/", "certainty/")
+MARKS: Final = "transfer/"
+UNFINISHED: Final = f"{MARKS}unfinished"
+MOVED: Final = f"{MARKS}moved"
+OWN: Final = ("leader/", MARKS, "certainty/")
 """What belongs to a store itself, and is never copied."""
 AT_ONCE: Final = 8
 WIN_S: Final = 10.0
@@ -48,11 +49,20 @@ class Copied:
 
 async def demand_usable(store: Store) -> None:
     """Raises Refused for a store that no controller may lead from."""
-    if await store.get(UNFINISHED):
-        raise _refused("a restore or a migration into it was not finished", "Do it again, with --replace.")
-    if (moved := await store.get(MOVED)) is not None:
-        where = moved.value.decode(errors="replace")
-        raise _refused(f"it was migrated to {where}", "Use that one, or migrate back with --replace.")
+    found = [entry for key in (UNFINISHED, MOVED) if (entry := await store.get(key)) is not None]
+    demand_unmarked({entry.key: entry.value for entry in found})
+
+
+def demand_unmarked(marks: Mapping[str, bytes], kind: Kind = Kind.CONFLICT) -> None:
+    """The same, for whoever knows what stands under MARKS already: by key."""
+    if UNFINISHED in marks:
+        raise _refused(
+            "a restore or a migration into it was not finished", "Do it again, with --replace.", kind
+        )
+    if (moved := marks.get(MOVED)) is not None:
+        where = moved.decode(errors="replace")
+        todo = "Use that one, or migrate back with --replace."
+        raise _refused(f"it was migrated to {where}", todo, kind)
 
 
 async def last_epoch(store: Store) -> int:

@@ -21,6 +21,10 @@ class Amounts:
     network_bytes_per_s: float = 0.0
 
 
+LINK_BYTES_PER_S: Final = 125e6
+"""A link of which nobody said how fast it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """What a guest used on average over a span, as its host's agent measured it."""
@@ -47,7 +51,7 @@ class FleetHost:
     cpus: float
     disk_bytes: int = 0
     network_bytes_per_s: float = 0.0
-    link_bytes_per_s: float = 125e6
+    link_bytes_per_s: float = LINK_BYTES_PER_S
     """What migrations may use of its link, each way."""
     memory_overcommit: float = 1.0
     cpu_overcommit: float = 4.0

@@ -38,7 +38,15 @@ class Orders:
 
 
 def hosts_of(fleet: Fleet, label: str, value: str) -> tuple[str, ...]:
-    """The hosts of a domain. Raises Refused where there is none."""
+    """The hosts of a domain. Raises Refused where there is none, and where none is named: hosts without a label are
+    no domain."""
+    if not label or not value:
+        raise Refused(
+            what="nothing is drained",
+            why="neither a host nor a domain is named",
+            todo="Name hosts, or a label with its value, as rack=r7.",
+            kind=Kind.USAGE,
+        )
     found = tuple(host.name for host in fleet.hosts if host.domain(label) == value)
     if not found:
         known = sorted({host.domain(label) for host in fleet.hosts} - {""})

@@ -10,6 +10,24 @@ NAMED: Final = 3
 SHOWN: Final = 6
 """Different reasons shown; more are counted."""
 
+KEPT_MOST: Final = 500
+"""Guests whose reason a task keeps, and"""
+KEPT_CHARS: Final = 60_000
+"""the letters of all of them together: a task is one entry of the store, and has to fit."""
+KEPT_LEAST: Final = 40
+
+
+def kept(staying: Mapping[str, str]) -> dict[str, str]:
+    """What a task keeps of it: of many reasons the beginning, of very many guests the first. It notes how many stay."""
+    names = sorted(staying)[:KEPT_MOST]
+    chars = room(len(names))
+    return {name: staying[name][:chars] for name in names}
+
+
+def room(count: int) -> int:
+    """Letters for each of so many reasons."""
+    return max(KEPT_LEAST, KEPT_CHARS // max(1, count))
+
 
 def together(refused: Mapping[str, tuple[str, ...]]) -> str:
     """'h3: lacks avx512f; h4, h5 and 7 more: 2.1 GiB short of memory'."""

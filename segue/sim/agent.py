@@ -291,7 +291,9 @@ class SimMigrations(Migrations):
 
     def _run_of(self, keeper: Keeper, migration: Migration, record: MigrationRecord) -> Run:
         services = self._services
-        custody = SourceCustody(services, keeper, migration.target, migration.id, record.doubt)
+        custody = SourceCustody(
+            services, keeper, migration.target, migration.id, record.doubt, cold=migration.cold
+        )
         notice = MigrationNotice(services.boards, keeper.uuid, migration.id, services.config.notice_max_s)
         return Run(
             guest=keeper.guest_here(),

@@ -31,6 +31,9 @@ BACK: Final = "guests of a dead host come back or it is said why, and nothing el
 LEVEL: Final = (
     "the balancer carries out one plan at a time, leaves room to drains, and sends nobody back and forth"
 )
+CRASH: Final = (
+    "a guest that crashed in calm comes back by itself, elsewhere where that is wanted and a host takes it"
+)
 SETTLED: Final = frozenset({Phase.ABSENT, Phase.OWNER})
 SEEN_S: Final = 15.0
 """After a network that was broken everybody sees everybody again within this time."""

@@ -12,7 +12,9 @@ from segue.adapters.http.access import Caller
 from segue.adapters.store.journal import Journal
 from segue.agent.app import Agent
 from segue.engine.watch import Kept
+from segue.model.crash import OnCrash
 from segue.model.guest import Guest, Nic
+from segue.model.handoff import Phase
 from segue.model.host import HostFacts
 from segue.sim import door
 from segue.sim import loop as virtual
@@ -153,10 +155,13 @@ class SimHost:
         if not incoming:
             made.complete = True
             made.content = self.world.new_content()
-            self.world.checkers.boots(made)
         self.qemus[guest.uuid] = made
         self.world.checkers.placed(self)
         return made
+
+    def owns(self, uuid: str) -> bool:
+        """What its journal says; a copy that was only made ready here is no loss."""
+        return self.journal.token(uuid).phase is Phase.OWNER
 
     def by_number(self, number: int) -> Qemu | None:
         """The process of that number, if it lives."""
@@ -261,8 +266,12 @@ class SimHost:
         return f"{self.name}-boot-{self.boots}"
 
 
-def guest(number: int, name: str, memory_bytes: int, vcpus: int = 1) -> Guest:
+def guest(
+    number: int, name: str, memory_bytes: int, vcpus: int = 1, on_crash: OnCrash | None = None
+) -> Guest:
     """As an operator would have it made."""
     uuid = f"00000000-0000-4000-8000-{number:012d}"
     card = Nic("net0", f"52:54:00:00:{number >> 8 & 255:02x}:{number & 255:02x}", bridge="br0")
-    return Guest(name, uuid, memory_bytes, vcpus, cpu_model=CPU_MODEL, nics=(card,))
+    return Guest(
+        name, uuid, memory_bytes, vcpus, cpu_model=CPU_MODEL, nics=(card,), on_crash=on_crash or OnCrash()
+    )

@@ -57,6 +57,8 @@ class Qemu:
         if self.refuses:
             raise QemuGone("QEMU ended when it was told to run its guest")
         if not self.running:
+            if not self.incoming and not self.ran:
+                self.host.world.checkers.boots(self)
             self.host.world.checkers.resumed(self)
             self.running = self.ran = True
             self.content = self.host.world.new_content()
@@ -87,7 +89,7 @@ class Qemu:
 
     def end(self) -> None:
         """As by SIGKILL. Safe to repeat."""
-        if self.alive and not self.incoming and not self.ran:
+        if self.alive and not self.incoming and not self.ran and self.host.owns(self.guest.uuid):
             self.host.world.killed.add(self.guest.uuid)  # Somebody has to try once more.
         self.alive = self.running = False
         if self.outgoing is not None:

@@ -25,7 +25,7 @@ from segue.model.maintenance import HostWork
 from segue.model.migration import Migration
 from segue.model.task import Task
 from segue.sim import agent as programs
-from segue.sim import audit, tonight
+from segue.sim import audit, crashing, tonight
 from segue.sim import checkers as checking
 from segue.sim import host as machines
 from segue.sim.checkers import Checkers
@@ -142,6 +142,8 @@ class Rehearsal:
         await self._until_quiet()
         if any(host.is_dead for host in self.world.hosts.values()):
             await self._repair_the_dead()
+        if self.scenario.controllers:
+            await crashing.in_calm(self.world, self.room, self.unsettled)
         self.world.checkers.at_end()
         if self.scenario.controllers:
             audit.at_end(self.world, self.room)
@@ -178,7 +180,7 @@ class Rehearsal:
 
     async def _make_guests(self) -> None:
         for number, plan in enumerate(self.scenario.guests):
-            spec = machines.guest(number + 1, plan.name, plan.memory_bytes, plan.vcpus)
+            spec = machines.guest(number + 1, plan.name, plan.memory_bytes, plan.vcpus, plan.on_crash)
             self.world.names[spec.uuid] = plan.name
             self.world.loads[plan.name] = Load(
                 plan.dirty_bytes_per_s, plan.working_set_bytes, plan.cpu_cores, plan.tide_s

@@ -6,11 +6,12 @@ import random
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from segue.model.crash import Deed, OnCrash
 from segue.model.fleet import Fleet
 from segue.model.maintenance import Order
 from segue.policy import lease
 from segue.sim import faults
-from segue.sim.faults import Fault
+from segue.sim.faults import Fault, FaultKind
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -19,6 +20,9 @@ PATIENCE_S = 120.0
 LOADS_SHARE = 0.3
 """So many fleets with controllers are levelled."""
 LOADED_CPUS = 4
+CRASHES_SHARE = 0.3
+"""In so many fleets with controllers some guests are to be started elsewhere after a crash."""
+ELSEWHERE = OnCrash(qemu=Deed.ELSEWHERE, unmovable=Deed.ELSEWHERE)
 LEASES_SHARE = 0.4
 LEASE_S = 8.0
 BMC_SHARE = 0.4
@@ -60,6 +64,7 @@ class GuestPlan:
     working_set_bytes: int = 64 * MIB
     cpu_cores: float = 0.0
     tide_s: float = 0.0
+    on_crash: OnCrash = field(default_factory=OnCrash)
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,9 @@ def drawn(seed: int) -> Scenario:
         hosts = tuple(replace(host, lease_s=LEASE_S, has_bmc=more.random() < BMC_SHARE) for host in hosts)
         long = faults.draw(more, names, rulers, 3, 20.0, faults.OF_LEASES)  # So long that a lease is over.
         struck += [replace(fault, for_s=more.choice([2.0, 10.0, 30.0, 50.0])) for fault in long]
+    if controllers and guests:
+        guests, crashes = _drawn_crashes(random.Random(f"crashes/{seed}"), guests, names, until_s)
+        struck += crashes
     uses = random.Random(f"loads/{seed}")
     if controllers and uses.random() < LOADS_SHARE:
         hosts = tuple(replace(host, cpus=LOADED_CPUS) for host in hosts)
@@ -146,6 +154,20 @@ def drawn(seed: int) -> Scenario:
         controllers,
         calm_s=60.0,
     )
+
+
+def _drawn_crashes(
+    chance: random.Random, guests: list[GuestPlan], hosts: list[str], until_s: float
+) -> tuple[list[GuestPlan], list[Fault]]:
+    """In some fleets guests that a crash sends elsewhere, and more crashes."""
+    if chance.random() >= CRASHES_SHARE:
+        return guests, []
+    chosen = [replace(guest, on_crash=ELSEWHERE) if chance.random() < 0.7 else guest for guest in guests]
+    crashes = []
+    for _ in range(chance.randint(1, 3)):
+        at_s, where = chance.uniform(5.0, until_s), chance.choice(hosts)
+        crashes.append(Fault(at_s, FaultKind.KILL_QEMU, where, amount=chance.random()))
+    return chosen, crashes
 
 
 def _drawn_wishes(
@@ -184,6 +206,7 @@ def of_fleet(fleet: Fleet, drain: tuple[str, ...], seed: str, order: Order | Non
             max(1, int(guest.needs.vcpus)),
             guest.dirty_bytes_per_s,
             guest.working_set_bytes or guest.needs.memory_bytes,
+            guest.load.cpu_cores,
         )
         for guest in fleet.guests
         if guest.host

@@ -72,8 +72,19 @@ async def test_etags(rig: Rig) -> None:
         fresh = calls.patch("/hosts/host1", json={"cordoned": True}, headers={"if-match": tag})
         stale = calls.patch("/hosts/host1", json={"cordoned": False}, headers={"if-match": tag})
         assert calls.get("/hosts/host1").headers["etag"] == fresh.headers["etag"] != tag
+        for path, one, other in (
+            ("/guests/web1/wishes", {"importance": 1}, {"importance": 2}),
+            ("/balance", {"looks": 2}, {"looks": 3}),
+        ):
+            early = calls.patch(path, json=one, headers={"if-match": '"1"'})
+            tag = calls.patch(path, json=one).headers["etag"]
+            assert calls.patch(path, json=other, headers={"if-match": tag}).status_code == 200
+            late = calls.patch(path, json=one, headers={"if-match": tag})
+            assert (early.status_code in {404, 409}, late.status_code) == (True, 409)
+        assert calls.get("/balance").headers["etag"] not in {"", tag}
     assert (fresh.status_code, stale.status_code) == (200, 409)
     assert (await rig.call("GET", "/hosts/host1"))["cordoned"]
+    assert (await rig.call("GET", "/balance"))["orders"]["settings"]["looks"] == 3
 
 
 async def test_pages_and_selectors(rig: Rig) -> None:

@@ -4,51 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from segue.adapters import clock
-from segue.adapters.metrics import Meter
 from segue.controller import balance, maintenance
 from segue.controller.app import Controller
 from segue.controller.balance import Seen
-from segue.controller.books import Books
-from segue.controller.limits import Limits
-from segue.controller.loads import Loads
-from segue.controller.mirror import Mirror
-from segue.controller.traces import Traces
 from segue.controller.work import Work
 from segue.model import store as nouns
 from segue.model.balance import BalanceOrders, Temper
 from segue.model.fleet import Fleet
 from segue.model.leadership import Tenure
 from segue.model.maintenance import Maintenance, Order, Scope, Step, StepKind
-from segue.model.metrics import CONTROLLER
 from segue.model.plan import BalancePlan, Plan
 from segue.model.store import Fence, Lease
 from segue.model.task import Task, TaskKind, TaskState
 from segue.sim.loop import VirtualLoop
-from segue.sim.store import MemoryStore, Shelf
+from segue.sim.store import Shelf
 from segue.sim.world import NodeClock
+from tests.controller.in_memory import controller, stop
 
 SEEN = Seen(Fleet(()), BalancePlan(Plan(()), 0.4, 0.1), Temper(), 1.5, ())
-
-
-def controller(shelf: Shelf, name: str) -> Controller:
-    store = MemoryStore(shelf)
-    mirror, nothing = Mirror(store), cast(Any, None)
-    return Controller(
-        name=name, store=store, mirror=mirror, books=Books(store, mirror), links=nothing, loads=Loads(),
-        candidate=nothing, authority=nothing, ca_pem=b"", own=nothing, bars=nothing, limits=Limits(),
-        certificate_s=0.0, meter=Meter(CONTROLLER), traces=Traces(None),
-    )  # fmt: skip
-
-
-async def _stop(*tasks: asyncio.Task[None]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def ended(one: Controller, number: str) -> None:
@@ -85,7 +63,7 @@ def test_of_balances_that_are_asked_for_at_once_one_begins(at: tuple[str, ...], 
             await ended(all_of["c2"], number_)
         await first.reached(shelf.revision)
         await balance.begin(all_of["c1"], "ann", "", SEEN, BalanceOrders())  # The one before is over.
-        await _stop(*follows)
+        await stop(*follows)
         return came, len(begun)
 
     assert loop.run(main()) == (["Refused"] * (len(at) - 1) + ["Task"], 1)
@@ -100,7 +78,7 @@ def test_one_that_is_asked_for_twice_is_one_task() -> None:
         follow = asyncio.create_task(one.mirror.follow())
         twice = (balance.begin(one, "ann", "n1", SEEN, BalanceOrders()) for _ in range(2))
         came = await asyncio.gather(*twice)
-        await _stop(follow)
+        await stop(follow)
         return [task.id for task in came]
 
     assert loop.run(main()) == ["n1", "n1"]
@@ -123,7 +101,7 @@ def test_of_two_tasks_of_one_maintenance_one_carries_it_out() -> None:
             await one.books.add(one.mirror.tasks, number, made)
             works.append(Work(one, Tenure("c1", 1, fence, Lease(1, 5.0), 0.0), number))
         came = await asyncio.gather(*map(maintenance._begun, works), return_exceptions=True)
-        await _stop(follow)
+        await stop(follow)
         return outcome(came)
 
     assert loop.run(main()) == ["Maintenance", "Refused"]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import Any
 
+import pytest
+
+from segue.errors import Kind, Refused
 from tests.controller.rig import Rig
 from tests.controller.toy import GIB
 
@@ -31,6 +35,30 @@ async def test_a_host_is_emptied_within_its_limits(rig: Rig) -> None:
     assert rig.world.most_at_once <= 2
     assert max(Counter(guest for guest, *_ in rig.world.begun).values()) == 1
     assert (await rig.call("GET", "/hosts/host1"))["cordoned"]
+
+
+async def test_who_does_not_say_which_hosts_empties_none(rig: Rig) -> None:
+    """A list that came out empty in a script must not mean all of them."""
+    rig.start()
+    await rig.host("host1", {"rack": "r1"})
+    await rig.host("host2")
+    await rig.up(2)
+    unclear: list[dict[str, Any]] = [
+        {},
+        {"hosts": []},
+        {"label": "rack"},
+        {"value": "r1"},
+        {"hosts": ["host2"], "label": "rack", "value": "r1"},
+    ]
+    for wish in unclear:
+        for path in ("/drains/plan", "/drains"):
+            with pytest.raises(Refused) as error:
+                await rig.call("POST", path, wish)
+            assert error.value.kind is Kind.USAGE, wish
+    assert (await rig.call("GET", "/tasks"))["items"] == []
+    assert not any(host["cordoned"] for host in (await rig.call("GET", "/hosts"))["items"])
+    with pytest.raises(Refused, match="twice"):
+        await rig.call("GET", "/hosts?selector=rack=r1,rack=r2")
 
 
 async def test_another_leader_goes_on_where_the_first_one_died(rig: Rig) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 from segue.cli import fleet_live
+from segue.model.migration import Forecast
 from segue.model.task import TaskState
 from segue.sim import rehearsal, scenario
 from tests.controller.rig import Rig
@@ -36,13 +38,41 @@ async def test_tonights_drain_is_played_on_the_fleet_as_it_is(rig: Rig) -> None:
     one.add("off", state="stopped")
     await rig.up(2)
     await rig.until("guests are known", lambda: rig.caller().call("GET", "/status")["guests"] == 3)
-    seen = await asyncio.to_thread(fleet_live.seen, rig.caller())
+    seen = (await asyncio.to_thread(fleet_live.seen, rig.caller())).fleet
     assert {host.name: host.memory_bytes for host in seen.hosts} == {"host1": 8 * GIB, "host2": 8 * GIB}
     assert {guest.name: guest.host for guest in seen.guests} == {"web1": "host1", "big1": "host1"}
     result = await asyncio.to_thread(rehearsal.play, scenario.of_fleet(seen, ("host1",), "x"))
     assert not result.wrong
     assert {migration.guest for migration in result.migrations} == {"web1", "big1"}
     assert [task.state for task in result.tasks] == [TaskState.DONE]
+
+
+async def test_links_and_loads_are_those_of_the_fleet_and_what_nobody_told_is_said(rig: Rig) -> None:
+    rig.start()
+    one, two = await rig.host("host1"), await rig.host("host2")
+    one.add("busy1", 4 * GIB)
+    two.add("web1", GIB)
+    rig.world.cores["busy1"] = 1.5
+    rig.world.forecasts["busy1"] = Forecast(40.0, 30.0, 50.0, 0.1, 0.05, 0.2, 4 * GIB, 3e7, 1.25e8, True, "")
+    await rig.up(2)
+    await rig.call("PATCH", "/hosts/host2", {"link_bytes_per_s": 1_250_000_000})
+    begun = await rig.call("POST", "/guests/busy1/migrations", {"to": "host2"})
+    await rig.ended(begun["id"])
+    await rig.until("the load is told", lambda: sum(len(h["guests"]) for h in rig.caller().all("/load")) == 2)
+    live = await asyncio.to_thread(fleet_live.seen, rig.caller())
+    assert {host.name: host.link_bytes_per_s for host in live.fleet.hosts} == {
+        "host1": 125e6,
+        "host2": 1.25e9,
+    }
+    known = {guest.name: guest for guest in live.fleet.guests}
+    assert (known["busy1"].dirty_bytes_per_s, known["busy1"].load.cpu_cores) == (3e7, 1.5)
+    assert (known["web1"].dirty_bytes_per_s, known["web1"].load.cpu_cores) == (0.0, 0.0)
+    assert [what.partition(":")[0] for what in live.unknown] == ["web1 writes nothing"]
+    busy = rehearsal.play(scenario.of_fleet(live.fleet, ("host2",), "x"))
+    idle = replace(live.fleet, guests=tuple(replace(g, dirty_bytes_per_s=0.0) for g in live.fleet.guests))
+    tame = rehearsal.play(scenario.of_fleet(idle, ("host2",), "x"))
+    assert not busy.wrong
+    assert busy.blackouts_s["busy1"] > 2 * tame.blackouts_s["busy1"]
 
 
 async def test_a_planned_maintenance_is_played_by_its_name(rig: Rig) -> None:

@@ -26,7 +26,7 @@ from segue.model.host import HostFacts
 from segue.model.incident import Incident, Told
 from segue.model.lifecycle import Stage
 from segue.model.load import GuestLoad, HostLoad, Pressure, Smoothed, Use
-from segue.model.migration import Failure, Limits, Migration
+from segue.model.migration import Failure, Forecast, Limits, Migration
 from segue.model.roster import Decided
 from segue.model.trust import SignedBarred
 from segue.wire.frames import Problem, Shown
@@ -44,6 +44,8 @@ class World:
     """(guest, source, target) of every migration that was ever begun."""
     cores: dict[str, float] = field(default_factory=dict)
     """What each guest uses of a processor, wherever it is."""
+    forecasts: dict[str, Forecast] = field(default_factory=dict)
+    """What each guest's migrations are to be like."""
     running_at_once: int = 0
     most_at_once: int = 0
 
@@ -251,6 +253,7 @@ class ToyHost:
             return _refusal("it does not see its disk")
         begun_by = trace.below(request.headers.get(trace.HEADER, ""), uuid.uuid4().hex, uuid.uuid4().hex[:16])
         migration = Migration(str(uuid.uuid4()), name, self.name, to, Limits(), time.time(), trace=begun_by)
+        migration = replace(migration, forecast=self.world.forecasts.get(name))
         self._migrations[migration.id] = migration
         self.world.begun.append((name, self.name, to))
         self._changed.set()

@@ -237,6 +237,9 @@ def test_unknown_names_are_refused() -> None:
     with pytest.raises(Refused, match="no host has rack=r2"):
         drain.hosts_of(fleet, "rack", "r2")
     assert drain.hosts_of(fleet, "rack", "r1") == ("h1",)
+    for label, value in (("", ""), ("rack", ""), ("", "r1")):
+        with pytest.raises(Refused, match="neither a host nor a domain"):
+            drain.hosts_of(fleet, label, value)
 
 
 def test_a_guest_that_does_not_converge_keeps_nobody_waiting() -> None:

@@ -11,10 +11,11 @@ import pytest
 
 from segue.adapters import clock
 from segue.agent import jobs, target
+from segue.agent.crashes import Crashes
 from segue.agent.lease import Lease
 from segue.agent.resident_machine import MachineResident
 from segue.agent.source import SourceCustody
-from segue.controller import balance, drain, executor, host_work, works
+from segue.controller import balance, drain, elsewhere, executor, host_work, works
 from segue.controller.reports import Reports
 from segue.controller.successions import Successions
 from segue.engine import migrate
@@ -211,6 +212,14 @@ def _a_balance_says_no_reason(patch: Patch) -> None:
     patch.setattr(balance, "FORGONE", "")
 
 
+def _nobody_starts_it_elsewhere(patch: Patch) -> None:
+    patch.setattr(elsewhere, "waiting", lambda mirror: iter(()))
+
+
+def _nobody_starts_it_at_all(patch: Patch) -> None:
+    patch.setattr(Crashes, "tend", _nothing)
+
+
 MISTAKES: Final[dict[str, Mistake]] = {
     "the source takes its release back when asked": Mistake(
         _reacts(broken.source_forgets_that_it_released),
@@ -292,5 +301,9 @@ MISTAKES: Final[dict[str, Mistake]] = {
     "a balance does not say why a guest stays": Mistake(
         _a_balance_says_no_reason, frozenset({checkers.LEVEL})
     ),
+    "a guest that crashed is not started elsewhere": Mistake(
+        _nobody_starts_it_elsewhere, frozenset({checkers.CRASH})
+    ),
+    "a guest that crashed is left": Mistake(_nobody_starts_it_at_all, frozenset({checkers.CRASH})),
     "nobody stands for leader": Mistake(_nobody_stands, frozenset({checkers.LEFT, checkers.DRAIN})),
 }
