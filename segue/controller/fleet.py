@@ -45,15 +45,22 @@ def owners(mirror: Mirror) -> dict[str, Shown]:
     What a revoked host said last counts only where nobody else has the guest: it will not come back, and whoever starts
     the guest after that goes on with the epoch that he had, which may be lower.
     """
-    found: dict[str, tuple[tuple[bool, int, int], Shown]] = {}
     gone = {name for name, kept in mirror.hosts.items().items() if kept.value.revoked}
+    found: dict[str, Shown] = {}
+    heirs: dict[str, Shown] = {}
     for kept in mirror.guests.items().values():
         guest = kept.value
-        rank = (guest.host in gone, *_rank(guest))
-        best = found.get(guest.name)
-        if best is None or rank < best[0]:
-            found[guest.name] = rank, guest
-    return {name: guest for name, (_, guest) in sorted(found.items())}
+        _keep_best(found, guest)
+        if gone and guest.host not in gone and RANK.get(guest.phase) == 0:
+            _keep_best(heirs, guest)
+    left = {name: heirs.get(name, guest) if guest.host in gone else guest for name, guest in found.items()}
+    return dict(sorted(left.items()))
+
+
+def _keep_best(found: dict[str, Shown], guest: Shown) -> None:
+    best = found.get(guest.name)
+    if best is None or _rank(guest) < _rank(best):
+        found[guest.name] = guest
 
 
 def unheard(mirror: Mirror, host: str) -> str:

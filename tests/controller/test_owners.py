@@ -60,6 +60,7 @@ def test_what_was_given_to_a_host_that_was_then_revoked_is_missed_with_it() -> N
     reported(mirror, "host1", 2, "released", peer="host3")
     reported(mirror, "host3", 2)
     revoke(mirror, "host3")
+    assert fleet.owners(mirror)[SPEC.name].host == "host3"
     assert [shown.name for shown in successions.missed(mirror, "host3")] == [SPEC.name]
 
 
