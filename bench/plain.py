@@ -181,7 +181,8 @@ async def quit_qemu(monitor: Monitor) -> None:
         await monitor.execute("quit")
     except QemuGone:
         return
-    await asyncio.wait_for(monitor.gone.wait(), END_S)
+    async with asyncio.timeout(END_S):
+        await monitor.gone.wait()
 
 
 def channel(host: str, port: str) -> dict[str, Any]:

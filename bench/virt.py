@@ -162,7 +162,8 @@ class Virt:
         if not done:
             name = self._guest.guest.name
             await asyncio.to_thread(self._guest.lab.exec, self.host, ["virsh", "domjobabort", name])
-        return (await asyncio.wait_for(talking, VIRSH_S))[1].decode().strip()
+        async with asyncio.timeout(VIRSH_S):
+            return (await talking)[1].decode().strip()
 
     def _stayed(self, begun_s: float, ended_s: float, errors: str) -> Move:
         """Not moved in time is a sample; a guest that is not where it was is an error."""

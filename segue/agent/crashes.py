@@ -91,14 +91,21 @@ class Crashes:
         is_due = incident is not None and bool(incident.due_s or incident.elsewhere_s)
         return is_due or uuid in self._starting
 
-    async def begin(self, guest: Guest, cause: Cause, machine: Machine | None, more: str = "") -> Incident:
-        """Written down with its evidence, before anything is done; the one that is open, if there is one."""
+    async def begin(
+        self, guest: Guest, cause: Cause, machine: Machine | None, more: str = "", since_s: float = 0.0
+    ) -> Incident:
+        """Written down with its evidence, before anything is done; the one that is open, if there is one.
+
+        since_s: of one that hangs, its last sign of life by the steady clock: from then on it was away.
+        """
         known, seems_to_run = self._open.get(guest.uuid), cause in SEEM_TO_RUN
         if known is not None and (seems_to_run or not known.hits[0].runs) and not _outdoes(cause, known):
             return known
         if known is not None:
             self._end(known, f"it ended: {WORDS[cause]}")  # What was decided then is not what is wanted now.
         at_s = (machine.crashed_at_s if machine is not None else 0.0) or clock.wall_s()
+        if since_s:
+            at_s = clock.wall_s() - (clock.steady_s() - since_s)
         if guest.is_app:
             found = await self.senses.evidence_of_app(guest, WORDS[cause])
         else:
@@ -317,12 +324,12 @@ class Crashes:
             since_s = self._answered_s.setdefault(keeper.uuid, now_s)
             self._vitals[keeper.uuid] = replace(vitals, seen_s=clock.steady_s())
             if clock.steady_s() - since_s >= crash.DEAF_S:
-                await self.begin(guest, Cause.DEAF, machine)
+                await self.begin(guest, Cause.DEAF, machine, since_s=since_s)
             return
         self._answered_s[keeper.uuid] = pulse.at_s
         self._vitals[keeper.uuid] = vitals = crash.felt(vitals, pulse)
         if crash.is_silent(vitals):
-            await self.begin(guest, Cause.SILENT, machine)
+            await self.begin(guest, Cause.SILENT, machine, since_s=vitals.alive_s)
         else:
             self._lives(keeper.uuid)
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from segue.adapters import system
 from segue.adapters.peer import PeerClient
 from segue.adapters.qemu import dirty_rate
+from segue.adapters.qemu.machine import Machine
+from segue.adapters.qemu.monitor import QemuGone
 from segue.agent import verification
 from segue.agent.keeper import Keeper
 from segue.agent.services import Services
@@ -29,7 +31,7 @@ async def measure(
     await verification.demand_time(machine.guest.name, limits, resident + held)
     address = services.config.peer_address(peer.name)
     writes, speed, clock = await asyncio.gather(
-        dirty_rate.sample(machine.monitor), peer.speed_bytes_per_s(address), peer.clock()
+        _writes(machine), peer.speed_bytes_per_s(address), peer.clock()
     )
     figures = Figures(
         resident_bytes=resident,
@@ -40,6 +42,21 @@ async def measure(
     learnt = lessons.learn(services.journal.migrations(), keeper.guest_here().name)
     share = services.share.foreseen(limits.bandwidth_bytes_per_s)
     return forecast.forecast(figures, learnt, replace(limits, bandwidth_bytes_per_s=share))
+
+
+async def _writes(machine: Machine) -> tuple[tuple[float, float], ...]:
+    """How fast it writes. Raises Refused for one that ends, or hangs, while it is looked at."""
+    try:
+        return await dirty_rate.sample(machine.monitor)
+    except (QemuGone, TimeoutError) as error:
+        name = machine.guest.name
+        gone = isinstance(error, QemuGone)
+        raise Refused(
+            what=f"{name} is not moved",
+            why="it ended while it was looked at" if gone else f"its QEMU does not answer: {error}",
+            todo=f"`segue incident list --guest {name}` says what is done about it; try again once it runs.",
+            kind=Kind.CONFLICT if gone else Kind.TIMEOUT,
+        ) from error
 
 
 def demand(guest: str, to: str, foreseen: Forecast, limits: Limits) -> None:

@@ -136,8 +136,8 @@ class SourceNetwork:
             news = [flow for key, flow in flows.items() if key not in self._told]
             if news:
                 peer = self._services.peer(self._migration.target)
-                telling = peer.flows(self._guest.uuid, self._migration.id, news)
-                await asyncio.wait_for(telling, TELL_S)
+                async with asyncio.timeout(TELL_S):
+                    await peer.flows(self._guest.uuid, self._migration.id, news)
                 self._told |= flows
         except (ConnectionError, TimeoutError, SegueError, OSError, ValueError) as error:
             log.warning("connections not handed over", guest=self._guest.name, why=str(error))

@@ -29,6 +29,9 @@ Metrics = Annotated[
 Traces = Annotated[
     str, typer.Option(help="URL of an OpenTelemetry collector: http://192.0.2.9:4318/v1/traces.")
 ]
+Incidents = Annotated[
+    str, typer.Option(help="URL where the leader posts each change of an incident, also that a host is lost.")
+]
 Evacuated = Annotated[
     int,
     typer.Option(min=0, help="Hosts with failing hardware that it empties at once by itself; 0: people do."),
@@ -170,6 +173,7 @@ def run(
     audit_file: AuditFile = None,
     metrics: Metrics = "",
     traces: Traces = "",
+    incidents: Incidents = "",
     logs: Logs = LogForm.LOGFMT,
     renew_people: RenewPeople = True,
     evacuate_failing: Evacuated = 0,
@@ -183,7 +187,7 @@ def run(
     from segue.controller.folder import Folder
     from segue.controller.main import Settings, serve
 
-    certificate_s = _demand_sense(certificate_ttl, metrics, traces)
+    certificate_s = _demand_sense(certificate_ttl, metrics, traces, incidents)
     name = name or platform.node()
     configure(logs, controller=name)
     settings = Settings(
@@ -196,6 +200,7 @@ def run(
         audit_file=audit_file,
         metrics_address=metrics,
         traces_url=traces,
+        incidents_url=incidents,
         renew_people=renew_people,
         evacuate_failing=evacuate_failing,
     )
@@ -211,15 +216,20 @@ def _wrong(why: str, option: str) -> Refused:
     )
 
 
-def _demand_sense(certificate_ttl: str, metrics: str, traces: str) -> float:
+def _demand_sense(certificate_ttl: str, metrics: str, traces: str, incidents: str) -> float:
     """How long certificates hold, in seconds. Raises Refused."""
-    from segue.adapters import spans
+    from segue.adapters import spans, webhook
     from segue.adapters.http import metrics_page
 
     certificate_s = values.duration_s(certificate_ttl)
     if not SHORTEST_S <= certificate_s <= LONGEST_S:
         raise _wrong("certificates hold between 10 s and 1000 days", "certificate-ttl")
-    for option, why in (("metrics", metrics_page.wrong(metrics)), ("traces", spans.wrong(traces))):
+    asked = (
+        ("metrics", metrics_page.wrong(metrics)),
+        ("traces", spans.wrong(traces)),
+        ("incidents", webhook.wrong(incidents)),
+    )
+    for option, why in asked:
         if why:
             raise _wrong(why, option)
     return certificate_s

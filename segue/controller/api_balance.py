@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated
 
@@ -17,7 +16,7 @@ from segue.errors import Kind
 from segue.model.balance import BalanceOrders, BalanceState, BookedMove, Mode
 from segue.model.plan import BalancePlan
 from segue.model.rights import Verb
-from segue.model.task import Task
+from segue.model.task import Task, TaskKind
 from segue.policy import temper
 
 Surveyor = Annotated[Caller, Depends(gate.looks(Verb.SURVEY))]
@@ -121,9 +120,10 @@ async def begin(
 ) -> Task:
     """Carries out what a plan says now: each move as it was planned, or not at all. For the controller that leads."""
     controller = controller_of(request)
-    number = str(uuid.uuid5(api_common.KEYED, f"{asked.by.name} {key}")) if key else ""
+    number, digest = api_common.numbered(asked, key), api_common.digest_of(TaskKind.BALANCE, wish)
     known = controller.mirror.tasks.get(number)
     made = known.value if known else await begun(controller, asked.by.name, number, wish)
+    made = api_common.the_same(made, digest)
     response.headers["location"] = f"/v1/tasks/{made.id}"
     return made
 
@@ -137,7 +137,8 @@ async def begun(controller: Controller, by: str, number: str, wish: BalanceWish)
         raise balance.not_now(
             seen.plan.why or "there is nothing to move", "Nothing needs to be done.", Kind.POLICY
         )
-    return await balance.begin(controller, by, number, seen, orders)
+    digest = api_common.digest_of(TaskKind.BALANCE, wish)
+    return await balance.begin(controller, by, number, seen, orders, digest=digest)
 
 
 def _asked(controller: Controller, wish: BalanceWish) -> BalanceOrders:

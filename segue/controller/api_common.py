@@ -68,17 +68,29 @@ async def begin(
     """A new task; the one that there is where the same was asked for with the same Idempotency-Key."""
     controller = controller_of(request)
     body = msgspec.to_builtins(wish)
-    digest = hashlib.sha256(msgspec.json.encode([kind, body], order="deterministic")).hexdigest()
+    digest = digest_of(kind, body)
     number = numbered(asked, key) or chance.new_id()
     made = Task(number, kind, asked.by.name, clock.wall_s(), body, digest)
     try:
         await controller.books.add(controller.mirror.tasks, number, made)
-    except Conflict:
-        made = controller.books.known(controller.mirror.tasks, number).value
-        if made.digest != digest:
-            raise odd("the Idempotency-Key was used for something else", "Take a new key.") from None
+    except Conflict as conflict:
+        await controller.mirror.reached(conflict.current.revision if conflict.current else 0)
+        made = the_same(controller.books.known(controller.mirror.tasks, number).value, digest)
     response.headers["location"] = f"/v1/tasks/{number}"
     return made
+
+
+def digest_of(kind: TaskKind, wish: Any) -> str:
+    """The same for the same wish."""
+    body = msgspec.to_builtins(wish)
+    return hashlib.sha256(msgspec.json.encode([kind, body], order="deterministic")).hexdigest()
+
+
+def the_same(task: Task, digest: str) -> Task:
+    """What was begun with that key before. Raises Refused where it was another wish."""
+    if task.digest != digest:
+        raise odd("the Idempotency-Key was used for something else", "Take a new key.")
+    return task
 
 
 def numbered(asked: Asked, key: str) -> str:

@@ -21,6 +21,7 @@ from segue.controller.traces import Traces
 from segue.engine.leadership import Candidate
 from segue.engine.store import Store
 from segue.model.answer import AnswerOrders
+from segue.model.health import Rule
 
 
 @dataclass
@@ -51,6 +52,10 @@ class Controller:
     """How the power of hosts is switched; by default not at all."""
     turns: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while hosts begin in a maintenance: only the leader lets any begin, and no two take one host."""
+    incidents_url: str = ""
+    """Where the leader posts each change of an incident; empty: nowhere."""
+    sensor_rules: tuple[Rule, ...] = ()
+    """By which the parts are judged that BMCs see."""
     lacking: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Guests that would find no place if their host died, by the host; the leader alone knows."""
 

@@ -19,6 +19,7 @@ from segue.controller.app import Controller
 from segue.controller.mirror import Mirror
 from segue.controller.work import Work, went_well
 from segue.errors import Kind, Refused
+from segue.model import store as nouns
 from segue.model.balance import (
     DAY_S,
     BalanceOrders,
@@ -33,8 +34,8 @@ from segue.model.balance import (
 from segue.model.fleet import Fleet
 from segue.model.migration import Limits, Migration
 from segue.model.plan import BalancePlan, Move, Outlook
-from segue.model.store import Conflict
-from segue.model.task import Task, TaskKind, TaskState
+from segue.model.store import Change, Conflict, Fence
+from segue.model.task import Task, TaskKind, TaskState, Turn
 from segue.policy import balance, following, lessons, temper
 from segue.policy.board import Board
 from segue.policy.drain import Orders
@@ -121,7 +122,16 @@ def not_now(why: str, todo: str, kind: Kind = Kind.CONFLICT) -> Refused:
     return Refused(what="the load is not balanced", why=why, todo=todo, kind=kind)
 
 
-async def begin(controller: Controller, by: str, number: str, seen: Seen, orders: BalanceOrders) -> Task:
+async def begin(
+    controller: Controller,
+    by: str,
+    number: str,
+    seen: Seen,
+    orders: BalanceOrders,
+    *,
+    digest: str = "",
+    fence: Fence | None = None,
+) -> Task:
     """A task with this very plan; the one that there is where it was asked for before. Raises Refused where a drain, or
     another balancing, was begun since the fleet was looked at: that may take seconds."""
     wish = {
@@ -131,17 +141,32 @@ async def begin(controller: Controller, by: str, number: str, seen: Seen, orders
         "force": False,
         "before": seen.plan.before,
     }
-    if number not in controller.mirror.tasks.items():
-        demand_room(controller.mirror)
     number = number or chance.new_id()
     going = {move.guest for move in seen.plan.plan.moves}
     staying = {guest: why for guest, why in seen.plan.plan.staying.items() if guest not in going}
-    made = Task(number, TaskKind.BALANCE, by, clock.wall_s(), wish, staying=staying, total=len(wish["moves"]))
+    made = Task(
+        number, TaskKind.BALANCE, by, clock.wall_s(), wish, digest, staying=staying, total=len(wish["moves"])
+    )
+    books, mirror = controller.books, controller.mirror
+    if number not in mirror.tasks.items():
+        demand_room(mirror)
     try:
-        await controller.books.add(controller.mirror.tasks, number, made)
-    except Conflict:
-        return controller.books.known(controller.mirror.tasks, number).value
+        await books.add(mirror.tasks, number, made, _taken(mirror, number), fence=fence)
+    except Conflict as conflict:
+        await mirror.reached(conflict.current.revision if conflict.current else 0)
+        if number not in mirror.tasks.items():
+            raise not_now(
+                "another one was begun in the same moment", "Look with `segue task list`."
+            ) from None
+        return books.known(mirror.tasks, number).value
     return made
+
+
+def _taken(mirror: Mirror, number: str) -> Change:
+    """Its turn: whoever began another one since this look finds its own taken."""
+    turns, mine = mirror.balance_turn, msgspec.json.encode(Turn(number))
+    kept = turns.get("")
+    return nouns.replace(kept.entry, mine) if kept else nouns.create(turns.key(""), mine)
 
 
 async def carry_out(work: Work) -> None:

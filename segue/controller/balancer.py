@@ -61,7 +61,7 @@ async def _look(controller: Controller, tenure: Tenure) -> None:
     seen = await balance.look(controller, orders)
     await _say(controller, tenure, seen, orders)
     if orders.mode is Mode.AUTO and seen.plan.plan.moves:
-        task = await balance.begin(controller, balance.BALANCER, "", seen, orders)
+        task = await balance.begin(controller, balance.BALANCER, "", seen, orders, fence=tenure.fence)
         what = f"balance {task.id[:8]}: {len(seen.plan.plan.moves)} moves"
         await controller.books.note(Caller("controller", controller.name), "", what, "begun", task.id)
         log.info("balances", task=task.id, moves=len(seen.plan.plan.moves), imbalance=seen.plan.before)

@@ -222,7 +222,10 @@ async def _close(run: Run, step: Step) -> None:
             return
         except SegueError as error:
             if error.kind is not Kind.CONFLICT or clock.steady_s() >= until_s:
-                raise _refused(run.host, error.why, "Drain it, and begin again.") from error
+                is_older = error.kind is Kind.NOT_FOUND
+                why = "its agent is older, and cannot keep guests out meanwhile" if is_older else error.why
+                todo = "Update its agent" if is_older else "Drain it"
+                raise _refused(run.host, why, f"{todo}, and begin again.") from error
             run.wait_for(error.why)  # What has just left is gone in a moment.
         await run.rest()
 

@@ -34,9 +34,11 @@ class Books:
         self._store = store
         self.mirror = mirror
 
-    async def add(self, table: Table[Any], name: str, value: object, *, fence: Fence | None = None) -> None:
-        """Raises Conflict where it is there already."""
-        await self._commit(nouns.create(table.key(name), msgspec.json.encode(value)), fence=fence)
+    async def add(
+        self, table: Table[Any], name: str, value: object, *also: Change, fence: Fence | None = None
+    ) -> None:
+        """Raises Conflict where it is there already. also: done with it, or neither is."""
+        await self._commit(nouns.create(table.key(name), msgspec.json.encode(value)), *also, fence=fence)
 
     async def add_once(self, table: Table[Any], name: str, value: object, *, fence: Fence) -> bool:
         """False where it is there already: a leader before us added it, and our mirror had not seen that yet."""
@@ -107,9 +109,9 @@ class Books:
         line = AuditLine(now_s, caller.name, caller.role, from_, what[:200], outcome[:1000], request)
         await self.add(self.mirror.audit, f"{int(now_s * 1e6):017d}-{chance.token(6)}", line)
 
-    async def _commit(self, change: Change, fence: Fence | None = None) -> None:
+    async def _commit(self, *changes: Change, fence: Fence | None = None) -> None:
         try:
-            revision = await self._store.commit(change, fence=fence)
+            revision = await self._store.commit(*changes, fence=fence)
         except OutcomeUnknown as unknown:
             revision = await certainty.make_sure(self._store, unknown)
         await self.mirror.reached(revision)

@@ -190,28 +190,20 @@ class Watch:
     async def _fence(self, death: Death, why: str) -> Death:
         """Takes its power away, and the lease of its guests at the same time; whichever proves first. Where neither
         does nothing restarts."""
-        waiting = None
+        ways = [self._take_power(death.host, why)]
         if leases.is_held(self._controller, self._tenure, death.host):
-            waiting = asyncio.create_task(
-                leases.outlast(self._controller, death, lambda: self._is_heard(death.host))
-            )
+            ways.append(leases.outlast(self._controller, death, lambda: self._is_heard(death.host)))
+        failed: list[str] = []
         try:
-            try:
-                proof = await self._take_power(death.host, why)
-            except SegueError as error:
-                if waiting is None:
-                    raise
-                log.warning("a host is not fenced by its BMC", host=death.host, why=error.why)
-                proof = await waiting
+            proof = await losses.first_proof(death.host, *ways, failed=failed)
         except SegueError as error:
             todo = f"Nothing restarts. Once you know that it is off: `segue host confirm-dead {death.host}`."
             text = f"{error.what}: {error.why}. {todo}"
             await losses.note(self._controller, self._tenure, death.host, text)
             return self._known(death.host) or death
-        finally:
-            if waiting is not None:
-                waiting.cancel()
-                await asyncio.wait({waiting})
+        if failed:
+            said = f"not every way to fence it works: {'; '.join(failed)}"
+            await losses.note(self._controller, self._tenure, death.host, said)
         return await losses.prove(self._controller, self._tenure, death, proof)
 
     def _is_heard(self, host: str) -> bool:

@@ -20,6 +20,7 @@ from segue.controller import (
     elsewhere,
     health,
     identity,
+    incident_posts,
     leases,
     maintenance,
     reserve,
@@ -118,6 +119,7 @@ async def _reign(controller: Controller, tenure: Tenure, lonely: Loneliness) -> 
         asyncio.create_task(audit_trail.keep_pruned(controller.store, mirror, tenure.fence)),
         asyncio.create_task(health.keep(controller, tenure)),
         asyncio.create_task(Fetcher(controller, tenure).keep()),
+        asyncio.create_task(incident_posts.keep(controller)),
     )
     try:
         await mirror.reached(tenure.fence.revision)

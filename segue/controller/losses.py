@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,7 +13,7 @@ import structlog
 from segue.adapters import clock
 from segue.controller import fleet
 from segue.controller.app import Controller
-from segue.errors import Kind, Refused
+from segue.errors import Kind, Refused, SegueError
 from segue.model.fencing import Death, Proof
 from segue.model.incident import Incident
 from segue.model.leadership import Tenure
@@ -30,6 +32,38 @@ async def prove(controller: Controller, tenure: Tenure, death: Death, proof: Pro
     await note(controller, tenure, death.host, f"it is off: {proof.text} ({proof.by})", proof=proof)
     log.warning("a host is proved to be off", host=death.host, by=proof.by, kind=proof.kind)
     return made
+
+
+async def first_proof(host: str, *ways: Coroutine[Any, Any, Proof], failed: list[str] | None = None) -> Proof:
+    """The first that proves: a BMC that hangs must not hold up a lease that is over. Raises Refused with what each of
+    them says where none does.
+
+    failed: gets what those say that do not prove it.
+    """
+    tasks = [asyncio.create_task(way) for way in ways]
+    whys: dict[asyncio.Task[Proof], SegueError] = {}
+    try:
+        while left := set(tasks) - whys.keys():
+            done, _ = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            for task in sorted(done, key=tasks.index):
+                try:
+                    return task.result()
+                except SegueError as error:
+                    log.warning("this does not prove that a host is off", host=host, why=error.why)
+                    whys[task] = error
+                    if failed is not None:
+                        failed.append(error.why)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    first = whys[tasks[0]]
+    raise Refused(
+        what=first.what,
+        why="; ".join(whys[task].why for task in tasks),
+        todo=first.todo,
+        kind=first.kind,
+    )
 
 
 async def note(controller: Controller, tenure: Tenure, host: str, text: str, **fields: Any) -> None:

@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from segue import __version__
-from segue.adapters import pki, spans
+from segue.adapters import pki, spans, webhook
 from segue.adapters.clock import BootClock
 from segue.adapters.http import metrics_page, serving
 from segue.adapters.http.bodies import SmallBodies
@@ -47,7 +47,9 @@ from segue.controller import (
     audit_trail,
     certificates,
     executor,
+    incident_posts,
     nightly,
+    sensor_rules,
     stores,
 )
 from segue.controller.app import Controller
@@ -98,6 +100,8 @@ class Settings:
     traces_url: str = ""
     """Where spans of ended migrations are sent (OTLP over HTTP); empty: nowhere."""
     renew_people: bool = True
+    incidents_url: str = ""
+    """Where the leader posts each change of an incident of the fleet; empty: nowhere."""
     evacuate_failing: int = 0
     """So many failing hosts are emptied at once by the controller itself."""
 
@@ -134,6 +138,8 @@ async def serve(settings: Settings) -> None:
 def _made(settings: Settings, store: Store, mirror: Mirror, candidate: Candidate, meter: Meter) -> Controller:
     folder, books = settings.folder, Books(store, mirror)
     authority, ca_pem = folder.authority(), folder.ca.read_bytes()
+    for result in webhook.RESULTS:
+        meter.expect(incident_posts.FAMILY, result)
     bars, loads = Bars(mirror, books, authority, ca_pem), Loads()
     return Controller(
         name=settings.name,
@@ -154,6 +160,8 @@ def _made(settings: Settings, store: Store, mirror: Mirror, candidate: Candidate
         renews_people=settings.renew_people,
         answers=AnswerOrders(at_once=settings.evacuate_failing),
         powers=Powers(settings.folder.path),
+        incidents_url=settings.incidents_url,
+        sensor_rules=sensor_rules.load(settings.folder.path),
     )
 
 

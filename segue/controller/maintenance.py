@@ -49,24 +49,29 @@ async def _begun(work: Work) -> Maintenance:
     """With its hosts as they were in its scope at its beginning, and an entry for each."""
     controller, name = work.controller, str(work.task.wish["maintenance"])
     table = controller.mirror.maintenances
-    known = controller.books.known(table, name).value
-    if known.task not in {"", work.id}:
-        raise Refused(
-            what=f"the maintenance {name} is not begun",
-            why="another task carries it out",
-            todo=f"Look with `segue maintenance report {name}`.",
-            kind=Kind.CONFLICT,
-        )
+    known = _free_for(work, controller.books.known(table, name).value)
     if not known.hosts or not known.task:
         seen = fleet.seen(controller.mirror)
 
         def begun(kept: Maintenance) -> Maintenance:
             hosts = kept.hosts or maintenance.hosts_of(seen, kept.order.scope)
-            return replace(kept, hosts=hosts, task=work.id)
+            return replace(_free_for(work, kept), hosts=hosts, task=work.id)
 
         known = await controller.books.change(table, name, begun, fence=work.tenure.fence)
     for host in known.hosts:
         await work.add(controller.mirror.maintenance_hosts, works.key(name, host), HostWork(host))
+    return known
+
+
+def _free_for(work: Work, known: Maintenance) -> Maintenance:
+    """The maintenance itself. Raises Refused where another task has it: two may have been begun in the same moment."""
+    if known.task not in {"", work.id}:
+        raise Refused(
+            what=f"the maintenance {known.order.name} is not begun",
+            why="another task carries it out",
+            todo=f"Look with `segue maintenance report {known.order.name}`.",
+            kind=Kind.CONFLICT,
+        )
     return known
 
 

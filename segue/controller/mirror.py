@@ -29,7 +29,7 @@ from segue.model.migration import Migration
 from segue.model.plan import Audited
 from segue.model.roster import AuditLine, DomainRecord, GuestWishes, HostRecord, HostReport, Token
 from segue.model.store import Compacted, Entry, Event
-from segue.model.task import Task
+from segue.model.task import Task, Turn
 from segue.model.trust import Follower, SignedBarred
 from segue.model.verification import Verification
 from segue.wire.frames import Shown
@@ -135,6 +135,7 @@ class Mirror:
         self.rules = Table("rules/", Rule)
         self.domains = Table("domains/", DomainRecord)
         self.balance_orders = Table("balance/orders", BalanceOrders)
+        self.balance_turn = Table("balance/turn", Turn)
         self.balance_state = Table("balance/state", BalanceState)
         self.drain_audit = Table("drain-audit", Audited)
         self.bookings = Table("bookings/", BookedMove)

@@ -17,10 +17,9 @@ from segue.controller.app import Controller
 from segue.engine.watch import Ears, Kept, Traffic, Watch
 from segue.errors import Refused, SegueError
 from segue.model.answer import Sensed
-from segue.model.health import Blind, Health, Kind, Memory, Sample
+from segue.model.health import Blind, Health, Memory, Sample
 from segue.model.leadership import Tenure
 from segue.policy import answer
-from segue.policy.health_table import BUILT_IN
 
 log = structlog.get_logger()
 LOOK_S: Final = 5.0
@@ -28,7 +27,6 @@ AGAIN_S: Final = 240.0
 """What has not changed is written again so often: a report is old after ten minutes."""
 AT_ONCE: Final = 8
 PROBE: Final = "bmc"
-RULES: Final = tuple(rule for rule in BUILT_IN if rule.kind in {Kind.POWER, Kind.FAN, Kind.TEMPERATURE})
 
 
 async def keep(controller: Controller, tenure: Tenure) -> None:
@@ -116,7 +114,8 @@ class Eye:
         self._shelf = Shelf(known.memory if known else Memory())
         self._changed = known is None
         ears = Ears(lambda: Traffic.CALM, self._hear, lambda _: None)
-        self._watch = Watch(host, "", (self._probe,), RULES, self._shelf, clock.RealClock(), ears)
+        rules = controller.sensor_rules
+        self._watch = Watch(host, "", (self._probe,), rules, self._shelf, clock.RealClock(), ears)
 
     async def look(self) -> None:
         """If it is time; and what is new is written."""

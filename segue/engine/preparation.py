@@ -60,6 +60,8 @@ async def copy_memory(run: Run) -> None:
         bill.add(sample.slowdown, run.clock.steady_s())
         run.record.progress(_shown(sample, verdict))
         if verdict.move is Move.GIVE_UP:
+            if convergence.stalled(trend, limits):
+                raise _cut(migration, verdict.reason)
             raise _hopeless(migration, sample, verdict.reason)
         if verdict.move is Move.POST_COPY or (verdict.move is Move.PAUSE and tied):
             _note_copy(run, bill, sample.elapsed_s)
@@ -122,6 +124,14 @@ async def cancel_copy(run: Run) -> None:
     """Undo of copy_memory."""
     if run.here.alive():
         await run.here.cancel_copy()
+
+
+def _cut(migration: Migration, why: str) -> Aborted:
+    return Aborted(
+        what=migration.undone,
+        why=why,
+        todo=f"Look at the link from {migration.source} to {migration.target} and at the QEMU there, then try again.",
+    )
 
 
 def _hopeless(migration: Migration, seen: Progress, why: str) -> Aborted:

@@ -124,6 +124,7 @@ class Watch:
         """Every look that is due and may be done now, and a verdict from them."""
         now_s = self._clock.steady_s()
         looked = False
+        self._take_late()
         for probe in self._probes.values():
             if self._may_look(probe, now_s):
                 await self._look(probe)
@@ -148,8 +149,13 @@ class Watch:
         return traffic is Traffic.CALM or (late_s > LATE_MOST_S and not probe.heavy)
 
     def _hangs(self, name: str) -> bool:
-        hanging = self._hanging.get(name)
-        return hanging is not None and not hanging.done()
+        return name in self._hanging
+
+    def _take_late(self) -> None:
+        """Looks that took longer than they were waited for: forty disks, one after the other. They count as well."""
+        for name in [name for name, looking in self._hanging.items() if looking.done()]:
+            self._add(self._hanging.pop(name).result())
+            self._unjudged = True
 
     async def _look(self, probe: Probe) -> None:
         """In a thread of its own: sysfs may make a reader wait."""

@@ -68,6 +68,9 @@ class Reading:
     signal: str
     value: float
     source: str
+    thing: str = ""
+    """What bears the part's name just now, by a number of its own, where that is known: the kernel may call another
+    disk `sda` after the next boot, and what that one has counted in its life did not happen today."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,7 @@ class Series:
     seen_s: float
     """When it was last looked at."""
     points: tuple[Point, ...]
+    thing: str = ""
 
 
 @dataclass(frozen=True)

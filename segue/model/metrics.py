@@ -69,6 +69,11 @@ BOTH: Final = (
         "Spans of ended migrations. result: sent, failed (the collector did not take them), dropped (too many waited).",
         "result",
     ),
+    _counter(
+        "segue_incident_posts_total",
+        "Messages to the webhook. result: sent, failed (it took none in six tries), dropped (too many waited).",
+        "result",
+    ),
 )
 AGENT: Final = (
     *BOTH,
@@ -132,11 +137,6 @@ AGENT: Final = (
     ),
     _gauge("segue_incidents_open", "Incidents of this host that are not over.", "cause"),
     _histogram("segue_guest_away_seconds", "From a crash until the guest's vCPUs ran again.", TIMES_S, "cause"),
-    _counter(
-        "segue_incident_posts_total",
-        "Messages to the webhook. result: sent, failed (it took none in six tries), dropped (too many waited).",
-        "result",
-    ),
     _gauge("segue_host_memory_bytes", "The host's memory. kind: total, free (guests may still get it).", "kind"),
     _gauge("segue_host_cpus", "The host's processors."),
     _gauge("segue_agent_leader_epoch", "The highest epoch of a leader that this agent has obeyed; 0: none."),

@@ -114,6 +114,14 @@ class Task:
         return self.state in ENDED
 
 
+@dataclass(frozen=True)
+class Turn:
+    """Which task came last of those that are never under way two at once. It is taken with the task's first entry, so
+    that two that are begun in the same moment cannot both be."""
+
+    task: str
+
+
 def after(task: Task, wish: Wish) -> Task:
     """The task as it is asked to be. Raises Refused where that cannot be."""
     found = NEXT.get((task.state, wish))

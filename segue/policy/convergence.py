@@ -164,7 +164,7 @@ def next_move(trend: Trend, limits: Limits) -> Verdict:
         return Verdict(Move.POST_COPY, why, Rung.POST_COPY, trend.slowdown, estimate_s)
     if least or (fits and _nothing_better_comes(trend, limits)):
         return _verdict(trend, Move.PAUSE, about, estimate_s)
-    if trend.elapsed_s - trend.moved_at_s >= limits.stall_s:
+    if stalled(trend, limits):
         why = f"nothing arrived at the target for {limits.stall_s:.0f} s: the path is dead"
         return _verdict(trend, Move.GIVE_UP, why, estimate_s)
     if _time_is_up(trend, limits):
@@ -194,6 +194,11 @@ def patience_s(limits: Limits) -> float:
     return min(PATIENCE_S, PATIENCE_SHARE * limits.deadline_s)
 
 
+def stalled(trend: Trend, limits: Limits) -> bool:
+    """True where nothing at all arrives any more: more time, or a slower guest, would not help."""
+    return trend.elapsed_s - trend.moved_at_s >= limits.stall_s
+
+
 def _nothing_better_comes(trend: Trend, limits: Limits) -> bool:
     """The rest does not shrink any more; what fits is taken near its best, or as it comes after twice the time."""
     idle_s = trend.elapsed_s - trend.least_at_s
@@ -221,8 +226,7 @@ def _post_copy_now(trend: Trend, limits: Limits, estimate_s: float, *, fits: boo
     """Why the guest should be moved before its memory, at this moment; empty when it should not."""
     if 0 <= limits.post_copy_after < trend.now.round:
         return f"post-copy was asked for after {limits.post_copy_after} rounds"
-    dead = trend.elapsed_s - trend.moved_at_s >= limits.stall_s
-    if not fits and not dead and _now_or_never(trend, limits, estimate_s):
+    if not fits and not stalled(trend, limits) and _now_or_never(trend, limits, estimate_s):
         return "its rest just fits before the deadline"
     return ""
 

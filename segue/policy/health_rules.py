@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import inf, isfinite
 from typing import Final
 
-from segue.model.health import TROUBLE, Level, Measure, Rule
+from segue.model.health import TROUBLE, Kind, Level, Measure, Rule
 from segue.policy.health_table import BUILT_IN
 
+UNJUDGED: Final[Mapping[Kind, frozenset[str]]] = {Kind.TEMPERATURE: frozenset({"celsius"})}
+"""What probes see, and no built-in rule speaks of."""
 SPAN_MOST_S: Final = 60 * 86_400.0
 
 
@@ -54,7 +56,23 @@ def of_one(rule: Rule) -> Iterator[str]:
         yield "`per` names the signal to divide by: it goes with the measure `ratio`, and with no other"
     if not 0 <= rule.at_least < inf:
         yield f"`at_least` is {rule.at_least:g}: it must be 0 or more"
+    yield from _unseen(rule)
     yield from _order(rule, given)
+
+
+def signals(kind: Kind) -> frozenset[str]:
+    """All that probes see of such a part."""
+    named = {word for rule in BUILT_IN if rule.kind is kind for word in (rule.signal, rule.per) if word}
+    return frozenset(named) | UNJUDGED.get(kind, frozenset())
+
+
+def _unseen(rule: Rule) -> Iterator[str]:
+    """A rule of what no probe sees would be silently without effect."""
+    known = signals(rule.kind)
+    for key, signal in (("signal", rule.signal), ("per", rule.per)):
+        if signal and signal not in known:
+            hint = f"there are: {', '.join(sorted(known))}"
+            yield f"`{key}` is {signal}, which no probe sees of a part of the kind {rule.kind}; {hint}"
 
 
 def _order(rule: Rule, given: Sequence[tuple[Level, float]]) -> Iterator[str]:

@@ -36,12 +36,21 @@ def add(history: History, sample: Sample, at_s: float, boot: str, keep_s: Mappin
 
 
 def _with(before: Series | None, seen: Reading, probe: str, at_s: float, boot: str, span_s: float) -> Series:
-    if before is None or not before.points:
+    is_other = before is not None and seen.thing != before.thing and bool(seen.thing and before.thing)
+    if before is None or not before.points or is_other:
         points: tuple[Point, ...] = (Point(at_s, seen.value),)
-        return Series(seen.part, seen.signal, probe, seen.source, boot, at_s, points)
+        return Series(seen.part, seen.signal, probe, seen.source, boot, at_s, points, seen.thing)
     last = before.points[-1]
     at_s = max(at_s, before.seen_s)
-    now = replace(before, part=seen.part, probe=probe, source=seen.source, boot=boot, seen_s=at_s)
+    now = replace(
+        before,
+        part=seen.part,
+        probe=probe,
+        source=seen.source,
+        boot=boot,
+        seen_s=at_s,
+        thing=seen.thing or before.thing,
+    )
     if seen.value == last.value:
         return replace(now, points=_kept(before.points, at_s - span_s))
     rebooted = boot != before.boot

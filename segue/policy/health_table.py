@@ -39,6 +39,7 @@ rise        memory-recorded     recorded_corrected   24h 10    100    -    mcelo
 rise        memory-recorded-bad recorded_uncorrected 24h -     1      -    mcelog | uncorrected errors on record
 rise        memory-poisoned     poisoned_bytes       24h 65536 104857600 -    dell | bytes of pages given up
 rise        memory-failure      memory_failures      24h -     1      -    mcelog | memory failures in the kernel's log
+rise        memory-log-corrected log_corrected       24h 10    100    -    mcelog | corrected errors in the log
 rise        memory-log          log_uncorrected      24h -     1      10   mcelog | uncorrected errors in the log
 absent      memory-gone         corrected            2m  2m    -      -    ours | is gone
 [cpu]
@@ -67,6 +68,7 @@ absent      disk-gone           ios                  2m  2m    -      2m   ours 
 steady<     storage-full        free_share           5m  0.05  0.005  -    mixin | free share
 left<       storage-filling     free_bytes           6h  4h    -      -    mixin | full
 steady      storage-slow        latency_s            5m  0.5   10     -    ours | seconds for one small write:
+steady      storage-broken       unwritable           1m  -     1      -    ours | it takes no writes:
 count       storage-errors      file_system_errors   24h 1     10     -    ours | file system errors in the kernel's log
 [nic]
 rise        nic-flaps           carrier_changes      1h  4     40     -    ours | changes of the carrier

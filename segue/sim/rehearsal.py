@@ -324,7 +324,9 @@ def play(scenario: Scenario) -> Result:
             result = rehearsal.play()
             structlog.configure(processors=[_drop])
             rehearsal.forget()
-            gc.collect()
+            del rehearsal
+            while gc.collect():  # What coroutines held is free only once they have been closed.
+                pass
         return result
     finally:
         gc.unfreeze()

@@ -80,6 +80,12 @@ async def test_a_broken_one_and_a_dead_one_say_nothing(
     (machine.folder / "slow").write_text("2")
     with pytest.raises(Refused, match=r"does not answer|timed out|Unable to connect"):
         await machine.client().power()
+    monkeypatch.setattr(bmc_line, "READ_S", 10.0)
+    monkeypatch.setattr(redfish, "ANSWER_S", 0.3)
+    with pytest.raises(Refused, match=r"not come to an end within 0\.3 s"):
+        await machine.client().power()
+    monkeypatch.setattr(redfish, "ANSWER_S", 45.0)
+    (machine.folder / "slow").unlink()
     machine.process.kill()
     machine.process.wait()
     with pytest.raises(Refused) as refused:

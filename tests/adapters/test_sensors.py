@@ -16,11 +16,14 @@ from typing import Any
 import pytest
 
 from segue.adapters.fence.sensors import Sensors
-from segue.controller.sensors import RULES
+from segue.controller import sensor_rules
+from segue.errors import Refused
 from segue.model.fencing import Bmc
 from segue.model.health import Health, History, Level, Memory, Sample
 from segue.policy import health, health_series
 from tests.adapters.emulated import Machine
+
+RULES = sensor_rules.load(None)
 
 RECORDED = Path(__file__).parent / "samples" / "ilo6-psu-lost.json"
 LOST = {"State": "UnavailableOffline", "Health": "Critical"}
@@ -140,3 +143,39 @@ def test_a_real_servers_lost_feed_is_a_warning() -> None:
     assert found["power/HpeServerPowerSupply 0"]["alarm"] == 0.0
     assert found["power/HpeServerPowerSupply 1"]["alarm"] == 1.0
     assert judged(sample).level is Level.SUSPECT
+
+
+def test_operators_have_rules_for_what_bmcs_see_too(tmp_path: Path) -> None:
+    path = tmp_path / sensor_rules.FILE
+    path.write_text("""without = ["fan-warning"]
+[[rules]]
+name = "inlet"
+kind = "temperature"
+signal = "celsius"
+measure = "steady"
+says = "degrees at the inlet:"
+span_s = 300
+suspect = 41
+""")
+    names = {rule.name for rule in sensor_rules.load(tmp_path)}
+    assert names == ({rule.name for rule in RULES} - {"fan-warning"}) | {"inlet"}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("with = 1", "with"),
+        ('without = ["nothing"]', "there is no such rule"),
+        ("rules = 7", "array"),
+        ('[[rules]]\nname = "x"\nkind = "fan"\nlimit = 3', "no key limit"),
+        (
+            '[[rules]]\nname = "x"\nkind = "disk"\nsignal = "pending"\nmeasure = "steady"\nsays = "x"\n'
+            "span_s = 0\nsuspect = 1",
+            "belongs into the hosts' agent.toml",
+        ),
+    ],
+)
+def test_a_bad_rule_is_refused_at_the_start(tmp_path: Path, text: str, why: str) -> None:
+    (tmp_path / sensor_rules.FILE).write_text(text)
+    with pytest.raises(Refused, match=why):
+        sensor_rules.load(tmp_path)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import http.server
+import json
+import threading
+import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from segue.controller import incidents
 from segue.model.crash import Cause
 from segue.model.incident import Evidence, Hit, Incident
 from tests.controller.rig import Rig
+from tests.controller.test_metrics import read
 
 LIMIT_S = 30.0
 
@@ -48,3 +54,42 @@ async def test_they_outlive_the_host_and_the_leader(rig: Rig) -> None:
     )
     assert len(told(rig)) == many + 1
     assert rig.caller().call("GET", "/incidents/id100")["cause"] == "panic"
+
+
+class Take(http.server.BaseHTTPRequestHandler):
+    """Refuses the first one, and keeps the others."""
+
+    taken: ClassVar[list[dict[str, Any]]] = []
+    refused: ClassVar[list[bytes]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if not self.refused:
+            self.refused.append(body)
+            self.send_error(500)
+            return
+        self.taken.append(json.loads(body))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+
+async def test_the_leader_posts_what_no_host_can_post_any_more(rig: Rig) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Take) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            rig.start("c1", "--incidents", f"http://127.0.0.1:{server.server_address[1]}/hook")
+            one = await rig.host("host1")
+            await rig.up(1)
+            one.tells(incident(1, "host1"))
+            await rig.until("it is posted", lambda: [x["id"] for x in Take.taken] == ["id1"], LIMIT_S)
+            assert Take.taken[0]["type"] == "incident"
+            assert Take.refused, "and posted again after a failure"
+            one.tells(replace(incident(1, "host1"), ended_s=time.time()))
+            await rig.until("its end, too", lambda: Take.taken[-1]["ended_s"] > 0, LIMIT_S)
+            page = (await asyncio.to_thread(read, rig, rig.folder.admin)).text
+            assert 'segue_incident_posts_total{result="sent"} 2' in page
+        finally:
+            server.shutdown()

@@ -159,6 +159,24 @@ async def test_a_probe_that_hangs_is_said_and_not_asked_again(
     assert watch.shown().blind == ()
 
 
+async def test_a_look_that_takes_longer_than_it_is_waited_for_counts(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forty disks that are asked one after the other."""
+    monkeypatch.setattr(engine, "HANGS_S", 0.05)
+    slow = Counted("smart", every_s=1_800, gate=threading.Event(), errors=5)
+    scene.probes = (slow,)
+    watch = scene.watch()
+    await watch.round()
+    assert watch.shown().parts == ()
+    assert slow.gate is not None
+    slow.gate.set()
+    while not watch.shown().parts:
+        await asyncio.sleep(0.01)
+        await watch.round()
+    assert (slow.looks, watch.shown().blind) == (1, ())
+
+
 async def test_a_damaged_file_is_put_aside_and_said(scene: Scene) -> None:
     path = scene.path / "health.json"
     path.write_text('{"history": {"series"')

@@ -90,35 +90,38 @@ def test_disks_move_with_their_guest_and_stay_sparse(place: Place) -> None:
 
 
 def test_an_abort_leaves_nothing_on_the_target_and_touches_nothing_on_the_source(place: Place) -> None:
-    before = place.files("host2")
-    place.lab.set_rate(20_000_000, "host2")
+    source, target = place.route()
+    before = place.files(source)
+    place.lab.set_rate(20_000_000, source)
     try:
-        move = place.move("host2", "host1")
+        move = place.move(source, target)
         move.until_step("mirror disks")
         move.cancel()
         move.end("aborted", 60)
     finally:
-        place.lab.set_rate(None, "host2")
-    assert place.files("host2") == before
-    wait_until(lambda: place.show("host1") is None, "host1 has dropped its copy")
-    assert not place.files("host1") & place.names()
+        place.lab.set_rate(None, source)
+    assert place.files(source) == before
+    wait_until(lambda: place.show(target) is None, f"{target} has dropped its copy")
+    assert not place.files(target) & place.names()
 
 
 def test_a_file_of_that_name_is_never_overwritten(place: Place) -> None:
+    source, target = place.route()
     path = place.spec["disks"][0]["path"]
-    place.lab.exec("host1", ["sh", "-c", f"echo precious > {path}"], check=True)
+    place.lab.exec(target, ["sh", "-c", f"echo precious > {path}"], check=True)
     try:
         with pytest.raises(Refused) as refused:
-            place.move("host2", "host1")
+            place.move(source, target)
         assert "another file than ours" in refused.value.why
-        assert place.lab.exec("host1", ["cat", path], check=True).stdout == "precious\n"
+        assert place.lab.exec(target, ["cat", path], check=True).stdout == "precious\n"
     finally:
-        place.lab.exec("host1", ["rm", path], check=True)
+        place.lab.exec(target, ["rm", path], check=True)
 
 
 def test_a_raw_disk_cannot_follow_later(place: Place) -> None:
+    source, target = place.route()
     with pytest.raises(Refused) as refused:
-        place.move("host2", "host1", storage_postcopy=True)
+        place.move(source, target, storage_postcopy=True)
     assert "only a qcow2 disk" in refused.value.why
 
 

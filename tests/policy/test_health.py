@@ -384,6 +384,10 @@ def test_what_is_wrong_with_a_rule_is_said() -> None:
     ):
         assert piece in found
     assert "two rules are called nic-flaps" in found
+    typo = Rule("y", Kind.MEMORY, "corected", Measure.RISE, "errors", 60, suspect=1)
+    assert "corected, which no probe sees of a part of the kind memory; there are: corrected" in next(
+        health_rules.faults((typo,))
+    )
     assert "`without` names nothing" in found
     assert "it has no limit" in "\n".join(
         health_rules.faults((Rule("x", Kind.NIC, "s", Measure.RISE, "t", 9),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -33,6 +34,13 @@ def test_no_seed_breaks_a_promise() -> None:
 @pytest.mark.parametrize("seed", ONCE_BROKEN)
 def test_a_seed_that_was_broken_is_not_any_more(seed: int) -> None:
     assert not many.play(seed).wrong
+
+
+def test_nothing_of_a_world_stays_in_memory() -> None:
+    """Or ten thousand of them fill it: the next one's `gc.freeze` would keep what the last one left."""
+    gc.collect()
+    many.play(AGAIN[0])
+    assert gc.collect() == 0
 
 
 @pytest.mark.parametrize("seed", AGAIN)

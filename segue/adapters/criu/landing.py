@@ -139,7 +139,8 @@ class Landing:
         done, _ = await asyncio.wait({making}, timeout=PATIENCE_S)
         if not done:
             program.signal(self._container, self._room, signal.SIGCONT)
-        await asyncio.wait_for(making, END_S)
+        async with asyncio.timeout(END_S):
+            await making
 
     async def _unmade(self, making: asyncio.Future[object]) -> None:
         """CRIU was told to undo it; what does not come to an end is ended, as nothing of it ever ran."""

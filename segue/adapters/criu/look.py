@@ -153,7 +153,8 @@ async def _run(*argv: str) -> tuple[str, int]:
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        said, _ = await asyncio.wait_for(process.communicate(), CHECK_S)
+        async with asyncio.timeout(CHECK_S):
+            said, _ = await process.communicate()
     except TimeoutError:
         process.kill()
         await process.wait()

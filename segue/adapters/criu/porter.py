@@ -56,7 +56,8 @@ class Porter:
         """A last word, after which it ends by itself; so the other host learns why."""
         with contextlib.suppress(OSError, TimeoutError):
             self.tell(" ".join(line.split()))
-            await asyncio.wait_for(self._process.wait(), LEAVE_S)
+            async with asyncio.timeout(LEAVE_S):
+                await self._process.wait()
         await self.end()
 
     async def end(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import urljoin
@@ -19,6 +20,7 @@ T = TypeVar("T")
 CONNECT_S: Final = 3.0
 READ_S: Final = 10.0
 """Real BMCs take seconds for an answer; one that takes longer is of no use."""
+THREADS: Final = 64
 STALL_S: Final = 30.0
 """So long a BMC may take none of the bytes that are pushed to it."""
 PUSHED_S: Final = 300.0
@@ -33,9 +35,18 @@ class Line:
     bmc: Bmc
     what: str
 
-    async def ask(self, work: Callable[[Any, Any], T]) -> T:
-        """What `work` (root, system) -> T says, in a thread. Raises Refused: no answer, credentials, no such system."""
-        return await asyncio.to_thread(self.now, work)
+    async def ask(self, work: Callable[[Any, Any], T], within_s: float | None = None) -> T:
+        """What `work` (root, system) -> T says, in a thread. Raises Refused: no answer, credentials, no such system.
+
+        within_s: nobody waits longer. What it was asked for may still be done.
+        """
+        asking = asyncio.get_running_loop().run_in_executor(_threads(), self.now, work)
+        try:
+            async with asyncio.timeout(within_s):
+                return await asking
+        except TimeoutError as error:
+            why = f"its BMC has not come to an end within {within_s:g} s"
+            raise self.refused(why, "Look at the BMC.", Kind.TIMEOUT) from error
 
     def now(self, work: Callable[[Any, Any], T]) -> T:
         """The same in this thread."""
@@ -76,6 +87,12 @@ class Line:
     def refused(self, why: str, todo: str, kind: Kind) -> Refused:
         """What could not be done, and what this BMC has to do with it."""
         return Refused(what=self.what, why=f"{self.bmc.url}: {why}", todo=todo, kind=kind)
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """Their own: BMCs that let us wait must not take the threads that all else is done in."""
+    return ThreadPoolExecutor(THREADS, "bmc")
 
 
 @functools.cache

@@ -18,6 +18,8 @@ log = structlog.get_logger()
 LOOK_S: Final = 0.5
 STEADY_S: Final = 2.0
 """A host that restarts has no power for a moment: only one that stays without it is off."""
+ANSWER_S: Final = 45.0
+"""Longer than three times the time of one answer, which is all that is tried: only one that trickles takes longer."""
 FRESH_S: Final = 10.0
 """A slow BMC takes some seconds to let us in."""
 
@@ -30,11 +32,11 @@ class Redfish:
 
     async def power(self) -> Power:
         """What it says now. Raises Refused with what is wrong: no answer, credentials, no such system."""
-        return await self._line.ask(lambda _, system: _power(system))
+        return await self._line.ask(lambda _, system: _power(system), ANSWER_S)
 
     async def stays_off(self) -> bool:
         """True where it says for a while that its host is off, without any order; False at once where it does not."""
-        return await self._line.ask(lambda _, system: _stays_off(system)) is Power.OFF
+        return await self._line.ask(lambda _, system: _stays_off(system), ANSWER_S) is Power.OFF
 
     async def off(self, within_s: float, steady_s: float = STEADY_S) -> Power:
         """Takes the power away, without asking the host, and returns once the BMC has said for a while that it is off.
@@ -45,19 +47,21 @@ class Redfish:
         """
         begun_s = time.monotonic()
         until_s, order_by_s = begun_s + within_s, begun_s + FRESH_S
-        return await self._line.ask(lambda _, system: _off(system, until_s, steady_s, order_by_s))
+        return await self._line.ask(
+            lambda _, system: _off(system, until_s, steady_s, order_by_s), within_s + ANSWER_S
+        )
 
     async def ask_off(self) -> None:
         """Presses the power button as a person would: the host's own system shuts down, if it listens.
 
         Nothing is waited for. Safe to repeat.
         """
-        await self._line.ask(lambda _, system: _ask_off(system))
+        await self._line.ask(lambda _, system: _ask_off(system), ANSWER_S)
 
     async def on(self, within_s: float) -> Power:
         """Gives it power; returns once its BMC says so, or with what it says after that time."""
         until_s = time.monotonic() + within_s
-        return await self._line.ask(lambda _, system: _on(system, until_s))
+        return await self._line.ask(lambda _, system: _on(system, until_s), within_s + ANSWER_S)
 
 
 def _power(system: Any) -> Power:

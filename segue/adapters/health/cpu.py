@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import islice
 from pathlib import Path
+from typing import Final
 
 from segue.adapters.health.source import Look, Roots, Unseen, folders, number, text
 from segue.model.health import Kind, Part, Sample
+
+LINE_MOST: Final = 1 << 17
+LINES_MOST: Final = 1 << 16
 
 
 class Cpu:
@@ -48,10 +53,8 @@ class Cpu:
 
     def _checks(self, look: Look, packages: dict[str, str]) -> None:
         """The row `MCE:` has one count for each CPU of the header."""
-        lines = text(self._interrupts).splitlines()
-        header = lines[0].split() if lines else []
-        row = next((line.split() for line in lines if line.split()[:1] == ["MCE:"]), None)
-        if row is None:
+        header, row = _row(self._interrupts, "MCE:")
+        if not row:
             return  # Not every architecture and not every virtual machine has one.
         counts: dict[str, float] = defaultdict(float)
         for name, count in zip(header, row[1 : len(header) + 1], strict=False):
@@ -60,6 +63,20 @@ class Cpu:
             counts[packages.get(name.lower(), "package 0")] += int(count)
         for package, total in counts.items():
             look.see(Part(Kind.CPU, package), "machine_checks", total, self._interrupts)
+
+
+def _row(path: Path, wanted: str) -> tuple[list[str], list[str]]:
+    """The header of /proc/interrupts and one of its rows; with 200 processors the file has some megabytes. Raises
+    Unseen."""
+    try:
+        with path.open(encoding="ascii", errors="replace") as file:
+            header = file.readline(LINE_MOST).split()
+            for line in islice(iter(lambda: file.readline(LINE_MOST), ""), LINES_MOST):
+                if line.lstrip().startswith(wanted):
+                    return header, line.split()
+    except OSError as error:
+        raise Unseen(path, str(error.strerror or error)) from error
+    return header, []
 
 
 def _package(cpu: Path) -> str:

@@ -11,6 +11,8 @@ from segue.model.health import Kind, Part, Sample
 
 COLDEST_C, HOTTEST_C = -40.0, 150.0
 INPUT: Final = re.compile(r"(temp|fan)(\d+)_input")
+ALARM: Final = re.compile(r"(in|curr|power|fan)(\d+)_(?:\w+_)?(?:alarm|fault)")
+"""Not that somebody has opened the case (intrusion), nor a temperature's, which has figures of its own."""
 POWER_CHIPS: Final = ("pmbus", "psu", "acpi_power", "ibm", "dps", "crps", "fsp", "pfe", "ucd")
 """Chips of power supplies: their voltages and fans belong to the supply."""
 
@@ -47,7 +49,7 @@ def _name(chip: Path) -> str:
 
 
 def _chip(look: Look, chip: Path, name: str) -> None:
-    alarms: dict[Part, float] = {}
+    alarms: dict[tuple[Part, str], float] = {}
     for path in folders(chip):
         sensor = INPUT.fullmatch(path.name)
         try:
@@ -55,25 +57,42 @@ def _chip(look: Look, chip: Path, name: str) -> None:
                 _temperature(look, chip, sensor[2], name)
             elif sensor:
                 look.see(_fan(chip, sensor[2], name), "rpm", number(path), path)
-            elif path.name.endswith(("_alarm", "_fault")) and not path.name.startswith("temp"):
-                part = _alarmed(chip, path.name, name)
-                alarms[part] = max(alarms.get(part, 0.0), number(path))
+            elif found := ALARM.fullmatch(path.name):
+                key = _alarmed(chip, found[1], found[2], name)
+                raised = number(path) if _has_limits(chip, found[1] + found[2]) else 0.0
+                alarms[key] = max(alarms.get(key, 0.0), raised)
         except Unseen as unseen:
             look.miss(unseen)
-    for part, alarm in alarms.items():
-        look.see(part, "alarm", alarm, f"{chip}/*_alarm")
+    for (part, signal), alarm in alarms.items():
+        look.see(part, signal, alarm, f"{chip}/*_alarm")
 
 
 def _fan(chip: Path, index: str, name: str) -> Part:
     return Part(Kind.FAN, f"{name} {_label(chip, 'fan' + index)}", spares="fans")
 
 
-def _alarmed(chip: Path, file: str, name: str) -> Part:
-    """A fan's alarm is the fan's; a voltage's is the supply's where the chip is one, else the board's own."""
-    found = re.match(r"([a-z]+)(\d+)_", file)
-    if found and found[1] == "fan":
-        return _fan(chip, found[2], name)
-    return Part(Kind.POWER, name, spares="power" if name.lower().startswith(POWER_CHIPS) else "")
+def _alarmed(chip: Path, what: str, index: str, name: str) -> tuple[Part, str]:
+    """A fan's alarm is the fan's; a voltage's is the supply's where the chip is one. Of a board's own voltages, whose
+    limits are rarely anybody's choice, it is a warning."""
+    if what == "fan":
+        return _fan(chip, index, name), "alarm"
+    is_supply = name.lower().startswith(POWER_CHIPS)
+    return Part(Kind.POWER, name, spares="power" if is_supply else ""), "alarm" if is_supply else "warning"
+
+
+def _has_limits(chip: Path, sensor: str) -> bool:
+    """False where the chip compares with limits that nobody ever set: boards leave both of many inputs at 0, and their
+    alarms are raised for good (as `sensors` shows them for the nct67xx)."""
+    try:
+        least, most = (
+            number(path) if path.exists() else None
+            for path in (chip / f"{sensor}_min", chip / f"{sensor}_max")
+        )
+        if least is not None and most is not None:
+            return least < most
+        return not (sensor.startswith("fan") and least == 0 and number(chip / f"{sensor}_input") == 0)
+    except Unseen:
+        return True
 
 
 def _temperature(look: Look, chip: Path, index: str, name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from segue.adapters.health.source import Look, Roots, Totals, Unseen, disks, whole_disk
@@ -13,13 +13,26 @@ from segue.model.health import Kind, Part, Sample
 
 RECORD_BYTES: Final = 8_192
 """The kernel gives one whole record for each read, if there is room for it."""
-READS_MOST: Final = 50_000
+READS_MOST: Final = 1_000_000
+"""Of one look, more than the largest ring has: half of an old ring at the next look would seem to have happened now."""
 KERNEL: Final = 0
 """The facility of the kernel's own messages: programs may write to the log too, and are not believed."""
 RECORD: Final = re.compile(r"(\d+),(\d+),(\d+),[^;]*;(.*)")
 LOG: Final = Part(Kind.KERNEL, "log")
 PAGES: Final = Part(Kind.MEMORY, "pages")
 ALWAYS: Final = ("hung_tasks", "bugs", "lockups")
+FOLLOWS: Final = "follows"
+"""A second line about the same bug, if one came within AT_ONCE_US before it; else a bug itself."""
+AT_ONCE_US: Final = 2_000_000
+ECC: Final = {
+    "single-bit ECC": "log_corrected",
+    "single-symbol chipkill ECC": "log_corrected",
+    "scrub corrected error": "log_corrected",
+    "multi-bit ECC": "log_uncorrected",
+    "multi-symbol chipkill ECC": "log_uncorrected",
+    "scrub uncorrected error": "log_uncorrected",
+}
+"""What firmware that takes memory errors for itself reports (drivers/firmware/efi/cper.c)."""
 Maker = Callable[[re.Match[str]], Part]
 
 
@@ -31,12 +44,18 @@ def _file_system(found: re.Match[str]) -> Part:
     return Part(Kind.STORAGE, found["at"])
 
 
+def _module(found: re.Match[str]) -> Part:
+    """The kernel names all that it may have been, or none."""
+    label = found["label"].strip()
+    return Part(Kind.MEMORY, "unknown" if label.lower() in {"any memory", "unknown memory"} else label)
+
+
 def _log(found: re.Match[str]) -> Part:
     return LOG
 
 
 MESSAGES: Final[tuple[tuple[re.Pattern[str], str, Maker], ...]] = (
-    (re.compile(r"INFO: task .+ blocked for more than \d+ seconds"), "hung_tasks", _log),
+    (re.compile(r"INFO: task .+ blocked( in I/O wait)? for more than \d+ seconds"), "hung_tasks", _log),
     (
         re.compile(
             r"(watchdog: )?BUG: soft lockup|rcu: INFO: rcu_\w+ (self-)?detected|NMI watchdog: .*hard LOCKUP"
@@ -44,7 +63,8 @@ MESSAGES: Final[tuple[tuple[re.Pattern[str], str, Maker], ...]] = (
         "lockups",
         _log,
     ),
-    (re.compile(r"BUG: |Oops: |Oops\[|general protection fault|kernel BUG at |Kernel panic"), "bugs", _log),
+    (re.compile(r"BUG: |kernel BUG at "), "bugs", _log),
+    (re.compile(r"Oops: |Oops\[|general protection fault|Kernel panic"), FOLLOWS, _log),
     (re.compile(r"critical medium error, dev (?P<disk>[\w-]+), "), "medium_errors", _disk),
     (
         re.compile(
@@ -70,10 +90,15 @@ MESSAGES: Final[tuple[tuple[re.Pattern[str], str, Maker], ...]] = (
         "file_system_errors",
         _file_system,
     ),
-    (
-        re.compile(r"EDAC \S+: \d+ UE .+? on (?P<label>\S+)"),
-        "log_uncorrected",
-        lambda found: Part(Kind.MEMORY, found["label"]),
+    (re.compile(r"EDAC \S+: (?P<count>\d+) CE .+? on (?P<label>.+?) \("), "log_corrected", _module),
+    (re.compile(r"EDAC \S+: \d+ UE .+? on (?P<label>.+?) \("), "log_uncorrected", _module),
+    *(
+        (
+            re.compile(r"\[Hardware Error\]:\s+error_type: \d+, " + re.escape(kind)),
+            signal,
+            lambda found: Part(Kind.MEMORY, "firmware"),
+        )
+        for kind, signal in ECC.items()
     ),
     (re.compile(r"Memory failure: 0x[0-9a-f]+: recovery action for"), "memory_failures", lambda found: PAGES),
     (
@@ -98,6 +123,7 @@ class Kmsg:
         self._totals = Totals()
         self._fd = -1
         self._last = -1
+        self._bug_us = -AT_ONCE_US
         for signal in ALWAYS:
             self._totals.add(LOG, signal, 0)
         self._totals.add(PAGES, "memory_failures", 0)
@@ -135,9 +161,9 @@ class Kmsg:
             os.close(self._fd)
         self._fd, self._last = -1, -1
 
-    def _lines(self) -> list[str]:
+    def _lines(self) -> Iterator[str]:
         """New lines; those that begin with a space belong to the record before, as its fields."""
-        rest, lines = b"", []
+        rest = b""
         for _ in range(READS_MOST):
             try:
                 chunk = os.read(self._fd, RECORD_BYTES)
@@ -150,10 +176,9 @@ class Kmsg:
             if not chunk:
                 break
             *whole, rest = (rest + chunk).split(b"\n")
-            lines += [line.decode(errors="replace") for line in whole if line and not line.startswith(b" ")]
+            yield from (line.decode(errors="replace") for line in whole if line and not line.startswith(b" "))
         if rest:  # Half a line of a file that is being written: it is read whole the next time.
             os.lseek(self._fd, -len(rest), os.SEEK_CUR)
-        return lines
 
     def _take(self, line: str) -> bool:
         """Counts one record; False for what is none."""
@@ -164,7 +189,16 @@ class Kmsg:
         if number > self._last and int(record[1]) >> 3 == KERNEL:
             for pattern, signal, part in MESSAGES:
                 if found := pattern.search(record[4]):
-                    self._totals.add(part(found), signal)
+                    self._count(part(found), signal, found, int(record[3]))
                     break
         self._last = max(self._last, number)
         return True
+
+    def _count(self, part: Part, signal: str, found: re.Match[str], at_us: int) -> None:
+        if signal == FOLLOWS:
+            if 0 <= at_us - self._bug_us < AT_ONCE_US:
+                return
+            signal = "bugs"
+        if signal == "bugs":
+            self._bug_us = at_us
+        self._totals.add(part, signal, float(found.groupdict().get("count") or 1))

@@ -9,7 +9,9 @@ from typing import Final
 from segue.adapters.health.source import Look, Roots, Unseen, folders, text
 from segue.model.health import Kind, Part, Sample
 
-NAMES: Final = "qemu-system-"
+NAMES: Final = ("segue-", "qemu-system-", "qemu-kvm")
+"""How a guest's process may call itself: agents name it after its guest."""
+PROGRAM: Final = "qemu-"
 UNINTERRUPTIBLE: Final = "D"
 
 
@@ -23,26 +25,33 @@ class Qemu:
     def __init__(self, roots: Roots) -> None:
         self._proc = roots.proc
         self._waiting: dict[Path, str] = {}
+        self._guests: dict[tuple[Path, str], str] = {}
+        """Their command lines are read once: the kernel may make whoever reads that of a stuck one wait with it."""
 
     def look(self) -> Sample:
         """Each guest: 1 where a thread of its QEMU is stuck."""
-        look, waiting = Look(self.name), {}
+        look, waiting, guests = Look(self.name), {}, {}
         processes = folders(self._proc, "[0-9]*")
         if not processes:
             look.miss(Unseen(self._proc, "it shows no processes"))
         for process in processes:
             try:
-                if not text(process / "comm").startswith(NAMES):
+                called = text(process / "comm")
+                if not called.startswith(NAMES):
+                    continue
+                known = self._guests.get((process, called))
+                guest = guests[process, called] = _guest(process) if known is None else known
+                if not guest:
                     continue
                 stuck = False
                 for thread in folders(process / "task", "[0-9]*"):
                     if _state(thread) == UNINTERRUPTIBLE:
                         waiting[thread] = _switches(thread)
                         stuck |= self._waiting.get(thread) == waiting[thread]
-                look.see(Part(Kind.GUEST, _guest(process)), "stalled", float(stuck), process / "task")
+                look.see(Part(Kind.GUEST, guest), "stalled", float(stuck), process / "task")
             except Unseen:
                 continue  # It ended while we looked.
-        self._waiting = waiting
+        self._waiting, self._guests = waiting, guests
         return look.sample()
 
 
@@ -58,8 +67,10 @@ def _switches(thread: Path) -> str:
 
 
 def _guest(process: Path) -> str:
-    """What follows -name; its process number where there is none."""
+    """What follows -name; its process number where there is none. Empty for what is no QEMU."""
     words = text(process / "cmdline").split("\0")
+    if not Path(words[0]).name.startswith(PROGRAM):
+        return ""
     for option, value in pairwise(words):
         if option == "-name":
             return value.split(",")[0].removeprefix("guest=")

@@ -12,20 +12,21 @@ from segue.model.health import Kind, Part, Sample
 CORRECTED: Final = "Corrected"
 GRAVE: Final = ("Uncorrected", "Fatal")
 BUSY_S: Final = 0.2
-ROWS_MOST: Final = 20_000
-"""Of one look; what is left is read at the next one."""
-MEMORY: Final = (
-    "select id, label, err_type, coalesce(err_count, 1) from mc_event where id > ? order by id limit ?"
-)
-CHECKS: Final = (
-    "select id, coalesce(cpu, -1), coalesce(status, 0) from mce_record where id > ? order by id limit ?"
-)
 UNCORRECTED_BIT: Final = 61
 """UC in MCi_STATUS: Intel SDM volume 3, 16.3.2.2."""
+NEW: Final = "id > ? and id <= ?"
+MEMORY: Final = f"""select label, err_type, sum(coalesce(err_count, 1)) from mc_event where {NEW}
+ group by label, err_type"""
+CHECKS: Final = f"""select coalesce(cpu, -1), count(*) from mce_record where {NEW}
+ and (coalesce(status, 0) >> {UNCORRECTED_BIT}) & 1 = 0 group by cpu"""
 
 
 class Rasdaemon:
-    """Port `Probe`. Remembers how far it has read."""
+    """Port `Probe`. Remembers how far it has read.
+
+    The first look sums up all that is on record, be it of years: half of it now and half at the next look would seem
+    to have happened in between.
+    """
 
     name = "rasdaemon"
     every_s = 120.0
@@ -58,26 +59,22 @@ class Rasdaemon:
         self._totals.tell(look, self._path)
         return look.sample()
 
-    def _rows(self, database: sqlite3.Connection, table: str, query: str) -> list[tuple[int, object, object]]:
-        """New rows. A database that was begun anew is read from its start."""
-        last = database.execute(f"select coalesce(max(id), 0) from {table}").fetchone()[0]
-        if int(last) < self._read.get(table, 0):
-            self._read[table] = 0
-        rows = database.execute(query, (self._read.get(table, 0), ROWS_MOST)).fetchall()
-        if rows:
-            self._read[table] = int(rows[-1][0])
+    def _new(self, database: sqlite3.Connection, table: str, query: str) -> list[tuple[object, ...]]:
+        """What was recorded since the last look. A database that was begun anew is read from its start."""
+        last = int(database.execute(f"select coalesce(max(id), 0) from {table}").fetchone()[0])
+        read = self._read.get(table, 0)
+        rows = database.execute(query, (read if read <= last else 0, last)).fetchall()
+        self._read[table] = last
         return rows
 
     def _memory(self, database: sqlite3.Connection) -> None:
-        for row in self._rows(database, "mc_event", MEMORY):
-            _, label, kind, count = row  # type: ignore[misc]
+        for label, kind, count in self._new(database, "mc_event", MEMORY):
             part = Part(Kind.MEMORY, str(label or "unknown").strip())
             if str(kind) == CORRECTED:
-                self._totals.add(part, "recorded_corrected", float(count))
+                self._totals.add(part, "recorded_corrected", float(str(count)))
             elif str(kind) in GRAVE:
-                self._totals.add(part, "recorded_uncorrected", float(count))
+                self._totals.add(part, "recorded_uncorrected", float(str(count)))
 
     def _checks(self, database: sqlite3.Connection) -> None:
-        for _, cpu, status in self._rows(database, "mce_record", CHECKS):
-            if not (int(str(status)) >> UNCORRECTED_BIT) & 1:
-                self._totals.add(Part(Kind.CPU, f"cpu{cpu}"), "recorded_checks")
+        for cpu, count in self._new(database, "mce_record", CHECKS):
+            self._totals.add(Part(Kind.CPU, f"cpu{cpu}"), "recorded_checks", float(str(count)))

@@ -43,6 +43,7 @@ class Smart:
             command = [
                 self._roots.smartctl,
                 "--json=c",
+                "--info",
                 "--health",
                 "--attributes",
                 "--nocheck=standby,0",
@@ -61,15 +62,18 @@ def read(look: Look, part: Part, device: str, answer: str) -> None:
         said = json.loads(answer)
         if int(said["smartctl"]["exit_status"]) & HOPELESS_BITS:
             raise Unseen(device, _message(said))
+        before, thing = len(look.readings) + len(look.blind), str(said.get("serial_number", ""))
         passed = said.get("smart_status", {}).get("passed")
         if passed is not None:
-            look.see(part, "smart_failed", float(not passed), f"smartctl -H {device}")
+            look.see(part, "smart_failed", float(not passed), f"smartctl -H {device}", thing)
         source = f"smartctl -A {device}"
         for signal, value in (*_ata(said).items(), *_nvme(said).items(), *_sas(said).items()):
-            look.see(part, signal, float(value), source)
+            look.see(part, signal, float(value), source, thing)
         celsius = said.get("temperature", {}).get("current")
         if celsius is not None:
-            look.see(part, "temperature_c", float(celsius), source)
+            look.see(part, "temperature_c", float(celsius), source, thing)
+        if len(look.readings) + len(look.blind) == before and not _sleeps(said):
+            raise Unseen(device, _message(said))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unseen(device, f"smartctl's answer cannot be read: {error!r}") from error
 
@@ -77,6 +81,11 @@ def read(look: Look, part: Part, device: str, answer: str) -> None:
 def _message(said: Mapping[str, Any]) -> str:
     told = [str(one["string"]) for one in said["smartctl"].get("messages", [])]
     return "; ".join(told) or f"smartctl ended with {said['smartctl']['exit_status']}"
+
+
+def _sleeps(said: Mapping[str, Any]) -> bool:
+    """smartctl: "Device is in STANDBY mode, exit(0)"."""
+    return any(" mode, exit(" in str(one.get("string")) for one in said["smartctl"].get("messages", []))
 
 
 def _ata(said: Mapping[str, Any]) -> dict[str, float]:
@@ -109,4 +118,6 @@ def _sas(said: Mapping[str, Any]) -> dict[str, float]:
     log = said.get("scsi_error_counter_log", {})
     if log:
         found["uncorrectable"] = sum(int(row["total_uncorrected_errors"]) for row in log.values())
+    if "scsi_percentage_used_endurance_indicator" in said:
+        found["used_percent"] = said["scsi_percentage_used_endurance_indicator"]
     return found

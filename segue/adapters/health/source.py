@@ -93,12 +93,12 @@ class Look:
         self.readings: list[Reading] = []
         self.blind: list[Blind] = []
 
-    def see(self, part: Part, signal: str, value: float, source: object) -> None:
-        """One figure; one that is none (not a number, infinite) is not seen."""
+    def see(self, part: Part, signal: str, value: float, source: object, thing: str = "") -> None:
+        """One figure; one that is none (not a number, infinite) is not seen. thing: see `Reading`."""
         if not isfinite(value):
             self.miss(Unseen(source, f"{signal} is {value}"))
             return
-        self.readings.append(Reading(part, signal, value, str(source)))
+        self.readings.append(Reading(part, signal, value, str(source), thing))
 
     def file(self, part: Part, signal: str, path: Path) -> None:
         """One figure that is a file of its own; one that is not there is not missed."""

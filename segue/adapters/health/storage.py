@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -17,6 +18,8 @@ from segue.model.health import Kind, Part, Sample
 PATIENCE_S: Final = 2.0
 """A look waits so long for one folder; then it says how long it has waited, and goes on waiting beside the others."""
 WRITE_BYTES: Final = 4_096
+BROKEN: Final = frozenset({errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN})
+"""A file system that takes no writes any more: gone read-only after an error, or its device or server is away."""
 
 
 class _Trial(threading.Thread):
@@ -29,6 +32,7 @@ class _Trial(threading.Thread):
         self.took_s = 0.0
         self.free_bytes = self.total_bytes = 0
         self.fault = ""
+        self.broken = False
         self.start()
 
     def run(self) -> None:
@@ -40,6 +44,7 @@ class _Trial(threading.Thread):
                 os.fsync(file.fileno())
         except OSError as error:
             self.fault = str(error.strerror or error)
+            self.broken = error.errno in BROKEN
         self.took_s = time.monotonic() - self.begun_s
 
 
@@ -77,7 +82,10 @@ def _tell(look: Look, part: Part, trial: _Trial) -> None:
     if trial.total_bytes:
         look.see(part, "free_bytes", trial.free_bytes, f"df {trial.folder}")
         look.see(part, "free_share", trial.free_bytes / trial.total_bytes, f"df {trial.folder}")
-    if trial.fault:
+    if trial.broken:
+        look.see(part, "unwritable", 1.0, f"a write of 4 KiB to {trial.folder}: {trial.fault}")
+    elif trial.fault:
         look.miss(Unseen(trial.folder, trial.fault))
     else:
+        look.see(part, "unwritable", 0.0, f"a write of 4 KiB to {trial.folder}")
         look.see(part, "latency_s", round(trial.took_s, 4), f"a write of 4 KiB to {trial.folder}")

@@ -89,7 +89,8 @@ async def open_sink(address: str) -> tuple[Opening, asyncio.Task[None]]:
     async def serve() -> None:
         async with server:
             try:
-                await asyncio.wait_for(done.wait(), OPEN_S)
+                async with asyncio.timeout(OPEN_S):
+                    await done.wait()
             except TimeoutError:
                 return
 

@@ -112,7 +112,8 @@ class Container:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._handle, signal.Signals[name])
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.gone.wait(), within_s)
+            async with asyncio.timeout(within_s):
+                await self.gone.wait()
         return self.gone.is_set()
 
     async def exit(self) -> Exit:

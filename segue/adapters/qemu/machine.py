@@ -320,7 +320,8 @@ async def end_process(pid: int) -> None:
     done = asyncio.Event()
     loop.add_reader(handle, done.set)
     try:
-        await asyncio.wait_for(done.wait(), END_S)
+        async with asyncio.timeout(END_S):
+            await done.wait()
     finally:
         loop.remove_reader(handle)
         os.close(handle)

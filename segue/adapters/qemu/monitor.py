@@ -51,7 +51,8 @@ class Monitor:
         listener = EventListener()
         self._qmp.register_listener(listener)
         try:
-            await asyncio.wait_for(self._qmp.connect(str(self._path)), within_s)
+            async with asyncio.timeout(within_s):
+                await self._qmp.connect(str(self._path))
         except TimeoutError as error:
             raise QemuDeaf(f"QEMU does not answer at {self._path}") from error
         except (ConnectError, OSError) as error:
@@ -77,7 +78,8 @@ class Monitor:
         """The command's `return`. Underscores in argument names stand for QMP's hyphens."""
         named = {key.replace("_", "-"): value for key, value in arguments.items()}
         try:
-            return await asyncio.wait_for(self._qmp.execute(command, named or None, oob=oob), within_s)
+            async with asyncio.timeout(within_s):
+                return await self._qmp.execute(command, named or None, oob=oob)
         except ExecuteError as error:
             raise QemuRefused(f"{command}: {error}") from error
         except TimeoutError as error:
@@ -101,7 +103,8 @@ class Monitor:
     async def close(self) -> None:
         """Hangs up; QEMU goes on."""
         try:
-            await asyncio.wait_for(self._hang_up(), 1.0)
+            async with asyncio.timeout(1.0):
+                await self._hang_up()
         except (OSError, EOFError, TimeoutError):
             self.gone.set()
         if self._pump is not None:

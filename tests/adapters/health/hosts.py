@@ -39,6 +39,7 @@ KMSG = [
     "2,909,5150000005,-;EXT4-fs error (device sda1): ext4_find_entry:1455: inode #2: comm ls: lblock 0",
     "4,910,5150000006,-;nvme nvme0: I/O 128 (Read) QID 3 timeout, aborting req_op:READ(0) size:4096",
     "6,911,5150000007,-;NETDEV WATCHDOG: eno1 (ixgbe): transmit queue 2 timed out 5004 ms",
+    "4,913,5150000013,-;EDAC MC0: 3 CE memory read error on DIMM_A1 (channel:0 slot:0 page:0x1 offset:0x0)",
     "11,912,5150000008,-;BUG: a program wrote this to the log, and is not the kernel",
 ]
 ATA: dict[str, Any] = {
@@ -239,8 +240,9 @@ class FakeRoots:
             put(self.proc / "pressure" / resource, PRESSURE)
         put(self.proc / "meminfo", "MemTotal:       65806280 kB\nHardwareCorrupted:     8 kB")
         process = self.proc / "1201"
-        put(process / "comm", "qemu-system-x86")
-        (process / "cmdline").write_bytes(b"qemu-system-x86_64\0-name\0guest=web1,debug-threads=on\0-S\0")
+        put(process / "comm", "segue-web1")  # QEMU renames itself: -name process=segue-web1.
+        words = ("qemu-system-x86_64", "-name", "guest=web1,process=segue-web1,debug-threads=on", "-S")
+        (process / "cmdline").write_bytes("\0".join((*words, "")).encode())
         self.thread("1201", "S", 10)
         put(self.proc / "99/comm", "bash")
 

@@ -306,6 +306,7 @@ def test_kmsg(there: FakeRoots) -> None:
         "disk/sda medium_errors": 1,
         "disk/nvme0n1 io_errors": 1,
         "memory/CPU_SrcID#0_MC#0_Chan#1_DIMM#0 log_uncorrected": 1,
+        "memory/DIMM_A1 log_corrected": 3,
         "memory/pages memory_failures": 1,
         "storage/sda1 file_system_errors": 1,
         "nic/eno1 transmit_timeouts": 1,
