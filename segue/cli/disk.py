@@ -28,9 +28,12 @@ def kept(form: Output = Format.TABLE) -> None:
     answers, errors = fleet.load().ask_all("/disks/kept")
     every = [{"host": host, **disk} for host in sorted(answers) for disk in answers[host]]
     rows = [
-        (disk["guest"], disk["host"], disk["path"], values.show_duration(disk["until_s"] - time.time()))
-        for disk in every
+        (disk["guest"], disk["host"], disk["path"], _left(disk["until_s"] - time.time())) for disk in every
     ]
     output.show(every, form, rows, ("GUEST", "HOST", "FILE", "DELETED IN"))
     for name, error in sorted(errors.items()):
         output.say(f"not asked: {name}: {error.why}")
+
+
+def _left(seconds: float) -> str:
+    return values.show_duration(seconds) if seconds >= 1.0 else "now"

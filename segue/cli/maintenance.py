@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from segue.cli import fleet, maintenance_calendar, maintenance_file, output, task, values
+from segue.cli import fleet, maintenance_calendar, maintenance_file, maintenance_output, output, task, values
 from segue.cli.central import Controller
 from segue.cli.output import Format, Output
 
@@ -194,9 +194,13 @@ def remove(name: Name) -> None:
 
 def _steer(name: str, wish: str) -> None:
     controller = fleet.load().demand_controller()
-    number = controller.call("GET", f"/maintenances/{name}")["maintenance"]["task"]
+    shown = controller.call("GET", f"/maintenances/{name}")
+    number = shown["maintenance"]["task"]
     if not number:
         output.say(f"{name} was not begun yet.")
+        raise typer.Exit(4)
+    if shown["state"] not in maintenance_calendar.OPEN:
+        output.say(f"{name} has ended: it is {shown['state']}.  Report: segue maintenance report {name}")
         raise typer.Exit(4)
     task_ = controller.call("POST", f"/tasks/{number}/{wish}")
     output.say(f"{name} is {task_['state']}.")
@@ -289,6 +293,7 @@ def _details(shown: dict[str, Any]) -> list[str]:
             took = passed["ended_s"] - passed["begun_s"]
             mark = "" if passed["ok"] else "FAILED: "
             lines.append(f"{host['host']}  {passed['title']}  {took:.1f} s  {mark}{passed['note']}".rstrip())
+            lines += maintenance_output.shown(passed["output"])
         lines += [f"{host['host']}  changed: {change}" for change in host["changes"]]
         for outage in host["outages"]:
             seen = f", a client waited {values.show_ms(outage['outage_s'])}" if outage["outage_s"] else ""

@@ -107,10 +107,8 @@ def _wrong(text: str, wanted: str) -> Refused:
 
 
 def show_duration(seconds: float) -> str:
-    """`9m 12s`; what is over is `now`."""
-    whole = int(seconds)
-    if whole <= 0:
-        return "now"
+    """`9m 12s`."""
+    whole = max(0, int(seconds))
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h {minutes}m" if hours else f"{minutes}m {rest}s" if minutes else f"{rest}s"

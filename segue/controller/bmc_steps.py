@@ -16,6 +16,7 @@ import structlog
 from segue.adapters import clock
 from segue.controller.app import Controller
 from segue.controller.host_run import Run
+from segue.controller.links import HostAway
 from segue.errors import Kind, Refused, SegueError
 from segue.model.fencing import Power
 from segue.model.firmware import Flash, FlashState, Image
@@ -78,10 +79,12 @@ async def versions(
 
 async def power_cycle(run: Run, step: Step) -> str:
     """Off, as gently as it lets itself be, and on again; returns when its agent speaks from another boot."""
-    begun_s = clock.steady_s()
+    begun_s = clock.steady_s() if not run.work.boot else None
     if not run.work.boot:
         await _close(run, step)
         await run.save(acting=True, boot=(await run.inventory()).boot)
+    elif not run.work.rising:
+        await _close_again(run, step)
     how = await _go_down(run, step) if not run.work.rising else "it was off"
     bmc = run.controller.powers.of(run.host)
     await _tell(run, "it gets power again")
@@ -92,7 +95,12 @@ async def power_cycle(run: Run, step: Step) -> str:
         run.wait_for("it has power, and its agent speaks from the old boot")
         await run.rest()
     await run.save(boot="", rising=False)
-    return f"{how}; back after {clock.steady_s() - begun_s:.0f} s"
+    # Whoever led before took the power: how long it was away only that one knew.
+    return (
+        f"{how}; back after {clock.steady_s() - begun_s:.0f} s"
+        if begun_s is not None
+        else f"{how}; it is back"
+    )
 
 
 async def _go_down(run: Run, step: Step) -> str:
@@ -220,6 +228,17 @@ async def _close(run: Run, step: Step) -> None:
                 raise _refused(run.host, why, f"{todo}, and begin again.") from error
             run.wait_for(error.why)  # What has just left is gone in a moment.
         await run.rest()
+
+
+async def _close_again(run: Run, step: Step) -> None:
+    """For one that leads now: nobody knows for how long nobody did, and what was closed opens by itself."""
+    try:
+        wish = {"within_s": step.limit_s}
+        await run.controller.links.call(run.host, "PUT", "/v1/closed", wish, within_s=ANSWER_S)
+    except HostAway as error:  # It may be going down already.
+        log.info("a host is not asked again before its power is taken", host=run.host, why=error.why)
+    except SegueError as error:
+        raise _refused(run.host, error.why, "Drain it, and begin again.") from error
 
 
 async def _reopen(run: Run) -> None:

@@ -34,8 +34,6 @@ log = structlog.get_logger()
 ANSWER_S: Final = 20.0
 POLL_S: Final = 1.0
 WORDS: Final = 4000
-SKEW_S: Final = 5.0
-"""By so much hosts' clocks may differ from ours where a move is looked for by its time."""
 LEAST_S: Final = 60.0
 """That a leader which finds a step begun still gives it, however late it is."""
 STEP_OVER: Final = {
@@ -259,7 +257,8 @@ class HostRun:
 
     async def update_guests(self, step: Step) -> str:
         """Gives its guests the QEMU that is installed now."""
-        found = await GuestUpdates(self._work, self._order, self.host, self.ask).carry_out()
+        updates = GuestUpdates(self._work, self._order, self.host, self.ask, self._look_again)
+        found = await updates.carry_out()
         self._notes["outages"] = (*self.work.outages, *self._outages(leaving=True))
         return found
 
@@ -345,16 +344,7 @@ class HostRun:
 
     def _outages(self, *, leaving: bool) -> tuple[Outage, ...]:
         """Of the moves of this step, as the sources' agents measured them."""
-        known = {outage.migration for outage in self.work.outages}
-        since_s = self.work.step_begun_s - SKEW_S
-        return tuple(
-            Outage(m.guest, m.source, m.target, m.id, m.outcome.blackout_s, m.outcome.outage_s)
-            for m in self.controller.mirror.migrations.values()
-            if (m.source if leaving else m.target) == self.host
-            and m.started_s >= since_s
-            and m.outcome.resumed_at_s
-            and m.id not in known
-        )
+        return works.outages(self.controller.mirror, self.work, self.work.step_begun_s, leaving=leaving)
 
 
 def _gone(host: str) -> Refused:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from segue.adapters import clock, prometheus
-from segue.controller import bmc_steps, fleet, works
+from segue.controller import bmc_steps, fleet, overlaps, works
 from segue.controller.app import Controller
 from segue.errors import Kind, Refused, SegueError
 from segue.model.job import Inventory
@@ -85,14 +85,13 @@ async def foresee(controller: Controller, order: Order) -> Foreseen:
     seen = works.seen(controller.mirror, {}, controller.loads)
     made = await asyncio.to_thread(maintenance_forecast.foresee, seen, order, now_s)
     hosts = maintenance.hosts_of(seen, order.scope)
+    beside = await asyncio.to_thread(overlaps.missing, controller.mirror, seen, order, made, now_s)
     missing = [
         *made.missing,
+        *beside,
         *await _unready(controller, order, hosts),
         *await _bmcs(controller, order, hosts),
     ]
-    ends_s = order.window.ends_s
-    if ends_s and ends_s <= now_s:
-        missing.append("its window is over")
     others = {
         host: other.order.name
         for other in works.under_way(controller.mirror)
@@ -100,8 +99,18 @@ async def foresee(controller: Controller, order: Order) -> Foreseen:
         for host in other.hosts
     }
     missing += [f"{host}: it is in the maintenance {others[host]}" for host in hosts if host in others]
-    notes = [*made.notes, *await _firing(order), *await _files(controller, order)]
+    notes = [*made.notes, *_told(order), *await _firing(order), *await _files(controller, order)]
     return replace(made, missing=tuple(missing), notes=tuple(notes))
+
+
+def _told(order: Order) -> list[str]:
+    """How many of the guests want notice only they know."""
+    limits = order.strategy.limits
+    if limits.notice_s <= 0 or not procedure.drains(order.procedure):
+        return []
+    return [
+        f"guests that want notice have up to {limits.notice_s:g} s before each move: that is not counted here"
+    ]
 
 
 async def _firing(order: Order) -> list[str]:
@@ -191,7 +200,15 @@ async def keep(controller: Controller, order: Order, by: str) -> Maintenance:
         return made
     _demand_still(controller, kept.value)
     await _forget_hosts(controller, kept.value)
-    return await controller.books.change(table, order.name, lambda _: made)
+
+    def replaced(now: Maintenance) -> Maintenance:
+        """Somebody may have begun it in this moment."""
+        _demand_still(controller, now)
+        if now != kept.value:
+            raise _refused_change(order.name, "somebody else changed it, or began it, in this moment")
+        return made
+
+    return await controller.books.change(table, order.name, replaced)
 
 
 async def forget(controller: Controller, name: str) -> None:
@@ -212,12 +229,16 @@ async def _forget_hosts(controller: Controller, known: Maintenance) -> None:
 def _demand_still(controller: Controller, known: Maintenance) -> None:
     task = controller.mirror.tasks.get(known.task) if known.task else None
     if task is not None and not task.value.ended:
-        raise Refused(
-            what=f"the maintenance {known.order.name} is not changed",
-            why=f"it is {task.value.state}",
-            todo=f"Wait for its end, or abort it: `segue maintenance abort {known.order.name}`.",
-            kind=Kind.CONFLICT,
-        )
+        raise _refused_change(known.order.name, f"it is {task.value.state}")
+
+
+def _refused_change(name: str, why: str) -> Refused:
+    return Refused(
+        what=f"the maintenance {name} is not changed",
+        why=why,
+        todo=f"Wait for its end, or abort it: `segue maintenance abort {name}`.",
+        kind=Kind.CONFLICT,
+    )
 
 
 def demand_unbegun(known: Maintenance) -> None:

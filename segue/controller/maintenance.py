@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import structlog
@@ -20,7 +21,7 @@ from segue.controller.host_work import HostRun, Moves
 from segue.controller.work import Work
 from segue.errors import Kind, Refused
 from segue.model.fleet import Fleet
-from segue.model.maintenance import HostState, HostWork, Maintenance
+from segue.model.maintenance import HostState, HostWork, Maintenance, Outage
 from segue.model.plan import Move, Plan
 from segue.model.task import TaskState, Trial
 from segue.policy import homecoming, maintenance, procedure
@@ -30,7 +31,7 @@ from segue.policy.timetable import Slots
 
 log = structlog.get_logger()
 ALERTS_S: Final = 15.0
-"""Between two questions to Prometheus."""
+"""Between two questions to Prometheus while alerts hold hosts up; each host that may begin is asked for anew."""
 PATIENCE_S: Final = 600.0
 """So long hosts wait for room while nothing else happens; then the maintenance ends without them."""
 
@@ -50,13 +51,13 @@ async def _begun(work: Work) -> Maintenance:
     table = controller.mirror.maintenances
     known = _free_for(work, controller.books.known(table, name).value)
     if not known.hosts or not known.task:
-        hosts = known.hosts or maintenance.hosts_of(fleet.seen(controller.mirror), known.order.scope)
-        known = await controller.books.change(
-            table,
-            name,
-            lambda kept: replace(_free_for(work, kept), hosts=hosts, task=work.id),
-            fence=work.tenure.fence,
-        )
+        seen = fleet.seen(controller.mirror)
+
+        def begun(kept: Maintenance) -> Maintenance:
+            hosts = kept.hosts or maintenance.hosts_of(seen, kept.order.scope)
+            return replace(_free_for(work, kept), hosts=hosts, task=work.id)
+
+        known = await controller.books.change(table, name, begun, fence=work.tenure.fence)
     for host in known.hosts:
         await work.add(controller.mirror.maintenance_hosts, works.key(name, host), HostWork(host))
     return known
@@ -151,6 +152,7 @@ class Roll:
                     lambda known: replace(known, state=HostState.WORKING, begun_s=clock.wall_s()),
                     fence=self._work.tenure.fence,
                 )
+        self._asked_s = None  # That all was well is true of these alone.
         self._go_on(works.works(controller.mirror, self._maintenance))
         return True
 
@@ -273,6 +275,7 @@ class Roll:
             note += f"; {words}: {'; '.join(f'{name}: {why}' for name, why in failed.items())}"
         if left:
             note += f"; not begun: {', '.join(left)}: {next(iter(left.values()))}"
+        await self._measure(known)
         state = TaskState.DONE if done == len(known) else TaskState.PARTIAL if done else TaskState.FAILED
         await self._work.end(state, note[:1000])
 
@@ -285,5 +288,24 @@ class Roll:
         touched = [
             f"{n}: {h.why}" for n, h in known.items() if h.state in {HostState.ABORTED, HostState.FAILED}
         ]
+        await self._measure(known)
         note = f"aborted; {done} of {len(known)} hosts done" + (f"; {'; '.join(touched)}" if touched else "")
         await self._work.end(TaskState.CANCELLED, note[:1000])
+
+    async def _measure(self, known: Mapping[str, HostWork]) -> None:
+        """A step that failed or was aborted may have moved some, and some may have moved after it."""
+        controller, name = self._work.controller, self._maintenance.order.name
+        for host, work in known.items():
+            if work.state not in {HostState.FAILED, HostState.ABORTED} or not work.begun_s:
+                continue
+            if found := works.outages(controller.mirror, work, work.begun_s, leaving=True):
+                await controller.books.change(
+                    controller.mirror.maintenance_hosts,
+                    works.key(name, host),
+                    partial(_measured, found),
+                    fence=self._work.tenure.fence,
+                )
+
+
+def _measured(found: tuple[Outage, ...], work: HostWork) -> HostWork:
+    return replace(work, outages=(*work.outages, *found))

@@ -13,11 +13,11 @@ from segue.model.job import Reboot
 async def reboot(run: Run) -> str:
     """Asks for it, and waits for another boot; the same number never reboots twice."""
     await run.save(acting=True)
-    begun_s = clock.steady_s()
+    begun_s = run.work.step_begun_s or clock.wall_s()  # Whoever led before may have asked for it.
     while True:
         asked = await _ask(run)
         if (await run.inventory()).boot != asked.boot:
-            return f"back after {clock.steady_s() - begun_s:.0f} s"
+            return f"back after {max(0.0, clock.wall_s() - begun_s):.0f} s"
         if asked.why:
             raise Refused(what="it does not reboot", why=asked.why, todo="Look at it, and reboot it by hand.")
         run.wait_for("it has not gone down yet")

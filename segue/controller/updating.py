@@ -59,6 +59,9 @@ async def carry_out(work: Work) -> None:
     if "guest" in work.task.wish:
         await _one(work, str(work.task.wish["guest"]))
         return
+    if not work.task.wish["guests"]:
+        # Refused where the installed QEMU is gone or broken: then nobody can say that nothing is due.
+        await work.controller.links.call(str(work.task.wish["host"]), "GET", "/v1/inventory")
     await work.note(total=len(work.task.wish["guests"]))
     away = Absence(work.controller.mirror)
     await moving.until_ended(work, lambda _, beginning: _next(work, beginning, away))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from segue.controller import fleet
 from segue.controller.loads import Loads
@@ -10,10 +11,12 @@ from segue.controller.mirror import Mirror
 from segue.model import verification
 from segue.model.fleet import Fleet
 from segue.model.guest import RunState
-from segue.model.maintenance import HostState, HostWork, Maintenance
+from segue.model.maintenance import HostState, HostWork, Maintenance, Outage
 from segue.policy import maintenance, procedure
 from segue.policy.maintenance import Beside
 
+SKEW_S: Final = 5.0
+"""By so much hosts' clocks may differ from ours where a move is looked for by its time."""
 GONE = frozenset({RunState.STOPPED, RunState.CRASHED})
 """Guests to which nothing can happen when their host reboots."""
 
@@ -73,6 +76,20 @@ def may_be_back(mirror: Mirror) -> set[str]:
         for host, work in works(mirror, known).items()
         if work.acting and not work.over
     }
+
+
+def outages(mirror: Mirror, work: HostWork, since_s: float, *, leaving: bool) -> tuple[Outage, ...]:
+    """Of moves from that host, or to it, since then that its report does not have yet, as the sources' agents measured
+    them."""
+    known = {outage.migration for outage in work.outages}
+    return tuple(
+        Outage(m.guest, m.source, m.target, m.id, m.outcome.blackout_s, m.outcome.outage_s)
+        for m in mirror.migrations.values()
+        if (m.source if leaving else m.target) == work.host
+        and m.started_s >= since_s - SKEW_S
+        and m.outcome.resumed_at_s
+        and m.id not in known
+    )
 
 
 def seen(mirror: Mirror, not_to: dict[str, tuple[str, ...]], loads: Loads) -> Fleet:

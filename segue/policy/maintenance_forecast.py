@@ -10,19 +10,23 @@ from segue.model.fleet import Fleet
 from segue.model.maintenance import Batch, Foreseen, HostState, HostWork, Order
 from segue.model.plan import Plan
 from segue.policy import maintenance, procedure
+from segue.policy.maintenance import ALONE, Beside
 
 BATCHES_MOST: Final = 10_000
 
 
-def foresee(fleet: Fleet, order: Order, now_s: float) -> Foreseen:
-    """What would be done if nothing else changed. Hosts of one batch count as begun and ended together."""
+def foresee(fleet: Fleet, order: Order, now_s: float, beside: Beside = ALONE) -> Foreseen:
+    """What would be done if nothing else changed. Hosts of one batch count as begun and ended together.
+
+    beside: what others do all the while; their moves count as its own.
+    """
     works = {name: HostWork(name) for name in maintenance.hosts_of(fleet, order.scope)}
     fixed_s = procedure.fixed_s(order, works)
     begins_s = at_s = max(now_s, order.window.begins_s)
     batches: list[Batch] = []
     waits: dict[str, str] = {}
     while not maintenance.is_over(works) and len(batches) < BATCHES_MOST:
-        made = maintenance.next_hosts(fleet, order, works, at_s)
+        made = maintenance.next_hosts(fleet, order, works, at_s, beside)
         if not made.begin:
             waits = dict(made.waits)
             break

@@ -39,6 +39,8 @@ class MaintainedHost(ToyHost):
         self.ended: list[str] = []
         """Guests that were there when it lost its power."""
         self.commands = True
+        self.answers_after_s = 0.0
+        self.qemu_is_gone = False
         self.nonsense = False
         """Its agent is none that we know."""
         self.does_not_come_back = False
@@ -82,6 +84,8 @@ class MaintainedHost(ToyHost):
         app.router.add_delete("/v1/closed", self._open)
 
     async def _inventory(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
+        if self.qemu_is_gone:
+            return _refusal("this host's QEMU cannot be used")
         return _json({"boot": 5} if self.nonsense else self.jobs.inventory())
 
     async def _shown(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
@@ -94,6 +98,7 @@ class MaintainedHost(ToyHost):
         answer = self._begin(request, target if name in self.fixed else self.name)
         if answer.status == 202:
             self.outdated.discard(name)
+            await asyncio.sleep(self.answers_after_s)
         return answer
 
     async def _begin_job(self, request: aiohttp.web.Request) -> aiohttp.web.Response:

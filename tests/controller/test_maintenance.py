@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from segue.controller import host_work, maintaining
 from segue.errors import Refused
+from segue.model.maintenance import Order, Scope, Step, StepKind, Window
 from tests.controller.maintained import MaintainedHost
 from tests.controller.rig import Rig
 from tests.controller.toy import GIB
@@ -267,3 +269,70 @@ async def test_what_is_compared_is_noted_before_the_first_step(rig: Rig) -> None
     assert ended["state"] == "done", (ended, rig.logs())
     [host] = (await report(rig)).values()
     assert host["before"]["boot"] == "host1-boot0"
+
+
+@pytest.mark.slow
+async def test_an_update_whose_answer_was_lost_is_followed_to_its_end(rig: Rig) -> None:
+    rig.start()
+    one, *_ = await fleet(rig, hosts=1, guests=1)
+    late_s = host_work.ANSWER_S + 2.0
+    rig.world.move_s, one.answers_after_s, one.outdated = late_s + 5.0, late_s, {"g0"}
+    wish = order() | {"scope": {"hosts": ["host1"]}, "procedure": UPDATE}
+    ended = await rig.ended(await begun(rig, wish), 60.0)
+    assert ended["state"] == "done", (ended, rig.logs())
+    assert rig.world.begun == [("g0", "host1", "host1")]
+
+
+@pytest.mark.slow
+async def test_what_guests_noticed_is_reported_of_an_aborted_drain_too(rig: Rig) -> None:
+    rig.start()
+    one, *_ = await fleet(rig)
+    number = await begun(rig, order(strategy={"parallel": 1}))
+    await rig.until("a guest has left", lambda: len(one.names()) == 1)
+    await rig.call("POST", f"/tasks/{number}/cancel")
+    assert (await rig.ended(number, 60.0))["state"] == "cancelled"
+    host = (await report(rig))["host1"]
+    assert host["state"] == "aborted"
+    assert {outage["guest"] for outage in host["outages"]} == {"g0", "g2"} - set(one.names())
+
+
+@pytest.mark.slow
+async def test_a_host_whose_installed_qemu_cannot_be_used_is_not_given_back(rig: Rig) -> None:
+    rig.start()
+    one, *_ = await fleet(rig, hosts=1, guests=1)
+    one.qemu_is_gone = True
+    wish = order() | {"scope": {"hosts": ["host1"]}, "procedure": UPDATE}
+    ended = await rig.ended(await begun(rig, wish), 60.0)
+    assert ended["state"] == "failed"
+    assert "this host's QEMU cannot be used" in ended["note"]
+    assert (await rig.call("GET", "/hosts/host1"))["cordoned"]
+
+
+@pytest.mark.slow
+async def test_while_it_is_paused_no_other_guest_gets_its_qemu(rig: Rig) -> None:
+    rig.start()
+    one, *_ = await fleet(rig, hosts=1, guests=1)
+    one.add("g1", GIB // 4)
+    await rig.until("both are known", lambda: rig.caller().call("GET", "/status")["guests"] == 2)
+    rig.world.move_s, one.outdated = 1.0, {"g0", "g1"}
+    wish = order() | {"scope": {"hosts": ["host1"]}, "procedure": UPDATE}
+    number = await begun(rig, wish)
+    await rig.until("the first one has begun", lambda: rig.world.begun)
+    await rig.call("POST", f"/tasks/{number}/pause")
+    await asyncio.sleep(3.0)
+    assert [guest for guest, *_ in rig.world.begun] == ["g0"]
+    await rig.call("POST", f"/tasks/{number}/resume")
+    assert (await rig.ended(number, 60.0))["state"] == "done"
+    assert [guest for guest, *_ in rig.world.begun] == ["g0", "g1"]
+
+
+@pytest.mark.parametrize("figure", [float("nan"), float("inf"), -float("inf")])
+def test_times_that_are_no_numbers_are_refused(figure: float) -> None:
+    steps = (Step(StepKind.RUN, script="true"),)
+    for odd in (
+        Order("m1", Scope(hosts=("host1",)), steps, Window(begins_s=figure)),
+        Order("m1", Scope(hosts=("host1",)), steps, Window(ends_s=figure)),
+        Order("m1", Scope(hosts=("host1",)), (Step(StepKind.RUN, script="true", takes_s=figure),)),
+    ):
+        with pytest.raises(Refused, match="no number"):
+            maintaining.demand_sound(odd)

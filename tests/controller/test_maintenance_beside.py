@@ -1,7 +1,8 @@
-"""Maintenances beside each other: one host is never in two hands, and guests of both find room."""
+"""Maintenances beside each other: one host is never in two hands, and a person's word about a host holds."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import pytest
 
 from tests.controller.rig import Rig
 from tests.controller.test_maintenance import begun, fleet, order, report
-from tests.controller.toy import GIB
 
 pytestmark = pytest.mark.slow
 
@@ -44,27 +44,6 @@ async def test_a_host_is_not_rebooted_while_another_maintenance_works_on_it(rig:
     assert one.boots == 2
 
 
-async def test_two_that_begin_together_do_not_take_each_others_room(rig: Rig) -> None:
-    """Either host could be emptied, not both: the second one waits, and fails nothing."""
-    rig.start()
-    one, two, three = await fleet(rig, guests=0)
-    one.add("big1", 5 * GIB)
-    two.add("big2", 5 * GIB)
-    await rig.until("guests are known", lambda: rig.caller().call("GET", "/status")["guests"] == 2)
-    numbers = []
-    for name, host in (("m1", "host1"), ("m2", "host2")):
-        wish = of(host, name, "sleep 1")
-        wish["procedure"].insert(
-            0, wish["procedure"].pop(2)
-        )  # It looks first: nothing is cordoned meanwhile.
-        numbers.append(await begun(rig, wish))
-    for number in numbers:
-        ended = await rig.ended(number, 90.0)
-        assert ended["state"] == "done", (ended, rig.logs())
-    assert (one.boots, two.boots) == (1, 1)
-    assert sorted(one.names() + two.names() + three.names()) == ["big1", "big2"]
-
-
 async def test_nobody_goes_home_to_a_host_that_a_person_had_cordoned(rig: Rig) -> None:
     rig.start()
     one, *_ = await fleet(rig)
@@ -75,3 +54,26 @@ async def test_nobody_goes_home_to_a_host_that_a_person_had_cordoned(rig: Rig) -
     assert "0 guests came back; not: g0: " in host["passed"][-1]["note"]
     assert one.names() == []
     assert (await rig.call("GET", "/hosts/host1"))["cordoned"]
+
+
+async def test_two_feeds_at_one_time_are_seen_before_they_begin(rig: Rig) -> None:
+    """Either feed could be emptied into the other one, not both at once."""
+    rig.start()
+    await fleet(rig, hosts=2)
+    begins_s = time.time() + 3600.0
+    wishes = {}
+    for name, host in (("feed-a", "host1"), ("feed-b", "host2")):
+        window = {"begins_s": begins_s, "ends_s": begins_s + 7200.0}
+        wishes[name] = of(host, name, "true") | {"window": window}
+        wishes[name]["procedure"] = wishes[name]["procedure"][:2]
+        assert (await rig.call("POST", "/maintenances/plan", wishes[name]))["missing"] == []
+    for name, wish in wishes.items():
+        await rig.call("PUT", f"/maintenances/{name}", wish)
+    assert (await rig.call("POST", "/maintenances/plan", wishes["feed-a"]))["missing"] == []
+    [why] = (await rig.call("POST", "/maintenances/plan", wishes["feed-b"]))["missing"]
+    assert why.startswith("at the same time as feed-a: host2: ")
+    assert "cannot leave" in why
+    later = {"begins_s": begins_s + 7200.0, "ends_s": begins_s + 9000.0}
+    assert (await rig.call("POST", "/maintenances/plan", wishes["feed-b"] | {"window": later}))[
+        "missing"
+    ] == []

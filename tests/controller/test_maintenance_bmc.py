@@ -127,6 +127,24 @@ async def test_another_leader_gives_the_power_back_and_never_takes_it_again(
 
 
 @pytest.mark.slow
+async def test_another_leader_takes_no_power_where_a_guest_runs_by_then(rig: Rig, machine: Machine) -> None:
+    one, _ = await fleet(rig, machine, "c1", "c2")
+    (machine.folder / "deaf").touch()
+    leader = (await rig.call("GET", "/status"))["leader"]
+    number = await begun(rig, order({"kind": "power-cycle", "graceful_s": 60.0}))
+    await rig.until(
+        "it is to go down", lambda: rig.caller().call("GET", "/maintenances/m1")["hosts"][0]["boot"]
+    )
+    rig.controllers[0 if leader == "c1" else 1].kill()
+    one.closed = ""  # So long nobody led.
+    one.add("g9", GIB // 4)
+    ended = await rig.ended(number, 90.0)
+    assert ended["state"] == "failed", (ended, rig.logs())
+    assert "guests are here: g9" in (await report(rig))["host1"]["why"]
+    assert ((machine.folder / "on").exists(), one.boots, one.ended) == (True, 0, [])
+
+
+@pytest.mark.slow
 async def test_firmware_is_pushed_as_it_was_planned(rig: Rig, machine: Machine) -> None:
     one, two = await fleet(rig, machine)
     folder = rig.folder.path / "firmware"

@@ -287,7 +287,10 @@ class ToyHost:
 
     def _end(self, migration: Migration, stage: Stage, why: str = "") -> None:
         failure = Failure("aborted", f"{migration.guest} was not moved", why, "Try again.") if why else None
-        ended = replace(migration, stage=stage, ended_s=time.time(), failure=failure)
+        outcome = migration.outcome
+        if stage is Stage.DONE:
+            outcome = replace(outcome, resumed_at_s=time.time(), blackout_s=0.01)
+        ended = replace(migration, stage=stage, ended_s=time.time(), failure=failure, outcome=outcome)
         self._migrations[migration.id] = ended
         self._changed.set()
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
@@ -15,6 +18,9 @@ from segue.adapters.qemu.monitor import Monitor, QemuGone, QemuRefused
 from segue.errors import Refused
 
 COMPRESSIONS = ("zlib", "zstd")
+WORDS_S = 1.0
+WORDS_BYTES = 16 << 10
+WORDS_SHOWN = 300
 
 
 @dataclass(frozen=True)
@@ -64,25 +70,47 @@ async def ask(folder: Path, user: str) -> Capabilities:
         argv += ["-blockdev", "null-co,node-name=none,read-zeroes=on", "-device", "virtio-blk-pci,drive=none"]
         argv += ["-qmp", f"unix:{path},server=on,wait=on"]
         try:
+            # A group of its own: what may stand for QEMU, such as a wrapper, ends with all that it started.
             process = await asyncio.create_subprocess_exec(
-                BINARY, *argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-            )
+                BINARY, *argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                start_new_session=True,
+            )  # fmt: skip
         except FileNotFoundError as error:
             raise _no_qemu(f"there is no {BINARY} on this host") from error
+        except OSError as error:
+            raise _no_qemu(f"{BINARY} cannot be started: {error.strerror}") from error
         try:
-            return await _interview(path, chosen, user)
-        except (QemuGone, TimeoutError) as error:
-            raise _no_qemu(str(error)) from error
+            return await _interview(path, chosen, user, process)
+        except (QemuGone, QemuRefused, TimeoutError) as error:
+            how = str(error) or f"it said nothing within {START_S:g} s"
+            raise _no_qemu(": ".join(filter(None, (how, await _last_words(process))))) from error
         finally:
-            if process.returncode is None:
-                process.kill()
-            await process.communicate()
+            _end(process)
+            await process.wait()
 
 
-async def _interview(path: Path, chosen: str, user: str) -> Capabilities:
+async def _last_words(process: asyncio.subprocess.Process) -> str:
+    """The end of what it wrote. Ends it."""
+    _end(process)
+    assert process.stderr is not None
+    raw = b""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(WORDS_S):
+            raw = await process.stderr.read(WORDS_BYTES)
+    return " ".join(raw.decode(errors="replace").split())[-WORDS_SHOWN:]
+
+
+def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+async def _interview(path: Path, chosen: str, user: str, process: asyncio.subprocess.Process) -> Capabilities:
     monitor = Monitor("capabilities", path)
     async with asyncio.timeout(START_S):
         while not await _connected(monitor):
+            if process.returncode is not None:
+                raise QemuGone(f"it ended with {process.returncode}")
             # QEMU has no way to say that its socket listens now but to be asked.
             await asyncio.sleep(0.02)
     version = (await monitor.execute("query-version"))["qemu"]
