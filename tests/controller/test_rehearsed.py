@@ -7,6 +7,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from segue.cli import fleet_live
 from segue.model.migration import Forecast
 from segue.model.task import TaskState
@@ -47,6 +49,7 @@ async def test_tonights_drain_is_played_on_the_fleet_as_it_is(rig: Rig) -> None:
     assert [task.state for task in result.tasks] == [TaskState.DONE]
 
 
+@pytest.mark.slow
 async def test_links_and_loads_are_those_of_the_fleet_and_what_nobody_told_is_said(rig: Rig) -> None:
     rig.start()
     one, two = await rig.host("host1"), await rig.host("host2")
