@@ -81,11 +81,20 @@ class App:
         """Moves it to the host where it is not; it is then there and nowhere else."""
         target = HOSTS[(number + 1) % 2]
         words = ("migrate", self.name, "--to", target, "--max-blackout", STANDSTILL, "-o", "json")
-        record: dict[str, Any] = json.loads(self._segue(*words))
+        done = typed.run(self.lab, *words, timeout_s=120.0)
+        record: dict[str, Any] = json.loads(done.stdout)
+        if record["stage"] != "done":
+            print("\n".join(self._agents_words()))
         assert record["stage"] == "done", record["failure"]
         self.blackouts_s.append(record["outcome"]["blackout_s"])
         self.totals_s.append(record["outcome"]["total_s"])
         assert self.states() == {target: "running"}
+
+    def _agents_words(self) -> Iterator[str]:
+        """The last that both agents and what they started wrote."""
+        for host in HOSTS:
+            log = self.lab.places.node("host", host) / "upper/var/log/segue/agent/current"
+            yield f"{host}:\n" + "\n".join(log.read_text(errors="replace").splitlines()[-60:])
 
     def states(self) -> dict[str, str]:
         """Host -> state, of those that have something of it."""
