@@ -199,7 +199,7 @@ def test_an_agent_is_killed(lab: Lab, cache: str, who: str, place: str, then: st
 @pytest.mark.timeout(120)
 def test_a_program_in_it_and_a_follower_of_its_log_end_as_it_moves(lab: Lab, cache: str) -> None:
     """Neither hinders it, and whoever waits for one is told."""
-    program = begin(lab, "app", "exec", "--timeout", "100s", cache, "sleep", "90")
+    program = begin(lab, "app", "exec", "--timeout", "100s", cache, "busybox", "sleep", "90")
     follower = begin(lab, "app", "logs", cache, "--follow")
     wait_until(lambda: processes(lab, "host1") == 2, "both run")
     assert json.loads(segue(lab, "migrate", cache, "--to", "host2", "-o", "json"))["stage"] == "done"
@@ -216,7 +216,7 @@ def test_a_program_in_it_and_a_follower_of_its_log_end_as_it_moves(lab: Lab, cac
 @pytest.mark.timeout(120)
 def test_an_agent_is_killed_while_a_program_runs_and_a_log_is_followed(lab: Lab, cache: str) -> None:
     """It lives on, both are told that the host does not answer, and what nobody waits for hinders no move."""
-    program = begin(lab, "app", "exec", "--timeout", "100s", cache, "sleep", "90")
+    program = begin(lab, "app", "exec", "--timeout", "100s", cache, "busybox", "sleep", "90")
     follower = begin(lab, "app", "logs", cache, "--follow")
     wait_until(lambda: processes(lab, "host1") == 2, "both run")
     with client.inside(lab, "client1", lambda: socket.create_connection((ADDRESS, 6379), 10)) as talk:
