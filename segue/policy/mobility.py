@@ -26,6 +26,7 @@ FILES: Final = {
     "anon_inode:bpf-map": "a BPF map",
     "anon_inode:bpf-prog": "a BPF program",
     "anon_inode:seccomp notify": "a filter of system calls that asks it (seccomp)",
+    "anon_inode:[eventfd] semaphore": "an eventfd as a semaphore, which CRIU would make an ordinary one",
     "/secretmem (deleted)": "memory that only it may read (memfd_secret)",
 }
 ANONYMOUS: Final = "anon_inode:"

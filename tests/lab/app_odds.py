@@ -107,6 +107,7 @@ STAYS: Final = {
         "for at in range(300): os.pwrite(h, bytes(1 << 20), at << 20)",
         "300 MiB",
     ),
+    "an eventfd as a semaphore": ("e = os.eventfd(5, os.EFD_SEMAPHORE)", "semaphore"),
     "packets in a pipe": ("p = os.pipe2(os.O_DIRECT)", "O_DIRECT"),
     "an epoll of what another has open": (
         "e = select.epoll(); r, w = os.pipe(); e.register(r, 1)\n"

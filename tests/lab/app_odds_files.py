@@ -114,6 +114,10 @@ ev=ctypes.create_string_buffer(64); ts=(ctypes.c_long*2)(0,0); assert libc.sysca
         "h=open('/etc/passwd'); h.readline()",
         "h.readline(); h.seek(0)",
     ),
+    "nice and scheduler": (
+        "os.nice(3); os.sched_setscheduler(0,3,os.sched_param(0))",
+        "got=(os.getpriority(0,0),os.sched_getscheduler(0)); assert got==(3,3), got",
+    ),
     "membarrier": (
         "assert libc.syscall(324,16,0,0)==0",
         "assert libc.syscall(324,8,0,0)==0, os.strerror(ctypes.get_errno())",
@@ -124,7 +128,6 @@ ev=ctypes.create_string_buffer(64); ts=(ctypes.c_long*2)(0,0); assert libc.sysca
     ),
     "xattr acl hardlink sparse": (
         """
-os.link if 0 else None
 h=os.open('/data/sp',os.O_RDWR|os.O_CREAT); os.ftruncate(h,1<<30); os.pwrite(h,b'e',(1<<30)-1)
 os.setxattr('/data/sp','user.x',b'v'); os.symlink('nowhere','/data/sl'); os.utime('/data/sp',(1,2))
 os.chmod('/data/sp',0o640)

@@ -36,6 +36,7 @@ HARMFUL = (
     (Held(Holding.TRACER, "99", 7), "99"),
     (Held(Holding.WATCH, "proc", 7), "/proc"),
     (Held(Holding.FILE, "anon_inode:[landlock-ruleset]", 7), "landlock-ruleset"),
+    (Held(Holding.FILE, "anon_inode:[eventfd] semaphore", 7), "semaphore"),
     (Held(Holding.FILE, "/secretmem (deleted)", 7), "memfd_secret"),
     (Held(Holding.ELSEWHERE, "/queue", 7), "/queue"),
     (Held(Holding.DELETED, "/data/big", 7, bytes=(256 << 20) + 4096), "/data/big"),

@@ -17,6 +17,7 @@ IN_MEMORY: Final = ("/dev/shm/", "/dev/zero")
 """Paths below /dev that are no devices, or hold nothing."""
 WITHOUT_A_NAME: Final = ("/memfd:", "/SYSV", "/dev/zero", "/anon_hugepage", "/secretmem")
 """What the kernel shows as the path of what never had one."""
+EVENTS: Final = "anon_inode:[eventfd]"
 GONE: Final = " (deleted)"
 BLOCK_BYTES: Final = 512
 """Of st_blocks."""
@@ -79,6 +80,8 @@ def _descriptor(pid: int, entry: Path, mounts: tuple[Mount, ...]) -> Iterator[He
         yield from _watches(pid, entry, mounts)
     elif link == "anon_inode:[eventpoll]":
         yield from _polled(pid, entry)
+    elif link == EVENTS and _about(entry).get("eventfd-semaphore") == "1":
+        yield Held(Holding.FILE, f"{link} semaphore", pid)
     elif link.startswith("pipe:") and int(_about(entry)["flags"], 8) & os.O_DIRECT:
         yield Held(Holding.PACKETS, link, pid)
     else:
