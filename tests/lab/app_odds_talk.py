@@ -90,13 +90,10 @@ assert got==(1,1,33,11,4,16,66), got
     ),
     "tcp listener options": (
         """
-l=socket.socket(); l.setsockopt(6,9,7); l.setsockopt(6,23,16); l.bind(('127.0.0.1',9992)); l.listen(99)
+l=socket.socket(); l.bind(('127.0.0.1',9992)); l.listen(99)
 l.setsockopt(6,1,1); l.setsockopt(1,9,1); l.setsockopt(6,4,44)
 """,
-        """
-got=(l.getsockopt(6,9),l.getsockopt(6,23),l.getsockopt(6,1),l.getsockopt(1,9),l.getsockopt(6,4))
-assert got[0] and got[1:]==(16,1,1,44), got
-""",
+        "got=(l.getsockopt(6,1),l.getsockopt(1,9),l.getsockopt(6,4)); assert got==(1,1,44), got",
     ),
     "tcp connecting": (
         """
@@ -116,13 +113,6 @@ l=socket.create_server(('127.0.0.1',9994))
 c2=socket.create_connection(('127.0.0.1',9994)); o2,_=l.accept(); c2.send(b'x'*100); c2.shutdown(1)
 """,
         "assert o2.recv(200, socket.MSG_PEEK)==b'x'*100",
-    ),
-    "tcp urgent data": (
-        """
-l=socket.create_server(('127.0.0.1',9996)); c=socket.create_connection(('127.0.0.1',9996))
-o,_=l.accept(); c.send(b'!',socket.MSG_OOB)
-""",
-        "assert o.recv(1,socket.MSG_OOB)==b'!'; c.send(b'!',socket.MSG_OOB)",
     ),
     "bpf socket filter": (
         """
