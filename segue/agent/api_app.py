@@ -9,6 +9,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from segue.adapters import clock
 from segue.adapters.http import access
 from segue.adapters.oci import images as stores
 from segue.agent import app_exec, app_log, apps
@@ -106,14 +107,16 @@ async def log(
     name: str,
     lines: Annotated[int, Query(ge=1, le=app_log.LINES_MAX)] = 1000,
     follow: Annotated[bool, Query()] = False,
+    last_s: Annotated[float, Query(ge=0)] = 0.0,
 ) -> Response:
     """What the application wrote to its standard output and error on this host; with follow what comes, too."""
     agent = agent_of(request)
     places = agent.services.apps.places(agent.guests.by_name(name).guest_here())
     plain = "text/plain; charset=utf-8"
+    since = app_log.stamp(clock.wall_s() - last_s) if last_s else ""
     if follow:
-        return StreamingResponse(app_log.follow(places.logs, lines), media_type=plain)
-    return Response(app_log.text(places.logs, lines), media_type=plain)
+        return StreamingResponse(app_log.follow(places.logs, lines, since), media_type=plain)
+    return Response(app_log.text(places.logs, lines, since), media_type=plain)
 
 
 def _no_room(folder: Path, error: OSError) -> Refused:

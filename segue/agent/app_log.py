@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -16,12 +17,17 @@ LOOK_S: Final = 0.2
 """Between two looks at a log that is followed; whoever follows it is a person."""
 
 
-def text(folder: Path, lines: int) -> str:
-    """The last lines, oldest first, each with its time and stream."""
-    return "".join(f"{line}\n" for line in _last(_files(folder), lines))
+def text(folder: Path, lines: int, since: str = "") -> str:
+    """The last lines, oldest first, each with its time and stream. since: none that were written before (`stamp`)."""
+    return "".join(f"{line}\n" for line in _last(_files(folder), lines) if line >= since)
 
 
-async def follow(folder: Path, lines: int) -> AsyncIterator[bytes]:
+def stamp(at_s: float) -> str:
+    """A point in time as lines begin with it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at_s)) + f"{at_s % 1:.6f}"[1:]
+
+
+async def follow(folder: Path, lines: int, since: str = "") -> AsyncIterator[bytes]:
     """The last lines, and all that come, across rotations; ends when the application's files are deleted."""
     current = folder / "current"
     while not current.exists():
@@ -32,7 +38,7 @@ async def follow(folder: Path, lines: int) -> AsyncIterator[bytes]:
     try:
         here = file.read().decode(errors="replace").splitlines()
         older = _last((path for path in _files(folder) if path != current), lines - len(here))
-        yield "".join(f"{line}\n" for line in [*older, *here][-lines:]).encode()
+        yield "".join(f"{line}\n" for line in [*older, *here][-lines:] if line >= since).encode()
         while folder.exists():
             if part := file.read(READ_BYTES):
                 yield part

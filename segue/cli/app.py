@@ -133,6 +133,7 @@ def logs(
     lines: Annotated[
         int, typer.Option("--tail", min=1, max=100_000, help="Only so many of the last.")
     ] = 1000,
+    since: Annotated[str, typer.Option(help="Only what was written in so long a time, such as 10m.")] = "",
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what comes; Ctrl-C ends it.")
     ] = False,
@@ -143,13 +144,15 @@ def logs(
 
         segue app logs cache1 --tail 20
 
-        segue app logs cache1 --follow
+        segue app logs cache1 --since 10m --follow
     """
+    last_s = values.duration_s(since) if since else 0.0
     host, _ = _find(name)
+    path = f"/guests/{name}/log?lines={lines}&last_s={last_s}"
     if follow:
-        app_follow.pour(host, f"/guests/{name}/log?lines={lines}&follow=true")
+        app_follow.pour(host, f"{path}&follow=true")
         return
-    typer.echo(host.call("GET", f"/guests/{name}/log?lines={lines}"), nl=False)
+    typer.echo(host.call("GET", path), nl=False)
 
 
 @app.command("exec", context_settings={"allow_interspersed_args": False})

@@ -116,6 +116,7 @@ def _beginning(migration: Migration) -> Trend:
     return Trend(
         fixed_s=fixed_s,
         path_bytes_per_s=foreseen.path_bytes_per_s if capped else 0.0,
+        foreseen_bytes_per_s=foreseen.path_bytes_per_s,
         foreseen_dirty_bytes_per_s=foreseen.dirty_bytes_per_s,
     )
 

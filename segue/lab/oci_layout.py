@@ -18,13 +18,13 @@ MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 REFERENCE: Final = "org.opencontainers.image.ref.name"
 
 
-def write(root: Path, settings: Mapping[str, Any], name: str, to: Path) -> None:
+def write(root: Path, settings: Mapping[str, Any], name: str, to: Path, architecture: str = "amd64") -> None:
     """The same folder gives the same image: no time of the build is in it. settings: the image's `config`."""
     plain = _layer(root)
     packed = gzip.compress(plain, compresslevel=1, mtime=0)
     config = _json(
         {
-            "architecture": "amd64",
+            "architecture": architecture,
             "os": "linux",
             "config": dict(settings),
             "rootfs": {"type": "layers", "diff_ids": [_digest(plain)]},

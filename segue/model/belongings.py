@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class Holding(StrEnum):
@@ -11,6 +12,8 @@ class Holding(StrEnum):
 
     FILE = "file"
     """A path, or the kernel's name for what has none, as /proc/PID/fd shows it."""
+    ELSEWHERE = "elsewhere"
+    """A file of a file system that the process does not see."""
     DEVICE = "device"
     SOCKET = "socket"
     """The kernel's name of its protocol."""
@@ -20,6 +23,28 @@ class Holding(StrEnum):
     """The type of a mounted file system."""
     TRACER = "tracer"
     """Another process that traces this one."""
+    DELETED = "deleted"
+    """An open file without any name; `bytes`: what it holds."""
+    UNNAMED = "unnamed"
+    """An open file whose name is gone, though it has another one, or lies in the image below."""
+    OUTSIDE = "outside"
+    """A unix socket whose other end is none of the application's."""
+    CALL = "call"
+    """A unix socket with something to be read by a listener that has not accepted it."""
+    GROUP = "group"
+    """A multicast group that its network listens to."""
+    SPACE = "space"
+    """A name space of its own, by its kind."""
+    PACKETS = "packets"
+    """A pipe that keeps packets apart (O_DIRECT)."""
+    POLL = "poll"
+    """An epoll that waits for something which this process has closed; `what`: the number that it had."""
+    LEADERLESS = "leaderless"
+    """Its first thread has ended and others go on."""
+
+
+GHOST_BYTES_MAX: Final = 256 << 20
+"""An open file without a name goes with the memory: never a longer one."""
 
 
 @dataclass(frozen=True, order=True)
@@ -31,6 +56,7 @@ class Held:
     pid: int
     place: str = ""
     """Where it is mounted, for a mount."""
+    bytes: int = 0
 
 
 @dataclass(frozen=True)

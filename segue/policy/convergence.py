@@ -57,6 +57,8 @@ class Trend:
     elapsed_s: float = 0.0
     path_bytes_per_s: float = 0.0
     """What a probe found, where the copy itself is capped: nothing caps what is sent in the blackout."""
+    foreseen_bytes_per_s: float = 0.0
+    """The path's speed by the forecast: what there is to go by while too little was sent to measure it."""
     fixed_s: float = FIXED_BLACKOUT_S
     """What a blackout took beside the sending of memory, by the forecast: learnt where there were earlier ones."""
     foreseen_dirty_bytes_per_s: float = 0.0
@@ -77,7 +79,8 @@ class Trend:
     @property
     def speed_bytes_per_s(self) -> float:
         """What the rest would be sent at."""
-        return max(self.link_bytes_per_s or self.peak_bytes_per_s, self.path_bytes_per_s)
+        measured = self.link_bytes_per_s or self.peak_bytes_per_s or self.foreseen_bytes_per_s
+        return max(measured, self.path_bytes_per_s)
 
 
 @dataclass(frozen=True)

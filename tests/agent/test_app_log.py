@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from pathlib import Path
+
+import pytest
 
 from segue.adapters.oci.warden import Log
 from segue.agent import app_log
@@ -16,6 +19,15 @@ def test_the_last_lines_come_from_as_many_files_as_needed(tmp_path: Path) -> Non
         log.write("stdout", str(number).encode(), whole=True)
     found = app_log.text(tmp_path / "log", 8).splitlines()
     assert [line.split()[-1] for line in found] == [str(number) for number in range(12, 20)]
+
+
+def test_only_what_was_written_since_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Log(str(tmp_path / "log"), 300, 4)
+    for second in range(1000, 1010):
+        monkeypatch.setattr(time, "time_ns", lambda at=second: at * 10**9 + 500_000_000)
+        log.write("stdout", str(second).encode(), whole=True)
+    found = app_log.text(tmp_path / "log", 100, app_log.stamp(1006.6)).split()
+    assert [word for word in found if word.isdigit()] == ["1007", "1008", "1009"]
 
 
 async def _followed(folder: Path) -> list[str]:

@@ -40,7 +40,7 @@ class AppScene(Scene):
 
     def up(self) -> None:
         """Makes the hosts and the application, and waits until it answers."""
-        self.lab.up(hosts=len(self.hosts), clients=1, images=(IMAGE,))
+        self.lab.up(hosts=len(self.hosts), clients=1, images=(IMAGE,), variants=self._variants)
         for host in self.hosts:
             self.wait_for_agent(host)
             self.run(host, "sh", "-ec", _SMALL_PLACE)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from segue.cli.fleet import Host
-from segue.lab import places
+from segue.lab import oci_layout, places
 from segue.lab.api import Lab
 from tests.lab import client, typed
 from tests.lab.moves import wait_until
@@ -221,11 +221,15 @@ def test_volumes_stay_and_one_that_is_only_read_is_not_written(stage: Stage) -> 
     assert (shared / "word").read_text() == "segue\n", "what is not the application's own stays"
 
 
-def test_what_cannot_be_meant_is_refused_and_leaves_nothing(stage: Stage) -> None:
+def test_what_cannot_be_meant_is_refused_and_leaves_nothing(stage: Stage, tmp_path: Path) -> None:
     said = stage.segue(
         "app", "run", "--host", "host1", "--name", "wrong1", "--archive", "/etc/hostname", status=2
     )
     assert "is no image" in said
+    foreign = tmp_path / "foreign.tar"
+    (tmp_path / "root").mkdir()
+    oci_layout.write(tmp_path / "root", {}, "foreign:lab", foreign, "arm64")
+    assert "linux on arm64" in stage.segue("app", "load", str(foreign), "--host", "host1", status=2)
     archive = str(places.cache() / "images" / PYTHON / "image.tar")
     start = ("app", "run", "--host", "host1", "--name", "wrong1", "--archive", archive)
     assert "no user nobody" in stage.segue(*start, "--user", "nobody", status=2)

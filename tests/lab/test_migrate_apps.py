@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -192,6 +193,56 @@ def test_an_agent_is_killed(lab: Lab, cache: str, who: str, place: str, then: st
         talk.sendall(b"PING\r\n")
         assert talk.recv(7) == b"+PONG\r\n", "the same connection"
         assert processes(lab, "host1") + processes(lab, "host2") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_program_in_it_and_a_follower_of_its_log_end_as_it_moves(lab: Lab, cache: str) -> None:
+    """Neither hinders it, and whoever waits for one is told."""
+    program = begin(lab, "app", "exec", "--timeout", "100s", cache, "busybox", "sleep", "90")
+    follower = begin(lab, "app", "logs", cache, "--follow")
+    wait_until(lambda: processes(lab, "host1") == 2, "both run")
+    assert json.loads(segue(lab, "migrate", cache, "--to", "host2", "-o", "json"))["stage"] == "done"
+    assert program.wait(20) not in {0, None}, "it did not come to its end"
+    out, _ = follower.communicate(timeout=20)
+    assert "Ready to accept connections" in out
+    assert states(lab) == {"host2": "running"}
+    assert processes(lab, "host1") == 0
+    assert processes(lab, "host2") == 1
+    assert redis(lab, "ping") == "PONG"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_an_agent_is_killed_while_a_program_runs_and_a_log_is_followed(lab: Lab, cache: str) -> None:
+    """It lives on, both are told that the host does not answer, and what nobody waits for hinders no move."""
+    program = begin(lab, "app", "exec", "--timeout", "100s", cache, "busybox", "sleep", "90")
+    follower = begin(lab, "app", "logs", cache, "--follow")
+    wait_until(lambda: processes(lab, "host1") == 2, "both run")
+    with client.inside(lab, "client1", lambda: socket.create_connection((ADDRESS, 6379), 10)) as talk:
+        lab.exec("host1", ["sv", "kill", "segue-agent"], check=True)
+        for one in (program, follower):
+            _, error = one.communicate(timeout=30)
+            assert one.returncode not in {0, None}
+            assert "host1" in error, error
+        wait_until(lambda: states(lab) == {"host1": "running"}, "the agent is there again")
+        assert json.loads(segue(lab, "migrate", cache, "--to", "host2", "-o", "json"))["stage"] == "done"
+        assert (processes(lab, "host1"), processes(lab, "host2")) == (0, 1)
+        talk.settimeout(20)
+        talk.sendall(b"PING\r\n")
+        assert talk.recv(7) == b"+PONG\r\n", "the same connection"
+
+
+def begin(lab: Lab, *words: str) -> subprocess.Popen[str]:
+    """A command that goes on."""
+    environ = {**os.environ, "SEGUE_CONTEXT": str(lab.places.context), "COLUMNS": "200"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "segue", *words],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def processes(lab: Lab, host: str) -> int:

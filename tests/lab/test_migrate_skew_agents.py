@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,29 +15,19 @@ from segue.errors import Kind, SegueError
 from segue.lab import furnish, layers, places, rootfs, state
 from segue.lab.variants import Variants
 from tests.lab.scene import CARDS, GUEST, Scene
+from tests.lab.skew import code_of
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.timeout(900)]
 BEFORE: Final = "5804676"
 """The last commit whose agents speak wire version 1."""
 PLAIN: Final = "sed -i '/^.tls.$/a channels = \"off\"' /etc/segue/agent.toml"
 SHARED_USER: Final = "sed -i '1i qemu_uids = 0' /etc/segue/agent.toml"
-PARTS: Final = ("segue", "pyproject.toml", "requirements.lock")
 
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The code of the version before, out of the checkout's own history."""
-    found = subprocess.run(
-        ["git", "-C", str(layers.package().parent), "archive", BEFORE, *PARTS],
-        capture_output=True,
-        check=False,
-    )
-    if found.returncode != 0:
-        pytest.skip(f"the history has no commit {BEFORE}: a shallow clone, or no checkout")
-    tree = tmp_path_factory.mktemp("before")
-    with tarfile.open(fileobj=io.BytesIO(found.stdout)) as archive:
-        archive.extractall(tree, filter="data")
-    return tree
+    return code_of(BEFORE, tmp_path_factory.mktemp("before"))
 
 
 class Mixed(Scene):

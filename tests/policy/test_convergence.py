@@ -200,3 +200,14 @@ def test_post_copy_that_was_asked_for_comes_even_where_a_pause_would_fit(
     trend = observe(Trend(), sample, 1.0)
     verdict = next_move(trend, Limits(post_copy_after=after))
     assert (verdict.move is Move.POST_COPY) is (number > after)
+
+
+def test_where_too_little_goes_to_measure_the_path_the_forecast_stands_for_it() -> None:
+    """An application whose memory cannot go before: its few files alone go in rounds."""
+    few = Progress(round=3, transferred_bytes=4000, remaining_bytes=900, elapsed_s=2.0)
+    trend = Trend(foreseen_bytes_per_s=1e8, fixed_s=0.3)
+    for at_s in (1.0, 2.0):
+        trend = observe(trend, few, at_s)
+    assert next_move(trend, Limits(blackout_s=3.0)).move is Move.PAUSE
+    fast = observe(trend, replace(few, link_bytes_per_s=1e6), 3.0)
+    assert fast.speed_bytes_per_s == 1e6, "what is measured counts"

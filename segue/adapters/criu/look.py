@@ -9,18 +9,14 @@ import mmap
 import os
 import re
 import shutil
-import stat
-from collections.abc import Iterator
 from pathlib import Path
 
+from segue.adapters.criu import opened, surroundings
 from segue.model.belongings import Engine, Held, Holding
 
 SYS_RESOURCE = 24
 """linux/capability.h"""
-PROTOCOL = "system.sockprotoname"
 CHECK_S = 20.0
-IN_MEMORY = ("/dev/shm/", "/dev/zero")
-"""Paths below /dev that are no devices, or hold nothing."""
 LIBRARY = "libcriu.so.2"
 SOFT_DIRTY = 1 << 55
 """Bit of an entry in /proc/PID/pagemap."""
@@ -30,64 +26,12 @@ def belongings(cgroup: Path) -> tuple[Held, ...]:
     """Everything that the processes of the cgroup hold, and that somebody may have to judge."""
     found: set[Held] = set()
     for pid in map(int, (cgroup / "cgroup.procs").read_text().split()):
-        try:
-            found.update(_of(pid))
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # It ended while we looked.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # It ended while we looked.
+            found.update(opened.of(pid))
+            if (tracer := _field(Path(f"/proc/{pid}/status"), "TracerPid")) not in {"0", ""}:
+                found.add(Held(Holding.TRACER, tracer, pid))
+    found.update(surroundings.of(cgroup))
     return tuple(sorted(found))
-
-
-def _of(pid: int) -> Iterator[Held]:
-    top = Path(f"/proc/{pid}")
-    types = dict(_mounts(top))
-    for place, kind in types.values():
-        yield Held(Holding.MOUNT, kind, pid, place)
-    for entry in (top / "fd").iterdir():
-        yield from _descriptor(pid, entry, types)
-    for path in _mapped(top):
-        if path.startswith("/dev/") and not path.startswith(IN_MEMORY):
-            yield Held(Holding.DEVICE, path, pid)
-    if (tracer := _field(top / "status", "TracerPid")) not in {"0", ""}:
-        yield Held(Holding.TRACER, tracer, pid)
-
-
-def _mapped(top: Path) -> Iterator[str]:
-    """The path behind each part of its memory that has one."""
-    for line in (top / "maps").read_text().splitlines():
-        words = line.split(maxsplit=5)
-        if len(words) == 6:
-            yield words[5]
-
-
-def _descriptor(pid: int, entry: Path, types: dict[str, tuple[str, str]]) -> Iterator[Held]:
-    try:
-        link = os.readlink(entry)
-        if link.startswith("socket:"):
-            name = os.getxattr(entry, PROTOCOL).rstrip(b"\0").decode()
-            yield Held(Holding.SOCKET, name, pid)
-        elif link.startswith("/") and stat.S_ISCHR(entry.stat().st_mode):
-            yield Held(Holding.DEVICE, link, pid)
-        elif link == "anon_inode:inotify":
-            yield from _watches(pid, entry, types)
-        else:
-            yield Held(Holding.FILE, link, pid)
-    except FileNotFoundError:
-        return  # Closed while we looked.
-
-
-def _watches(pid: int, entry: Path, types: dict[str, tuple[str, str]]) -> Iterator[Held]:
-    for line in Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text().splitlines():
-        if found := re.search(r"^inotify .*\bsdev:([0-9a-f]+)", line):
-            device = int(found[1], 16)
-            _, kind = types.get(f"{device >> 20}:{device & 0xFFFFF}", ("", "unknown"))
-            yield Held(Holding.WATCH, kind, pid)
-
-
-def _mounts(top: Path) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Device number -> (where, type) of each mount that the process sees."""
-    for line in (top / "mountinfo").read_text().splitlines():
-        left, _, right = line.partition(" - ")
-        yield left.split()[2], (left.split()[4], right.split()[0])
 
 
 def _field(path: Path, name: str) -> str:

@@ -69,7 +69,7 @@ class Sent:
 
     def __init__(self, most: int) -> None:
         self._places: dict[bytes, int] = {}
-        """Where one page of this digest lies."""
+        """Where one page of this digest lies; there may be others that are not found here."""
         self._blocks: dict[int, bytearray] = {}
         """Place of the first page / BLOCK_PAGES -> the digests of what lies in that block, one after the other."""
         self._groups: dict[int, bytes] = {}
@@ -215,9 +215,18 @@ class Sent:
                 if not flag:
                     place = (space << SPACE_SHIFT) + first + begin
                     for number, name in self._elsewhere(place, seen.names, at + begin, length):
-                        telling.copy("move", place + number, self._places[name])
+                        telling.copy("move", place + number, self._home(name))
             at += count
         telling.end()
+
+    def _home(self, name: bytes) -> int:
+        """Where one of these pages lies: the place that was noted first may have got another one since."""
+        if name not in self._places:
+            for block, names in self._blocks.items():
+                for number in range(BLOCK_PAGES):
+                    held = bytes(names[number * DIGEST_BYTES : (number + 1) * DIGEST_BYTES])
+                    self._places.setdefault(held, block * BLOCK_PAGES + number)
+        return self._places[name]
 
     def _elsewhere(self, place: int, names: bytearray, at: int, count: int) -> Iterator[tuple[int, bytes]]:
         """(number of the page, its digest) of those that are not at their place; mostly there are none."""

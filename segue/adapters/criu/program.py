@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from segue.adapters.criu import tmpfs
+from segue.model.belongings import GHOST_BYTES_MAX
 
 SAME: Final = ("--tcp-established", "--file-locks", "--manage-cgroups-mode", "ignore")
 """What dump and restore have to agree on. The cgroup is made by crun, on both hosts alike."""
@@ -82,7 +83,7 @@ class Room:
         lines = [
             "tcp-established",
             "file-locks",
-            "ghost-limit 256M",  # Files that are open and deleted go with the memory.
+            f"ghost-limit {GHOST_BYTES_MAX}",  # Files that are open and deleted go with the memory.
             "network-lock skip",  # Frames are held by us, on both hosts: see the networks' adapters.
             f"action-script {hook}",
         ]

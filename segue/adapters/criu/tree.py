@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 BLOCK_BYTES: Final = 256 << 10
+ZEROS: Final = bytes(BLOCK_BYTES)
+NOTHING: Final = hashlib.blake2b(ZEROS, digest_size=16).digest()
 TICK_NS: Final = 50_000_000
 """A change within the same tick of the kernel's clock as our look leaves the same time."""
 HOST_ONLY: Final = frozenset(("trusted.overlay.origin", "trusted.overlay.uuid", "trusted.overlay.impure"))
@@ -36,6 +38,8 @@ class Known:
     key: tuple[int, ...]
     blocks: list[bytes] = field(default_factory=list)
     """A digest of each block, for a file."""
+    zeros_there: bool = False
+    """Beyond those blocks the other host's file holds nothing."""
 
 
 class Rounds:
@@ -93,6 +97,7 @@ class Rounds:
         # Of a file with several names the other host makes a new one, in which nothing is yet.
         single = before is not None and about.st_nlink == before.key[-1] == 1
         known = self._known[path] = Known(key, before.blocks if before is not None and single else [])
+        known.zeros_there = before is None or single
         said = _description(parent, name, path, about)
         if first != path:
             known.blocks = []
@@ -115,14 +120,32 @@ class Rounds:
             send("entry", 0, _pack(said))
             digests: list[bytes] = []
             for number, offset in enumerate(range(0, said["size"], BLOCK_BYTES)):
-                data = os.pread(handle, min(BLOCK_BYTES, said["size"] - offset), offset)
-                digests.append(hashlib.blake2b(data, digest_size=16).digest())
-                if number >= len(known.blocks) or known.blocks[number] != digests[-1]:
+                data = _block(handle, offset, min(BLOCK_BYTES, said["size"] - offset))
+                digests.append(NOTHING if data is ZEROS else _digest(data))
+                if number < len(known.blocks):
+                    changed = known.blocks[number] != digests[-1]
+                else:
+                    changed = not (known.zeros_there and data == ZEROS[: len(data)])
+                if changed:
                     send("block", offset, data)
                     self._sent += len(data)
             known.blocks = digests
         finally:
             os.close(handle)
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _block(handle: int, offset: int, length: int) -> bytes:
+    """What is there; a hole is not read."""
+    try:
+        if os.lseek(handle, offset, os.SEEK_DATA) >= offset + length:
+            return ZEROS if length == BLOCK_BYTES else ZEROS[:length]
+    except OSError:  # Nothing but a hole from here on, or a file system that knows of none.
+        pass
+    return os.pread(handle, length, offset)
 
 
 def _write_out(top: int, parts: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import tarfile
@@ -23,6 +24,8 @@ from segue.errors import Kind, Refused
 DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 REFERENCE: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._:/@-]{0,254}")
 TAG: Final = "incoming"
+ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+"""uname's words, and those of images."""
 MEND: Final = "Look at the file or the name of the image, and at the room on this host, then try again."
 
 
@@ -152,6 +155,9 @@ class Images:
             target = f"oci:{self._layout}:{TAG}"
             await tools.run(tools.skopeo("copy", "--quiet", source, target), what=what, todo=MEND)
             digest = self._config_digest(TAG)
+            demand_fitting(
+                json.loads(self.blob(digest).read_text(encoding="utf-8")), platform.machine(), what
+            )
             name = digest.replace(":", "-")
             await tools.run(
                 tools.umoci("tag", "--image", f"{self._layout}:{TAG}", name), what=what, todo=MEND
@@ -214,6 +220,19 @@ class Images:
             yield folder
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def demand_fitting(config: Mapping[str, Any], machine: str, what: str) -> None:
+    """Raises Refused for an image of programs that this sort of machine (as uname says) does not understand."""
+    here, made_for = ARCHITECTURES.get(machine, machine), str(config.get("architecture") or "")
+    system = str(config.get("os") or "linux")
+    if system != "linux" or made_for not in {"", here}:
+        raise Refused(
+            what=what,
+            why=f"it is for {system} on {made_for or 'an unknown processor'}, and this host is linux on {here}",
+            todo=f"Take the image for {here}.",
+            kind=Kind.USAGE,
+        )
 
 
 def _forget(path: Path, tags: Collection[str]) -> None:

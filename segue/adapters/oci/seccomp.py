@@ -10,6 +10,9 @@ from typing import Any, Final
 PROFILES: Final = (Path("/etc/containers/seccomp.json"), Path("/usr/share/containers/seccomp.json"))
 ARCHITECTURE: Final = "amd64"
 NATIVE: Final = "SCMP_ARCH_X86_64"
+LOST: Final = frozenset(("landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"))
+"""A process that has given rights up so would have them again after a move: the kernel shows it to nobody, and CRIU
+does not know of it. A program hears that there is no such call, as from a kernel without it."""
 
 
 def profile(capabilities: Collection[str]) -> dict[str, Any]:
@@ -41,9 +44,11 @@ def _architectures(found: Mapping[str, Any]) -> list[str]:
 
 def _rules(found: Mapping[str, Any], capabilities: set[str]) -> Iterator[dict[str, Any]]:
     for rule in found.get("syscalls", ()):
-        if not _holds(rule, capabilities):
+        names = [name for name in rule["names"] if name not in LOST]
+        if not names or not _holds(rule, capabilities):
             continue
-        kept = {key: rule[key] for key in ("names", "action", "errnoRet") if rule.get(key) is not None}
+        kept = {key: rule[key] for key in ("action", "errnoRet") if rule.get(key) is not None}
+        kept["names"] = names
         if rule.get("args"):
             kept["args"] = [
                 {key: value for key, value in arg.items() if key in {"index", "value", "valueTwo", "op"}}

@@ -174,6 +174,19 @@ def test_what_stayed_where_it_was_is_neither_sent_nor_written(in_memory: Path) -
     assert read(ends.there, "pagemap-7.img") == memory | {300: 1000}
 
 
+def test_pages_whose_first_place_holds_something_else_by_now_are_found_at_another(in_memory: Path) -> None:
+    """A process was forked late: what it has lies there as its parent's, no more as that of the one before."""
+    ends, group = Ends(in_memory, 1000), {at: at for at in range(256, 272)}
+    ends.round("7", group)
+    ends.round("8", {255: 99, **group})
+    ends.round("7", {at: at + 1000 for at in group})
+    late = {355: 99, **{at + 100: content for at, content in group.items()}}
+    ends.dump("9", 1, late, "many", 1000)
+    ends.sent.settle(ends.here, ends.hear)
+    ends.stock.settle()
+    assert read(ends.there, "pagemap-9.img") == late
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="reads another process's memory")
 def test_a_connection_that_breaks_is_no_process_that_ended(tmp_path: Path) -> None:
     def broken(*_: object) -> None:

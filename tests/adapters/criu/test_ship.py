@@ -205,7 +205,7 @@ async def test_an_image_that_cannot_be_read_is_heard_of_at_once(tmp_path: Path, 
 async def test_the_source_hears_why_the_target_takes_nothing_more(tmp_path: Path, encrypted: bool) -> None:
     here, there = _folders(tmp_path)
     (here / "upper").mkdir()
-    (here / "upper" / "large").write_bytes(bytes(64 << 20))
+    (here / "upper" / "large").write_bytes(b"x" * (64 << 20))
     secret = secrets.token_hex(32) if encrypted else ""
     more = {"tree": str(tmp_path / "gone")}
     giving, taking = await _ends(here, there, secret, secret, more, {"tree": str(here), "parts": ["upper"]})

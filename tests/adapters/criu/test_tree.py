@@ -121,6 +121,51 @@ def test_only_blocks_that_changed_are_sent(tmp_path: Path) -> None:
     assert (there / "upper" / "log").read_bytes() == file.read_bytes()
 
 
+def test_holes_are_neither_sent_nor_filled_and_zeros_over_content_are(tmp_path: Path) -> None:
+    hole = 1 << 30
+    here, there = tmp_path / "here", tmp_path / "there"
+    (here / "upper").mkdir(parents=True)
+    there.mkdir()
+    file, copy = here / "upper" / "disk", there / "upper" / "disk"
+    source, target = Rounds(here, ("upper",)), Copy(there)
+    with file.open("wb") as disk:
+        disk.truncate(hole)
+        disk.seek(hole - 1)
+        disk.write(b"e")
+    assert source.run(target.take) == BLOCK_BYTES
+    with file.open("r+b") as disk:
+        disk.write(bytes(BLOCK_BYTES))  # Written, and yet nothing that the other host lacks.
+        disk.seek(hole - 1)
+        disk.write(b"\0")
+        disk.truncate(hole + 3 * BLOCK_BYTES)
+    assert source.run(target.take) == BLOCK_BYTES
+    target.finish()
+    assert copy.stat().st_size == file.stat().st_size
+    assert copy.stat().st_blocks * 512 <= 2 * BLOCK_BYTES
+    with copy.open("rb") as disk:
+        disk.seek(hole - BLOCK_BYTES)
+        assert not any(disk.read(4 * BLOCK_BYTES))
+
+
+@pytest.mark.parametrize("number", [2, 1])
+def test_a_file_that_is_made_anew_keeps_nothing_of_the_one_before(tmp_path: Path, number: int) -> None:
+    """Another name for it came, or went: what had content there and has none now is sent all the same."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    (here / "upper").mkdir(parents=True)
+    there.mkdir()
+    file, other = here / "upper" / "one", here / "upper" / "two"
+    source, target = Rounds(here, ("upper",)), Copy(there)
+    file.write_bytes(b"x" * 2 * BLOCK_BYTES)
+    if number == 1:
+        os.link(file, other)
+    source.run(target.take)
+    file.write_bytes(bytes(2 * BLOCK_BYTES))
+    other.unlink() if number == 1 else os.link(file, other)
+    source.run(target.take)
+    target.finish()
+    assert (there / "upper" / "one").read_bytes() == bytes(2 * BLOCK_BYTES)
+
+
 @pytest.mark.parametrize("path", ["../out", "/etc/x", "upper/../../x", "upper//x", "", "link/x"])
 def test_nothing_is_written_outside(tmp_path: Path, path: str) -> None:
     outside, there = tmp_path / "outside", tmp_path / "there"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from segue.adapters.oci import archive, users
+from segue.adapters.oci import archive, images, users
 from segue.adapters.oci.archive import Form
 from segue.errors import Refused
 from segue.lab import oci_layout
@@ -97,3 +97,17 @@ def test_a_link_in_an_image_leads_to_no_file_of_the_host(rootfs: Path, tmp_path:
     (rootfs / "etc/passwd").symlink_to(tmp_path / "secret")
     with pytest.raises(Refused):
         users.find(rootfs, "spy")
+
+
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [
+        ({"architecture": "arm64", "os": "linux"}, "arm64"),
+        ({"architecture": "amd64", "os": "windows"}, "windows"),
+    ],
+)
+def test_programs_of_another_machine_are_refused(config: dict[str, str], word: str) -> None:
+    with pytest.raises(Refused, match=word):
+        images.demand_fitting(config, "x86_64", "it is not taken in")
+    images.demand_fitting({"architecture": "amd64", "os": "linux"}, "x86_64", "")
+    images.demand_fitting({}, "x86_64", "")

@@ -110,3 +110,11 @@ def test_the_runtime_is_given_nothing_that_it_does_not_know() -> None:
     assert (found["defaultAction"], found["defaultErrnoRet"]) == ("SCMP_ACT_ERRNO", 38)
     assert {key for rule in found["syscalls"] for key in rule} <= {"names", "action", "errnoRet", "args"}
     assert found["syscalls"][-1]["args"] == [{"index": 0, "value": 8, "valueTwo": 0, "op": "SCMP_CMP_EQ"}]
+
+
+def test_what_a_move_would_take_from_a_program_unseen_is_not_given() -> None:
+    """Landlock: a process that is restricted would be free on the other host."""
+    both = {"names": ["read", "landlock_restrict_self"], "action": "SCMP_ACT_ALLOW"}
+    alone = {"names": ["landlock_create_ruleset"], "action": "SCMP_ACT_ALLOW"}
+    found = seccomp.convert({**RULES, "syscalls": [both, alone]}, ())["syscalls"]
+    assert [rule["names"] for rule in found] == [["read"]]

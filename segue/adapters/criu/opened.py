@@ -1,0 +1,151 @@
+"""Looks at what one process has open and mapped, and at the file systems that it sees. It judges nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from segue.model.belongings import Held, Holding
+
+PROTOCOL: Final = "system.sockprotoname"
+IN_MEMORY: Final = ("/dev/shm/", "/dev/zero")
+"""Paths below /dev that are no devices, or hold nothing."""
+WITHOUT_A_NAME: Final = ("/memfd:", "/SYSV", "/dev/zero", "/anon_hugepage", "/secretmem")
+"""What the kernel shows as the path of what never had one."""
+EVENTS: Final = "anon_inode:[eventfd]"
+GONE: Final = " (deleted)"
+BLOCK_BYTES: Final = 512
+"""Of st_blocks."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One file system that the process sees."""
+
+    number: str
+    device: str
+    place: str
+    kind: str
+
+
+def of(pid: int) -> Iterator[Held]:
+    """Raises FileNotFoundError, ProcessLookupError for one that ends meanwhile."""
+    top = Path(f"/proc/{pid}")
+    try:
+        mounts = _mounts(top)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError | ProcessLookupError):
+            raise
+        yield Held(Holding.LEADERLESS, "", pid)  # The kernel shows no more of it.
+        return
+    for mount in mounts:
+        yield Held(Holding.MOUNT, mount.kind, pid, mount.place)
+    for entry in (top / "fd").iterdir():
+        try:
+            yield from _descriptor(pid, entry, mounts)
+        except FileNotFoundError:
+            continue  # Closed while we looked.
+    for area, path in _mapped(top):
+        if path.startswith("/dev/") and not path.startswith(IN_MEMORY):
+            yield Held(Holding.DEVICE, path, pid)
+        elif path.endswith(GONE) and not path.startswith(WITHOUT_A_NAME):
+            try:
+                about = (top / "map_files" / area).stat()
+            except OSError:
+                continue  # Unmapped meanwhile, or we may not look.
+            yield from _nameless(pid, path, about)
+
+
+def _mapped(top: Path) -> Iterator[tuple[str, str]]:
+    """Each part of its memory that has a path: where, and the path."""
+    for line in (top / "maps").read_text().splitlines():
+        words = line.split(maxsplit=5)
+        if len(words) == 6:
+            first, _, last = words[0].partition("-")
+            yield f"{int(first, 16):x}-{int(last, 16):x}", words[5]
+
+
+def _descriptor(pid: int, entry: Path, mounts: tuple[Mount, ...]) -> Iterator[Held]:
+    link = os.readlink(entry)
+    if link.startswith("socket:"):
+        yield Held(Holding.SOCKET, os.getxattr(entry, PROTOCOL).rstrip(b"\0").decode(), pid)
+    elif link.startswith("/"):
+        yield from _path(pid, entry, link, mounts)
+    elif link == "anon_inode:inotify":
+        yield from _watches(pid, entry, mounts)
+    elif link == "anon_inode:[eventpoll]":
+        yield from _polled(pid, entry)
+    elif link == EVENTS and _about(entry).get("eventfd-semaphore") == "1":
+        yield Held(Holding.FILE, f"{link} semaphore", pid)
+    elif link.startswith("pipe:") and int(_about(entry)["flags"], 8) & os.O_DIRECT:
+        yield Held(Holding.PACKETS, link, pid)
+    else:
+        yield Held(Holding.FILE, link, pid)
+
+
+def _path(pid: int, entry: Path, link: str, mounts: tuple[Mount, ...]) -> Iterator[Held]:
+    about = entry.stat()
+    if stat.S_ISCHR(about.st_mode):
+        yield Held(Holding.DEVICE, link, pid)
+    elif link.startswith(WITHOUT_A_NAME):
+        yield Held(Holding.FILE, link, pid)
+    elif _about(entry).get("mnt_id") not in {mount.number for mount in mounts}:
+        yield Held(Holding.ELSEWHERE, link, pid)
+    else:
+        yield Held(Holding.FILE, link, pid)
+        yield from _nameless(pid, link, about)
+
+
+def _nameless(pid: int, link: str, about: os.stat_result) -> Iterator[Held]:
+    if not link.endswith(GONE) or not stat.S_ISREG(about.st_mode):
+        return
+    name = link.removesuffix(GONE)
+    if about.st_nlink == 0:
+        yield Held(Holding.DELETED, name, pid, bytes=about.st_blocks * BLOCK_BYTES)
+    elif not os.path.lexists(f"/proc/{pid}/root{link}"):  # Else that is its very name.
+        yield Held(Holding.UNNAMED, name, pid)
+
+
+def _about(entry: Path) -> dict[str, str]:
+    """What the kernel says of a descriptor: its first words, one in a line."""
+    text = entry.parent.parent.joinpath("fdinfo", entry.name).read_text()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
+
+
+def _watches(pid: int, entry: Path, mounts: tuple[Mount, ...]) -> Iterator[Held]:
+    kinds = {mount.device: mount.kind for mount in mounts}
+    for line in Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text().splitlines():
+        if found := re.search(r"^inotify .*\bsdev:([0-9a-f]+)", line):
+            device = int(found[1], 16)
+            yield Held(Holding.WATCH, kinds.get(f"{device >> 20}:{device & 0xFFFFF}", "unknown"), pid)
+
+
+def _polled(pid: int, entry: Path) -> Iterator[Held]:
+    """What is closed here stays in an epoll for as long as anybody has it open, under whatever number."""
+    for line in Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text().splitlines():
+        if not (found := re.search(r"^tfd:\s*(\d+) .*\bino:([0-9a-f]+)", line)):
+            continue
+        if _inode(entry.with_name(found[1])) != int(found[2], 16):
+            yield Held(Holding.POLL, found[1], pid)
+
+
+def _inode(entry: Path) -> int:
+    """-1 for a descriptor that is closed."""
+    try:
+        return entry.stat().st_ino
+    except FileNotFoundError:
+        return -1
+
+
+def _mounts(top: Path) -> tuple[Mount, ...]:
+    found = []
+    for line in (top / "mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        words = left.split()
+        found.append(Mount(words[0], words[2], words[4], right.split()[0]))
+    return tuple(found)
