@@ -145,8 +145,12 @@ class Totals:
 PARTITION: Final = re.compile(r"^(?:(nvme\d+n\d+|mmcblk\d+|nbd\d+)p\d+|((?:sd|vd|xvd|hd)[a-z]+)\d+)$")
 
 
+NVME_PATH: Final = re.compile(r"^(nvme\d+)c\d+(n\d+)")
+
+
 def whole_disk(name: str) -> str:
-    """The disk that a partition is on."""
+    """The disk that a partition is on, and the one that a path of NVMe's own multipathing leads to (nvme0c1n1)."""
+    name = NVME_PATH.sub(r"\1\2", name)
     found = PARTITION.match(name)
     return (found[1] or found[2]) if found else name
 

@@ -207,3 +207,12 @@ def test_a_folder_that_takes_no_writes_is_not_only_unseen(
 def test_a_program_that_says_nothing_is_named() -> None:
     with pytest.raises(Unseen, match="smartctl ended with 2"):
         smart.read(Look("smart"), Part(Kind.DISK, "sda"), "/dev/sda", '{"smartctl": {"exit_status": 2}}')
+
+
+def test_an_error_on_a_path_of_an_nvme_disk_is_that_disks(there: FakeRoots) -> None:
+    probe = kmsg.Kmsg(there.roots())
+    before = seen(probe.look())["disk/nvme0n1 io_errors"]
+    there.log("3,1001,6000000000,-;I/O error, dev nvme0c1n1, sector 8 op 0x0:(READ) flags 0x4000 phys_seg 1")
+    found = seen(probe.look())
+    assert found["disk/nvme0n1 io_errors"] == before + 1
+    assert "disk/nvme0c1n1 io_errors" not in found
