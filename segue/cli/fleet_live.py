@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
 
 from segue.cli.central import Controller
 from segue.errors import Kind, Refused
-from segue.model.fleet import LINK_BYTES_PER_S, Amounts, Fleet, FleetGuest, FleetHost, Load
+from segue.model.fleet import (
+    LINK_BYTES_PER_S,
+    Amounts,
+    Domain,
+    Fleet,
+    FleetGuest,
+    FleetHost,
+    Load,
+    Rule,
+    Taint,
+    Uplink,
+)
+from segue.model.guest import Guest
+from segue.model.host import HostFacts
+from segue.model.roster import DomainRecord, GuestWishes, HostRecord
+from segue.policy import soundness
 
 NAMED = 3
 """So many are named of what is not known."""
@@ -23,25 +40,48 @@ class Live:
 
 
 def seen(controller: Controller) -> Live:
-    """Hosts that are up, with their links, and guests that run on them, with what they use and write."""
+    """Hosts that are up and guests that run on them, with links, loads, and all that people decided of them."""
     guests = [guest for guest in controller.all("/guests") if guest["state"] == "running"]
     shown = [host for host in controller.all("/hosts") if host["state"] == "up"]
     loads, unknown = _loads(controller)
-    uses = {guest["name"]: guest["use"] for load in loads.values() for guest in load["guests"]}
+    uses = {guest["name"]: guest for load in loads.values() for guest in load["guests"]}
     writes = _dirty_rates(controller)
     promised: dict[str, int] = defaultdict(int)
     for guest in guests:
         promised[guest["host"]] += guest["spec"]["memory_bytes"]
     links = {host["name"]: _link(host, loads.get(host["name"])) for host in shown}
-    hosts = tuple(_host(host, promised[host["name"]], links[host["name"]]) for host in shown)
-    living = tuple(_guest(guest, uses, writes) for guest in guests if guest["host"] in links)
+    ill = msgspec.convert(controller.call("GET", "/health")["answer"]["taints"], dict[str, Taint])
+    storages = frozenset(name for use in uses.values() for name in use["storages"])
+    hosts = tuple(
+        _with_taint(
+            _host(
+                host, promised[host["name"]], links[host["name"]], _sees(loads.get(host["name"]), storages)
+            ),
+            ill.get(host["name"]),
+        )
+        for host in shown
+    )
+    wishes = {w["name"]: msgspec.convert(w, GuestWishes) for w in controller.all("/wishes")}
+    living = tuple(_guest(guest, uses, writes, wishes) for guest in guests if guest["host"] in links)
     if bare := [name for name, link in links.items() if not link]:
         unknown.append(
             f"the link of {_few(bare)} counts as {LINK_BYTES_PER_S * 8 / 1e9:g} Gbit/s: nobody told it"
         )
     if idle := [guest.name for guest in living if guest.name not in writes]:
         unknown.append(f"{_few(idle)} writes nothing: no migration, and no forecast of one, has measured it")
-    return Live(Fleet(hosts, living), tuple(unknown))
+    return Live(soundness.inherit(_ordered(controller, hosts, living)), tuple(unknown))
+
+
+def _ordered(controller: Controller, hosts: tuple[FleetHost, ...], guests: tuple[FleetGuest, ...]) -> Fleet:
+    domains = [msgspec.convert(domain, DomainRecord) for domain in controller.all("/domains")]
+    return Fleet(
+        hosts,
+        guests,
+        tuple(msgspec.convert(rule, Rule) for rule in controller.all("/rules")),
+        tuple(Uplink(d.label, d.value, d.uplink_bytes_per_s) for d in domains if d.uplink_bytes_per_s),
+        tuple(Domain(d.label, d.value, d.within) for d in domains),
+        tuple(sorted({domain.label for domain in domains})),
+    )
 
 
 def _loads(controller: Controller) -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -69,24 +109,62 @@ def _link(shown: dict[str, Any], load: dict[str, Any] | None) -> float:
     return float(decided or (load["link_bytes_per_s"] if load else 0))
 
 
-def _host(shown: dict[str, Any], promised_bytes: int, link_bytes_per_s: float) -> FleetHost:
-    facts = shown["report"]["facts"]
+def _with_taint(host: FleetHost, of_health: Taint | None) -> FleetHost:
+    return replace(host, taints=(*host.taints, of_health)) if of_health else host
+
+
+def _sees(load: dict[str, Any] | None, every: frozenset[str]) -> frozenset[str]:
+    """A host that did not say which storages it sees is not refused for that."""
+    return frozenset(load["storages"]) if load else every
+
+
+def _host(
+    shown: dict[str, Any], promised_bytes: int, link_bytes_per_s: float, storages: frozenset[str]
+) -> FleetHost:
+    facts = msgspec.convert(shown["report"]["facts"], HostFacts)
+    record = msgspec.convert(shown["record"] or {"name": shown["name"]}, HostRecord)
     return FleetHost(
         name=shown["name"],
-        memory_bytes=facts["memory_free_bytes"] + promised_bytes,
-        cpus=facts["cpus"],
+        memory_bytes=facts.memory_free_bytes + promised_bytes,
+        cpus=facts.cpus,
         link_bytes_per_s=link_bytes_per_s or LINK_BYTES_PER_S,
+        memory_overcommit=record.memory_overcommit,
+        cpu_overcommit=record.cpu_overcommit,
         labels=shown["labels"],
+        taints=record.taints,
         cordoned=shown["cordoned"],
+        accelerator=facts.accelerator,
+        machines=frozenset(facts.machines),
+        cpu_models=facts.cpu_models,
+        networks=frozenset(facts.networks) | {f"bridge:{name}" for name in facts.bridges},
+        storages=storages,
     )
 
 
-def _guest(shown: dict[str, Any], uses: dict[str, Any], writes: dict[str, float]) -> FleetGuest:
-    spec, use = shown["spec"], uses.get(shown["name"])
-    needs = Amounts(spec["memory_bytes"], spec["vcpus"])
-    load = Load(use["now"]["cpu_cores"]) if use else Load()
-    dirty = writes.get(shown["name"], 0.0)
-    return FleetGuest(shown["name"], needs, shown["host"], load=load, dirty_bytes_per_s=dirty)
+def _guest(
+    shown: dict[str, Any], uses: dict[str, Any], writes: dict[str, float], wishes: dict[str, GuestWishes]
+) -> FleetGuest:
+    spec, use = msgspec.convert(shown["spec"], Guest), uses.get(shown["name"])
+    wished = wishes.get(spec.name, GuestWishes(spec.name))
+    return FleetGuest(
+        spec.name,
+        Amounts(spec.memory_bytes, spec.vcpus, use["local_bytes"] if use else 0),
+        shown["host"],
+        pinned=wished.pinned,
+        load=Load(use["use"]["now"]["cpu_cores"]) if use else Load(),
+        dirty_bytes_per_s=writes.get(spec.name, 0.0),
+        importance=wished.importance,
+        labels=wished.labels,
+        wants=wished.wants,
+        prefers=wished.prefers,
+        tolerates=frozenset(wished.tolerates),
+        accelerator=spec.accelerator,
+        machine=spec.machine,
+        cpu_model=spec.cpu_model,
+        networks=frozenset(nic.network or f"bridge:{nic.bridge}" for nic in spec.nics),
+        storages=frozenset(use["storages"]) if use else frozenset(),
+        is_app=spec.is_app,
+    )
 
 
 def _few(names: list[str]) -> str:

@@ -18,7 +18,7 @@ from segue.model.fleet import Fleet
 from segue.model.maintenance import Order
 from segue.model.task import TaskKind
 from segue.policy import drain as draining
-from segue.sim import many, rehearsal, scenario, tonight
+from segue.sim import decided, many, rehearsal, scenario, tonight
 from segue.sim.many import Verdict
 from segue.sim.rehearsal import Result
 
@@ -116,7 +116,7 @@ def _of_tonight(read: Fleet, order: Order) -> Result:
     scope, known = order.scope, {host.name for host in read.hosts}
     if unknown := set(scope.hosts) - known:
         raise _unclear(f"There is no host {', '.join(sorted(unknown))} in this fleet.")
-    _say_unheard(read)
+    _say_unplayed(read)
     tonight_ = tonight.adapted(order)
     for what in tonight_.said:
         output.say(f"Not as it will be: {what}.")
@@ -135,32 +135,13 @@ def _of_fleet(read: Fleet, hosts: list[str], domains: list[str], order: Order | 
         raise _unclear(f"There is no host {', '.join(sorted(unknown))} in this fleet.")
     if not emptied:
         raise _unclear("Name what is done: --drain host3, --domain rack=r1, or --maintenance feed-a.yaml.")
-    _say_unheard(read)
+    _say_unplayed(read)
     return rehearsal.play(scenario.of_fleet(read, tuple(dict.fromkeys(emptied)), "fleet"))
 
 
-def _say_unheard(read: Fleet) -> None:
-    if unheard := _unheard(read):
-        output.say(f"A controller does not know of these yet, and neither does this: {', '.join(unheard)}.")
-
-
-def _unheard(fleet: Fleet) -> list[str]:
-    """What the file says and the controller's own view of its fleet has no place for."""
-    guests, hosts = fleet.guests, fleet.hosts
-    found = {
-        "rules": bool(fleet.rules),
-        "taints": any(host.taints for host in hosts),
-        "cordoned hosts": any(host.cordoned for host in hosts),
-        "pinned guests": any(guest.pinned for guest in guests),
-        "wants and prefers": any(guest.wants or guest.prefers for guest in guests),
-        "networks, storages and CPU features": any(
-            guest.networks or guest.storages or guest.cpu_features for guest in guests
-        ),
-        "disks of a host's own": any(guest.needs.disk_bytes for guest in guests),
-        "guests that are nowhere": any(not guest.host for guest in guests),
-        "uplinks": bool(fleet.uplinks),
-    }
-    return [name for name, is_there in found.items() if is_there]
+def _say_unplayed(read: Fleet) -> None:
+    for what in decided.unplayed(read):
+        output.say(f"Not as it will be: {what}.")
 
 
 def _show_result(result: Result, form: Format, *, log: bool) -> None:

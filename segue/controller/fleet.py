@@ -217,6 +217,14 @@ def but(names: Iterable[str], not_to: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name not in not_to) or ("nowhere",) if not_to else ()
 
 
+def narrowed(wants: Mapping[str, tuple[str, ...]], only: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
+    """The wishes, on these hosts alone: those that were wished for and are not among them are out, too."""
+    if not only:
+        return wants
+    wished = wants.get(HOST_DOMAIN, only)
+    return {**wants, HOST_DOMAIN: tuple(name for name in only if name in wished) or ("nowhere",)}
+
+
 @dataclass(frozen=True)
 class _Here:
     """What is known of one host's guests and load."""
@@ -276,7 +284,7 @@ def _wished(mirror: Mirror, spec: Guest, only: tuple[str, ...]) -> FleetGuest:
         pinned=record.pinned or (TRIES_OUT if is_burn_in(spec.name) else ""),
         importance=record.importance,
         labels=record.labels,
-        wants={**record.wants, HOST_DOMAIN: only} if only else record.wants,
+        wants=narrowed(record.wants, only),
         prefers=record.prefers,
         tolerates=frozenset(record.tolerates),
         accelerator=spec.accelerator,

@@ -14,7 +14,7 @@ from segue.controller.absence import Absence
 from segue.controller.links import COMMAND_S
 from segue.controller.work import LOOK_S, Work, no_host, went_well, why
 from segue.errors import InDoubt, Kind, Refused, SegueError
-from segue.model.fleet import HOST_DOMAIN, Fleet, FleetGuest
+from segue.model.fleet import Fleet, FleetGuest
 from segue.model.guest import Guest, Nic
 from segue.model.migration import Failure, Migration
 from segue.model.plan import Choice, NoHost
@@ -126,7 +126,7 @@ async def _looked(work: Work, not_to: dict[str, dict[str, str]]) -> Fleet:
 
 async def _choose(work: Work, guest: FleetGuest, not_to: dict[str, str], seen: Fleet) -> Choice:
     if left := fleet.but((host.name for host in seen.hosts), not_to):
-        guest = replace(guest, wants={**guest.wants, HOST_DOMAIN: left})
+        guest = replace(guest, wants=fleet.narrowed(guest.wants, left))
     found = await asyncio.to_thread(placement.place, guest, seen)
     if isinstance(found, NoHost):
         told = {host: tuple(found.refused[host]) for host in found.refused}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from segue.model.fleet import Amounts, FleetGuest, FleetHost
+from segue.model.fleet import HOST_DOMAIN, Amounts, FleetGuest, FleetHost
 
 GIB: Final = 1 << 30
 SLACK: Final = 1e-6
@@ -38,7 +38,9 @@ def _labels(guest: FleetGuest, host: FleetHost) -> Iterator[str]:
             yield f"is tainted {taint.name}"
     for label, values in guest.wants.items():
         found = host.domain(label)
-        if found not in values:
+        if found not in values and label == HOST_DOMAIN:
+            yield "is not among the hosts that may take it"
+        elif found not in values:
             yield f"{label} is {found or 'not set'}, wanted: {' or '.join(values)}"
 
 

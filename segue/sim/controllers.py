@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -35,7 +35,7 @@ from segue.model.leadership import HOLDER, Leader
 from segue.model.maintenance import Maintenance
 from segue.model.metrics import CONTROLLER
 from segue.model.migration import Limits
-from segue.model.store import Away
+from segue.model.store import Away, Change, Commit
 from segue.model.task import Task, TaskKind, Wish, after
 from segue.sim import checkers as checking
 from segue.sim import levelling, line, upkeep
@@ -116,6 +116,11 @@ class ControlRoom:
         world.is_proved = lambda host: any(
             death.proof for death in self.kept("deaths/", Death) if death.host == host
         )
+
+    def decide(self, changes: Iterable[Change]) -> None:
+        """What is in the store before anybody looks."""
+        for number, change in enumerate(changes):
+            self.shelf.apply(Commit(f"decided {number}", (change,)))
 
     def start(self, machine: SimController) -> None:
         """As the system's service manager does."""

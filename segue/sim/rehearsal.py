@@ -25,7 +25,7 @@ from segue.model.maintenance import HostWork
 from segue.model.migration import Migration
 from segue.model.task import Task
 from segue.sim import agent as programs
-from segue.sim import audit, crashing, tonight
+from segue.sim import audit, crashing, decided, tonight
 from segue.sim import checkers as checking
 from segue.sim import host as machines
 from segue.sim.checkers import Checkers
@@ -93,6 +93,8 @@ class Rehearsal:
         self.world.checkers = Checkers(self.world)
         self.strikes = Strikes(self.world)
         self.room = ControlRoom(self.world, self.scenario.controllers, self.scenario.evacuate)
+        if self.scenario.fleet is not None:
+            self.room.decide(decided.changes(self.scenario.fleet))
         self.room.may_fail(self.strikes)
         self.strikes.may(FaultKind.LOSE_HOST, self._lose)
         for wish in self.scenario.wanted:

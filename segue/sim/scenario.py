@@ -99,6 +99,8 @@ class Scenario:
     wanted: tuple[Wanted, ...] = ()
     faults: tuple[Fault, ...] = ()
     controllers: int = 0
+    fleet: Fleet | None = None
+    """A real one, whose rules, taints and wishes are in the store from the beginning."""
     evacuate: int = 1
     """So many failing hosts the controllers empty at once by themselves."""
     calm_s: float = 60.0
@@ -212,4 +214,6 @@ def of_fleet(fleet: Fleet, drain: tuple[str, ...], seed: str, order: Order | Non
         if guest.host
     )
     wanted = Wanted(5.0, order=order) if order else Wanted(5.0, drain=drain, parallel=4)
-    return Scenario("fleet", seed, hosts, guests, (wanted,), (), 1, 0, 5.0, 86400.0)
+    return Scenario(
+        "fleet", seed, hosts, guests, (wanted,), (), 1, fleet, evacuate=0, calm_s=5.0, settle_s=86400.0
+    )

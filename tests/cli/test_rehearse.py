@@ -42,6 +42,37 @@ def test_a_maintenance_is_played_on_a_copy_of_the_fleet(tmp_path: Path) -> None:
     assert 0 < told["blackouts_s"]["web1"] < 0.3
 
 
+@pytest.mark.parametrize(
+    ("host", "guest", "more", "why"),
+    [
+        ("taints: [repair]", "", "", "h2: is tainted repair"),
+        ("cordoned: true", "", "", "h2: is cordoned"),
+        ("networks: [blue]", "networks: [red]", "", "h2: is not among the hosts that may take it"),
+        ("cpu_features: [sse]", "cpu_features: [avx512f]", "", "h2: is not among the hosts that may take it"),
+        ("", "wants: {disk: ssd}", "", "h2: disk is not set, wanted: ssd"),
+        ("", "pinned: it must not", "", "it must not"),
+        ("", "labels: {app: a}", "rules: [{name: r, apart: {app: a}}]", "h2: rule r: "),
+    ],
+)
+def test_what_people_decided_of_a_fleet_is_heeded(
+    tmp_path: Path, host: str, guest: str, more: str, why: str
+) -> None:
+    path = tmp_path / "fleet.yaml"
+    path.write_text(f"""
+hosts:
+  - {{name: h1, memory: 16GiB, cpus: 8, link: 10gbit, networks: [blue, red]}}
+  - {{name: h2, memory: 16GiB, cpus: 8, link: 10gbit, {host}}}
+guests:
+  - {{name: web1, host: h1, memory: 1GiB, {guest}}}
+  - {{name: web2, host: h2, memory: 1GiB, labels: {{app: a}}}}
+{more}
+""")
+    told = json.loads(run("--fleet", str(path), "--drain", "h1", "-o", "json"))
+    assert not told["wrong"]
+    assert told["migrations"] == []
+    assert why in told["tasks"][0]["staying"]["web1"]
+
+
 def test_several_seeds_say_how_each_went() -> None:
     told = json.loads(run("--seed", "1", "--seeds", "3", "-o", "json"))
     assert [verdict["seed"] for verdict in told] == [1, 2, 3]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from segue.cli import fleet_live
+from segue.model.fleet import Taint
 from segue.model.migration import Forecast
 from segue.model.task import TaskState
 from segue.sim import rehearsal, scenario
@@ -34,19 +35,46 @@ ORDER: dict[str, Any] = {
 async def test_tonights_drain_is_played_on_the_fleet_as_it_is(rig: Rig) -> None:
     rig.start()
     one = await rig.host("host1", {"rack": "r1"})
-    await rig.host("host2", {"rack": "r2"})
+    two = await rig.host("host2", {"rack": "r2"})
     one.add("web1", GIB)
     one.add("big1", 5 * GIB)
+    two.add("web2", GIB)
     one.add("off", state="stopped")
     await rig.up(2)
-    await rig.until("guests are known", lambda: rig.caller().call("GET", "/status")["guests"] == 3)
+    await rig.until("guests are known", lambda: rig.caller().call("GET", "/status")["guests"] == 4)
     seen = (await asyncio.to_thread(fleet_live.seen, rig.caller())).fleet
     assert {host.name: host.memory_bytes for host in seen.hosts} == {"host1": 8 * GIB, "host2": 8 * GIB}
-    assert {guest.name: guest.host for guest in seen.guests} == {"web1": "host1", "big1": "host1"}
+    assert {guest.name: guest.host for guest in seen.guests} == {
+        "web1": "host1",
+        "big1": "host1",
+        "web2": "host2",
+    }
     result = await asyncio.to_thread(rehearsal.play, scenario.of_fleet(seen, ("host1",), "x"))
     assert not result.wrong
     assert {migration.guest for migration in result.migrations} == {"web1", "big1"}
     assert [task.state for task in result.tasks] == [TaskState.DONE]
+    await _decide_and_look_again(rig)
+
+
+async def _decide_and_look_again(rig: Rig) -> None:
+    """What people decided is taken over, and keeps a guest."""
+    for name in ("web1", "web2"):
+        await rig.call("PATCH", f"/guests/{name}/wishes", {"labels": {"app": "web"}, "importance": 3})
+    await rig.call("POST", "/rules", {"name": "apart", "spread": "apart", "members": {"app": "web"}})
+    await rig.call("PUT", "/domains/rack/r1", {"within": {"feed": "a"}, "uplink_bytes_per_s": 10**9})
+    await rig.call("PATCH", "/hosts/host2", {"taints": {"old": False}, "cpu_overcommit": 2.0})
+    live = (await asyncio.to_thread(fleet_live.seen, rig.caller())).fleet
+    first, second = live.hosts
+    assert (first.labels, first.taints) == ({"rack": "r1", "feed": "a"}, ())
+    assert (second.taints, second.cpu_overcommit) == ((Taint("old", hard=False),), 2.0)
+    assert [(rule.name, rule.hard) for rule in live.rules] == [("apart", True)]
+    assert [(each.value, each.bytes_per_s) for each in live.uplinks] == [("r1", 1e9)]
+    assert {
+        guest.name for guest in live.guests if guest.labels == {"app": "web"} and guest.importance == 3
+    } == {"web1", "web2"}
+    result = await asyncio.to_thread(rehearsal.play, scenario.of_fleet(live, ("host1",), "x"))
+    assert {migration.guest for migration in result.migrations} == {"big1"}
+    assert "rule apart" in result.tasks[0].staying["web1"]
 
 
 @pytest.mark.slow
