@@ -8,6 +8,7 @@ import select
 import signal
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -40,15 +41,33 @@ def marked(top: Path) -> list[int]:
 
 def in_network_of(pids: Iterable[int]) -> list[int]:
     """Every process that holds the network namespace of one of these, also one that only entered it."""
-    networks = {network for pid in pids if (network := _network(pid))}
-    networks.discard(_network(os.getpid()))
-    return [pid for pid in _pids() if _network(pid) in networks]
+    with ExitStack() as held:
+        networks = {held.enter_context(_kept(pid, "net")) for pid in pids} - {
+            "",
+            _namespace(os.getpid(), "net"),
+        }
+        return [pid for pid in _pids() if _namespace(pid, "net") in networks]
 
 
 def inside(pid: int) -> list[int]:
     """Every process in the pid namespace of this one, by the machine's numbers."""
-    wanted = _namespace(pid, "pid")
-    return [other for other in _pids() if wanted and _namespace(other, "pid") == wanted]
+    with _kept(pid, "pid") as wanted:
+        return [other for other in _pids() if wanted and _namespace(other, "pid") == wanted]
+
+
+@contextlib.contextmanager
+def _kept(pid: int, kind: str) -> Iterator[str]:
+    """The name of its namespace, which stays its alone meanwhile: the kernel gives the number of one that has ended to
+    the next that is made, such as that of another lab's machine. Empty for a process that has ended."""
+    try:
+        handle = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        yield ""
+        return
+    try:
+        yield os.readlink(f"/proc/self/fd/{handle}")
+    finally:
+        os.close(handle)
 
 
 def mounts() -> str:
@@ -113,10 +132,6 @@ def _read(pid: int, name: str) -> bytes:
         return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:  # it has ended, and the kernel has a different number for each moment of an end
         return b""
-
-
-def _network(pid: int) -> str:
-    return _namespace(pid, "net")
 
 
 def _namespace(pid: int, kind: str) -> str:
