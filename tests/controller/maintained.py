@@ -40,7 +40,6 @@ class MaintainedHost(ToyHost):
         """Guests that were there when it lost its power."""
         self.commands = True
         self.answers_after_s = 0.0
-        self.qemu_is_gone = False
         self.nonsense = False
         """Its agent is none that we know."""
         self.does_not_come_back = False
@@ -75,7 +74,6 @@ class MaintainedHost(ToyHost):
         self.closed = why
 
     def more_routes(self, app: aiohttp.web.Application) -> None:
-        app.router.add_get("/v1/inventory", self._inventory)
         app.router.add_get("/v1/guests", self._shown)
         app.router.add_put("/v1/jobs/{id}", self._begin_job)
         app.router.add_get("/v1/jobs/{id}", self._job)

@@ -46,9 +46,13 @@ async def test_all_outdated_guests_of_a_host_a_few_at_once(rig: Rig) -> None:
 
 async def test_where_all_are_new_there_is_nothing_to_do(rig: Rig) -> None:
     rig.start()
-    await outdated(rig, 0)
+    one = await outdated(rig, 0)
     ended = await rig.ended((await rig.call("POST", "/hosts/host1/update", {}))["id"])
-    assert (ended["state"], ended["moved"], rig.world.begun) == ("done", [], [])
+    assert (ended["state"], ended["moved"], rig.world.begun) == ("done", [], []), ended
+    one.qemu_is_gone = True
+    gone = await rig.ended((await rig.call("POST", "/hosts/host1/update", {}))["id"])
+    assert (gone["state"], gone["failure"]["why"]) == ("failed", "this host's QEMU cannot be used")
+    one.qemu_is_gone = False
     again = await rig.ended((await rig.call("POST", "/hosts/host1/update", {"again": True}))["id"])
     assert (again["state"], again["moved"]) == ("done", ["new1"])
 

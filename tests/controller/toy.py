@@ -24,6 +24,7 @@ from segue.model.guest import Guest
 from segue.model.health import Kind, Level
 from segue.model.host import HostFacts
 from segue.model.incident import Incident, Told
+from segue.model.job import Inventory
 from segue.model.lifecycle import Stage
 from segue.model.load import GuestLoad, HostLoad, Pressure, Smoothed, Use
 from segue.model.migration import Failure, Forecast, Limits, Migration
@@ -66,6 +67,7 @@ class ToyHost:
         self._runner: aiohttp.web.AppRunner | None = None
         self._link: asyncio.Task[None] | None = None
         self.refuses: set[str] = set()
+        self.qemu_is_gone = False
         self.lost = False
         self.belongs = ""
         self.strange = ""
@@ -157,6 +159,7 @@ class ToyHost:
     async def begin(self, way: link.Way) -> None:
         app = aiohttp.web.Application()
         app.router.add_get("/v1/health/report", self._health)
+        app.router.add_get("/v1/inventory", self._inventory)
         app.router.add_get("/v1/incidents/after/{number}", self._incidents)
         app.router.add_post("/v1/guests", self._create)
         app.router.add_post("/v1/apps", self._create)
@@ -217,6 +220,11 @@ class ToyHost:
 
     async def _health(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
         return _json(self.health)
+
+    async def _inventory(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
+        if self.qemu_is_gone:
+            return _refusal("this host's QEMU cannot be used")
+        return _json(Inventory("boot 1", "6.12", "10.0"))
 
     async def _incidents(self, request: aiohttp.web.Request) -> aiohttp.web.Response:
         after, most = int(request.match_info["number"]), int(request.query["limit"])

@@ -31,7 +31,7 @@ def test_programs_in_a_host_see_nothing_of_the_machine(lab: Lab) -> None:
     mounts = said(lab, "host1", "cat", "/proc/self/mountinfo")
     assert {line.split()[4] for line in mounts.splitlines()} >= {"/", "/proc", "/sys", "/dev", "/run/segue"}
     assert len(mounts.splitlines()) <= 14
-    assert said(lab, "host1", "sh", "-c", "ls -d /proc/[0-9]*").count("/proc/") < 20
+    assert said(lab, "host1", "sh", "-c", "echo /proc/[0-9]*").count("/proc/") < 20
 
 
 def test_devices_work(lab: Lab) -> None:
