@@ -20,7 +20,7 @@ from segue.controller.mirror import Kept
 from segue.errors import Kind, Refused
 from segue.model.rights import Verb
 from segue.model.store import Conflict
-from segue.model.task import Task, TaskKind
+from segue.model.task import PARALLEL_MOST, Task, TaskKind
 
 T = TypeVar("T")
 PAGE_MOST: Final = 500
@@ -105,6 +105,13 @@ def the_same(task: Task, digest: str) -> Task:
 def numbered(asked: Asked, key: str) -> str:
     """The id of the task that this caller began with that key; empty without a key."""
     return str(uuid.uuid5(KEYED, f"{asked.by.name} {key}")) if key else ""
+
+
+def demand_parallel(parallel: int) -> int:
+    """Moves at once from each host and to each host. Raises Refused."""
+    if not 1 <= parallel <= PARALLEL_MOST:
+        raise odd(f"parallel is {parallel}", f"Give a number from 1 to {PARALLEL_MOST}.")
+    return parallel
 
 
 def odd(why: str, todo: str) -> Refused:

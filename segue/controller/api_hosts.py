@@ -113,7 +113,7 @@ async def plan_drain(request: Request, wish: drain.DrainWish, by: Planner) -> Pl
     """Waves, forecast, and what cannot move and why. Nothing is begun."""
     controller = controller_of(request)
     named = await _emptied(controller, by, wish)
-    return await drain.plan(controller, named, max(1, min(16, wish.parallel)))
+    return await drain.plan(controller, named, api_common.demand_parallel(wish.parallel))
 
 
 @router.post("/drains", status_code=202)
@@ -124,7 +124,7 @@ async def begin_drain(
     named = await _emptied(controller_of(request), asked.by, wish)
     body = {
         "hosts": list(named),
-        "parallel": max(1, min(16, wish.parallel)),
+        "parallel": api_common.demand_parallel(wish.parallel),
         "limits": msgspec.to_builtins(wish.limits),
         "force": wish.force,
     }

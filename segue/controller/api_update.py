@@ -45,6 +45,7 @@ async def update_host(
     controller = controller_of(request)
     scoped.demand_hosts(controller, asked.by, [name])
     _demand_may_move(asked, wish.or_migrate)
+    api_common.demand_parallel(wish.parallel)
     guests = updating.chosen(scoped.guests(controller, asked.by).values(), name, again=wish.again)
     body = updating.body(guests, name, wish)
     return await api_common.begin(request, response, asked, key, TaskKind.UPDATE, body)

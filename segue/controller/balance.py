@@ -35,7 +35,7 @@ from segue.model.fleet import Fleet
 from segue.model.migration import Limits, Migration
 from segue.model.plan import BalancePlan, Move, Outlook
 from segue.model.store import Change, Conflict, Fence
-from segue.model.task import Task, TaskKind, TaskState, Turn
+from segue.model.task import PARALLEL_MOST, Task, TaskKind, TaskState, Turn
 from segue.policy import balance, following, lessons, reasons, temper
 from segue.policy.board import Board
 from segue.policy.drain import Orders
@@ -308,7 +308,7 @@ def demand_sense(orders: BalanceOrders) -> None:
         "cpu_load_most": 0 < chosen.cpu_load_most <= 64,
         "moves_per_day": 0 <= chosen.budget.moves_per_day <= 1000,
         "blackout_s_per_day": 0 <= chosen.budget.blackout_s_per_day <= DAY_S,
-        "parallel": 1 <= orders.parallel <= 16,
+        "parallel": 1 <= orders.parallel <= PARALLEL_MOST,
         "blackout_s": 0 < orders.blackout_s <= 3600,
         "look_s": 1 <= orders.look_s <= DAY_S,
         "realise_after_s": 0 <= orders.realise_after_s <= DAY_S,

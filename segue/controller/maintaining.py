@@ -18,11 +18,11 @@ from segue.errors import Kind, Refused, SegueError
 from segue.model.job import Inventory
 from segue.model.maintenance import Foreseen, HostWork, Maintenance, Order, Step
 from segue.model.roster import NAME
+from segue.model.task import PARALLEL_MOST
 from segue.policy import maintenance, maintenance_forecast, procedure
 
 ASK_S: Final = 10.0
 ASKED_AT_ONCE: Final = 32
-PARALLEL_MOST: Final = 16
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def body(guests: list[str], host: str, wish: UpdateHost) -> dict[str, object]:
         "limits": msgspec.to_builtins(wish.limits),
         "again": wish.again,
         "or_migrate": wish.or_migrate,
-        "parallel": max(1, min(16, wish.parallel)),
+        "parallel": wish.parallel,
     }
 
 

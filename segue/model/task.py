@@ -10,6 +10,9 @@ from typing import Any, Final
 from segue.errors import Kind, Refused
 from segue.model.migration import Failure
 
+PARALLEL_MOST: Final = 16
+"""So many moves at once from a host, and to a host, anybody may ask for."""
+
 
 class TaskKind(StrEnum):
     """What sort of work it is."""

@@ -49,6 +49,8 @@ async def test_who_does_not_say_which_hosts_empties_none(rig: Rig) -> None:
         {"label": "rack"},
         {"value": "r1"},
         {"hosts": ["host2"], "label": "rack", "value": "r1"},
+        {"hosts": ["host2"], "parallel": -5},
+        {"hosts": ["host2"], "parallel": 17},
     ]
     for wish in unclear:
         for path in ("/drains/plan", "/drains"):
