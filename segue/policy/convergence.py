@@ -285,6 +285,8 @@ def _verdict(trend: Trend, move: Move, reason: str, estimate_s: float) -> Verdic
 
 
 def _too_busy(trend: Trend, limits: Limits, estimate_s: float) -> str:
+    if trend.now.round < 2 and estimate_s <= limits.blackout_s:
+        return f"after {trend.elapsed_s:.0f} s not all of its memory has been sent once"
     throttled = f", slowed down by {trend.slowdown:.0%}" if trend.slowdown else ""
     return (
         f"after {trend.now.round} rounds and {trend.elapsed_s:.0f} s{throttled} the pause would still be about "

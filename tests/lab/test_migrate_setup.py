@@ -13,7 +13,7 @@ pytestmark = pytest.mark.lab
 slow = pytest.mark.slow
 
 SO_SLOW_BYTES_PER_S = 64 << 10
-"""However little the guest comes to write on a busy machine, it is much beside it: more than one connection is taken."""
+"""However little the guest writes on a busy machine, it is much beside it: more connections than one are made."""
 # What the target lets through of the connections for memory. A SYN has 60 bytes, an ACK 52.
 FIRST = "tcp flags syn / syn,ack limit rate 1/hour burst 1 packets ct mark set 1"
 NO_OTHER = "tcp flags syn / syn,ack ct mark 0 drop"

@@ -202,6 +202,15 @@ def test_post_copy_that_was_asked_for_comes_even_where_a_pause_would_fit(
     assert (verdict.move is Move.POST_COPY) is (number > after)
 
 
+def test_memory_that_was_never_sent_once_is_no_pause_over_the_budget() -> None:
+    bounds = Limits(blackout_s=5, deadline_s=60, stall_s=500)
+    trend = Trend(foreseen_bytes_per_s=1e9)
+    slow = observe(trend, Progress(round=1, transferred_bytes=1, remaining_bytes=1 << 20), 55.0)
+    verdict = next_move(slow, bounds)
+    assert verdict.move is Move.GIVE_UP
+    assert verdict.reason == "after 55 s not all of its memory has been sent once"
+
+
 def test_where_too_little_goes_to_measure_the_path_the_forecast_stands_for_it() -> None:
     """An application whose memory cannot go before: its few files alone go in rounds."""
     few = Progress(round=3, transferred_bytes=4000, remaining_bytes=900, elapsed_s=2.0)
