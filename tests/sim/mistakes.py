@@ -249,7 +249,7 @@ MISTAKES: Final[dict[str, Mistake]] = {
         lambda patch: patch.setattr(target, "settled", _nothing), frozenset({checkers.LEFT})
     ),
     "copies that nobody needs are kept": Mistake(
-        _copies_are_kept, frozenset({checkers.LEFT, checkers.AGENT}), after=103
+        _copies_are_kept, frozenset({checkers.LEFT, checkers.AGENT}), after=133
     ),
     "a target does not look whether there is room": Mistake(_no_room_is_checked, frozenset({checkers.FULL})),
     "a new leader leaves a drain alone": Mistake(
