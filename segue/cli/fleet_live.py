@@ -9,18 +9,17 @@ from typing import Any
 import msgspec
 
 from segue.cli.central import Controller
+from segue.controller import fleet as planners
 from segue.errors import Kind, Refused
 from segue.model.fleet import (
     LINK_BYTES_PER_S,
     Amounts,
-    Domain,
     Fleet,
     FleetGuest,
     FleetHost,
     Load,
     Rule,
     Taint,
-    Uplink,
 )
 from segue.model.guest import Guest
 from segue.model.host import HostFacts
@@ -69,19 +68,10 @@ def seen(controller: Controller) -> Live:
         )
     if idle := [guest.name for guest in living if guest.name not in writes]:
         unknown.append(f"{_few(idle)} writes nothing: no migration, and no forecast of one, has measured it")
-    return Live(soundness.inherit(_ordered(controller, hosts, living)), tuple(unknown))
-
-
-def _ordered(controller: Controller, hosts: tuple[FleetHost, ...], guests: tuple[FleetGuest, ...]) -> Fleet:
+    rules = [msgspec.convert(rule, Rule) for rule in controller.all("/rules")]
     domains = [msgspec.convert(domain, DomainRecord) for domain in controller.all("/domains")]
-    return Fleet(
-        hosts,
-        guests,
-        tuple(msgspec.convert(rule, Rule) for rule in controller.all("/rules")),
-        tuple(Uplink(d.label, d.value, d.uplink_bytes_per_s) for d in domains if d.uplink_bytes_per_s),
-        tuple(Domain(d.label, d.value, d.within) for d in domains),
-        tuple(sorted({domain.label for domain in domains})),
-    )
+    made = Fleet(hosts, living, *planners.ordered(rules, domains))
+    return Live(soundness.inherit(made), tuple(unknown))
 
 
 def _loads(controller: Controller) -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -161,7 +151,7 @@ def _guest(
         accelerator=spec.accelerator,
         machine=spec.machine,
         cpu_model=spec.cpu_model,
-        networks=frozenset(nic.network or f"bridge:{nic.bridge}" for nic in spec.nics),
+        networks=planners.networks(spec),
         storages=frozenset(use["storages"]) if use else frozenset(),
         is_app=spec.is_app,
     )

@@ -16,12 +16,12 @@ import msgspec
 import structlog
 
 from segue.adapters import clock
+from segue.controller import pruning
 from segue.controller.calm import CalmClock
 from segue.controller.mirror import Mirror
 from segue.engine.store import Store
 from segue.errors import SegueError
-from segue.model import store as nouns
-from segue.model.store import CHANGES, Fence
+from segue.model.store import Fence
 
 log = structlog.get_logger()
 LINES_MOST: Final = 10_000
@@ -44,10 +44,7 @@ async def prune(store: Store, mirror: Mirror, fence: Fence, *, by_age: bool = Tr
         for number, name in enumerate(names)
         if number < too_many or table[name].value.time_s < oldest_s
     ]
-    for begin in range(0, len(going), CHANGES):
-        part = going[begin : begin + CHANGES]
-        await mirror.reached(await store.commit(*map(nouns.delete, part), fence=fence))
-    return len(going)
+    return await pruning.drop(store, mirror, going, fence)
 
 
 async def keep_pruned(store: Store, mirror: Mirror, fence: Fence) -> None:

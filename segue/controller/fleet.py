@@ -29,7 +29,7 @@ from segue.model.fleet import (
 from segue.model.guest import Guest
 from segue.model.load import GuestLoad, HostLoad, Use
 from segue.model.migration import Migration
-from segue.model.roster import GuestWishes, HostRecord, HostReport
+from segue.model.roster import DomainRecord, GuestWishes, HostRecord, HostReport
 from segue.model.verification import is_burn_in
 from segue.policy import answer, rectify, soundness
 from segue.wire.frames import Shown
@@ -37,6 +37,8 @@ from segue.wire.frames import Shown
 RANK: Final = {"owner": 0, "offered": 0, "released": 1, "incoming": 2}
 TRIES_OUT: Final = "it tries its host out, and is gone soon"
 UNKNOWN_BYTES: Final = 1 << 62
+NOWHERE: Final = ("nowhere",)
+"""A wish that no host meets."""
 
 
 def owners(mirror: Mirror) -> dict[str, Shown]:
@@ -159,7 +161,7 @@ def seen(
             )
             for name, shown in guests.items()
         ),
-        *ordered(mirror),
+        *ordered(mirror.rules.values(), list(mirror.domains.values())),
     )  # fmt: skip
     return _tainted(mirror, soundness.inherit(made))
 
@@ -191,12 +193,11 @@ async def looked(mirror: Mirror, loads: Loads, not_to: Mapping[str, Collection[s
 
 
 def ordered(
-    mirror: Mirror,
+    rules: Iterable[Rule], domains: Collection[DomainRecord]
 ) -> tuple[tuple[Rule, ...], tuple[Uplink, ...], tuple[Domain, ...], tuple[str, ...]]:
     """(rules, uplinks, domains, failure domains) as people decided them."""
-    domains = list(mirror.domains.values())
     return (
-        tuple(mirror.rules.values()),
+        tuple(rules),
         tuple(Uplink(d.label, d.value, d.uplink_bytes_per_s) for d in domains if d.uplink_bytes_per_s),
         tuple(Domain(d.label, d.value, d.within) for d in domains),
         tuple(sorted({d.label for d in domains} - {HOST_DOMAIN})),
@@ -214,7 +215,7 @@ def _rank(guest: Shown) -> tuple[int, int]:
 
 def but(names: Iterable[str], not_to: Collection[str]) -> tuple[str, ...]:
     """The hosts that are left for a guest; none where nothing speaks against any."""
-    return tuple(name for name in names if name not in not_to) or ("nowhere",) if not_to else ()
+    return tuple(name for name in names if name not in not_to) or NOWHERE if not_to else ()
 
 
 def narrowed(wants: Mapping[str, tuple[str, ...]], only: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
@@ -222,7 +223,7 @@ def narrowed(wants: Mapping[str, tuple[str, ...]], only: tuple[str, ...]) -> Map
     if not only:
         return wants
     wished = wants.get(HOST_DOMAIN, only)
-    return {**wants, HOST_DOMAIN: tuple(name for name in only if name in wished) or ("nowhere",)}
+    return {**wants, HOST_DOMAIN: tuple(name for name in only if name in wished) or NOWHERE}
 
 
 @dataclass(frozen=True)
@@ -290,7 +291,7 @@ def _wished(mirror: Mirror, spec: Guest, only: tuple[str, ...]) -> FleetGuest:
         accelerator=spec.accelerator,
         machine=spec.machine,
         cpu_model=spec.cpu_model,
-        networks=_networks(spec),
+        networks=networks(spec),
         is_app=spec.is_app,
     )
 
@@ -342,5 +343,6 @@ def _dirty_rates(mirror: Mirror) -> dict[str, float]:
     return {name: m.forecast.dirty_bytes_per_s for name, m in newest.items() if m.forecast}
 
 
-def _networks(spec: Guest) -> frozenset[str]:
+def networks(spec: Guest) -> frozenset[str]:
+    """Those that its cards are on."""
     return frozenset(nic.network or f"bridge:{nic.bridge}" for nic in spec.nics)

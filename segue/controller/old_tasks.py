@@ -10,13 +10,12 @@ from typing import Final
 import structlog
 
 from segue.adapters import clock
-from segue.controller import health
+from segue.controller import health, pruning
 from segue.controller.calm import CalmClock
 from segue.controller.mirror import Mirror
 from segue.engine.store import Store
 from segue.errors import SegueError
-from segue.model import store as nouns
-from segue.model.store import CHANGES, Fence
+from segue.model.store import Fence
 from segue.model.task import Task
 
 log = structlog.get_logger()
@@ -56,10 +55,7 @@ async def prune(store: Store, mirror: Mirror, fence: Fence, *, by_age: bool = Tr
     table = mirror.tasks
     ids = going(table.values(), named(mirror), clock.wall_s(), AGE_MOST_S if by_age else math.inf)
     entries = [kept.entry for kept in map(table.get, ids) if kept is not None]
-    for begin in range(0, len(entries), CHANGES):
-        part = entries[begin : begin + CHANGES]
-        await mirror.reached(await store.commit(*map(nouns.delete, part), fence=fence))
-    return len(entries)
+    return await pruning.drop(store, mirror, entries, fence)
 
 
 async def keep_pruned(store: Store, mirror: Mirror, fence: Fence) -> None:

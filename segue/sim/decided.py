@@ -10,13 +10,12 @@ from dataclasses import replace
 
 import msgspec
 
+from segue.controller.fleet import NOWHERE, narrowed
 from segue.model import store as nouns
-from segue.model.fleet import HOST_DOMAIN, Fleet, FleetGuest, FleetHost
+from segue.model.fleet import Fleet, FleetGuest, FleetHost
 from segue.model.roster import DomainRecord, GuestWishes, HostRecord
 from segue.model.store import Change
 from segue.policy import fit
-
-NOWHERE = ("nowhere",)
 
 
 def changes(fleet: Fleet) -> Iterator[Change]:
@@ -74,8 +73,7 @@ def _wants(guest: FleetGuest, fleet: Fleet) -> dict[str, tuple[str, ...]]:
     able = tuple(host.name for host in fleet.hosts if not fit.obstacles(bare, replace(host, taints=())))
     if len(able) == len(fleet.hosts):
         return dict(guest.wants)
-    wanted = guest.wants.get(HOST_DOMAIN, able)
-    return {**guest.wants, HOST_DOMAIN: tuple(name for name in able if name in wanted) or NOWHERE}
+    return dict(narrowed(guest.wants, able or NOWHERE))
 
 
 def _domains(fleet: Fleet) -> dict[tuple[str, str], DomainRecord]:
