@@ -86,6 +86,7 @@ class Jobs:
         self._notes = notes
         self._boot = boot
         self._guests = guests
+        self._reboots: set[str] = set()
         self._rebooting: set[asyncio.Task[None]] = set()
         self._opens: asyncio.TimerHandle | None = None
 
@@ -177,8 +178,12 @@ class Jobs:
         )
 
     def reboot(self, number: str) -> Reboot:
-        """Reboots the host, once. Raises Refused while a guest is here that would end with it."""
-        if known := self._notes.reboot(number):
+        """Reboots the host, once. Raises Refused while a guest is here that would end with it.
+
+        One that an earlier agent of the same boot did not come to is taken up: the host is still up, so it did not go.
+        """
+        known = self._notes.reboot(number)
+        if known and (known.boot != self._boot or known.why or number in self._reboots):
             return known
         self._demand_allowed("the reboot")
         if not NUMBER.fullmatch(number):
@@ -186,8 +191,9 @@ class Jobs:
         if why := self._inhabited():
             raise _refused("the reboot", why, Kind.CONFLICT)
         self._guests.close("is about to reboot")  # A guest that crashed is not started again in between.
-        made = Reboot(number, self._boot, clock.wall_s())
+        made = known or Reboot(number, self._boot, clock.wall_s())
         self._notes.put_reboot(made)
+        self._reboots.add(number)
         log.warning("this host reboots", reboot=number)
         task = asyncio.create_task(self._go(made))
         self._rebooting.add(task)

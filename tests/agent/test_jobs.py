@@ -255,6 +255,24 @@ async def test_a_host_reboots_once_and_only_without_guests(rig: Rig) -> None:
     assert not rig.reboots.exists()
 
 
+async def test_an_agent_that_is_restarted_before_the_reboot_takes_it_up(rig: Rig) -> None:
+    asked = rig.jobs(reboot=("sleep", "60")).reboot("r1")
+    await asyncio.sleep(0)  # That agent ends here, before anything went down.
+    again = rig.jobs()
+    rig.here.closed, rig.here.on_the_way = "", True
+    with pytest.raises(Refused, match="on its way"):
+        again.reboot("r1")
+    rig.here.on_the_way = False
+    assert again.reboot("r1") == asked
+    assert rig.here.closed == "is about to reboot"
+    await asyncio.sleep(1.0)
+    assert rig.reboots.exists()
+    rig.reboots.unlink()
+    assert again.reboot("r1") == asked
+    await asyncio.sleep(1.0)
+    assert not rig.reboots.exists(), "the same agent asks its machine once"
+
+
 async def test_a_guest_that_is_there_all_the_same_is_not_taken_down(rig: Rig) -> None:
     jobs = rig.jobs()
     jobs.reboot("r1")
