@@ -65,6 +65,14 @@ class StartHeir:
     epoch: int
 
 
+@dataclass(frozen=True)
+class Heard:
+    """Body of PUT .../heard: for the owner of that epoch. dark: hosts that are proved to have no power."""
+
+    epoch: int
+    dark: tuple[str, ...] = ()
+
+
 @router.get("/sights/{host}")
 async def sight_of(request: Request, host: str) -> Seen:
     """Whether that host's kernel answers here, or else writes to the storage that both see. Raises Refused for a host
@@ -110,6 +118,19 @@ async def start(request: Request, uuid: str, body: StartHeir) -> Shown:
         )
     if keeper.body is None:
         await keeper.start(peers_highest=0)
+    return _shown(agent, guest.name)
+
+
+@router.put("/successions/{uuid}/heard")
+async def heard(request: Request, uuid: str, body: Heard) -> Shown:
+    """If it is to start here, it need not wait for those hosts; all others are asked. It holds for a moment only."""
+    agent = agent_of(request)
+    keeper = agent.guests.by_uuid(uuid)
+    guest = keeper.guest_here()
+    if handoff.owned(keeper.token) != body.epoch or keeper.token.phase is not Phase.OWNER:
+        why = f"it is {keeper.token.phase} here at epoch {keeper.token.epoch}"
+        raise _no_heir(guest, why, "Look where it is.")
+    agent.guests.others.heard(keeper, body.dark)
     return _shown(agent, guest.name)
 
 

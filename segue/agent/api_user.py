@@ -40,11 +40,12 @@ class StopGuest:
 @dataclass(frozen=True)
 class Recover:
     """Body of POST .../recover: a host that has no power, and who says so. highest: the highest epoch that whoever
-    asks has ever given away of this guest after a fencing."""
+    asks has ever given away of this guest after a fencing. dark: others that have no power, and are not asked."""
 
     fenced: str
     proof: str = "the operator said so"
     highest: int = 0
+    dark: tuple[str, ...] = ()
 
 
 @open_router.get("/host")
@@ -122,7 +123,8 @@ async def stop(request: Request, name: str, body: StopGuest) -> Shown:
 async def recover(request: Request, name: str, body: Recover) -> Shown:
     """Takes a guest back from a host that has no power any more."""
     agent = agent_of(request)
-    await agent.guests.recover(agent.guests.by_name(name), body.fenced, body.proof, body.highest)
+    keeper = agent.guests.by_name(name)
+    await agent.guests.recover(keeper, body.fenced, body.proof, body.highest, body.dark)
     return _shown(agent, name)
 
 

@@ -20,7 +20,7 @@ from segue.agent.notices import Notices
 from segue.agent.senses import Senses
 from segue.errors import Kind, Refused, SegueError
 from segue.model.application import Restart
-from segue.model.crash import AppEnd, Cause, Deed
+from segue.model.crash import OTHERS_ARE_ASKED, AppEnd, Cause, Deed
 from segue.model.guest import Guest
 from segue.model.handoff import Copy, Phase
 from segue.model.incident import Hit, Incident
@@ -51,8 +51,6 @@ WORDS: Final = {
     Cause.APP_ENDED: "it ended without success",
     Cause.SILENT: f"its guest agent has not answered for {crash.SILENT_S:g} s, and it sends, reads and writes nothing",
 }
-OTHERS_ARE_ASKED: Final = frozenset({Cause.CUT_OFF, Cause.POWER_LOST})
-"""It may live elsewhere: it starts here once every other host has said that it does not."""
 SEEM_TO_RUN: Final = frozenset({Cause.DEAF, Cause.SILENT, Cause.UNMOVABLE})
 Start = Callable[["Keeper"], Awaitable[None]]
 

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import ClassVar
 
 import structlog
 
 from segue import __version__
 from segue.adapters import system
-from segue.adapters.peer import PeerClient
-from segue.agent import acquaintance
 from segue.agent.keeper import TICK_S, Keeper
 from segue.agent.lease import Wards
+from segue.agent.others import Others
 from segue.agent.resident import GONE, TAKEN_OVER
 from segue.agent.room import Room
 from segue.agent.services import Services
 from segue.errors import Kind, Refused, SegueError
 from segue.model.crash import Cause
 from segue.model.guest import Guest
-from segue.model.handoff import Copy, Created, PeerEpoch, PeerFenced, Phase, TakeOver
+from segue.model.handoff import Copy, Created, PeerFenced, Phase, TakeOver
 from segue.model.host import HostFacts
 from segue.model.migration import Migration
 from segue.policy import compatibility, recovery
 from segue.policy.recovery import Verdict
 from segue.wire import offer
 from segue.wire.frames import Shown
-from segue.wire.messages import Claim
 
 log = structlog.get_logger()
 
@@ -41,6 +40,7 @@ class Guests:
         self._keepers: dict[str, Keeper] = {}
         services.lease.wards = Wards(self.admit_all, self.bury_all)
         self._room = Room()
+        self.others = Others(services)
         self.placing = asyncio.Lock()
         """One placement at a time, from the look at the room to the copy: two cannot be promised the same room."""
 
@@ -121,16 +121,10 @@ class Guests:
         owned = keeper.token.phase is Phase.OWNER and keeper.copy() is Copy.NONE
         if keeper.guest is None or not owned or self._services.journal.ran_since_boot(keeper.guest.name):
             return
-        known = acquaintance.digest(self._services)
-        for peer in list(self._services.peers.values()):
-            try:
-                claim = await self._claim(peer, keeper, _alone_owned(keeper), known)
-            except (ConnectionError, TimeoutError, SegueError):
-                continue  # It is asked again with the next tick.
-            if claim.owned > keeper.token.epoch:
-                log.warning("the guest lives elsewhere now", guest=keeper.guest.name, host=peer.name)
-                await keeper.tell(PeerEpoch(claim.owned, peer.name))
-                return
+        found = await self.others.successor(keeper)
+        if found is not None:
+            log.warning("the guest lives elsewhere now", guest=keeper.guest.name, host=found.owner)
+            await keeper.tell(found)
 
     async def admit_all(self) -> None:
         """Under the guard, whatever of them may run. Raises Refused where there is no lease; one that has just ended
@@ -147,6 +141,7 @@ class Guests:
 
     async def bury_all(self) -> None:
         """The lease was over: as after a loss of power nothing is left of the guests that others may have taken."""
+        self.others.forget()
         for keeper in list(self._keepers.values()):
             if keeper.guest is not None and self._services.lease.covers(keeper.guest):
                 await keeper.cut_off()
@@ -249,19 +244,15 @@ class Guests:
 
     async def start(self, keeper: Keeper) -> None:
         """From disk. After a power loss the peers are asked first whether the guest lives elsewhere."""
-        await self._start(keeper, await self._highest_since_boot(keeper))
+        await self._start(keeper, await self.others.highest_since_boot(keeper))
 
     async def _start(self, keeper: Keeper, peers_highest: int) -> None:
         async with self._room.kept(keeper, self.placing, self.facts):
             await keeper.start(peers_highest)
 
-    async def _highest_since_boot(self, keeper: Keeper) -> int:
-        """0 where our journal is certain: no other host can have taken over a guest that ran here since the boot."""
-        known = self._services.journal.ran_since_boot(keeper.guest_here().name)
-        mine = _alone_owned(keeper)
-        return 0 if known else await self._highest_claim(keeper, without="", mine=mine)
-
-    async def recover(self, keeper: Keeper, fenced: str, proof: str, highest: int = 0) -> None:
+    async def recover(
+        self, keeper: Keeper, fenced: str, proof: str, highest: int = 0, dark: Collection[str] = ()
+    ) -> None:
         """`fenced` has no power, by this proof. What its copy did is lost with it, so the guest is
         owned here again without memory, and restarts from its disk."""
         guest = keeper.guest_here()
@@ -271,7 +262,7 @@ class Guests:
         if ruling.verdict in {Verdict.WAIT, Verdict.NOTHING}:
             raise _no_recovery(guest.name, ruling.reason.replace("the source", self._services.config.name))
         await self._demand_silence(guest.name, fenced)
-        highest = max(highest, await self._highest_claim(keeper, without=fenced))
+        highest = max(highest, await self.others.highest_claim(keeper, without={fenced, *dark}))
         await keeper.tell(PeerFenced(fenced, proof=proof, highest=highest))
         keeper.note(f"recovered, because {fenced} is without power; start it from its disk")
 
@@ -283,28 +274,6 @@ class Guests:
             return
         raise _no_recovery(name, f"{fenced} answers, so it has power and may run the guest")
 
-    async def _highest_claim(self, keeper: Keeper, without: str, mine: int = 0) -> int:
-        """Of every host that we know, or that one of those knows."""
-        assert keeper.guest is not None
-        highest, asked = 0, {without}
-        while rest := [peer for name, peer in self._services.peers.items() if name not in asked]:
-            known = acquaintance.digest(self._services)
-            for peer in rest:
-                asked.add(peer.name)
-                if acquaintance.is_removed(self._services, peer.name):
-                    continue
-                try:
-                    highest = max(highest, (await self._claim(peer, keeper, mine, known)).highest)
-                except (ConnectionError, TimeoutError) as error:
-                    raise _not_sure(keeper.guest.name, peer.name, error) from error
-        return highest
-
-    async def _claim(self, peer: PeerClient, keeper: Keeper, mine: int, known: str) -> Claim:
-        """What it has of the guest; hosts that it knows and we do not are met by the way."""
-        claim = await peer.claim(keeper.uuid, mine, known)
-        acquaintance.meet(self._services, claim.hosts)
-        return claim
-
     async def delete(self, keeper: Keeper) -> None:
         """Only a guest that is owned here and stands. After a power loss it may live elsewhere, on the same disks."""
         assert keeper.guest is not None
@@ -315,7 +284,7 @@ class Guests:
                 todo=f"Stop it first: `segue vm stop {keeper.guest.name}`.",
                 kind=Kind.CONFLICT,
             )
-        if await self._highest_since_boot(keeper) > keeper.token.epoch:
+        if await self.others.highest_since_boot(keeper) > keeper.token.epoch:
             raise Refused(
                 what=f"{keeper.guest.name} is not deleted",
                 why="it was recovered on another host while this one was without power, and its disks are in use there",
@@ -366,11 +335,6 @@ class Guests:
         )
 
 
-def _alone_owned(keeper: Keeper) -> int:
-    """The epoch at which it is owned here, with nobody who could still get it back; 0 for none."""
-    return keeper.token.epoch if keeper.token.phase is Phase.OWNER and not keeper.token.peer else 0
-
-
 def _taken(name: str, host: str) -> Refused:
     return Refused(
         what=f"cannot create {name}",
@@ -386,14 +350,4 @@ def _no_recovery(name: str, why: str) -> Refused:
         why=why,
         todo=f"Look with `segue vm show {name}` where it is; a handoff that is cut off goes on by itself.",
         kind=Kind.CONFLICT,
-    )
-
-
-def _not_sure(name: str, peer: str, error: Exception) -> Refused:
-    return Refused(
-        what=f"{name} is not started",
-        why=f"it may have moved before this host lost power, and {peer} cannot be asked ({error})",
-        todo=f"Bring {peer} back. Once you are sure that it does not run {name}: `segue host revoke {peer}`, or, "
-        "without a controller, take it out of [peers].",
-        kind=Kind.UNREACHABLE,
     )

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request
 
 from segue.adapters import chance, clock
 from segue.adapters.http.access import Caller
-from segue.controller import api_doc, deaths, gate, successions
+from segue.controller import api_doc, gate, off, successions
 from segue.controller.app import Controller, controller_of
 from segue.controller.gate import Asked
 from segue.errors import Kind, Refused
@@ -86,7 +86,7 @@ async def confirm_dead(request: Request, name: str, asked: Fences) -> Death:
     _demand_host(controller, name)
     if name in controller.links.linked() and controller.links.silences_s().get(name, 0.0) < hostloss.LOST_S:
         raise _refused(name, "its agent is connected here", "Nothing: it lives.")
-    seen = await deaths.sights(controller, name)
+    seen = await off.sights(controller, name)
     if alive := sorted(f"{who} ({sight})" for who, sight in seen.items() if sight is not Sight.SILENT):
         todo = "Switch it off first, and see to it that it stays off."
         raise _refused(name, f"it gives a sign of life to {', '.join(alive)}", todo)
@@ -103,7 +103,7 @@ async def confirm_dead(request: Request, name: str, asked: Fences) -> Death:
 async def _demand_bmc_agrees(controller: Controller, name: str) -> None:
     """Where there is one that answers, it knows better than any person."""
     try:
-        async with asyncio.timeout(deaths.DOUBT_S):
+        async with asyncio.timeout(off.DOUBT_S):
             said = await controller.powers.of(name).power()
     except (Refused, TimeoutError):
         return  # A caller waits for 30 s, and must hear that it was noted.

@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 import structlog
 
-from segue.adapters import chance, clock, sight
-from segue.controller import fleet, leases, losses, successions, works
+from segue.adapters import chance, clock
+from segue.controller import fleet, homecomers, leases, losses, off, successions, works
 from segue.controller.app import Controller
 from segue.errors import SegueError
 from segue.model import store as nouns
@@ -27,12 +27,8 @@ from segue.wire.frames import Shown
 
 log = structlog.get_logger()
 LOOK_S: Final = 0.5
-SIGHT_S: Final = 2.5
-FENCE_S: Final = 20.0
 IMPATIENT_S: Final = 10.0
 """A BMC that takes longer is told of."""
-DOUBT_S: Final = 20.0
-"""So long a BMC may take to contradict a person."""
 AGAIN_S: Final = 5.0
 """Between two tries to fence a host, and to find room for a guest."""
 SOON_S: Final = 1.0
@@ -49,6 +45,7 @@ async def keep(controller: Controller, tenure: Tenure) -> None:
     """For as long as the tenure lasts. It begins before the hosts have connected again: one that has not is left alone
     for as long as anybody sees it, and nothing is done while nobody else could be asked."""
     watch, tending = Watch(controller, tenure), dict[str, asyncio.Task[None]]()
+    home = asyncio.create_task(_bring_home(controller))
     try:
         while True:
             silences = watch.silences_s(SUSPECT_S)
@@ -57,31 +54,18 @@ async def keep(controller: Controller, tenure: Tenure) -> None:
                     tending[host] = asyncio.create_task(watch.tend(host, silences.get(host)))
             await asyncio.sleep(LOOK_S)
     finally:
-        for task in tending.values():
+        for task in (home, *tending.values()):
             task.cancel()
 
 
-async def sights(controller: Controller, host: str) -> dict[str, Sight]:
-    """What all others that can be asked see of it, and what we see; who does not answer has no opinion."""
-    report = controller.mirror.reports.get(host)
-    found: dict[str, Sight] = {}
-
-    async def ask(other: str) -> None:
+async def _bring_home(controller: Controller) -> None:
+    """For as long as the tenure lasts."""
+    while True:
+        await asyncio.sleep(AGAIN_S)
         try:
-            path = f"/v1/sights/{host}"
-            told = await controller.links.call(other, "GET", path, within_s=SIGHT_S)
-            found[other] = Sight(told["sight"])
-        except (SegueError, KeyError, ValueError) as error:
-            log.info("no second opinion", of=other, about=host, why=str(error))
-
-    async def ask_ourselves() -> None:
-        if report is not None:
-            found[hostloss.CONTROLLER] = await sight.look(report.value.url)
-
-    await asyncio.gather(
-        ask_ourselves(), *(ask(other) for other in sorted(controller.links.linked() - {host}))
-    )
-    return found
+            await homecomers.settle(controller)
+        except SegueError as error:
+            log.warning("guests wait on their hosts", why=str(error))
 
 
 class Watch:
@@ -124,7 +108,7 @@ class Watch:
             if silent_s < TOLD_S and not self._controller.links.linked() - {host}:
                 return ALONE_S
             before = self._together()
-            seen = await sights(self._controller, host)
+            seen = await off.sights(self._controller, host)
             if Sight.ANSWERS not in seen.values():
                 self._power.ask(host)
             if death is None:
@@ -163,7 +147,18 @@ class Watch:
         lost = {name for name in before | self._together() if name in fleet_ and self._guests(name)} | {host}
         lost -= {name for name, kept in mirror.deaths.items().items() if kept.value.proof and name != host}
         upkeep = host in works.may_be_back(mirror)
-        return Loss(silent_s, len(self._guests(host)), seen, len(lost), len(fleet_), upkeep)
+        awaited = self._is_awaited(host)
+        return Loss(silent_s, len(self._guests(host)), seen, len(lost), len(fleet_), upkeep, awaited)
+
+    def _is_awaited(self, host: str) -> bool:
+        """Guests of hosts that have no power cannot be taken over, or others not start at home, before it was heard."""
+        mirror = self._controller.mirror
+        for death in mirror.deaths.values():
+            by_power = death.proof is not None and death.proof.kind is not ProofKind.LEASE_OVER
+            kept = mirror.incidents.get(death.incident)
+            if by_power and death.host != host and kept and any(not hit.back_s for hit in kept.value.hits):
+                return True
+        return bool(homecomers.waiting(self._controller))
 
     def _guests(self, host: str) -> list[Shown]:
         return successions.missed(self._controller.mirror, host)
@@ -246,8 +241,8 @@ class Watch:
             raise losses.refused(f"{host} is not fenced", "its BMC is not for that (fence = false)")
         log.warning("a host is fenced", host=host, why=why)
         steady = {"steady_s": 0.0} if await self._power.stays_off(host) else {}
-        if await powers.of(host).off(FENCE_S, **steady) is not Power.OFF:
-            raise losses.refused(f"{host} is not fenced", f"after {FENCE_S:g} s its BMC does not say off")
+        if await powers.of(host).off(off.FENCE_S, **steady) is not Power.OFF:
+            raise losses.refused(f"{host} is not fenced", f"after {off.FENCE_S:g} s its BMC does not say off")
         by, text = powers.bmc(host).url, "its BMC says that it is off"
         return Proof(ProofKind.BMC_OFF, host, clock.wall_s(), by, text)
 
@@ -257,29 +252,7 @@ class Watch:
         return LOOK_S if not left else SOON_S if is_new else AGAIN_S
 
     def _heirs(self, death: Death) -> successions.Successions:
-        return successions.Successions(self._controller, self._tenure, death, lambda: self._demand_off(death))
-
-    async def _demand_off(self, death: Death) -> None:
-        """Once more, after an heir's journal has it: whatever ran there in between is gone. Raises Refused."""
-        assert death.proof is not None
-        if death.proof.kind is ProofKind.LEASE_OVER:
-            # As long as they refuse it gets none, whether it lives or not; and nobody takes a guest from it.
-            await leases.demand_denied(self._controller, death, everybody=True)
-            return
-        host, powers = death.host, self._controller.powers
-        by_person = death.proof.kind is ProofKind.PERSON
-        try:
-            bmc = powers.of(host)
-            async with asyncio.timeout(DOUBT_S if by_person else None):
-                is_off = await bmc.power() is Power.OFF
-            is_off = is_off or (powers.may_fence(host) and await bmc.off(FENCE_S) is Power.OFF)
-        except (SegueError, TimeoutError):
-            if death.proof.kind is not ProofKind.PERSON:
-                raise
-            seen = await sights(self._controller, host)
-            is_off = host not in self._controller.links.linked() and set(seen.values()) <= {Sight.SILENT}
-        if not is_off:
-            raise losses.refused(f"{host} is not off", "it lives, whatever was said of it: switch it off")
+        return successions.Successions(self._controller, self._tenure, death)
 
     async def _back(self, host: str) -> float:
         """A takeover that was begun is carried to its end first: its heir may hold it already."""

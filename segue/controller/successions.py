@@ -1,22 +1,22 @@
 """Brings the guests of a host that is proved to be off back on others, the most important ones first.
 
-It must never tell a second heir before the first has said no, and never start a guest before its heir's journal has it
-and the dead host was seen to be off after that, or has said that nothing of it is left there.
+It must never tell a second heir before the first has said no or has no power either, and never take a guest over before
+every host that has power has said what it has of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-import msgspec
 import structlog
 
 from segue.adapters import clock
-from segue.controller import fleet, health, leases, losses
+from segue.controller import fleet, health, leases, losses, off
 from segue.controller.app import Controller
+from segue.controller.heirs import START_S, TELL_S, Heirs
 from segue.controller.links import HostAway
 from segue.controller.mirror import Mirror
 from segue.errors import SegueError
@@ -29,9 +29,6 @@ from segue.policy import placement, takeover
 from segue.wire.frames import Shown
 
 log = structlog.get_logger()
-ASK_S: Final = 5.0
-TELL_S: Final = 20.0
-START_S: Final = 60.0
 RUNS: Final = frozenset({"running", "paused"})
 UNSETTLED: Final = frozenset({"offered", "incoming", "released"})
 
@@ -57,17 +54,18 @@ def missed(mirror: Mirror, host: str) -> list[Shown]:
 
 
 class Successions:
-    """The guests of one dead host, in one tenure. demand_off: raises Refused unless it is off at this moment."""
+    """The guests of one dead host, in one tenure."""
 
-    def __init__(
-        self, controller: Controller, tenure: Tenure, death: Death, demand_off: Callable[[], Awaitable[None]]
-    ) -> None:
+    def __init__(self, controller: Controller, tenure: Tenure, death: Death) -> None:
         self._controller = controller
         self._mirror = controller.mirror
         self._tenure = tenure
         self._death = death
-        self._demand_off = demand_off
+        self._heirs = Heirs(controller, tenure, death)
         self._choosing = asyncio.Lock()
+
+    def _by_lease(self) -> bool:
+        return self._death.proof is not None and self._death.proof.kind is ProofKind.LEASE_OVER
 
     async def settle(self) -> bool:
         """One round over all of them; True while some wait for something."""
@@ -115,8 +113,7 @@ class Successions:
         if shown.spec.on_crash.host is Deed.LEAVE:
             await self._note(f"{shown.name} is left: that is its policy for a host that is lost")
             return
-        by_lease = self._death.proof is not None and self._death.proof.kind is ProofKind.LEASE_OVER
-        if by_lease and not leases.has_ended(self._controller, shown.spec, self._death.host):
+        if self._by_lease() and not leases.has_ended(self._controller, shown.spec, self._death.host):
             why = takeover.at_home(shown.spec) or "its host's agent is too old to end applications by a lease"
             await self._note(f"{shown.name} is left: no lease ends it ({why})")
             return
@@ -133,57 +130,68 @@ class Successions:
         """The host on which it runs again. Raises SegueError."""
         uuid = shown.spec.uuid
         kept = self._mirror.successions.get(uuid)
-        if kept is None or not self._is_open(kept.value) or not kept.value.heir:
-            parts = await self._parts(uuid)
+        if kept is None or not self._is_open(kept.value) or await self._has_no_heir(kept.value):
+            parts, dark = await self._parts(uuid)
             held = {host: part for host, part in parts.items() if part["phase"] != "absent"}
             if held:
-                return await self._settle_handoff(shown, held)
-            await self._choose(shown, kept.value if kept else None, parts)
-        return await self._carry_out(self._controller.books.known(self._mirror.successions, uuid).value)
+                return await self._settle_handoff(shown, held, dark)
+            await self._choose(shown, kept.value if kept else None, parts, dark)
+        return await self._heirs.carry_out(self._controller.books.known(self._mirror.successions, uuid).value)
 
-    async def _parts(self, uuid: str) -> dict[str, dict[str, Any]]:
-        """What every other host has of it. Raises HostAway where one cannot be asked: it may be the owner."""
-        if self._death.proof and self._death.proof.kind is ProofKind.LEASE_OVER:
-            await self._demand_off()  # It may live: from here on nobody takes a guest from it.
+    async def _has_no_heir(self, succession: Succession) -> bool:
+        """Or one that has lost its power since: whatever it had of it, it asks before it starts it."""
+        heir = succession.heir
+        return not heir or (not self._by_lease() and heir in await off.dark(self._controller, [heir]))
+
+    async def _parts(self, uuid: str) -> tuple[dict[str, dict[str, Any]], set[str]]:
+        """(what every other host has of it, those that were not asked, as they are proved to have no power). Raises
+        Refused where another one cannot be asked: it may be the owner."""
+        if self._by_lease():
+            await self._heirs.demand_off()  # It may live: from here on nobody takes a guest from it.
         known = {*self._mirror.hosts.items(), *self._mirror.reports.items()} - {self._death.host}
         hosts = sorted(host for host in known if not fleet.is_revoked(self._mirror, host))
-        asked = (self._call(host, "GET", f"/v1/successions/{uuid}", None, ASK_S) for host in hosts)
+        # One that a lease has ended may still give its guest to a host that has its power back.
+        dark = set() if self._by_lease() else await off.dark(self._controller, hosts)
+        hosts = [host for host in hosts if host not in dark]
+        asked = (self._heirs.part(host, uuid) for host in hosts)
         try:
-            return dict(zip(hosts, await asyncio.gather(*asked), strict=True))
+            return dict(zip(hosts, await asyncio.gather(*asked), strict=True)), dark
         except HostAway as error:
-            why = f"{error.what} ({error.why}), and may have the guest"
-            raise losses.refused(
-                "a guest is not taken over", f"{why}; bring it back, or revoke it"
-            ) from error
+            todo = "" if self._by_lease() else ", or, once it is off, say so: `segue host confirm-dead`"
+            why = f"{error.what} ({error.why}), and may have the guest; bring it back, or revoke it{todo}"
+            raise losses.refused("a guest is not taken over", why) from error
 
-    async def _settle_handoff(self, shown: Shown, held: Mapping[str, dict[str, Any]]) -> str:
-        """A move was under way: the survivor's journal says how it goes on (policy/recovery)."""
+    async def _settle_handoff(self, shown: Shown, held: Mapping[str, dict[str, Any]], dark: set[str]) -> str:
+        """A move was under way: the survivor's journal says how it goes on (policy/recovery). Of two that own it
+        whoever runs it comes first; the other one gives way."""
         dead, proof = self._death.host, self._death.proof
         assert proof is not None
-        for host, part in held.items():
+        for host, part in sorted(held.items(), key=lambda one: (not one[1]["runs"], -one[1]["claim"])):
             if part["phase"] in UNSETTLED and part["peer"] == dead:
                 if part["phase"] == "incoming":  # What came of its files goes with the rest of the copy.
                     self._demand_portable(shown)
-                highest = await self._give(shown, host, part["claim"] + takeover.STEP)
-                await self._demand_off()
-                body = {"fenced": dead, "proof": f"{proof.kind}: {proof.text}", "highest": highest}
-                await self._call(host, "POST", f"/v1/guests/{shown.name}/recover", body, TELL_S)
+                highest = await self._heirs.give(shown, host, part["claim"] + takeover.STEP, dark)
+                await self._heirs.demand_off()
+                body = {
+                    "fenced": dead, "proof": f"{proof.kind}: {proof.text}", "highest": highest, "dark": sorted(dark),
+                }  # fmt: skip
+                await self._heirs.call(host, "POST", f"/v1/guests/{shown.name}/recover", body, TELL_S)
             elif part["phase"] != "owner":
                 raise losses.refused(
                     f"{shown.name} waits", f"it is {part['phase']} at {host}, which settles that"
                 )
-            now = await self._call(host, "GET", f"/v1/successions/{shown.spec.uuid}", None, ASK_S)
+            now = await self._heirs.part(host, shown.spec.uuid)
             if now["phase"] != "owner":
                 raise losses.refused(f"{shown.name} waits", f"it is {now['phase']} at {host}")
-            if now["claim"] < max(shown.epoch, self._given(shown.spec.uuid, host)):
+            if now["claim"] < max(shown.epoch, self._heirs.given(shown.spec.uuid, host)):
                 raise losses.refused(
                     f"{shown.name} waits",
                     f"what {host} has of it is older than what {dead} had: it comes with {dead}",
                 )
-            await self._give(shown, host, now["claim"])
-            await self._seal(shown.spec.uuid, host, now["claim"])
+            await self._heirs.give(shown, host, now["claim"], dark)
+            await self._heirs.seal(shown.spec.uuid, host, now["claim"])
             path = f"/v1/successions/{shown.spec.uuid}/start"
-            await self._call(host, "POST", path, {"epoch": now["claim"]}, START_S)
+            await self._heirs.call(host, "POST", path, {"epoch": now["claim"]}, START_S)
             return host
         raise losses.refused(f"{shown.name} waits", "nobody has anything of it")
 
@@ -195,28 +203,8 @@ class Successions:
                 f"{lost} was on the storage of {self._death.host} alone",
             )
 
-    async def _give(self, shown: Shown, host: str, epoch: int) -> int:
-        """Writes that this host may have the guest at this epoch; the highest that was given away before. A host that
-        was off meanwhile knows of none of them, and would take the guest with a number that another has."""
-        table, fence, books = self._mirror.successions, self._tenure.fence, self._controller.books
-        known, now_s = table.get(shown.spec.uuid), clock.wall_s()
-        before, given = known.value if known else None, self._given(shown.spec.uuid, host)
-        made = Succession(shown.spec, self._death.host, host, epoch, now_s, ended_s=now_s)
-        if before and (before.owner, before.heir, before.epoch) == (made.owner, host, epoch):
-            return given
-        if before is None:
-            await books.add(table, shown.spec.uuid, made, fence=fence)
-        elif before.ended_s and (before.epoch < epoch or before.heir == host):
-            await books.change(table, shown.spec.uuid, lambda _: made, fence=fence)
-        return given
-
-    def _given(self, uuid: str, host: str) -> int:
-        """The highest epoch that a controller ever gave away of that guest to another host; 0 for none."""
-        known = self._mirror.successions.get(uuid)
-        return known.value.epoch if known and known.value.heir != host else 0
-
     async def _choose(
-        self, shown: Shown, known: Succession | None, parts: Mapping[str, dict[str, Any]]
+        self, shown: Shown, known: Succession | None, parts: Mapping[str, dict[str, Any]], dark: set[str]
     ) -> None:
         """Written before the heir hears of it. Raises Refused where no host takes the guest."""
         self._demand_portable(shown)
@@ -225,8 +213,10 @@ class Successions:
         async with self._choosing:
             heir = await self._heir(shown, refusals)
             recorded = max(shown.epoch, known.epoch if known else 0)
-            epoch = takeover.epoch((part["claim"] for part in parts.values()), recorded)
-            made = Succession(shown.spec, self._death.host, heir, epoch, now_s, refusals)
+            epoch = takeover.epoch((part["claim"] for part in parts.values()), recorded, dark=bool(dark))
+            made = Succession(
+                shown.spec, self._death.host, heir, epoch, now_s, refusals, dark=tuple(sorted(dark))
+            )
             books, fence = self._controller.books, self._tenure.fence
             if known is None:
                 await books.add(table, shown.spec.uuid, made, fence=fence)
@@ -246,62 +236,6 @@ class Successions:
             words = "; ".join(f"{host}: {', '.join(why)}" for host, why in sorted(choice.refused.items()))
             raise losses.refused(f"{shown.name} finds no host", "; ".join((*refusals, words)))
         return choice.host
-
-    async def _carry_out(self, succession: Succession) -> str:
-        proof, uuid, heir = self._death.proof, succession.guest.uuid, succession.heir
-        assert proof is not None
-        if succession.sealed:
-            return await self._start(succession)
-        if (
-            heir not in self._controller.links.linked()
-        ):  # The owner may be back: it is not fenced for nothing.
-            why = f"{heir} has to say first whether it took it over, and cannot be asked"
-            raise losses.refused(f"{succession.guest.name} waits", why)
-        await self._demand_off()
-        await self._tell(succession)
-        await self._seal(uuid, heir, succession.epoch)
-        return await self._start(succession)
-
-    async def _tell(self, succession: Succession) -> None:
-        """The heir's journal has it from now on, or it has said no, and that is kept. Raises SegueError."""
-        proof, uuid, heir = self._death.proof, succession.guest.uuid, succession.heir
-        assert proof is not None
-        told, spec = f"{proof.kind}: {proof.text}", msgspec.to_builtins(succession.guest)
-        body = {"guest": spec, "owner": succession.owner, "proof": told, "epoch": succession.epoch}
-        try:
-            await self._call(heir, "PUT", f"/v1/successions/{uuid}", body, TELL_S)
-        except HostAway:
-            raise
-        except SegueError as error:
-            no = f"{heir}: {error.why}"
-            await self._save(uuid, heir="", refused=(*succession.refused, no))
-            raise losses.refused(f"{succession.guest.name} waits", no) from error
-
-    async def _seal(self, uuid: str, heir: str, epoch: int) -> None:
-        """The owner was off after the heir's write: from now on it asks the heir, and does not start the guest. So it
-        need not be off any more, and may come back while the heir still tries. Raises Refused where it is on."""
-        known = self._controller.books.known(self._mirror.successions, uuid).value
-        is_this = (known.heir, known.epoch) == (heir, epoch)
-        if is_this and known.sealed:
-            return
-        await self._demand_off()
-        if is_this:
-            await self._save(uuid, sealed=True)
-
-    async def _start(self, succession: Succession) -> str:
-        uuid, heir, epoch = succession.guest.uuid, succession.heir, succession.epoch
-        try:
-            await self._call(heir, "POST", f"/v1/successions/{uuid}/start", {"epoch": epoch}, START_S)
-        except HostAway:
-            raise
-        except SegueError:
-            part = await self._call(heir, "GET", f"/v1/successions/{uuid}", None, ASK_S)
-            if part["phase"] == "owner" and part["claim"] <= epoch:
-                raise
-            # It went on from there.
-            log.info("an heir had started it", guest=succession.guest.name, heir=heir)
-        await self._save(uuid, ended_s=clock.wall_s(), started=True)
-        return heir
 
     # Its owner is back
 
@@ -323,27 +257,24 @@ class Successions:
     async def _close(self, succession: Succession) -> None:
         """Where the owner runs it again the heir has no part in it; where it has nothing of it, the heir starts it."""
         uuid, name = succession.guest.uuid, succession.guest.name
-        part = await self._call(self._death.host, "GET", f"/v1/successions/{uuid}", None, ASK_S)
+        part = await self._heirs.part(self._death.host, uuid)
         runs = part.get("runs", False) or part["claim"] > succession.epoch
         if not succession.sealed and (runs or not succession.heir):
-            await self._save(uuid, ended_s=clock.wall_s())
+            await self._heirs.save(uuid, ended_s=clock.wall_s())
             await self._note(f"{name} is left to {self._death.host}, which is back")
             return
         if not succession.sealed:
+            await self._heirs.demand_unused(succession, told=True)
             # Said again it changes nothing. If it says no, the next round ends it.
-            await self._tell(succession)
+            await self._heirs.tell(succession)
             if part["phase"] != "absent":
                 raise losses.refused(
                     f"{name} waits", f"{self._death.host} has not heard yet that {succession.heir} has it"
                 )
-        heir = await self._start(succession)
+        heir = await self._heirs.start(succession)
         shown = fleet.owners(self._mirror).get(name)
         if shown is not None:
             await self._is_back(shown, heir)
-
-    async def _save(self, uuid: str, **fields: Any) -> None:
-        table, fence = self._mirror.successions, self._tenure.fence
-        await self._controller.books.change(table, uuid, lambda known: replace(known, **fields), fence=fence)
 
     async def _is_back(self, shown: Shown, where: str) -> None:
         now_s = clock.wall_s()
@@ -358,9 +289,6 @@ class Successions:
 
     async def _note(self, text: str) -> None:
         await losses.note(self._controller, self._tenure, self._death.host, text)
-
-    async def _call(self, host: str, method: str, path: str, body: object, within_s: float) -> Any:
-        return await self._controller.links.call(host, method, path, body, within_s=within_s)
 
 
 def _is(hit: Hit, shown: Shown) -> bool:

@@ -24,6 +24,10 @@ class Cause(StrEnum):
     APP_ENDED = "app_ended"  # an application's first process is gone, without success
 
 
+OTHERS_ARE_ASKED: Final = frozenset({Cause.CUT_OFF, Cause.POWER_LOST})
+"""It may live elsewhere: it starts on its host once every other one has said that it does not."""
+
+
 class Sort(StrEnum):
     """What an operator decides about: causes that call for the same answer."""
 

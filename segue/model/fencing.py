@@ -86,3 +86,5 @@ class Succession:
     started: bool = False
     sealed: bool = False
     """The heir's journal has it, and the owner was seen to be off after that: the owner cannot start it any more."""
+    dark: tuple[str, ...] = ()
+    """Hosts that were not asked whether they have it, as they had no power either. The seal is about them, too."""

@@ -45,11 +45,13 @@ class Loss:
     fleet: int
     upkeep: bool = False
     """It is being worked on: a maintenance runs a command there, or reboots it."""
+    awaited: bool = False
+    """Guests of other hosts cannot start before it has said that it has nothing of them, or is proved to be off."""
 
 
 def judge(loss: Loss) -> tuple[Word, str]:
     """The word, and the sentence for people."""
-    if loss.guests == 0:
+    if loss.guests == 0 and not loss.awaited:
         return Word.NOTHING, "no guest should run there"
     if loss.silent_s < LOST_S:
         return Word.WAIT, f"silent for {loss.silent_s:.1f} s"

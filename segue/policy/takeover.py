@@ -17,6 +17,8 @@ from segue.model.handoff import Copy, Discard, Outbid, Phase, Reaction, Refuse, 
 
 STEP: Final = 3
 """A grant on its way may still make another host write one epoch more, and handing it back one more again."""
+FAR: Final = 1000
+"""More handoffs than two hosts make between themselves, and that nobody heard of, before both lose their power."""
 
 
 def is_covered(guest: Guest) -> bool:
@@ -45,12 +47,13 @@ def open_to_all(seen: Fleet) -> Fleet:
     return replace(seen, hosts=tuple(replace(host, takes_no_apps="") for host in seen.hosts))
 
 
-def epoch(claims: Iterable[int], recorded: int) -> int:
+def epoch(claims: Iterable[int], recorded: int, dark: bool = False) -> int:
     """What the heir writes. claims: `handoff.claim` of every host but the dead one, each of which has answered.
 
     recorded: the highest epoch that the decider knows of the guest, from reports and from what it gave away itself.
+    dark: another host was not asked, as it is proved to have no power either.
     """
-    return max(recorded, *claims, 0) + STEP
+    return max(recorded, *claims, 0) + (FAR if dark else STEP)
 
 
 def react(token: Token, event: TakeOver, copy: Copy) -> Reaction:

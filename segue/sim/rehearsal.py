@@ -46,7 +46,8 @@ STORY: Final = re.compile(
     r" *[\d.]+  (?P<who>\S+) +(?:warning: |error: )?"
     r"(?P<what>(?:segue |FAULT |BROKEN|FENCED|is at: |migration |leads |the drain |the maintenance "
     r"|a guest was restarted |reboots|all |\S+ stays: |the lease (?:is|was) over|a host is proved "
-    r"|a host is lost |a lost host |a guest crashed |the guest lives elsewhere |its watchdog ).*)"
+    r"|a host is lost |a lost host |a guest crashed |the guest lives elsewhere |a guest need not wait "
+    r"|its watchdog ).*)"
 )
 NUMBERS: Final = re.compile(r"migration=\S+ |id=\S+ |name=\S+ | incident=\S+|(?<=silent) for [\d.]+ s")
 

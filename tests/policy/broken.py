@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from segue.policy import handoff
+from segue.policy import handoff, takeover
 from segue.policy.handoff import Copy, Phase, Reaction, Token
 from tests.policy.explorer import doomed, explore, stuck, way_to
 from tests.policy.worlds import Budget, Rules
@@ -109,8 +109,12 @@ def takeover_with_the_next_number(token: Token, event: handoff.Event, copy: Copy
     return reaction
 
 
-def heir_takes_the_next_number(claims: Iterable[int], recorded: int) -> int:
+def heir_takes_the_next_number(claims: Iterable[int], recorded: int, dark: bool) -> int:
     return max(recorded, *claims, 0) + 1
+
+
+def heir_counts_the_dark_as_heard(claims: Iterable[int], recorded: int, dark: bool) -> int:
+    return takeover.epoch(claims, recorded)
 
 
 def heir_of_whatever_is_here(token: Token, event: handoff.Event, copy: Copy, sender: str) -> Reaction:
@@ -265,6 +269,12 @@ MISTAKES: Final[dict[str, Mistake]] = {
         Rules(heirs_epoch=heir_takes_the_next_number, react=heir_takes_any_number),
         _OUTAGE,
         "B owns epoch 1, but 1 was owned before",
+    ),
+    "an heir takes the next epoch though a host without power was not asked": Mistake(
+        Rules(heirs_epoch=heir_counts_the_dark_as_heard),
+        Budget(outages=2, migrations=1),
+        _TWO_JOURNALS,
+        hosts=3,
     ),
     "an heir is made although another has the guest": Mistake(
         Rules(asks_everybody=False, react=heir_takes_any_number), _OUTAGE_AGAIN, _TWO_JOURNALS, hosts=3

@@ -3,7 +3,7 @@
 Three things are checked. In every world: never two, never stale, epochs never fall (`worlds.judged`). From
 every world, with every letter that is under way lost for good and all faults at an end: a settled world can
 be reached by what is still said and done (`doomed`), so no schedule that gives each letter and tick its turn
-runs into a trap. And the same while one host stays off (`stuck`): then the decider's word to the others ends
+runs into a trap. And the same while hosts stay off (`stuck`): then the decider's word to the others ends
 the doubt, or the host that is off is itself the owner.
 """
 
@@ -74,13 +74,13 @@ def doomed(seen: Exploration) -> list[int]:
 
 
 def stuck(seen: Exploration) -> list[int]:
-    """Worlds with one host that stays off, in which neither the agents nor the decider can end the doubt."""
-    one_off = [
-        number for number, world in enumerate(seen.worlds) if sum(not host.on for host in world.hosts) == 1
+    """Worlds with hosts that stay off, and others, in which neither the agents nor the decider can end the doubt."""
+    some_off = [
+        number for number, world in enumerate(seen.worlds) if len({host.on for host in world.hosts}) == 2
     ]
-    roots = dict.fromkeys(_silenced(seen.worlds[number]) for number in one_off)
+    roots = dict.fromkeys(_silenced(seen.worlds[number]) for number in some_off)
     hopeless = _hopeless(seen.model, roots, (Kind.PLAIN,), decided_without_the_dead)
-    return [number for number in one_off if hopeless and _silenced(seen.worlds[number]) in hopeless]
+    return [number for number in some_off if hopeless and _silenced(seen.worlds[number]) in hopeless]
 
 
 def decided_without_the_dead(world: World) -> bool:

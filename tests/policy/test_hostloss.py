@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +20,7 @@ losses = st.builds(
     lost=st.integers(1, 40),
     fleet=st.integers(1, 100),
     upkeep=st.booleans(),
+    awaited=st.booleans(),
 )
 DEAD = Loss(6.0, 2, {CONTROLLER: Sight.SILENT, "host1": Sight.SILENT}, 1, 3)
 
@@ -30,7 +33,7 @@ def test_no_host_is_fenced_that_anybody_sees_or_that_nobody_else_was_asked_about
         assert Sight.ANSWERS not in loss.sights.values()
         assert loss.fleet == 1 or loss.sights.keys() - {CONTROLLER}
         assert loss.silent_s >= LOST_S
-        assert loss.guests > 0
+        assert loss.guests > 0 or loss.awaited
         assert loss.lost == 1 or loss.lost <= loss.fleet / 4
         assert not loss.upkeep
 
@@ -38,12 +41,18 @@ def test_no_host_is_fenced_that_anybody_sees_or_that_nobody_else_was_asked_about
 @given(losses)
 def test_a_sign_of_life_more_never_leads_to_a_fencing(loss: Loss) -> None:
     seen = {**loss.sights, "host9": Sight.ANSWERS}
-    after = Loss(loss.silent_s, loss.guests, seen, loss.lost, loss.fleet, loss.upkeep)
+    after = replace(loss, sights=seen)
     assert hostloss.judge(after)[0] is not Word.FENCE
 
 
 def test_a_host_that_is_silent_for_all_is_fenced() -> None:
     assert hostloss.judge(DEAD)[0] is Word.FENCE
+
+
+def test_a_host_without_guests_is_left_alone_unless_others_wait_for_its_word() -> None:
+    assert hostloss.judge(replace(DEAD, guests=0))[0] is Word.NOTHING
+    assert hostloss.judge(replace(DEAD, guests=0, awaited=True))[0] is Word.FENCE
+    assert hostloss.judge(replace(DEAD, guests=0, awaited=True, upkeep=True))[0] is Word.HOLD
 
 
 def test_a_host_whose_agent_alone_is_dead_is_left_alone() -> None:

@@ -47,6 +47,8 @@ def test_said_again_it_changes_nothing_and_is_no_refusal(token: Token, event: Ta
 @given(st.lists(st.integers(0, 50)), st.integers(0, 50))
 def test_the_number_is_above_all_that_is_claimed_or_known(claims: list[int], recorded: int) -> None:
     assert all(takeover.epoch(claims, recorded) >= known + takeover.STEP for known in [recorded, *claims])
+    dark = takeover.epoch(claims, recorded, dark=True)
+    assert all(dark >= known + takeover.FAR for known in [recorded, *claims])
 
 
 def test_an_old_copy_goes_before_the_journal_says_owner() -> None:

@@ -115,7 +115,7 @@ class Rules:
     react: Callable[[Token, handoff.Event, Copy, str], handoff.Reaction] = handoff.react
     pending: Callable[[Token, Copy], tuple[handoff.Effect, ...]] = handoff.pending
     owned: Callable[[Token], int] = handoff.owned
-    heirs_epoch: Callable[[Iterable[int], int], int] = takeover.epoch
+    heirs_epoch: Callable[[Iterable[int], int, bool], int] = takeover.epoch
     journal_first: bool = True  # the token is written before the first effect
     hears_after_reboot: bool = True  # nothing starts from disk before the peers were heard
     proof_holds: bool = True  # a fencing is told only while the host is still off
@@ -299,7 +299,9 @@ class Model:
             _claim(rules, other) for _, other in others if not other.is_proved() and rules.asks_everybody
         ]
         for peer, other in others:
-            told = off == [peer] or (other.is_proved() and not rules.asks_everybody)
+            # Whoever has no power need not be asked: what it had is lost, and it asks before it starts anything.
+            dark = all(one == peer or not world.hosts[one].on for one in off)
+            told = other.is_proved() and (dark or not rules.asks_everybody)
             if told or (other.unheard and not rules.proof_holds):
                 event = handoff.PeerFenced(NAMES[peer], "it is off", max([recorded, *claims]))
                 yield from self._event(world, who, event)
@@ -309,11 +311,13 @@ class Model:
 
     def _inherits(self, world: World, who: int, dead: int) -> Iterator[Move]:
         """The decider makes an heir of a host that has nothing, where none of the others has anything either."""
-        rules, living = self.rules, [host for n, host in enumerate(world.hosts) if n != dead]
+        rules, others = self.rules, [host for n, host in enumerate(world.hosts) if n != dead]
+        living = [host for host in others if host.on]
         if rules.asks_everybody and any(host.token.phase is not Phase.ABSENT for host in living):
             return
         heard = living if rules.asks_everybody else [world.hosts[who]]
-        epoch = rules.heirs_epoch([_claim(rules, host) for host in heard], world.decided[1])
+        dark = len(living) < len(others)
+        epoch = rules.heirs_epoch([_claim(rules, host) for host in heard], world.decided[1], dark)
         yield from self._event(world, who, handoff.TakeOver(NAMES[dead], "it is off", epoch))
 
     def _recovered(self, world: World, who: int, dead: int) -> Iterator[Move]:
