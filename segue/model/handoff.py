@@ -156,7 +156,7 @@ class PeerFenced:
     """The peer is powered off, and stays off at least until the reaction to this event is journaled.
 
     proof: what shows it, for the log. highest: the highest claim (`policy.handoff.claim`) of every other host
-    that could hold the guest, all of which must have answered, and the highest epoch that the decider itself
+    that could hold the guest, all of which must have answered or have no power either, and the highest epoch that the decider itself
     has ever given away by a fencing. With two hosts, and no earlier fencing, zero.
     """
 
@@ -170,7 +170,7 @@ class TakeOver:
     """This host, which has nothing of the guest, is its owner from now on, and will restart it from disk.
 
     owner: the host that owned it, which is powered off and stays off until the reaction is journaled. epoch: by
-    `policy.takeover.epoch`, from the claims of all other hosts, none of which has a part in the guest.
+    `policy.takeover.epoch`, from the claims of all other hosts that have power, none of which has a part in the guest.
     """
 
     owner: str

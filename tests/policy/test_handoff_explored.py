@@ -54,7 +54,7 @@ SEARCHES: Final[dict[int, list[tuple[int, Budget]]]] = {
         (3, Budget(crashes=1, deaths=1, outages=1, refusals=1, migrations=1)),
         (3, Budget(crashes=1, refusals=1, migrations=2)),
         (3, Budget(outages=1, migrations=2)),
-        (3, Budget(outages=2, migrations=1)),
+        (3, Budget(crashes=1, outages=2, migrations=1)),
     ],
     3: [
         (2, Budget(crashes=2, deaths=1, outages=1, migrations=2)),
