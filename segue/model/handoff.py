@@ -156,8 +156,8 @@ class PeerFenced:
     """The peer is powered off, and stays off at least until the reaction to this event is journaled.
 
     proof: what shows it, for the log. highest: the highest claim (`policy.handoff.claim`) of every other host
-    that could hold the guest, all of which must have answered or have no power either, and the highest epoch that the decider itself
-    has ever given away by a fencing. With two hosts, and no earlier fencing, zero.
+    that could hold the guest, all of which must have answered or have no power either, and the highest epoch
+    that the decider itself has ever given away by a fencing. With two hosts, and no earlier fencing, zero.
     """
 
     peer: str
