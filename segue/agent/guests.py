@@ -117,8 +117,8 @@ class Guests:
             self._keepers.pop(keeper.uuid, None)
 
     async def _look_for_successor(self, keeper: Keeper) -> None:
-        """After a power loss the guest may have been recovered elsewhere; then what is left here goes. So it may where it
-        was given away just before, and whoever was to have it is not heard of."""
+        """After a power loss the guest may have been recovered elsewhere; then what is left here goes. So it may where
+        it was given away just before, and whoever was to have it is not heard of."""
         had = keeper.token.phase in (Phase.OWNER, Phase.RELEASED) and keeper.copy() is Copy.NONE
         if keeper.guest is None or not had or self._services.journal.ran_since_boot(keeper.guest.name):
             return

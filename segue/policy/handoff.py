@@ -14,10 +14,9 @@ only a guest that runs: until then the source keeps its copy, and gets the guest
 The caller owes seven things. It gives one guest's events one at a time, and writes the token of a reaction
 (fsync) BEFORE it carries out the effects, in their order. It gives migrations ids that are never used twice.
 It lets a source that was stopped for the blackout run again only by `GiveUp`. After a reboot of its host it
-lets nothing start until the peers have been heard (`Start.peers_highest`, `PeerEpoch`). It says of a copy that
-it never ran only when it knows (`NeverRan`). It tells a fencing only while the host is off, with the claims
-of all others that have power (`PeerFenced`). And it gives away what crashed (`Begin.cold`) only where that has run
-since the boot.
+lets nothing start until the peers have been heard (`Start.peers_highest`, `PeerEpoch`). It says of a copy that it
+never ran only when it knows (`NeverRan`). It tells a fencing only while the host is off, with the claims of all others
+that have power (`PeerFenced`). And it gives away what crashed (`Begin.cold`) only where that has run since the boot.
 """
 
 from __future__ import annotations
