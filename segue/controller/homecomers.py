@@ -7,6 +7,7 @@ be asked has a part in it.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
@@ -44,10 +45,15 @@ def waiting(controller: Controller) -> list[Shown]:
 
 
 async def settle(controller: Controller) -> None:
-    """One round over all of them. Nothing where a host that cannot be asked may have power."""
-    away = silent(controller)
-    guests = waiting(controller) if away else []
-    if not guests or away - await off.dark(controller, away):
+    """One round over all of them."""
+    if silent(controller):
+        await vouch(controller, waiting(controller))
+
+
+async def vouch(controller: Controller, guests: Sequence[Shown]) -> None:
+    """Tells the hosts of these guests whom they need not ask: nobody, where one that is away may have power."""
+    away = silent(controller) if guests else set()
+    if not away or away - await off.dark(controller, away):
         return
     for shown in guests:
         try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import msgspec
 
-from segue.controller import absence, fleet, single_app
+from segue.controller import absence, fleet, homecomers, single_app
 from segue.controller.absence import Absence
 from segue.controller.links import COMMAND_S
 from segue.controller.work import LOOK_S, Work, no_host, went_well, why
@@ -216,8 +217,18 @@ def _running(state: TaskState) -> TaskState:
 async def power(work: Work) -> None:
     """Starts or stops a guest where it is."""
     name, action = str(work.task.wish["guest"]), str(work.task.wish["action"])
-    host = fleet.guest(work.controller.mirror, name).host
+    shown = fleet.guest(work.controller.mirror, name)
+    host = shown.host
     await work.note(host=host, state=TaskState.RUNNING)
     body = {"within_s": STOP_S / 2} if action == "stop" else None
-    await work.controller.links.call(host, "POST", f"/v1/guests/{name}/{action}", body, within_s=STOP_S + 30)
+    call = partial(
+        work.controller.links.call, host, "POST", f"/v1/guests/{name}/{action}", body, within_s=STOP_S + 30
+    )
+    try:
+        await call()
+    except SegueError as error:
+        if error.kind is not Kind.UNREACHABLE or action != "start":
+            raise
+        await homecomers.vouch(work.controller, [shown])  # It may wait for a host that has no power.
+        await call()
     await work.end(TaskState.DONE, f"{name}: {action} on {host}")

@@ -219,7 +219,8 @@ def test_the_next_host_dies_while_the_first_is_still_off(ward: Ward) -> None:
     wait_until(
         lambda: ward.where()["g1"][0] != first and ward.where()["g1"][1] == "running", "g1 is saved once"
     )
-    watching, (second, _) = Writers(ward.lab), ward.where()["g1"]
+    second, _ = ward.where()["g1"]
+    watching = Writers(ward.lab)
     killed_s = time.time()
     ward.lab.kill(second)
     (last,) = {"host1", "host2", "host3"} - {first, second}
@@ -234,20 +235,42 @@ def test_the_next_host_dies_while_the_first_is_still_off(ward: Ward) -> None:
     wait_until(lambda: len(ward.up()) == 3, "all hosts are back")
 
 
-def test_after_an_outage_of_all_hosts_each_guest_starts_by_itself_though_one_host_stays_off(
-    ward: Ward,
-) -> None:
-    watching, away = (
-        Writers(ward.lab),
-        next(h for h in sorted(ward.up()) if h not in dict(ward.where().values())),
+@pytest.mark.slow
+def test_two_hosts_die_at_once_and_a_person_says_so(ward: Ward) -> None:
+    """More than one in four looks like the network: nothing is done without a person, and then nobody waits."""
+    first, _ = ward.where()["g1"]
+    second = next(host for host in ("host1", "host2", "host3") if host != first)
+    watching = Writers(ward.lab)
+    for host in (first, second):
+        ward.lab.kill(host)
+    wait_until(
+        lambda: "at once" in str(ward.segue("incident", "list", "--open", "-o", "json")), "a person is told"
     )
+    assert ward.where()["g1"] == (first, "running"), "nothing is done without a proof"
+    for host in (first, second):
+        ward.segue("host", "confirm-dead", host, "--yes", host)
+    (last,) = {"host1", "host2", "host3"} - {first, second}
+    wait_until(lambda: ward.where()["g1"] == (last, "running"), "g1 runs on the host that is left")
+    watching.end()
+    assert not watching.twice
+    for host in (first, second):
+        ward.segue("host", "power", host, "on")
+    wait_until(lambda: len(ward.up()) == 3, "all hosts are back")
+
+
+def test_after_an_outage_of_all_hosts_nobody_waits_for_one_that_stays_off(ward: Ward) -> None:
+    """One guest starts by itself; the other is left, by its policy, until a person starts it."""
+    away = next(host for host in sorted(ward.up()) if host not in dict(ward.where().values()))
+    watching = Writers(ward.lab)
+    ward.segue("vm", "on-crash", "g2", "host=leave")
     for host in ("host1", "host2", "host3"):
         ward.lab.kill(host)
     for host in sorted({"host1", "host2", "host3"} - {away}):
         ward.lab.start(host)
-    wait_until(
-        lambda: all(state == "running" for _, state in ward.where().values()), f"all run, and {away} is off"
-    )
+    wait_until(lambda: ward.where()["g1"][1] == "running", f"g1 runs, and {away} is off")
+    assert ward.where()["g2"][1] != "running"
+    ward.segue("vm", "start", "g2")
+    wait_until(lambda: ward.where()["g2"][1] == "running", f"so does g2, and {away} is off")
     watching.end()
     assert away not in ward.up()
     assert not watching.twice

@@ -156,6 +156,29 @@ def test_one_that_does_not_accept_its_connections_stays_and_is_told_why(lab: Lab
     segue(lab, "app", "delete", "deaf1", "--yes")
 
 
+UNREAD = """
+import ctypes, os, time
+libc = ctypes.CDLL(None)
+os.mkdir("/dev/shm/watched")
+handle = libc.inotify_init1(0)
+assert libc.inotify_add_watch(handle, b"/dev/shm/watched", 0x100) >= 0
+open("/dev/shm/watched/new", "w").close()
+print("ready", flush=True)
+time.sleep(1e6)
+"""
+
+
+def test_one_that_does_not_read_what_inotify_tells_it_stays_and_is_told_why(lab: Lab) -> None:
+    where = ("--host", "host1", "--address", "10.77.100.2/16")
+    segue(lab, "app", "run", "--name", "deaf2", *where, "python", "-c", UNREAD)
+    wait_until(lambda: "ready" in segue(lab, "app", "logs", "deaf2"), "it watches")
+    said = segue(lab, "migrate", "deaf2", "--to", "host2", status=1)
+    assert "inotify has told it something that it has not read" in said
+    assert "running" in segue(lab, "app", "show", "deaf2")
+    segue(lab, "app", "stop", "deaf2", "--timeout", "0s")
+    segue(lab, "app", "delete", "deaf2", "--yes")
+
+
 def _listens(call: Callable[[], socket.socket]) -> bool:
     try:
         call().close()

@@ -16,6 +16,7 @@ from segue.adapters.criu.hook import Hook, Word
 from segue.adapters.criu.porter import Porter
 from segue.adapters.criu.program import Container, Room
 from segue.adapters.criu.running import Running
+from segue.adapters.criu.watches import Watches
 from segue.errors import Aborted
 from segue.model.integrity import Blocks, Digests
 
@@ -25,6 +26,10 @@ MEASURED_BYTES = 1 << 20
 """Less than this goes into the socket's buffer at once."""
 PATIENCE_S = 2.0
 """For a CRIU that is to come to rest: it had the whole blackout before."""
+READ_S = 0.2
+"""So long an application may take to read what inotify has told it."""
+READS_S = 0.005
+"""It runs for so long before it is frozen again."""
 log = structlog.get_logger()
 
 
@@ -38,6 +43,7 @@ class Departure:
         self._hook: Hook | None = None
         self._porter: Porter | None = None
         self._dump: Running | None = None
+        self._watches: Watches | None = None
         self._rounds = 0
         self.speed_bytes_per_s = 0.0
         """Of the last round in which enough was sent to say so."""
@@ -80,6 +86,8 @@ class Departure:
             self.speed_bytes_per_s = sent / max(float(sending_s), 1e-6)
         if not files_only:
             self.round_s = time.monotonic() - begun_s
+        self._close_watches()
+        self._watches = await asyncio.to_thread(Watches, self._container.cgroup)
         return sent
 
     def add(self, name: str, content: bytes) -> None:
@@ -99,8 +107,16 @@ class Departure:
         return self._hook is not None
 
     async def freeze(self) -> float:
-        """All processes stand; wall-clock seconds at which they did."""
+        """All processes stand; wall-clock seconds at which they did. Raises Aborted, TimeoutError."""
+        until_s = time.monotonic() + READ_S
         await freezer.freeze(self._container.cgroup)
+        while self._watches is not None and self._watches.unread():
+            freezer.set_frozen(self._container.cgroup, frozen=False)
+            if time.monotonic() > until_s:
+                raise self._not_read()
+            await asyncio.sleep(READS_S)
+            await freezer.freeze(self._container.cgroup)
+        self._close_watches()
         self.stands = True
         stood_s = time.time()
         self._mark("frozen")
@@ -184,6 +200,7 @@ class Departure:
         if self._hook is not None:
             self._hook.close()
             self._hook = None
+        self._close_watches()
         self._room.clear()
         self.stands = False
         self._dump = self._porter = None
@@ -197,6 +214,18 @@ class Departure:
                 async with asyncio.timeout(within_s):
                     return await dump.wait()
         raise TimeoutError("CRIU does not end")
+
+    def _close_watches(self) -> None:
+        if self._watches is not None:
+            self._watches.close()
+            self._watches = None
+
+    def _not_read(self) -> Aborted:
+        return Aborted(
+            what=f"{self._container.name} cannot be taken along",
+            why=f"inotify has told it something that it has not read within {READ_S:g} s, and CRIU would drop that",
+            todo="It runs on as before. Try again when it has read it; see docs/explanation/applications.md.",
+        )
 
     def _mark(self, what: str) -> None:
         self.marks.append((what, time.time()))
