@@ -26,6 +26,8 @@ log = structlog.get_logger()
 ASK_S: Final = 5.0
 TELL_S: Final = 20.0
 START_S: Final = 60.0
+IN_USE: Final = "another process using the image"
+"""QEMU's words where a disk is locked (block/file-posix.c, raw_check_lock_bytes)."""
 
 
 class Heirs:
@@ -125,9 +127,12 @@ class Heirs:
             await self.call(heir, "POST", f"/v1/successions/{uuid}/start", {"epoch": epoch}, START_S)
         except HostAway:
             raise
-        except SegueError:
+        except SegueError as error:
             part = await self.part(heir, uuid)
             if part["phase"] == "owner" and part["claim"] <= epoch:
+                if IN_USE in error.why:
+                    # Whoever said that the owner is off was wrong: it is told to go off once more before the next try.
+                    await self.save(uuid, sealed=False)
                 raise
             # It went on from there.
             log.info("an heir had started it", guest=succession.guest.name, heir=heir)
