@@ -84,7 +84,8 @@ class Successions:
         await health.side_by_side(self._one(shown) for shown in found)
         left = [hit for hit in self._incident().hits if not hit.back_s]
         if not left and self._incident().is_open:
-            await losses.end(self._controller, self._tenure, self._death, "all its guests are back")
+            text = "all its guests are back" if self._incident().hits else "no guest of it was to run"
+            await losses.end(self._controller, self._tenure, self._death, text)
         if not left:
             await losses.wait_no_more(self._controller, self._tenure, self._death.host)
         return bool(left)
