@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -113,9 +114,9 @@ class Watch:
                 self._power.ask(host)
             if death is None:
                 silent_s = await self._still_silent_s(host, seen)
-            word, why = hostloss.judge(
-                self._loss(host, max(silent_s, LOST_S if death else 0.0), seen, before)
-            )
+            is_off = self._is_spare(host) and await self._power.says_off(host)
+            loss = self._loss(host, max(silent_s, LOST_S if death else 0.0), seen, before)
+            word, why = hostloss.judge(replace(loss, is_off=is_off))
             if silent_s > TOLD_S:
                 await losses.end_moves(self._controller, self._tenure, host, is_dead=False)
             if word in {Word.NOTHING, Word.WAIT} or (word is Word.HOLD and silent_s < TOLD_S):
@@ -144,11 +145,18 @@ class Watch:
         too, and that their answers are old."""
         mirror = self._controller.mirror
         fleet_ = [name for name in mirror.reports.items() if not fleet.is_revoked(mirror, name)]
-        lost = {name for name in before | self._together() if name in fleet_ and self._guests(name)} | {host}
+        awaited, guests = self._is_awaited(host), len(self._guests(host))
+        # Where it is fenced for the sake of others alone, those without guests count, too: they would follow it.
+        lost = {n for n in before | self._together() if n in fleet_ and (self._guests(n) or not guests)} | {
+            host
+        }
         lost -= {name for name, kept in mirror.deaths.items().items() if kept.value.proof and name != host}
         upkeep = host in works.may_be_back(mirror)
-        awaited = self._is_awaited(host)
-        return Loss(silent_s, len(self._guests(host)), seen, len(lost), len(fleet_), upkeep, awaited)
+        return Loss(silent_s, guests, seen, len(lost), len(fleet_), upkeep, awaited)
+
+    def _is_spare(self, host: str) -> bool:
+        """Nothing is to be saved there, and others wait for its word."""
+        return not self._guests(host) and self._is_awaited(host)
 
     def _is_awaited(self, host: str) -> bool:
         """Guests of hosts that have no power cannot be taken over, or others not start at home, before it was heard."""
@@ -239,11 +247,14 @@ class Watch:
         powers = self._controller.powers
         if not powers.may_fence(host):
             raise losses.refused(f"{host} is not fenced", "its BMC is not for that (fence = false)")
+        stays_off = await self._power.stays_off(host)
+        by, text = powers.bmc(host).url, "its BMC says that it is off"
+        if stays_off and self._is_spare(host):  # It may just be switched on: no order is given without need.
+            return Proof(ProofKind.BMC_OFF, host, clock.wall_s(), by, f"{text}, and nobody told it to be")
         log.warning("a host is fenced", host=host, why=why)
-        steady = {"steady_s": 0.0} if await self._power.stays_off(host) else {}
+        steady = {"steady_s": 0.0} if stays_off else {}
         if await powers.of(host).off(off.FENCE_S, **steady) is not Power.OFF:
             raise losses.refused(f"{host} is not fenced", f"after {off.FENCE_S:g} s its BMC does not say off")
-        by, text = powers.bmc(host).url, "its BMC says that it is off"
         return Proof(ProofKind.BMC_OFF, host, clock.wall_s(), by, text)
 
     async def _save(self, death: Death) -> float:
@@ -292,11 +303,17 @@ class Foreknown:
             return 0.0
 
     async def stays_off(self, host: str) -> bool:
-        """By its BMC's word of the last seconds."""
-        known = self._asked.pop(host, None)
+        """By its BMC's word of the last seconds, which counts once."""
+        said = await self.says_off(host)
+        self._asked.pop(host, None)
+        return said
+
+    async def says_off(self, host: str) -> bool:
+        """The same, as often as it is asked."""
+        known = self._asked.get(host)
         if known is None:
             return False
         await asyncio.wait(
             {known}, timeout=AGAIN_S
         )  # One that hangs will do so again when it is given an order.
-        return known.done() and clock.steady_s() - known.result() < AGAIN_S
+        return known.done() and known.result() > 0.0 and clock.steady_s() - known.result() < AGAIN_S

@@ -47,6 +47,8 @@ class Loss:
     """It is being worked on: a maintenance runs a command there, or reboots it."""
     awaited: bool = False
     """Guests of other hosts cannot start before it has said that it has nothing of them, or is proved to be off."""
+    is_off: bool = False
+    """Its BMC says so by itself: no order is given, and it is not the network."""
 
 
 def judge(loss: Loss) -> tuple[Word, str]:
@@ -70,7 +72,7 @@ def _held(loss: Loss) -> str:
         return f"it answers {', '.join(alive)}: its agent, or the way to it, is what broke"
     if loss.upkeep:
         return "a maintenance works on it: it may be about to come back"
-    if loss.lost > at_most(loss.fleet):
+    if loss.lost > at_most(loss.fleet) and (loss.guests or not loss.is_off):
         return f"{loss.lost} of {loss.fleet} hosts are lost at once: that looks like the network"
     if not loss.sights.keys() - {CONTROLLER}:
         return "no other host could be asked whether it sees it"

@@ -238,6 +238,7 @@ def test_two_hosts_die_at_once_and_a_person_says_so(ward: Ward) -> None:
     """More than one in four looks like the network: nothing is done without a person, and then nobody waits."""
     first, _ = ward.where()["g1"]
     second = next(host for host in ("host1", "host2", "host3") if host != first)
+    ward.create("g3", second)
     watching = Writers(ward.lab)
     for host in (first, second):
         ward.lab.kill(host)
@@ -248,7 +249,7 @@ def test_two_hosts_die_at_once_and_a_person_says_so(ward: Ward) -> None:
     for host in (first, second):
         ward.segue("host", "confirm-dead", host, "--yes", host)
     (last,) = {"host1", "host2", "host3"} - {first, second}
-    wait_until(lambda: ward.where()["g1"] == (last, "running"), "g1 runs on the host that is left")
+    wait_until(lambda: set(ward.where().values()) == {(last, "running")}, "all run on the host that is left")
     watching.end()
     assert not watching.twice
     for host in (first, second):

@@ -21,6 +21,7 @@ losses = st.builds(
     fleet=st.integers(1, 100),
     upkeep=st.booleans(),
     awaited=st.booleans(),
+    is_off=st.booleans(),
 )
 DEAD = Loss(6.0, 2, {CONTROLLER: Sight.SILENT, "host1": Sight.SILENT}, 1, 3)
 
@@ -34,7 +35,8 @@ def test_no_host_is_fenced_that_anybody_sees_or_that_nobody_else_was_asked_about
         assert loss.fleet == 1 or loss.sights.keys() - {CONTROLLER}
         assert loss.silent_s >= LOST_S
         assert loss.guests > 0 or loss.awaited
-        assert loss.lost == 1 or loss.lost <= loss.fleet / 4
+        spare = not loss.guests and loss.is_off
+        assert spare or loss.lost == 1 or loss.lost <= loss.fleet / 4
         assert not loss.upkeep
 
 
@@ -53,6 +55,10 @@ def test_a_host_without_guests_is_left_alone_unless_others_wait_for_its_word() -
     assert hostloss.judge(replace(DEAD, guests=0))[0] is Word.NOTHING
     assert hostloss.judge(replace(DEAD, guests=0, awaited=True))[0] is Word.FENCE
     assert hostloss.judge(replace(DEAD, guests=0, awaited=True, upkeep=True))[0] is Word.HOLD
+    many = replace(DEAD, guests=0, awaited=True, lost=9, fleet=10)
+    assert hostloss.judge(many)[0] is Word.HOLD
+    assert hostloss.judge(replace(many, is_off=True))[0] is Word.FENCE
+    assert hostloss.judge(replace(many, is_off=True, guests=1))[0] is Word.HOLD
 
 
 def test_a_host_whose_agent_alone_is_dead_is_left_alone() -> None:
