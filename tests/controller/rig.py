@@ -23,7 +23,7 @@ from segue.controller.folder import Folder
 from segue.errors import SegueError
 from tests.controller.toy import ToyHost, World
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 
 
 def free_port() -> int:
