@@ -126,12 +126,17 @@ async def _vouched(controller: Controller, name: str, proof: Proof) -> Death:
     words = f"it is off: {proof.text}"
     await books.change(mirror.incidents, kept.value.incident, lambda i: _proved(i, words, proof))
     return await books.change(
-        mirror.deaths, name, lambda d: Death(d.host, d.at_s, d.incident, d.proof or proof)
+        mirror.deaths, name, lambda d: Death(d.host, d.at_s, d.incident, _stronger(d.proof, proof))
     )
 
 
 def _proved(incident: Incident, words: str, proof: Proof) -> Incident:
-    return replace(incident.with_step(clock.wall_s(), words), proof=incident.proof or proof)
+    return replace(incident.with_step(clock.wall_s(), words), proof=_stronger(incident.proof, proof))
+
+
+def _stronger(known: Proof | None, said: Proof) -> Proof:
+    """A lease that is over says that no guest runs there, and not that its agent is silent: a person says more."""
+    return said if known is None or known.kind is ProofKind.LEASE_OVER else known
 
 
 def _demand_host(controller: Controller, name: str) -> None:

@@ -153,7 +153,10 @@ async def demand_denied(controller: Controller, death: Death, *, everybody: bool
     answers = await asyncio.gather(*(refuses(host) for host in others))
     refusing = [host for host, said in zip(others, answers, strict=True) if said]
     if silent := sorted((fleet_ - {death.host}).difference(refusing)):
-        why = f"{', '.join(silent)} cannot be told so, and may take a guest from it; bring it back, or revoke it"
+        why = (
+            f"{', '.join(silent)} cannot be told so, and may take a guest from it; bring it back, or revoke it; or, "
+            f"once {death.host} and it are off, say so of both: `segue host confirm-dead`"
+        )
         raise losses.refused(f"the lease of {death.host} is not refused by all", why)
     # Read anew: a charter that was changed meanwhile has voters who were not asked.
     charter = controller.books.known(controller.mirror.charters, death.host).value
