@@ -187,8 +187,8 @@ def start(name: Name, form: Output = Format.TABLE) -> None:
 
     Example: segue app start cache1
     """
-    host, _ = _find(name)
-    _show([host.call("POST", f"/guests/{name}/start", within_s=90)], form, one=True)
+    _find(name)
+    _show([place.start(fleet.load(), name, within_s=90)], form, one=True)
 
 
 @app.command()

@@ -29,6 +29,21 @@ def by_controller(known: fleet.Fleet, path: str, wish: dict[str, Any], undone: s
     return made
 
 
+def start(known: fleet.Fleet, name: str, within_s: float = fleet.CALL_S) -> dict[str, Any]:
+    """Where it is. A host that cannot be asked whether it has it may have no power: a controller knows."""
+    host, _ = known.find(name)
+    try:
+        started: dict[str, Any] = host.call("POST", f"/guests/{name}/start", within_s=within_s)
+    except Refused as error:
+        if error.kind is not Kind.UNREACHABLE or known.controller is None:
+            raise
+        begun = known.controller.call("POST", f"/guests/{name}/start")
+        if code := task.follow(known.controller, begun["id"]):
+            raise typer.Exit(code) from error
+        started = host.call("GET", f"/guests/{name}")
+    return started
+
+
 def name_it(known: fleet.Fleet, name: str, worn: dict[str, str]) -> None:
     """Raises Refused where a host has a guest of that name; labels are there before the guest is."""
     taken = [guest for guest in known.guests()[0] if guest["name"] == name]

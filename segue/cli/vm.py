@@ -123,8 +123,7 @@ def start(name: Name, form: Output = Format.TABLE) -> None:
 
     Example: segue vm start web1
     """
-    host, _ = fleet.load().find(name)
-    _show([host.call("POST", f"/guests/{name}/start")], form, one=True)
+    _show([place.start(fleet.load(), name)], form, one=True)
 
 
 @app.command()
