@@ -249,7 +249,7 @@ MISTAKES: Final[dict[str, Mistake]] = {
         lambda patch: patch.setattr(target, "settled", _nothing), frozenset({checkers.LEFT})
     ),
     "copies that nobody needs are kept": Mistake(
-        _copies_are_kept, frozenset({checkers.LEFT, checkers.AGENT}), after=133
+        _copies_are_kept, frozenset({checkers.LEFT, checkers.AGENT}), after=143
     ),
     "a target does not look whether there is room": Mistake(_no_room_is_checked, frozenset({checkers.FULL})),
     "a new leader leaves a drain alone": Mistake(
@@ -265,13 +265,13 @@ MISTAKES: Final[dict[str, Mistake]] = {
         _nobody_else_is_asked, frozenset({checkers.FENCED}), after=12
     ),
     "guests of a dead host are left where they were": Mistake(
-        _the_dead_are_only_noted, frozenset({checkers.BACK}), after=12
+        _the_dead_are_only_noted, frozenset({checkers.BACK}), after=13
     ),
     "a guest that was given to a host that died is missed by nobody": Mistake(
-        _what_was_given_to_the_dead_is_forgotten, frozenset({checkers.BACK}), after=55
+        _what_was_given_to_the_dead_is_forgotten, frozenset({checkers.BACK}), after=58
     ),
     "a source speaks to its dead target for ever": Mistake(
-        _a_migration_of_the_dead_goes_on, frozenset({checkers.BACK}), after=25
+        _a_migration_of_the_dead_goes_on, frozenset({checkers.BACK}), after=28
     ),
     "a maintenance reboots a host that is not empty": Mistake(
         _a_host_reboots_whoever_is_there, frozenset({checkers.UPKEEP}), after=33
@@ -305,5 +305,5 @@ MISTAKES: Final[dict[str, Mistake]] = {
         _nobody_starts_it_elsewhere, frozenset({checkers.CRASH})
     ),
     "a guest that crashed is left": Mistake(_nobody_starts_it_at_all, frozenset({checkers.CRASH})),
-    "nobody stands for leader": Mistake(_nobody_stands, frozenset({checkers.LEFT, checkers.DRAIN})),
+    "nobody stands for leader": Mistake(_nobody_stands, frozenset({checkers.LEFT, checkers.DRAIN}), after=2),
 }
