@@ -86,8 +86,8 @@ class Jobs:
         self._notes = notes
         self._boot = boot
         self._guests = guests
-        self._reboots: set[str] = set()
-        self._rebooting: set[asyncio.Task[None]] = set()
+        self._reboots: dict[str, asyncio.Task[None]] = {}
+        """Those that this agent has begun, by their numbers."""
         self._opens: asyncio.TimerHandle | None = None
 
     @property
@@ -193,11 +193,8 @@ class Jobs:
         self._guests.close("is about to reboot")  # A guest that crashed is not started again in between.
         made = known or Reboot(number, self._boot, clock.wall_s())
         self._notes.put_reboot(made)
-        self._reboots.add(number)
         log.warning("this host reboots", reboot=number)
-        task = asyncio.create_task(self._go(made))
-        self._rebooting.add(task)
-        task.add_done_callback(self._rebooting.discard)
+        self._reboots[number] = asyncio.create_task(self._go(made))
         return made
 
     def close(self, within_s: float) -> None:
@@ -220,7 +217,7 @@ class Jobs:
         if self._opens is not None:
             self._opens.cancel()
             self._opens = None
-            if not self._rebooting:
+            if all(task.done() for task in self._reboots.values()):
                 self._guests.close("")
 
     def rebooted(self, number: str) -> Reboot:

@@ -187,8 +187,8 @@ def start(name: Name, form: Output = Format.TABLE) -> None:
 
     Example: segue app start cache1
     """
-    _find(name)
-    _show([place.start(fleet.load(), name, within_s=90)], form, one=True)
+    host, _ = _find(name)
+    _show([place.start(fleet.load(), host, name, within_s=90)], form, one=True)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""A new guest or application: where it goes, and that nobody has its name."""
+"""Guests and applications: where a new one goes, that nobody has its name, and the start of one that stands."""
 
 from __future__ import annotations
 
@@ -29,9 +29,8 @@ def by_controller(known: fleet.Fleet, path: str, wish: dict[str, Any], undone: s
     return made
 
 
-def start(known: fleet.Fleet, name: str, within_s: float = fleet.CALL_S) -> dict[str, Any]:
-    """Where it is. A host that cannot be asked whether it has it may have no power: a controller knows."""
-    host, _ = known.find(name)
+def start(known: fleet.Fleet, host: fleet.Host, name: str, within_s: float = fleet.CALL_S) -> dict[str, Any]:
+    """On its host. Another that cannot be asked whether it has it may have no power: a controller knows."""
     try:
         started: dict[str, Any] = host.call("POST", f"/guests/{name}/start", within_s=within_s)
     except Refused as error:

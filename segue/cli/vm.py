@@ -123,7 +123,9 @@ def start(name: Name, form: Output = Format.TABLE) -> None:
 
     Example: segue vm start web1
     """
-    _show([place.start(fleet.load(), name)], form, one=True)
+    known = fleet.load()
+    host, _ = known.find(name)
+    _show([place.start(known, host, name)], form, one=True)
 
 
 @app.command()

@@ -136,7 +136,7 @@ def _proved(incident: Incident, words: str, proof: Proof) -> Incident:
 
 def _stronger(known: Proof | None, said: Proof) -> Proof:
     """A lease that is over says that no guest runs there, and not that its agent is silent: a person says more."""
-    return said if known is None or known.kind is ProofKind.LEASE_OVER else known
+    return said if known is None or not known.of_power else known
 
 
 def _demand_host(controller: Controller, name: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -115,8 +114,9 @@ class Watch:
             if death is None:
                 silent_s = await self._still_silent_s(host, seen)
             is_off = self._is_spare(host) and await self._power.says_off(host)
-            loss = self._loss(host, max(silent_s, LOST_S if death else 0.0), seen, before)
-            word, why = hostloss.judge(replace(loss, is_off=is_off))
+            word, why = hostloss.judge(
+                self._loss(host, max(silent_s, LOST_S if death else 0.0), seen, before, is_off=is_off)
+            )
             if silent_s > TOLD_S:
                 await losses.end_moves(self._controller, self._tenure, host, is_dead=False)
             if word in {Word.NOTHING, Word.WAIT} or (word is Word.HOLD and silent_s < TOLD_S):
@@ -140,19 +140,22 @@ class Watch:
         """Hosts that are lost, or may have fallen silent with one that is."""
         return set(self.silences_s(hostloss.TOGETHER_S))
 
-    def _loss(self, host: str, silent_s: float, seen: dict[str, Sight], before: set[str]) -> Loss:
+    def _loss(
+        self, host: str, silent_s: float, seen: dict[str, Sight], before: set[str], *, is_off: bool
+    ) -> Loss:
         """before: what was lost when the others were asked. One of them that is back since says that the network is,
         too, and that their answers are old."""
         mirror = self._controller.mirror
         fleet_ = [name for name in mirror.reports.items() if not fleet.is_revoked(mirror, name)]
-        awaited, guests = self._is_awaited(host), len(self._guests(host))
+        spare = self._is_spare(host)
         # Where it is fenced for the sake of others alone, those without guests count, too: they would follow it.
-        lost = {n for n in before | self._together() if n in fleet_ and (self._guests(n) or not guests)} | {
-            host
+        lost = {
+            name for name in before | self._together() if name in fleet_ and (spare or self._guests(name))
         }
+        lost |= {host}
         lost -= {name for name, kept in mirror.deaths.items().items() if kept.value.proof and name != host}
         upkeep = host in works.may_be_back(mirror)
-        return Loss(silent_s, guests, seen, len(lost), len(fleet_), upkeep, awaited)
+        return Loss(silent_s, len(self._guests(host)), seen, len(lost), len(fleet_), upkeep, spare, is_off)
 
     def _is_spare(self, host: str) -> bool:
         """Nothing is to be saved there, and others wait for its word."""
@@ -162,9 +165,9 @@ class Watch:
         """Guests of hosts that have no power cannot be taken over, or others not start at home, before it was heard."""
         mirror = self._controller.mirror
         for death in mirror.deaths.values():
-            by_power = death.proof is not None and death.proof.kind is not ProofKind.LEASE_OVER
             kept = mirror.incidents.get(death.incident)
-            if by_power and death.host != host and kept and any(not hit.back_s for hit in kept.value.hits):
+            has_died = death.host != host and death.proof is not None and death.proof.of_power
+            if has_died and kept and any(not hit.back_s for hit in kept.value.hits):
                 return True
         return bool(homecomers.waiting(self._controller))
 

@@ -121,6 +121,12 @@ def is_revoked(mirror: Mirror, host: str) -> bool:
     return record is not None and record.value.revoked
 
 
+def members(mirror: Mirror) -> set[str]:
+    """Hosts that joined or were ever heard of, and may speak: connected or not."""
+    known = {*mirror.hosts.items(), *mirror.reports.items()}
+    return {host for host in known if not is_revoked(mirror, host)}
+
+
 def labels(mirror: Mirror, host: str) -> dict[str, str]:
     """What its agent says, and what was decided here, which counts more."""
     report, record = mirror.reports.get(host), mirror.hosts.get(host)

@@ -27,20 +27,22 @@ DUE_S: Final = 10.0
 
 def silent(controller: Controller) -> set[str]:
     """Hosts of the fleet that cannot be asked."""
-    mirror = controller.mirror
-    known = {*mirror.hosts.items(), *mirror.reports.items()} - controller.links.linked()
-    return {host for host in known if not fleet.is_revoked(mirror, host)}
+    return fleet.members(controller.mirror) - controller.links.linked()
 
 
 def waiting(controller: Controller) -> list[Shown]:
     """Guests that start on their own host, which is connected, as soon as all others have been heard."""
     mirror, linked, now_s = controller.mirror, controller.links.linked(), clock.wall_s()
-    owners = fleet.owners(mirror)
-    found = []
-    for incident in mirror.incidents.values():
-        is_due = incident.is_open and 0 < incident.due_s < now_s + DUE_S
-        if is_due and incident.cause in OTHERS_ARE_ASKED and incident.host in linked:
-            found += [owners[hit.guest] for hit in incident.hits if hit.guest in owners and not hit.back_s]
+    names = [
+        hit.guest
+        for incident in mirror.incidents.values()
+        if incident.is_open and 0 < incident.due_s < now_s + DUE_S
+        if incident.cause in OTHERS_ARE_ASKED and incident.host in linked
+        for hit in incident.hits
+        if not hit.back_s
+    ]
+    owners = fleet.owners(mirror) if names else {}  # It is asked often, and reads all that the fleet has.
+    found = [owners[name] for name in names if name in owners]
     return [shown for shown in found if shown.host in linked and shown.phase == "owner"]
 
 

@@ -52,7 +52,7 @@ async def sights(controller: Controller, host: str) -> dict[str, Sight]:
 async def demand(controller: Controller, death: Death) -> None:
     """Once more, after an heir's journal has it: whatever ran there in between is gone. Raises Refused."""
     assert death.proof is not None
-    if death.proof.kind is ProofKind.LEASE_OVER:
+    if not death.proof.of_power:
         # As long as they refuse it gets none, whether it lives or not; and nobody takes a guest from it.
         await leases.demand_denied(controller, death, everybody=True)
     elif not await _is_off(controller, death, order=True):
@@ -64,8 +64,7 @@ async def dark(controller: Controller, hosts: Iterable[str]) -> set[str]:
     about to come back, and can be asked then."""
     deaths, linked = controller.mirror.deaths, controller.links.linked()
     known = [deaths.get(host) for host in hosts if host not in linked]
-    proved = [kept.value for kept in known if kept and kept.value.proof]
-    by_power = [death for death in proved if death.proof and death.proof.kind is not ProofKind.LEASE_OVER]
+    by_power = [kept.value for kept in known if kept and kept.value.proof and kept.value.proof.of_power]
     seen = await asyncio.gather(*(_looks_off(controller, death) for death in by_power))
     return {death.host for death, is_off in zip(by_power, seen, strict=True) if is_off}
 

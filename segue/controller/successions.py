@@ -21,7 +21,7 @@ from segue.controller.links import HostAway
 from segue.controller.mirror import Mirror
 from segue.errors import SegueError
 from segue.model.crash import Deed
-from segue.model.fencing import Death, ProofKind, Succession
+from segue.model.fencing import Death, Succession
 from segue.model.incident import Hit, Incident
 from segue.model.leadership import Tenure
 from segue.model.plan import NoHost
@@ -65,7 +65,7 @@ class Successions:
         self._choosing = asyncio.Lock()
 
     def _by_lease(self) -> bool:
-        return self._death.proof is not None and self._death.proof.kind is ProofKind.LEASE_OVER
+        return self._death.proof is not None and not self._death.proof.of_power
 
     async def settle(self) -> bool:
         """One round over all of them; True while some wait for something."""
@@ -149,8 +149,7 @@ class Successions:
         Refused where another one cannot be asked: it may be the owner."""
         if self._by_lease():
             await self._heirs.demand_off()  # It may live: from here on nobody takes a guest from it.
-        known = {*self._mirror.hosts.items(), *self._mirror.reports.items()} - {self._death.host}
-        hosts = sorted(host for host in known if not fleet.is_revoked(self._mirror, host))
+        hosts = sorted(fleet.members(self._mirror) - {self._death.host})
         # One that a lease has ended may still give its guest to a host that has its power back.
         dark = set() if self._by_lease() else await off.dark(self._controller, hosts)
         hosts = [host for host in hosts if host not in dark]

@@ -35,6 +35,11 @@ class Proof:
     by: str
     text: str
 
+    @property
+    def of_power(self) -> bool:
+        """It says that the host is off; a lease that is over says only that its guests have ended."""
+        return self.kind is not ProofKind.LEASE_OVER
+
 
 @dataclass(frozen=True)
 class Bmc:
