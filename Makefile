@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 ARGS ?=
-SIDE_BY_SIDE := -n 3 --no-loadscope-reorder
+SIDE_BY_SIDE := -n 4 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long check bench bench-apps bench-planner bench-drain bench-sim faults lab clean
+.PHONY: help setup demo test test-long style check bench bench-apps bench-planner bench-drain bench-sim faults lab clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -35,14 +35,16 @@ test: $(READY) ## All tests, those in the lab too (needs root)
 	$(SUDO) $(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
 
 test-long: $(READY) ## All tests, the long tail too: more than an hour
-	$(SUDO) $(BIN)/python -m pytest --timeout 900 $(SIDE_BY_SIDE) $(ARGS)
+	$(SUDO) env SEGUE_LONG=1 $(BIN)/python -m pytest --timeout 900 $(SIDE_BY_SIDE) $(ARGS)
 
-check: $(READY) ## Style, types, layers, sizes and the tests that need no lab
+style: $(READY) ## Style, types and layers
 	$(BIN)/ruff check -q .
 	$(BIN)/ruff format -q --check .
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports --no-logo > /dev/null || $(BIN)/lint-imports --no-logo
-	SEGUE_SEEDS=$${SEGUE_SEEDS:-200} $(BIN)/python -m pytest -m "not lab and not slow" $(SIDE_BY_SIDE) $(ARGS)
+
+check: style ## Style, types, layers, sizes and the tests that need no lab
+	$(BIN)/python -m pytest -m "not lab and not slow" $(SIDE_BY_SIDE) $(ARGS)
 
 bench: $(READY) ## Compare with libvirt and plain QEMU, same guests, same load: out/bench/ (ARGS=--help)
 	@$(SUDO) $(BIN)/python -m bench.engine $(ARGS)

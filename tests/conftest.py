@@ -1,4 +1,4 @@
-"""Which tests may run side by side (`make test` has three processes), and which need their own."""
+"""Which tests may run side by side (`make test` has four processes), and which need their own."""
 
 from __future__ import annotations
 
@@ -8,15 +8,23 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+from tests.thorough import examples
+
+settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=examples(100)
+)
 settings.load_profile(
     "busy"
 )  # How fast examples are drawn says something of the machine, and nothing of the code.
 
 MOVES = "moves"
-"""Guests that move between the hosts of one lab: one process has them all, one after another."""
+"""Guests that move between the hosts of one lab, one after another."""
+OTHER_MOVES = "other moves"
+"""The second half of them by name, in a lab of its own."""
+OTHERS_FROM = "test_migrate_faults_"
 FLEETS = "fleets"
 """Whole fleets, each in a lab of its own: they are the next in size."""
+LONGEST = (MOVES, OTHER_MOVES, FLEETS)
 ON_THE_STAGE = ("test_migrate_", "test_faults_", "test_guest_", "test_doctor")
 TOGETHER = ("contracts",)
 """Folders whose tests share a cluster."""
@@ -25,7 +33,7 @@ TOGETHER = ("contracts",)
 def group_of(file: PurePath) -> str:
     """Tests of one group run in one process, in their order, and share a lab or a cluster."""
     if file.parent.name == "lab" and file.name.startswith(ON_THE_STAGE):
-        return MOVES
+        return MOVES if file.name < OTHERS_FROM else OTHER_MOVES
     if file.parent.name == "lab" and file.name.startswith("test_fleet_"):
         return FLEETS
     return file.parent.name if file.parent.name in TOGETHER else str(file)
@@ -49,8 +57,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def rank(item: pytest.Item) -> int:
         group = group_of(item.path)
-        if group in (MOVES, FLEETS):
-            return (MOVES, FLEETS).index(group)
-        return 2 if item.get_closest_marker("lab") else 3
+        if group in LONGEST:
+            return LONGEST.index(group)
+        return len(LONGEST) + (0 if item.get_closest_marker("lab") else 1)
 
     items.sort(key=rank)

@@ -34,7 +34,7 @@ DESCRIPTION: Final[dict[str, Any]] = {
     "disk": "disk.raw",
     "disk_format": "raw",
     "cmdline": "root=/dev/vda rw console=ttyS0 quiet loglevel=3 net.ifnames=0 mitigations=off no_timer_check"
-    " cryptomgr.notests audit=0",
+    " hpet=disable cryptomgr.notests audit=0",
     "login": "root",
     "services": {"ssh": 22, "redis": 6379, "udp-echo": 7000, "tcp-echo": 7001, "dirty": 7002, "http": 8080},
 }

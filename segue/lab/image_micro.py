@@ -23,7 +23,7 @@ DESCRIPTION: Final[dict[str, Any]] = {
     "initrd": "initrd",
     "disk": "",
     "disk_format": "",
-    "cmdline": "console=ttyS0 quiet loglevel=3 mitigations=off no_timer_check cryptomgr.notests",
+    "cmdline": "console=ttyS0 quiet loglevel=3 mitigations=off no_timer_check hpet=disable cryptomgr.notests",
     "login": "console",
     "services": {
         "udp-echo": 7000,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from segue.adapters.storage.content import NOTHING, Extent, digests
 from segue.model.integrity import DISK_BLOCK_BYTES as BLOCK_BYTES
+from tests.thorough import examples
 
 CLUSTER = 1 << 16
 CLUSTERS = 40
@@ -30,7 +31,7 @@ def laid_out(path: Path, content: dict[int, int], order: list[int]) -> list[Exte
 contents = st.dictionaries(st.integers(0, CLUSTERS - 2), st.integers(0, 3), max_size=CLUSTERS - 1)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(30))
 @given(contents, st.randoms())
 def test_the_layout_does_not_matter(tmp_path: Path, content: dict[int, int], shuffle: object) -> None:
     order = list(content)
@@ -41,7 +42,7 @@ def test_the_layout_does_not_matter(tmp_path: Path, content: dict[int, int], shu
     assert len(one) == -(-SIZE_BYTES // BLOCK_BYTES)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(30))
 @given(contents, st.integers(0, CLUSTERS - 2))
 def test_one_wrong_cluster_shows_in_its_block_alone(tmp_path: Path, content: dict[int, int], at: int) -> None:
     right = digests(tmp_path / "a", laid_out(tmp_path / "a", content, list(content)), SIZE_BYTES)

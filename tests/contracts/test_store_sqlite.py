@@ -8,7 +8,9 @@ import resource
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,20 @@ async def test_processes_share_a_file(tmp_path: Path) -> None:
             assert [await process.wait() for process in processes] == [0, 0, 0]
             await watching
         assert seen == [str(n).encode() for n in range(121)]
+
+
+def test_a_file_is_made_by_several_at_once(tmp_path: Path) -> None:
+    """Who looks at it while another makes it must not take it for another program's."""
+    begin = threading.Barrier(4)
+
+    def make(path: Path) -> None:
+        begin.wait(LIMIT_S)
+        file.connect(path).close()
+
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(100):
+            made = [pool.submit(make, tmp_path / f"{number}.db") for _ in range(4)]
+            assert [one.result() for one in made] == [None] * 4
 
 
 @contextlib.contextmanager

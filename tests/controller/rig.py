@@ -21,6 +21,7 @@ from segue.cli.central import Controller
 from segue.controller import folder
 from segue.controller.folder import Folder
 from segue.errors import SegueError
+from tests.controller.hatchery import hatch
 from tests.controller.toy import ToyHost, World
 
 LIMIT_S = 60.0
@@ -40,35 +41,40 @@ class Process:
     ) -> None:
         self.port = port or free_port()
         self.url = f"https://127.0.0.1:{self.port}"
-        argv = [sys.executable, "-m", "segue", "controller", "run", "--dir", str(path), "--store", store]
-        argv += ["--address", "127.0.0.1", "--port", str(self.port), "--name", name, *more]
-        self._log = (path.parent / f"{name}.log").open("ab")
-        self._process = subprocess.Popen(
-            argv, stdout=self._log, stderr=self._log, env={**os.environ, **environ}
-        )
+        words = ["controller", "run", "--dir", str(path), "--store", store]
+        words += ["--address", "127.0.0.1", "--port", str(self.port), "--name", name, *more]
+        self._process = hatch(words, {**os.environ, **environ}, path.parent / f"{name}.log")
 
     def kill(self) -> None:
         """Without a word, as a crash would."""
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
-        self._log.close()
+        self._end(signal.SIGKILL)
 
     def freeze(self) -> None:
-        """It does nothing any more; its connections stay."""
+        """Returns when it does nothing any more; its connections stay."""
         self._process.send_signal(signal.SIGSTOP)
+        until_s = time.monotonic() + LIMIT_S
+        while not self._process.stands():
+            assert time.monotonic() < until_s, f"not within {LIMIT_S:.0f} s: a controller stands still"
 
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """In good order."""
-        self._process.terminate()
-        self._process.wait(timeout=LIMIT_S)
-        self._log.close()
+        self._end(signal.SIGTERM)
+
+    def close(self) -> None:
+        """The end of it, however it stands."""
+        self.kill()
+        self._process.close()
+
+    def _end(self, how: signal.Signals) -> None:
+        self._process.send_signal(how)
+        assert self._process.has_ended(LIMIT_S), f"not within {LIMIT_S:.0f} s: a controller ends"
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return not self._process.has_ended()
 
 
 class Rig:
@@ -184,6 +190,5 @@ class Rig:
         for host in self.world.hosts.values():
             if not host.lost:
                 await host.die()
-        for controller in self.controllers:
-            if controller.alive:
-                controller.kill()
+        while self.controllers:
+            self.controllers.pop().close()

@@ -25,6 +25,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.controller.rig import Rig
 from tests.controller.toy import GIB
+from tests.thorough import examples
 
 CHECKS = [
     not_a_server_error,
@@ -34,7 +35,7 @@ CHECKS = [
     response_headers_conformance,
 ]
 BOUNDED = settings(
-    max_examples=25,
+    max_examples=examples(25),
     derandomize=True,
     deadline=None,
     database=None,

@@ -14,13 +14,13 @@ from typing import Any, Final
 from segue.cli.fleet import Host
 from segue.errors import Kind, SegueError
 
-LIMIT_S: Final = 60.0
+LIMIT_S: Final = 150.0
 """For a busy machine; nothing waits that long when all is well."""
 LOOK_S: Final = 0.03
 ENDS: Final = frozenset({"done", "aborted", "lost"})
-LIMITS: Final = {"blackout_s": 5.0, "deadline_s": 60.0, "stall_s": 3.0}
-SLOW_BYTES_PER_S: Final = 2 << 20
-"""A copy at this speed is still under way when the fault comes."""
+LIMITS: Final = {"blackout_s": 5.0, "deadline_s": 180.0, "stall_s": 3.0}
+SLOW_BYTES_PER_S: Final = 512 << 10
+"""A copy at this speed is still under way when the fault comes, and when a command on a busy machine is over."""
 
 _rest = threading.Event()
 _numbers = itertools.count()

@@ -175,6 +175,7 @@ def test_its_end_is_noticed_and_what_comes_then_is_as_asked(stage: Stage) -> Non
     stage.delete("py1")
 
 
+@pytest.mark.slow
 def test_an_end_without_an_agent_is_noticed_afterwards(stage: Stage) -> None:
     stage.run(PYTHON, "py1")
     stage.lab.exec("host1", ["sv", "-w", "20", "down", "segue-agent"], check=True)
@@ -253,6 +254,7 @@ def test_after_a_power_loss_it_starts_from_its_files(stage: Stage) -> None:
     stage.delete("cache1")
 
 
+@pytest.mark.slow
 def test_a_bundle_with_another_user_gateway_and_address_and_what_stays_when_it_is_gone(
     stage: Stage, tmp_path: Path
 ) -> None:

@@ -123,6 +123,7 @@ def test_it_is_back_on_another_host_with_its_identity(fleet: Fleet) -> None:
     assert task["note"] == f"g1 runs on {after['host']}, started from its disks"
 
 
+@pytest.mark.slow
 def test_where_no_host_takes_it_it_is_restarted_where_it_was_and_that_is_said(fleet: Fleet) -> None:
     fleet.create("g2", "host1", "elsewhere")
     for host in ("host2", "host3"):

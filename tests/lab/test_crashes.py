@@ -153,6 +153,7 @@ def test_a_killed_qemu_is_back_by_itself_and_the_reason_is_on_record(ward: Ward)
     assert 'segue_incidents_total{cause="qemu_ended",deed="restart"} 1' in ward.metrics()
 
 
+@pytest.mark.slow
 def test_a_panic_is_left_where_its_operator_wants_that(ward: Ward) -> None:
     ward.create("panics", "--on-crash", "panic=leave")
     ward.type("panics", "echo c > /proc/sysrq-trigger")

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 slow = pytest.mark.slow
 DISK = "local qcow2"
 CASES = (
-    Case(-1, DISK, "kill", DAEMON, "source", "begun mirror disks"),
+    pytest.param(Case(-1, DISK, "kill", DAEMON, "source", "begun mirror disks"), marks=slow),
     pytest.param(
         Case(-2, DISK, "freeze", "source qemu", "source", "before released", hold_s=2.0), marks=slow
     ),

@@ -41,6 +41,7 @@ def wanted_cores(fleet: Fleet) -> dict[str, float]:
     return {g["name"]: sum(g["use"]["now"][key] for key in ("cpu_cores", "waiting_cores")) for g in every}
 
 
+@pytest.mark.slow
 def test_an_overloaded_host_is_levelled_under_traffic_and_nothing_is_lost(fleet: Fleet) -> None:
     agent = Host("host1", f"unix://{fleet.lab.agent_socket('host1')}")
     for name, address in zip(GUESTS, addresses(), strict=True):

@@ -152,6 +152,7 @@ def test_a_host_is_drained_under_traffic_and_nothing_is_lost(fleet: Fleet) -> No
         demand_whole(account)
 
 
+@pytest.mark.slow
 def test_guests_get_another_qemu_through_the_controller(fleet: Fleet) -> None:
     watching = probes(fleet)
     words = ("--again", "--max-blackout", "5s", "-o", "json")

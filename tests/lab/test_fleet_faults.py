@@ -41,6 +41,7 @@ def fleet(made: HaFleet) -> Iterator[HaFleet]:
     made.wait_whole(120.0)
 
 
+@slow
 def test_a_leader_is_frozen_and_wakes_up_while_another_leads(fleet: HaFleet) -> None:
     watching, drain, leader = fleet.traffic(("udp",)), fleet.drain(), fleet.leader()
     drain.wait_begun()

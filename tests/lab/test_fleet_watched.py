@@ -247,6 +247,7 @@ def test_every_line_about_it_bears_its_id_and_trace(watched: Watched) -> None:
     assert begun[0]["task"]
 
 
+@pytest.mark.slow
 def test_a_restarted_agent_goes_on_with_the_same_trace(watched: Watched) -> None:
     """The source's agent dies in the copy; the target's while it waits for the rest."""
     watched.arm("host2", "begun copy memory=kill")
@@ -261,6 +262,7 @@ def test_a_restarted_agent_goes_on_with_the_same_trace(watched: Watched) -> None
     assert len({span["id"] for span in spans}) == len(spans)
 
 
+@pytest.mark.slow
 def test_without_its_collector_a_migration_is_as_before(watched: Watched) -> None:
     assert watched.collector is not None
     watched.collector.kill()

@@ -198,6 +198,7 @@ def test_the_key_in_the_image_opens_the_debian_guest(guest: Running, tmp_path: P
     assert told.stdout == "tester\n"
 
 
+@pytest.mark.slow
 @pytest.mark.lab
 def test_it_boots_again_after_a_reset_and_obeys_the_power_button(guest: Running) -> None:
     guest.command("system_reset")

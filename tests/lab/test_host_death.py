@@ -262,6 +262,7 @@ def test_two_hosts_die_at_once_and_a_person_says_so(ward: Ward) -> None:
     wait_until(lambda: len(ward.up()) == 3, "all hosts are back")
 
 
+@pytest.mark.slow
 def test_after_an_outage_of_all_hosts_nobody_waits_for_one_that_stays_off(ward: Ward) -> None:
     """One guest starts by itself; the other is left, by its policy, until a person starts it."""
     away = next(host for host in sorted(ward.up()) if host not in dict(ward.where().values()))

@@ -113,6 +113,7 @@ def levels(printed: str) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_corrected_errors_rise_until_the_host_is_failing(host: Host, tmp_path: Path) -> None:
     wait_until(lambda: "host" in host.health()[1], "the agent answers")
     host.sh(MAKE)

@@ -139,6 +139,7 @@ def test_memory_is_compared_and_one_wrong_byte_is_found(lab: Lab, cache: str) ->
 DEAF = "import socket, time; listener = socket.create_server(('', 8080)); time.sleep(1e6)"
 
 
+@pytest.mark.slow
 def test_one_that_does_not_accept_its_connections_stays_and_is_told_why(lab: Lab) -> None:
     segue(lab, "app", "load", str(places.cache() / "images" / "app-python" / "image.tar"), "--name", "python")
     where = ("--host", "host1", "--address", "10.77.100.2/16")
@@ -168,6 +169,7 @@ time.sleep(1e6)
 """
 
 
+@pytest.mark.slow
 def test_one_that_does_not_read_what_inotify_tells_it_stays_and_is_told_why(lab: Lab) -> None:
     where = ("--host", "host1", "--address", "10.77.100.2/16")
     segue(lab, "app", "run", "--name", "deaf2", *where, "python", "-c", UNREAD)

@@ -114,7 +114,7 @@ def test_cancelled_again_while_it_is_undone(scene: Scene) -> None:
 @pytest.mark.parametrize(
     "place",
     [
-        pytest.param("begun hand off"),
+        pytest.param("begun hand off", marks=slow),
         pytest.param("before released", marks=slow),
         pytest.param("after released"),
         pytest.param("begun forward late frames", marks=slow),
@@ -133,6 +133,7 @@ def test_too_late_to_be_cancelled(scene: Scene, place: str) -> None:
     assert scene.client.uptime_s() > lived_s
 
 
+@slow
 def test_what_has_ended_is_not_cancelled(scene: Scene) -> None:
     _, target = scene.route()
     move = scene.migrate(target)

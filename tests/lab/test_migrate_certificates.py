@@ -25,6 +25,7 @@ from tests.lab.client import inside
 from tests.lab.scene import GUEST, Scene
 
 pytestmark = pytest.mark.lab
+slow = pytest.mark.slow
 LONG_AGO = {"not_before": datetime.now(UTC) - timedelta(days=30), "valid": timedelta(days=1)}
 
 
@@ -51,7 +52,14 @@ def certified(scene: Scene, host: str, signer: pki.Authority, name: str, **more:
         shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("wrong", ["expired", "of another authority", "of another host"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param("expired", marks=slow),
+        "of another authority",
+        pytest.param("of another host", marks=slow),
+    ],
+)
 def test_a_target_with_a_wrong_certificate(scene: Scene, wrong: str) -> None:
     owner = scene.owner()
     fleet, stranger = pki.ensure_authority(scene.lab.places.pki), pki.new_authority()

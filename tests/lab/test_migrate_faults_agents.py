@@ -30,7 +30,7 @@ AT_THE_SOURCE = [
     pytest.param("done forward late frames", "done", marks=slow),
     pytest.param("begun retire source", "done", marks=slow),
     pytest.param("before absent", "done", marks=slow),
-    pytest.param("after absent", "done"),
+    pytest.param("after absent", "done", marks=slow),
     pytest.param("done retire source", "done", marks=slow),
 ]
 AT_THE_TARGET = [
@@ -76,7 +76,7 @@ def test_the_targets_agent_is_killed(scene: Scene, place: str) -> None:
     assert scene.client.uptime_s() > lived_s
 
 
-@pytest.mark.parametrize("side", ["source", "target"])
+@pytest.mark.parametrize("side", ["source", pytest.param("target", marks=slow)])
 def test_an_agent_is_killed_while_memory_is_copied(scene: Scene, side: str) -> None:
     source, target = scene.route()
     move = scene.migrate(target, bandwidth_bytes_per_s=12 << 20)

@@ -101,6 +101,7 @@ def test_cut_while_memory_is_copied_and_mended(scene: Scene) -> None:
     assert scene.client.uptime_s() > lived_s
 
 
+@slow
 def test_cut_while_memory_is_copied_for_good(scene: Scene) -> None:
     source, target = scene.route()
     lived_s = scene.client.uptime_s()
@@ -184,6 +185,7 @@ def test_cut_when_the_target_has_taken_over(scene: Scene) -> None:
     assert scene.owner() == move.target
 
 
+@slow
 def test_cut_while_the_source_settles_and_mended(scene: Scene) -> None:
     lived_s = scene.client.uptime_s()
     move = cut_at(scene, "source", "begun forward late frames")

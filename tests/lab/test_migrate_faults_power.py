@@ -78,6 +78,7 @@ def test_the_target_loses_power_before_the_release(scene: Scene, place: str) -> 
     demand_moves(scene, move.target)
 
 
+@slow
 def test_the_target_loses_power_before_it_takes_the_guest(scene: Scene) -> None:
     """When it is back it finds the grant but no copy, and hands the guest back: not a byte is lost."""
     lived_s = scene.client.uptime_s()

@@ -51,7 +51,7 @@ def demand_second_try(scene: Scene, target: str) -> None:
     [
         pytest.param("done reserve target", marks=slow),
         pytest.param("begun copy memory", marks=slow),
-        pytest.param("begun hand off"),
+        pytest.param("begun hand off", marks=slow),
     ],
 )
 def test_the_sources_qemu_dies_before_the_release(scene: Scene, place: str) -> None:
@@ -90,7 +90,7 @@ def test_the_sources_qemu_dies_after_the_release(scene: Scene, place: str) -> No
         pytest.param("source", "begun hand off", marks=slow),
         pytest.param("source", "before released", marks=slow),
         pytest.param("source", "after released", marks=slow),
-        pytest.param("target", "hears grant"),
+        pytest.param("target", "hears grant", marks=slow),
         pytest.param("target", "before owner", marks=slow),
         pytest.param("target", "after owner"),
     ],

@@ -124,7 +124,7 @@ def test_it_moves_on_to_another_host_afterwards(scene: Scene) -> None:
         pytest.param("after offered", "done", marks=slow),
         pytest.param("done reserve target", "done", marks=slow),
         pytest.param("begun join networks", "done", marks=slow),
-        pytest.param("begun copy memory", "done"),
+        pytest.param("begun copy memory", "done", marks=slow),
         pytest.param("begun hand off", "aborted", marks=slow),
         pytest.param("before owner", "aborted"),
         pytest.param("after owner", "done"),
@@ -171,7 +171,7 @@ def test_the_agent_dies_while_the_new_qemu_gets_its_names(scene: Scene, place: s
     "place",
     [
         pytest.param("done reserve target", marks=slow),
-        pytest.param("begun copy memory"),
+        pytest.param("begun copy memory", marks=slow),
         pytest.param("begun hand off", marks=slow),
         pytest.param("before owner", marks=slow),
         pytest.param("after owner"),

@@ -78,6 +78,7 @@ def test_a_program_is_told_answers_and_learns_that_it_is_over(scene: Scene, gues
     assert found["subscriptions"] == {"db": 120.0}, "the registration has moved with the guest"
 
 
+@pytest.mark.slow
 def test_an_agent_that_is_restarted_meanwhile_still_waits(scene: Scene, guest: Guest) -> None:
     source, target = scene.route()
     guest.run("rm /tmp/willing")
@@ -103,6 +104,7 @@ def test_a_cancelled_migration_is_told_too(scene: Scene, guest: Guest) -> None:
     scene.demand_calm()
 
 
+@pytest.mark.slow
 def test_time_runs_out(scene: Scene, guest: Guest) -> None:
     _, target = scene.route()
     guest.run("rm /tmp/willing")

@@ -62,6 +62,7 @@ class Probe:
         return seen
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120 + 20 * HOPS)
 def test_nothing_is_lost_in_many_moves(lab: Lab) -> None:
     segue(

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from segue.model.fleet import Fleet
 from segue.policy import audit, drain
 from tests.policy import fleets
+from tests.thorough import examples
 
 
 @given(fleets.fleets())
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 def test_each_answer_is_that_of_a_drain(fleet: Fleet) -> None:
     answers = list(audit.audit(fleet))
     racks = {host.labels["rack"] for host in fleet.hosts}

@@ -16,6 +16,7 @@ from segue.model.plan import BalancePlan, Move
 from segue.policy import balance, temper
 from tests.policy import fleets
 from tests.policy.fleets import GIB
+from tests.thorough import examples
 
 EAGER = BalanceSettings(start_at=0.0, stop_at=0.0, looks=1, moves_most=50)
 FREE = replace(EAGER, prices=Prices(0.0, 0.0, 0.0), gain_least=1e-6, cpu_load_most=100.0)
@@ -80,21 +81,21 @@ def check(fleet: Fleet, made: BalancePlan, chosen: BalanceSettings) -> None:
 
 
 @given(fleets.fleets())
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=examples(250))
 def test_every_move_gains_more_than_it_costs_and_nothing_is_promised_twice(fleet: Fleet) -> None:
     made, _ = balance.plan(fleet, Temper(), 0.0, EAGER)
     check(fleet, made, EAGER)
 
 
 @given(fleets.fleets(), st.integers(1, 3))
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 def test_it_is_as_short_as_it_was_ordered(fleet: Fleet, most: int) -> None:
     chosen = replace(FREE, moves_most=most)
     check(fleet, balance.plan(fleet, Temper(), 0.0, chosen)[0], chosen)
 
 
 @given(fleets.fleets())
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 def test_under_the_same_load_it_comes_to_rest_and_nobody_goes_back(fleet: Fleet) -> None:
     seen = {tuple(guest.host for guest in fleet.guests)}
     left: set[tuple[str, str]] = set()
@@ -112,7 +113,7 @@ def test_under_the_same_load_it_comes_to_rest_and_nobody_goes_back(fleet: Fleet)
 
 
 @given(st.lists(st.lists(fleets.loads(), min_size=8, max_size=8), min_size=4, max_size=30))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 def test_whatever_the_load_does_each_guest_keeps_its_budget_and_its_rest(history: list[list[Load]]) -> None:
     chosen = replace(
         FREE, cooldown_s=1500.0, budget=Budget(moves_per_day=2, blackout_s_per_day=0.025), looks=1
@@ -158,7 +159,7 @@ def crowded(draw: st.DrawFn) -> Fleet:
 
 
 @given(crowded())
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 def test_guests_that_must_be_apart_are_brought_apart(fleet: Fleet) -> None:
     calm = BalanceSettings(start_at=9.0, looks=99)
     made, _ = balance.plan(fleet, Temper(), 0.0, calm)
@@ -172,7 +173,7 @@ def test_guests_that_must_be_apart_are_brought_apart(fleet: Fleet) -> None:
 
 
 @given(crowded())
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 def test_soft_wishes_are_mended_where_it_is_worth_it(fleet: Fleet) -> None:
     soft = replace(fleet, rules=(replace(fleet.rules[0], hard=False, weight=5.0),))
     made, _ = balance.plan(soft, Temper(), 0.0, BalanceSettings(start_at=9.0, looks=99))
@@ -222,7 +223,7 @@ def plain(draw: st.DrawFn, most_guests: int = 7) -> Fleet:
 
 
 @given(plain())
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 def test_where_it_moves_nothing_no_single_move_is_worth_it(fleet: Fleet) -> None:
     """A descent need not begin with the best single move, and may end in a dent; it never overlooks them all."""
     made, _ = balance.plan(fleet, Temper(), 0.0, FREE)

@@ -17,6 +17,7 @@ from segue.policy.drain import Orders
 from segue.policy.timetable import Slots
 from tests.policy import fleets
 from tests.policy.fleets import GIB, LINK
+from tests.thorough import examples
 
 
 def check(fleet: Fleet, emptied: set[str], plan: Plan) -> None:
@@ -43,14 +44,14 @@ def drains(draw: st.DrawFn) -> tuple[Fleet, set[str]]:
 
 
 @given(drains())
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 def test_everyone_is_moved_or_named_and_nothing_is_promised_twice(case: tuple[Fleet, set[str]]) -> None:
     fleet, emptied = case
     check(fleet, emptied, drain.plan(fleet, emptied))
 
 
 @given(drains(), st.data())
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 def test_from_any_half_done_state_it_is_planned_again(
     case: tuple[Fleet, set[str]], data: st.DataObject
 ) -> None:
@@ -69,7 +70,7 @@ def test_from_any_half_done_state_it_is_planned_again(
 
 
 @given(drains())
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 def test_a_target_that_dies_is_planned_around(case: tuple[Fleet, set[str]]) -> None:
     fleet, emptied = case
     first = drain.plan(fleet, emptied)
@@ -110,7 +111,7 @@ def most_that_fit(fleet: Fleet) -> int:
 
 
 @given(tight())
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=examples(120))
 def test_no_other_placement_moves_more_guests(fleet: Fleet) -> None:
     made = drain.plan(fleet, {"h"}, Orders(make_room=False))
     assert len(made.moves) == most_that_fit(fleet)
@@ -122,7 +123,7 @@ def test_no_other_placement_moves_more_guests(fleet: Fleet) -> None:
     st.integers(3, 6),
     st.sampled_from([2, 4, 8]),
 )
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 def test_it_takes_little_longer_than_the_links_need(
     sizes: list[int], sources: int, targets: int, slots: int
 ) -> None:
@@ -150,7 +151,7 @@ def spans_on(made: Plan, end: str, name: str) -> list[tuple[float, float]]:
 
 
 @given(drains(), st.integers(1, 3), st.integers(1, 3))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 def test_no_more_moves_at_once_than_allowed(case: tuple[Fleet, set[str]], out: int, into: int) -> None:
     fleet, emptied = case
     made = drain.plan(fleet, emptied, Orders(Slots(out, into)))

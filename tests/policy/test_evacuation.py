@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from segue.policy import evacuation
 from segue.policy.evacuation import CALM_SHARE, Leaving, Plan, Room, Transfer
+from tests.thorough import examples
 
 MIB = 1 << 20
 names = [f"g{number}" for number in range(12)]
@@ -55,7 +56,7 @@ def check(plan: Plan, leaving: list[Leaving], targets: list[Room]) -> None:
 
 
 @given(guests(8), rooms(), speeds)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 def test_all_are_placed_or_named_and_no_memory_is_promised_twice(
     leaving: list[Leaving], targets: list[Room], source: float
 ) -> None:
@@ -63,7 +64,7 @@ def test_all_are_placed_or_named_and_no_memory_is_promised_twice(
 
 
 @given(guests(4), rooms(), speeds)
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 def test_no_other_plan_moves_more_guests_or_is_faster(
     leaving: list[Leaving], targets: list[Room], source: float
 ) -> None:
@@ -86,7 +87,7 @@ def test_no_other_plan_moves_more_guests_or_is_faster(
 
 
 @given(st.lists(st.integers(1, 64), min_size=13, max_size=20), rooms())
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 def test_many_guests_take_little_longer_than_the_links_need(sizes: list[int], targets: list[Room]) -> None:
     leaving = [Leaving(f"g{i}", size * MIB, size * MIB) for i, size in enumerate(sizes)]
     ample = [Room(room.name, 1 << 40, room.link_bytes_per_s) for room in targets]
@@ -99,7 +100,7 @@ def test_many_guests_take_little_longer_than_the_links_need(sizes: list[int], ta
 
 
 @given(guests(7), rooms(), speeds, st.integers(1, 4))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 def test_admission_never_crowds_a_link_and_never_stands_still(
     leaving: list[Leaving], targets: list[Room], source: float, parallel: int
 ) -> None:

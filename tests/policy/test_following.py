@@ -12,6 +12,7 @@ from segue.model.fleet import Fleet
 from segue.model.plan import Move, Outlook, Plan, Wave
 from segue.policy import balance, following
 from tests.policy import fleets
+from tests.thorough import examples
 
 EAGER = BalanceSettings(start_at=0.0, stop_at=0.0, looks=1, moves_most=50)
 
@@ -21,7 +22,7 @@ def planned(fleet: Fleet) -> tuple[PlannedMove, ...]:
     return balance.listed(made.plan)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(fleets.fleets())
 def test_nothing_has_changed_so_the_first_wave_begins_and_nothing_is_off(fleet: Fleet) -> None:
     fleet = replace(fleet, guests=tuple(replace(guest, moving_to="") for guest in fleet.guests))
@@ -31,7 +32,7 @@ def test_nothing_has_changed_so_the_first_wave_begins_and_nothing_is_off(fleet: 
     assert not found.off
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(fleets.fleets(), fleets.fleets())
 def test_whatever_has_become_of_the_fleet_no_host_promises_too_much(planned_for: Fleet, now: Fleet) -> None:
     moves = planned(planned_for)
@@ -44,7 +45,7 @@ def test_whatever_has_become_of_the_fleet_no_host_promises_too_much(planned_for:
     fleets.demand_apart(now, Plan((wave,)))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(fleets.fleets(), st.data())
 def test_a_host_that_is_cordoned_gets_none_of_it(fleet: Fleet, data: st.DataObject) -> None:
     moves = planned(fleet)
@@ -58,7 +59,7 @@ def test_a_host_that_is_cordoned_gets_none_of_it(fleet: Fleet, data: st.DataObje
             assert found.off[move.guest] == f"{closed} takes nothing in any more"
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(deadline=None, max_examples=examples(40), suppress_health_check=[HealthCheck.filter_too_much])
 @given(fleets.fleets())
 def test_a_later_wave_waits_for_the_one_before(fleet: Fleet) -> None:
     moves = planned(fleet)

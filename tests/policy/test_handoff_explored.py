@@ -21,20 +21,22 @@ FAIR_RUNS: Final = 50
 # By depth: the number of hosts, and what may go wrong with them. The second migration leads back, on, or to
 # the same target once more, with all letters of the first still in the network.
 SEARCHES: Final[dict[int, list[tuple[int, Budget]]]] = {
-    1: [
+    0: [
         (2, Budget(crashes=1, deaths=1, outages=1, refusals=1, migrations=1)),
-        (2, Budget(crashes=1, deaths=1, refusals=1, migrations=2)),
-        (2, Budget(outages=1, migrations=2)),
         (2, Budget(migrations=3)),
-        (3, Budget(crashes=1, outages=1, refusals=1, migrations=1)),
         (3, Budget(migrations=2)),
         (2, Budget(crashes=1, lapses=1, refusals=1, migrations=1)),
         (3, Budget(lapses=1, migrations=1)),
-        (3, Budget(outages=3, migrations=0)),
-        (3, Budget(outages=2, lapses=1, migrations=0)),
         (2, Budget(crashes=1, deaths=1, refusals=1, migrations=0, cold=2)),
         (2, Budget(deaths=1, outages=1, migrations=0, cold=1)),
         (2, Budget(deaths=2, migrations=1, cold=1)),
+        (3, Budget(outages=3, migrations=0)),
+    ],
+    1: [
+        (2, Budget(crashes=1, deaths=1, refusals=1, migrations=2)),
+        (2, Budget(outages=1, migrations=2)),
+        (3, Budget(crashes=1, outages=1, refusals=1, migrations=1)),
+        (3, Budget(outages=2, lapses=1, migrations=0)),
         (3, Budget(deaths=1, outages=1, migrations=0, cold=1)),
         (3, Budget(deaths=1, lapses=1, migrations=0, cold=1)),
     ],
@@ -63,7 +65,16 @@ SEARCHES: Final[dict[int, list[tuple[int, Budget]]]] = {
         (3, Budget(deaths=1, outages=1, migrations=2)),
     ],
 }
-CHOSEN: Final = [search for depth in sorted(SEARCHES) if depth <= DEPTH for search in SEARCHES[depth]]
+CHOSEN: Final = [
+    pytest.param(*search, marks=pytest.mark.slow if depth else ())
+    for depth in sorted(SEARCHES)
+    if depth <= DEPTH
+    for search in SEARCHES[depth]
+]
+FOUND_LATE: Final = {"a takeover just takes the next epoch", "the decider overlooks a grant on its way"}
+MISTAKES: Final = [
+    pytest.param(name, marks=pytest.mark.slow if name in FOUND_LATE else ()) for name in broken.MISTAKES
+]
 
 
 @pytest.mark.timeout(3600)
@@ -78,6 +89,7 @@ def test_never_two_and_never_none(hosts: int, budget: Budget) -> None:
     assert all(fair_run(seen, number) >= 0 for number in numbers)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_two_outages_leave_doubt_at_most_until_the_other_host_returns() -> None:
     """A decider without a record stays safe if a rebooted host waits for its peer; the wait is the price."""
@@ -93,7 +105,7 @@ def test_two_outages_leave_doubt_at_most_until_the_other_host_returns() -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", broken.MISTAKES)
+@pytest.mark.parametrize("name", MISTAKES)
 def test_the_explorer_finds_every_mistake(name: str) -> None:
     mistake = broken.MISTAKES[name]
     trace = broken.counterexample(mistake)

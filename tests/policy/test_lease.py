@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from segue.model.lease import Charter, Deeds, Terms, Watched
 from segue.policy import lease
 from segue.policy.leadership import EPOCHS_LEFT_OUT
+from tests.thorough import examples
 
 TERMS = st.builds(Terms, st.floats(1.0, 60.0), st.floats(1.0, 10.0))
 NAMES = ("host1", "host2", "host3", "host4", "host5")
@@ -278,7 +279,7 @@ def test_a_host_that_has_not_said_so_is_not_counted_on_nor_is_a_charter_of_a_bac
 
 
 @given(st.floats(0, 100), st.floats(0, 100), st.floats(0, 200), st.integers(0, 3))
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_a_lease_that_is_over_stays_so_until_nothing_is_left(
     ends: float, now: float, until: float, living: int
 ) -> None:

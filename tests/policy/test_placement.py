@@ -15,6 +15,7 @@ from segue.policy.board import Board
 from segue.policy.imbalance import Imbalance
 from tests.policy import fleets
 from tests.policy.fleets import GIB
+from tests.thorough import examples
 
 
 def as_plan(fleet: Fleet, guest: FleetGuest, chosen: Choice) -> tuple[Fleet, Plan]:
@@ -25,7 +26,7 @@ def as_plan(fleet: Fleet, guest: FleetGuest, chosen: Choice) -> tuple[Fleet, Pla
 
 
 @given(fleets.fleets(), st.data())
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 def test_a_choice_may_be_made_and_a_refusal_names_every_host(fleet: Fleet, data: st.DataObject) -> None:
     free = [g for g in fleet.guests if not g.pinned and not g.moving_to]
     new = FleetGuest("new", Amounts(data.draw(st.integers(1, 80)) * GIB, 1), labels={"app": "web"})
@@ -47,7 +48,7 @@ def test_a_choice_may_be_made_and_a_refusal_names_every_host(fleet: Fleet, data:
 
 
 @given(fleets.fleets())
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 def test_what_is_judged_fast_is_what_is_said_in_words(fleet: Fleet) -> None:
     board = Board(fleet)
     for guest in range(len(fleet.guests)):
@@ -57,7 +58,7 @@ def test_what_is_judged_fast_is_what_is_said_in_words(fleet: Fleet) -> None:
 
 
 @given(fleets.fleets(), st.data())
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 def test_sums_that_follow_moves_are_those_made_anew(fleet: Fleet, data: st.DataObject) -> None:
     board = Board(fleet)
     before = [board.free(host) for host in range(len(fleet.hosts))]

@@ -14,6 +14,7 @@ from segue.model.plan import Weight
 from segue.policy import audit, balance, drain, placement, soundness
 from tests.policy import fleets
 from tests.policy.fleets import GIB
+from tests.thorough import examples
 
 HOSTS = (
     FleetHost("h1", 64 * GIB, 8, labels={"rack": "r1"}),
@@ -129,7 +130,7 @@ def test_a_sound_fleet_has_no_faults_and_inherits_its_labels() -> None:
 
 
 @given(fleets.fleets(), st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), max_size=6))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 def test_what_passes_can_be_planned_for(fleet: Fleet, within: list[tuple[str, str]]) -> None:
     domains = {value: Domain("row", value, {"row": outer}) for value, outer in within}
     fleet = replace(fleet, domains=tuple(domains.values()))

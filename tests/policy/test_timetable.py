@@ -14,6 +14,7 @@ from segue.policy import timetable
 from segue.policy.evacuation import CALM_SHARE
 from segue.policy.outlook import Basis
 from segue.policy.timetable import Job, Roads, Slots
+from tests.thorough import examples
 
 LINK = 1e9
 FIXED_S = Basis().lessons.fixed_total_s
@@ -52,7 +53,7 @@ def jobs(draw: st.DrawFn) -> tuple[Roads, list[Job]]:
 
 
 @given(jobs())
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 def test_all_end_within_their_slots_and_no_link_carries_more_than_it_can(
     case: tuple[Roads, list[Job]],
 ) -> None:
@@ -92,7 +93,7 @@ def test_a_guest_that_does_not_converge_keeps_nobody_waiting() -> None:
 
 
 @given(jobs())
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 def test_admission_never_crowds_a_link_and_never_stands_still(case: tuple[Roads, list[Job]]) -> None:
     roads, waiting = case
     running: list[Job] = []

@@ -8,10 +8,25 @@ from segue.sim import rehearsal, scenario
 from tests.sim.mistakes import MISTAKES
 
 SEEDS_MOST = 250
+FOUND_LATE = {
+    "a balance does not say why a guest stays",
+    "a guest that was given to a host that died is missed by nobody",
+    "a host grants itself its lease",
+    "a maintenance does not say why a host failed",
+    "a new leader leaves a drain alone",
+    "a source speaks to its dead target for ever",
+    "a target keeps a token that it cannot use",
+    "an order to a BMC is taken for its deed",
+    "copies that nobody needs are kept",
+    "guests of a dead host are left where they were",
+    "nobody stands for leader",
+}
+"""Only one seed in many shows them, or one that is long."""
+CHOSEN = [pytest.param(name, marks=pytest.mark.slow if name in FOUND_LATE else ()) for name in MISTAKES]
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize("name", CHOSEN)
 def test_seeds_find_the_mistake(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mistake = MISTAKES[name]
     mistake.make(monkeypatch)

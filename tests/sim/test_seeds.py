@@ -11,8 +11,9 @@ import time
 import pytest
 
 from segue.sim import many, rehearsal, scenario
+from tests.thorough import LONG
 
-SEEDS = int(os.environ.get("SEGUE_SEEDS", "1000"))
+SEEDS = int(os.environ.get("SEGUE_SEEDS", "1000" if LONG else "120"))
 AGAIN = (3, 23, 201)
 ONCE_BROKEN = (
     174,

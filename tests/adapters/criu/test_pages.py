@@ -15,6 +15,7 @@ from segue.adapters.criu import images, pagemap
 from segue.adapters.criu.pages import COPIED, PAGE_BYTES, Sent, Telling
 from segue.adapters.criu.stock import FOLDER, AtHand, Stock
 from tests.adapters.criu.standing import Standing
+from tests.thorough import examples
 
 IN_MEMORY = "/dev/shm"
 """Where a file may be as long as an address space, as in a move's room."""
@@ -126,7 +127,7 @@ def read(folder: Path, name: str) -> Memory:
     return memory
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     before=st.lists(st.tuples(st.sampled_from("78"), memories), max_size=5),
     last=st.fixed_dictionaries({"7": memories, "8": memories, "shmem-3": memories}),

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from segue.adapters.criu import tree
 from segue.adapters.criu.tree import BLOCK_BYTES, Copy, Rounds
+from tests.thorough import examples
 
 NAMES = st.sampled_from(["a", "b", "c/a", "c/b", "c/d/a"])
 CONTENT = st.one_of(
@@ -89,7 +90,9 @@ def _shown(top: Path) -> dict[str, Any]:
 deeds = st.lists(st.tuples(st.sampled_from(DEEDS), NAMES, CONTENT), max_size=6)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(rounds=st.lists(deeds, min_size=1, max_size=4))
 def test_the_copy_is_equal_after_each_round(tmp_path: Path, rounds: list[Any]) -> None:
     here, there = tmp_path / "here", tmp_path / "there"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -50,10 +52,9 @@ def connect(path: Path) -> sqlite3.Connection:
         raise away(path, error) from error
     try:
         _demand_ours(path, db)
-        db.execute("pragma journal_mode=wal")
-        db.execute("pragma synchronous=full")
         if _number(db, "user_version") != VERSION:
-            _make(db)
+            _make(path, db)
+        db.execute("pragma synchronous=full")
     except sqlite3.Error as error:
         db.close()
         raise away(path, error) from error
@@ -63,15 +64,23 @@ def connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _make(db: sqlite3.Connection) -> None:
-    db.executescript(
-        f"begin immediate; {SCHEMA} pragma application_id={APPLICATION}; pragma user_version={VERSION}; commit;"
-    )
+def _make(path: Path, db: sqlite3.Connection) -> None:
+    """One process at a time: SQLite does not wait for another one where the journal's mode is changed."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        db.execute("pragma journal_mode=wal")
+        marks = f"pragma application_id={APPLICATION}; pragma user_version={VERSION};"
+        db.executescript(f"begin immediate; {SCHEMA} {marks} commit;")
+    finally:
+        os.close(folder)
 
 
 def _demand_ours(path: Path, db: sqlite3.Connection) -> None:
+    db.execute("begin")  # One look: another process may be making it.
     application, version = _number(db, "application_id"), _number(db, "user_version")
     tables = db.execute("select count(*) from sqlite_schema").fetchone()[0]
+    db.execute("rollback")
     if tables and application != APPLICATION:
         why, todo = "it is another program's database", "Choose another file; this one was not touched."
     elif version > VERSION:

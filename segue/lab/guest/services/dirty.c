@@ -11,7 +11,8 @@
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 
-enum { WORDS = PAGE_BYTES / 8, TICK_MS = 5, SLICE_MS = 20 };
+enum { WORDS = PAGE_BYTES / 8, SLICE_MS = 20 };
+enum { OFTEN_MS = 5, SELDOM_MS = 20, LITTLE_BYTES_PER_S = 8 << 20 };
 enum { DEFAULT_BYTES = 32 << 20, SPARE_BYTES = 24 << 20 };
 
 static uint64_t *pages;
@@ -70,7 +71,7 @@ static int set_size(uint64_t bytes) {
 }
 
 /* The time a guest stood still is not made up for: a burst after a blackout would not be a steady rate. */
-static void tick(void) {
+static int tick(void) {
     double start_s = now_s();
 
     budget_bytes += rate * (start_s - last_s);
@@ -82,6 +83,8 @@ static void tick(void) {
         written += PAGE_BYTES;
         budget_bytes -= PAGE_BYTES;
     }
+    if (rate == 0) return 0;
+    return rate <= LITTLE_BYTES_PER_S ? SELDOM_MS : OFTEN_MS;
 }
 
 static void set_rate(uint64_t bytes_per_s) {
@@ -122,5 +125,5 @@ void dirty_main(int port, const char *start) {
     setpriority(PRIO_PROCESS, 0, 10);
     if (size != NULL) set_size(bytes_of(size + 1));
     set_rate(bytes_of(start));
-    serve(port, lines, tick, TICK_MS);
+    serve(port, lines, tick);
 }

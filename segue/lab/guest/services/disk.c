@@ -77,7 +77,7 @@ static void write_block(void) {
     counts[block] = ++sequence;
 }
 
-static void tick(void) {
+static int tick(void) {
     double start_s = now_s();
 
     budget_bytes += rate * (start_s - last_s);
@@ -87,6 +87,7 @@ static void tick(void) {
         budget_bytes -= PAGE_BYTES;
         write_block();
     }
+    return DISK_TICK_MS;
 }
 
 static void answer(struct conn *c, const char *line) {
@@ -126,5 +127,5 @@ void disk_main(int port, const char *start) {
     setpriority(PRIO_PROCESS, 0, 10);
     rate = bytes_of(at + 1);
     last_s = now_s();
-    serve(port, lines, tick, DISK_TICK_MS);
+    serve(port, lines, tick);
 }

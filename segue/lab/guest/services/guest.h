@@ -19,10 +19,11 @@ struct conn {
 };
 
 typedef void (*handler)(struct conn *);
-typedef void (*ticker)(void);
+/* Does what is due, and says in how many ms it wants to be called again: 0 is after a client has said something. */
+typedef int (*ticker)(void);
 
-/* Serves TCP connections for ever; `tick` is called every `tick_ms`, unless it is NULL. */
-void serve(int port, handler handle, ticker tick, int tick_ms);
+/* Serves TCP connections for ever, and calls `tick` as often as it asks for, unless it is NULL. */
+void serve(int port, handler handle, ticker tick);
 
 void taken(struct conn *c, size_t bytes);
 size_t room(const struct conn *c);

@@ -131,7 +131,7 @@ static void http_main(int port) {
     if (gethostname(name, sizeof name) < 0) die("gethostname");
     name[sizeof name - 1] = 0;
     snprintf(page_text, sizeof page_text, "segue guest %s\n", name);
-    serve(port, http, NULL, 0);
+    serve(port, http, NULL);
 }
 
 /* The ACPI power button is one of the input devices; the program named puts the guest's services down in order. */
@@ -185,7 +185,7 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     if (strcmp(name, "udp-echo") == 0) udp_echo(atoi(argv[2]));
     else if (strcmp(name, "udp-source") == 0) udp_source(atoi(argv[2]));
-    else if (strcmp(name, "tcp-echo") == 0) serve(atoi(argv[2]), echo, NULL, 0);
+    else if (strcmp(name, "tcp-echo") == 0) serve(atoi(argv[2]), echo, NULL);
     else if (strcmp(name, "http") == 0) http_main(atoi(argv[2]));
     else if (strcmp(name, "dirty") == 0) dirty_main(atoi(argv[2]), argc > 3 ? argv[3] : "");
     else if (strcmp(name, "disk") == 0) disk_main(atoi(argv[2]), argc > 3 ? argv[3] : "");
