@@ -30,6 +30,8 @@ OWN: Final = ("leader/", MARKS, "certainty/")
 """What belongs to a store itself, and is never copied."""
 AT_ONCE: Final = 8
 WIN_S: Final = 10.0
+TTL_S: Final = 15.0
+"""Longer than a controller's: nobody waits for the seat, and a store that is slow while it is filled stays ours."""
 
 Work = Callable[[Tenure], Awaitable[None]]
 Source = Callable[[], AsyncIterator[Entry]]
@@ -114,7 +116,7 @@ async def demand_idle(store: Store) -> None:
     """Raises Refused while a controller leads from it."""
     if await store.get(HOLDER):
         raise _refused(
-            "a controller leads from it", "Stop all controllers; seconds later it is free.", Kind.CONFLICT
+            "a controller leads from it", f"Stop all controllers; {TTL_S:.0f} s later at most it is free.", Kind.CONFLICT
         )
 
 
@@ -133,7 +135,7 @@ async def lead(store: Store, clock: Clock, work: Work, seen_by_agents: int = 0) 
 
     try:
         async with asyncio.timeout(WIN_S) as limit:
-            await Candidate(store, clock, "segue store").reign(watched, seen_by_agents)
+            await Candidate(store, clock, "segue store", TTL_S).reign(watched, seen_by_agents)
     except TimeoutError as error:
         raise _refused("another leads from it", "Stop all controllers.", Kind.TIMEOUT) from error
     if not finished:
