@@ -116,7 +116,9 @@ async def demand_idle(store: Store) -> None:
     """Raises Refused while a controller leads from it."""
     if await store.get(HOLDER):
         raise _refused(
-            "a controller leads from it", f"Stop all controllers; {TTL_S:.0f} s later at most it is free.", Kind.CONFLICT
+            "a controller leads from it",
+            f"Stop all controllers; {TTL_S:.0f} s later at most it is free.",
+            Kind.CONFLICT,
         )
 
 
