@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 ARGS ?=
-SIDE_BY_SIDE := -n 4 --no-loadscope-reorder
+unexport PYTHONDONTWRITEBYTECODE # Where it is set, each of hundreds of processes compiles all of segue anew.
+SIDE_BY_SIDE := -n 3 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-long style check bench bench-apps bench-planner bench-drain bench-sim faults lab clean

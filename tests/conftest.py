@@ -1,4 +1,4 @@
-"""Which tests may run side by side (`make test` has four processes), and which need their own."""
+"""Which tests may run side by side (`make test` has three processes), and which need their own."""
 
 from __future__ import annotations
 

@@ -19,8 +19,9 @@ LIMIT_S: Final = 150.0
 LOOK_S: Final = 0.03
 ENDS: Final = frozenset({"done", "aborted", "lost"})
 LIMITS: Final = {"blackout_s": 5.0, "deadline_s": 180.0, "stall_s": 3.0}
-SLOW_BYTES_PER_S: Final = 512 << 10
-"""A copy at this speed is still under way when the fault comes, and when a command on a busy machine is over."""
+SLOWLY: Final[dict[str, Any]] = {"bandwidth_bytes_per_s": 512 << 10, "ladder": ["wait"]}
+"""A copy is still under way when the fault comes, and when a command on a busy machine is over: not compressed, as
+most of a lab guest's memory is zeros."""
 
 _rest = threading.Event()
 _numbers = itertools.count()

@@ -152,7 +152,7 @@ class Scene:
         source = self.owner()
         return source, "host1" if source != "host1" else "host2"
 
-    def migrate(self, target: str, **limits: float | str) -> Move:
+    def migrate(self, target: str, **limits: Any) -> Move:
         """Begins a migration; an agent that dies on the way still has its record."""
         source = self.owner()
         before = {record["id"] for record in self.call(source, "GET", "/migrations")}

@@ -127,6 +127,7 @@ def test_a_restore_that_fails_is_heard_of_and_costs_nothing(stage: Stage, client
         half.close()
 
 
+@pytest.mark.slow
 def test_neither_half_decides_when_its_agent_is_killed(stage: Stage, client: Client) -> None:
     count, _, digest = client.ask()
     leaving, coming = stage.begin("host1", "host2")

@@ -240,6 +240,7 @@ def test_what_cannot_be_meant_is_refused_and_leaves_nothing(stage: Stage, tmp_pa
     stage.demand_nothing_of("wrong1")
 
 
+@pytest.mark.slow
 def test_after_a_power_loss_it_starts_from_its_files(stage: Stage) -> None:
     stage.run(REDIS, "cache1")
     with stage.talk(6379) as redis:

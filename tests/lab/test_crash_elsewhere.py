@@ -154,6 +154,7 @@ def test_without_a_controller_it_waits_and_then_starts_where_it_was(fleet: Fleet
     assert fleet.where("g3")[0] == "host1"
 
 
+@pytest.mark.slow
 def test_what_only_its_host_has_is_not_promised_elsewhere(fleet: Fleet) -> None:
     words = (
         "vm",

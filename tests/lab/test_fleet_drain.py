@@ -129,6 +129,7 @@ def probes(fleet: Fleet) -> list[Probe]:
     return [Probe(fleet.lab, "client1", "udp", f"{to}:7000", "--rate", "100") for to in addresses()]
 
 
+@pytest.mark.slow
 def test_a_host_is_drained_under_traffic_and_nothing_is_lost(fleet: Fleet) -> None:
     agent = Host("host1", f"unix://{fleet.lab.agent_socket('host1')}")
     for number, name in enumerate(GUESTS, start=1):

@@ -165,6 +165,7 @@ def one(spans: list[dict[str, Any]], name: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_migration_is_one_trace_over_three_services(watched: Watched) -> None:
     record = move(watched)
     spans = told(watched, record)

@@ -120,6 +120,7 @@ WRONG = (
 )
 
 
+@pytest.mark.slow
 def test_memory_is_compared_and_one_wrong_byte_is_found(lab: Lab, cache: str) -> None:
     for target, words, least in (("host2", (), 4096), ("host1", ("--verify", "full"), 1 << 20)):
         found = json.loads(segue(lab, "migrate", cache, "--to", target, *words, "-o", "json"))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from segue.lab import pki
-from tests.lab.moves import SLOW_BYTES_PER_S
+from tests.lab.moves import SLOWLY
 from tests.lab.scene import GUEST, Scene
 
 pytestmark = pytest.mark.lab
@@ -65,7 +65,7 @@ POORER = f"printf '#!/bin/sh\\nexec {REAL} \"$@\"\\n' >{WRAPPED}; chmod 755 {WRA
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (POORER, "its CPU lacks avx512f"),
+        pytest.param(POORER, "its CPU lacks avx512f", marks=slow),
         pytest.param(
             f"sed -i '1i memory_reserve_bytes = 999999999999999' {AGENT_TOML}", "short of memory", marks=slow
         ),
@@ -100,7 +100,7 @@ def test_another_file_under_the_same_path_is_no_shared_disk(still: Scene) -> Non
 
 def test_a_guest_that_is_on_its_way_already(scene: Scene) -> None:
     _, target = scene.route()
-    move = scene.migrate(target, bandwidth_bytes_per_s=SLOW_BYTES_PER_S)
+    move = scene.migrate(target, **SLOWLY)
     move.until_step("copy memory")
     with ThreadPoolExecutor(2) as pool:
         again = ("migrate", GUEST, "--to", "host3")

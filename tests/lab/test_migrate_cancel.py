@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from segue.errors import Kind, Refused
-from tests.lab.moves import SLOW_BYTES_PER_S, Move
+from tests.lab.moves import SLOWLY, Move
 from tests.lab.scene import GUEST, Scene
 
 pytestmark = pytest.mark.lab
@@ -30,7 +30,7 @@ class Local(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def cancel_at(scene: Scene, place: str, **limits: float) -> tuple[Move, int, dict[str, Any]]:
+def cancel_at(scene: Scene, place: str, **limits: Any) -> tuple[Move, int, dict[str, Any]]:
     """A migration, and the answer to a cancel that reached the source while it stood at that place."""
     source, target = scene.route()
     halt = scene.halt(source, place)
@@ -66,7 +66,7 @@ def demand_undone(scene: Scene, move: Move, lived_s: float) -> None:
 )
 def test_cancelled_before_the_copy_is_complete(scene: Scene, place: str) -> None:
     lived_s = scene.client.uptime_s()
-    move, status, _ = cancel_at(scene, place, bandwidth_bytes_per_s=SLOW_BYTES_PER_S)
+    move, status, _ = cancel_at(scene, place, **SLOWLY)
     assert status == http.HTTPStatus.ACCEPTED
     demand_undone(scene, move, lived_s)
 
@@ -74,7 +74,7 @@ def test_cancelled_before_the_copy_is_complete(scene: Scene, place: str) -> None
 def test_cancelled_by_the_cli_while_memory_is_copied(scene: Scene) -> None:
     _, target = scene.route()
     lived_s = scene.client.uptime_s()
-    move = scene.migrate(target, bandwidth_bytes_per_s=SLOW_BYTES_PER_S)
+    move = scene.migrate(target, **SLOWLY)
     move.until("memory on its way", lambda record: record["progress"]["transferred_bytes"] > 0)
     done = scene.segue("migration", "cancel", move.number[:8])
     assert done.returncode == 0, done.stderr
@@ -86,7 +86,7 @@ def test_cancelled_by_the_cli_while_memory_is_copied(scene: Scene) -> None:
 def test_what_was_cancelled_may_begin_again_at_once(scene: Scene) -> None:
     """When the migration has ended nothing is left of it on the target, not even for a moment."""
     _, target = scene.route()
-    move = scene.migrate(target, bandwidth_bytes_per_s=SLOW_BYTES_PER_S)
+    move = scene.migrate(target, **SLOWLY)
     move.until_step("copy memory")
     move.cancel()
     move.end("aborted")
@@ -94,11 +94,12 @@ def test_what_was_cancelled_may_begin_again_at_once(scene: Scene) -> None:
     scene.demand_calm()
 
 
+@slow
 def test_cancelled_again_while_it_is_undone(scene: Scene) -> None:
     """The second word must not cut the undo off."""
     source, target = scene.route()
     lived_s = scene.client.uptime_s()
-    move = scene.migrate(target, bandwidth_bytes_per_s=SLOW_BYTES_PER_S)
+    move = scene.migrate(target, **SLOWLY)
     move.until_step("copy memory")
     halt = scene.halt(source, "undoing")
     first, second = (Local(str(scene.lab.agent_socket(source))) for _ in range(2))

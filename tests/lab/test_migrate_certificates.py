@@ -76,6 +76,7 @@ def test_a_target_with_a_wrong_certificate(scene: Scene, wrong: str) -> None:
     assert scene.owner() == owner
 
 
+@slow
 def test_a_source_with_an_expired_certificate(scene: Scene) -> None:
     """Its own fault, and it says so instead of calling the target silent."""
     source, target = scene.route()

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.lab.moves import SLOW_BYTES_PER_S
+from tests.lab.moves import SLOWLY
 from tests.lab.scene import Scene
 
 pytestmark = pytest.mark.lab
@@ -23,7 +23,7 @@ AT_THE_SOURCE = [
     pytest.param("begun copy memory", "done", marks=slow),
     pytest.param("done copy memory", "done", marks=slow),
     pytest.param("begun hand off", "aborted", marks=slow),
-    pytest.param("before released", "aborted"),
+    pytest.param("before released", "aborted", marks=slow),
     pytest.param("after released", "done"),
     pytest.param("done hand off", "done", marks=slow),
     pytest.param("begun forward late frames", "done", marks=slow),
@@ -36,7 +36,7 @@ AT_THE_SOURCE = [
 AT_THE_TARGET = [
     pytest.param("before incoming", marks=slow),
     pytest.param("after incoming", marks=slow),
-    pytest.param("hears grant"),
+    pytest.param("hears grant", marks=slow),
     pytest.param("before owner", marks=slow),
     pytest.param("after owner"),
 ]
@@ -90,7 +90,7 @@ def test_an_agent_is_killed_while_memory_is_copied(scene: Scene, side: str) -> N
 @pytest.mark.parametrize("place", IN_AN_UNDO)
 def test_the_sources_agent_is_killed_while_it_undoes(scene: Scene, place: str) -> None:
     source, target = scene.route()
-    move = scene.migrate(target, bandwidth_bytes_per_s=SLOW_BYTES_PER_S)
+    move = scene.migrate(target, **SLOWLY)
     move.until_step("copy memory")
     scene.arm(source, place)
     move.cancel()
@@ -111,7 +111,7 @@ def test_the_sources_agent_is_killed_while_it_undoes(scene: Scene, place: str) -
 )
 def test_the_targets_agent_is_killed_while_the_source_undoes(scene: Scene, place: str) -> None:
     source, target = scene.route()
-    move = scene.migrate(target, bandwidth_bytes_per_s=SLOW_BYTES_PER_S)
+    move = scene.migrate(target, **SLOWLY)
     move.until_step("copy memory")
     scene.arm(target, place)
     move.cancel()

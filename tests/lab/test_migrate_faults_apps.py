@@ -78,7 +78,7 @@ AT_THE_SOURCE = [
     pytest.param("begun hand off", "aborted", marks=slow),
     pytest.param("dumped", "aborted", marks=slow),
     pytest.param("restored there", "aborted", marks=slow),
-    pytest.param("before released", "aborted"),
+    pytest.param("before released", "aborted", marks=slow),
     pytest.param("after released", "done"),
     pytest.param("done hand off", "done", marks=slow),
     pytest.param("begun forward late frames", "done", marks=slow),

@@ -69,6 +69,7 @@ def test_the_target_may_not_run_what_it_was_granted(scene: Scene) -> None:
     scene.demand_calm()
 
 
+@pytest.mark.slow
 def test_a_guest_whose_disk_is_held_does_not_start(scene: Scene) -> None:
     owner = scene.owner()
     disk = disk_of(scene, owner)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.moves import SLOW_BYTES_PER_S, Move, wait_until
+from tests.lab.moves import SLOWLY, Move, wait_until
 from tests.lab.scene import GUEST, Scene
 
 pytestmark = pytest.mark.lab
@@ -196,7 +196,7 @@ def test_the_owner_loses_power_and_its_guest_starts_there_again(scene: Scene) ->
 @slow
 def test_the_target_loses_power_in_a_slow_copy(scene: Scene) -> None:
     source, target = scene.route()
-    move = scene.migrate(target, bandwidth_bytes_per_s=SLOW_BYTES_PER_S)
+    move = scene.migrate(target, **SLOWLY)
     move.until_step("copy memory")
     scene.lab.kill(target)
     move.end("aborted")

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tests.lab.moves import SLOW_BYTES_PER_S, Move, wait_until
+from tests.lab.moves import SLOWLY, Move, wait_until
 from tests.lab.scene import GUEST, Scene
 
 pytestmark = pytest.mark.lab
@@ -109,7 +109,7 @@ def test_the_targets_qemu_dies_before_it_runs(scene: Scene, side: str, place: st
 
 def test_the_targets_qemu_dies_while_memory_is_copied(scene: Scene) -> None:
     source, target = scene.route()
-    move = scene.migrate(target, bandwidth_bytes_per_s=SLOW_BYTES_PER_S)
+    move = scene.migrate(target, **SLOWLY)
     move.until_step("copy memory")
     scene.kill_qemu(target)
     move.end("aborted")
@@ -119,7 +119,7 @@ def test_the_targets_qemu_dies_while_memory_is_copied(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", [pytest.param("done hand off"), pytest.param("begun retire source", marks=slow)]
+    "place", [pytest.param("done hand off", marks=slow), pytest.param("begun retire source", marks=slow)]
 )
 def test_the_targets_qemu_dies_when_the_guest_is_its_own(scene: Scene, place: str) -> None:
     """Once it has run there it is the target's guest that crashes, and there it starts again."""
@@ -129,10 +129,11 @@ def test_the_targets_qemu_dies_when_the_guest_is_its_own(scene: Scene, place: st
     demand_crashed(scene, move.target)
 
 
+@slow
 def test_the_guest_shuts_itself_down_while_it_is_copied(scene: Scene) -> None:
     """What the guest does by itself is no fault: it has stopped, and nobody starts it again unasked."""
     source, target = scene.route()
-    move = scene.migrate(target, bandwidth_bytes_per_s=SLOW_BYTES_PER_S)
+    move = scene.migrate(target, **SLOWLY)
     move.until_step("copy memory")
     with socket.socket(socket.AF_UNIX) as console:
         console.connect(str(scene.folder(source) / "guests" / GUEST / "console.sock"))
