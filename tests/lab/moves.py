@@ -16,7 +16,7 @@ from segue.errors import Kind, SegueError
 
 LIMIT_S: Final = 150.0
 """For a busy machine; nothing waits that long when all is well."""
-LOOK_S: Final = 0.03
+LOOK_S: Final = 0.08
 ENDS: Final = frozenset({"done", "aborted", "lost"})
 LIMITS: Final = {"blackout_s": 5.0, "deadline_s": 180.0, "stall_s": 3.0}
 SLOWLY: Final[dict[str, Any]] = {"bandwidth_bytes_per_s": 512 << 10, "ladder": ["wait"]}
