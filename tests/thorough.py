@@ -11,4 +11,4 @@ SHARE: Final = 1.0 if LONG else 0.25
 
 def examples(number: int) -> int:
     """How many examples hypothesis tries, where `number` is thorough."""
-    return max(10, int(number * SHARE))
+    return max(5, int(number * SHARE))

@@ -155,6 +155,7 @@ def fill(disk: Path) -> None:
             return
 
 
+@pytest.mark.slow
 @pytest.mark.lab
 async def test_a_full_disk_stops_decisions_alone(on_small_disk: Rig) -> None:
     rig = on_small_disk

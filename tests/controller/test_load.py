@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from segue.controller.loads import Loads
 from segue.model.load import GuestLoad, HostLoad, Smoothed, Use
 from tests.controller.rig import Rig
@@ -24,6 +26,7 @@ async def load_of(rig: Rig, guests: int) -> Any:
     return await rig.until("the load is told", look)
 
 
+@pytest.mark.slow
 async def test_the_load_is_told_and_told_anew_after_a_takeover(rig: Rig) -> None:
     rig.start("c1")
     rig.start("c2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from segue.policy import spans
@@ -65,6 +66,7 @@ async def test_it_is_the_root_of_the_migrations_trace(rig: Rig) -> None:
     assert told["segue.vm.name"] == "web1"
 
 
+@pytest.mark.slow
 async def test_another_leader_tells_what_a_killed_one_began(rig: Rig) -> None:
     rig.world.move_s = 12.0
     collector = Collector()

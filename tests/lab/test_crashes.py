@@ -174,6 +174,7 @@ def test_a_hang_ends_at_the_watchdog_and_the_limit_is_kept(ward: Ward) -> None:
     assert "it is left to a person: it was restarted 1 times" in left["done"][-1]["text"]
 
 
+@pytest.mark.slow
 def test_what_died_while_its_agent_was_away_is_found_and_started_once(ward: Ward) -> None:
     ward.create("alone")
     ward.lab.exec("host1", ["sv", "-w", "20", "stop", "segue-agent"], check=True)

@@ -32,6 +32,7 @@ def fleet(request: pytest.FixtureRequest, labs_folder: object) -> Iterator[HaFle
         Lab(made.lab.places.name).down()
 
 
+@pytest.mark.slow
 def test_the_leader_and_a_member_die_in_the_middle_of_a_drain_and_nothing_is_lost(fleet: HaFleet) -> None:
     wait_until(lambda: fleet.status()["guests"] == len(fleet.guests), "all guests are reported")
     watching, leader, epoch = fleet.traffic(), fleet.leader(), fleet.status()["epoch"]

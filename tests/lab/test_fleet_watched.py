@@ -194,6 +194,7 @@ def page(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     return {(s.name, tuple(sorted(s.labels.items()))): s.value for f in families for s in f.samples}
 
 
+@pytest.mark.slow
 def test_its_figures_are_on_the_agents_page_for_those_who_may_read(watched: Watched) -> None:
     plain = watched.sh("host1", "python3 -c \"import urllib.request as r; "
                        "print(r.urlopen('http://127.0.0.1:9744/metrics').read().decode())\"")  # fmt: skip
@@ -233,6 +234,7 @@ def fetch(watched: Watched, who: str) -> str:
     return watched.lab.exec("host2", ["python3", "-c", script], check=True).stdout
 
 
+@pytest.mark.slow
 def test_every_line_about_it_bears_its_id_and_trace(watched: Watched) -> None:
     record = watched.agent("host1").call("GET", "/migrations")[0]
     for host in HOSTS:

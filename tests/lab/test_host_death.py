@@ -150,6 +150,7 @@ def test_guests_of_a_host_that_dies_run_elsewhere_within_seconds(ward: Ward) -> 
     assert all(host != "host2" for host, _ in ward.where().values())
 
 
+@pytest.mark.slow
 def test_the_next_host_dies_while_the_first_is_still_off(ward: Ward) -> None:
     """Nobody waits for the word of a host that is proved to have no power."""
     second, _ = ward.where()["g1"]

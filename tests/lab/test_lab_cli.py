@@ -61,6 +61,7 @@ def test_a_lab_lives_by_its_commands(no_lab: Lab) -> None:
     assert segue("down", *named).returncode == 0
 
 
+@pytest.mark.slow
 def test_errors_say_what_why_and_what_to_do(lab: Lab) -> None:
     named = ("--name", lab.places.name)
     for argv, text in {

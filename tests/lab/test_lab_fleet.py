@@ -48,6 +48,7 @@ def test_agents_and_clients_know_the_controllers_and_one_leads(lab: Lab) -> None
     assert "is healthy" in lab.exec("etcd1", ["sh", "-c", "etcdctl endpoint health 2>&1"]).stdout
 
 
+@pytest.mark.slow
 def test_up_again_disturbs_nothing_and_adds_what_is_missing(lab: Lab) -> None:
     def pids() -> dict[str, int]:
         return {machine.name: machine.pid for machine in lab.status().machines}
@@ -81,6 +82,7 @@ def test_several_controllers_need_etcd(no_lab: Lab) -> None:
     assert not no_lab.places.state.exists()
 
 
+@pytest.mark.slow
 def test_a_controller_needs_no_rights_and_four_files(lab: Lab) -> None:
     everybody = state.need(lab.places).everybody
     files = "ca.pem ca.key controller.pem controller.key"

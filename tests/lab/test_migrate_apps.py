@@ -19,9 +19,10 @@ from segue.lab.api import Lab
 from tests.lab import client
 from tests.lab.moves import wait_until
 from tests.lab.typed import segue
+from tests.thorough import LONG
 
 pytestmark = pytest.mark.lab
-HOPS = int(os.environ.get("SEGUE_HOPS", "4"))
+HOPS = int(os.environ.get("SEGUE_HOPS", "4" if LONG else "2"))
 ADDRESS = "10.77.100.1"
 PROBE = [
     "segue",

@@ -76,7 +76,7 @@ def test_the_targets_agent_is_killed(scene: Scene, place: str) -> None:
     assert scene.client.uptime_s() > lived_s
 
 
-@pytest.mark.parametrize("side", ["source", pytest.param("target", marks=slow)])
+@pytest.mark.parametrize("side", [pytest.param("source", marks=slow), pytest.param("target", marks=slow)])
 def test_an_agent_is_killed_while_memory_is_copied(scene: Scene, side: str) -> None:
     source, target = scene.route()
     move = scene.migrate(target, bandwidth_bytes_per_s=12 << 20)
@@ -106,7 +106,7 @@ def test_the_sources_agent_is_killed_while_it_undoes(scene: Scene, place: str) -
     [
         pytest.param("hears withdraw", marks=slow),
         pytest.param("before absent", marks=slow),
-        "after absent",
+        pytest.param("after absent", marks=slow),
     ],
 )
 def test_the_targets_agent_is_killed_while_the_source_undoes(scene: Scene, place: str) -> None:

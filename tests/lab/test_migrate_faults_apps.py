@@ -89,6 +89,7 @@ AT_THE_SOURCE = [
 ]
 
 
+@slow
 @pytest.mark.parametrize(("place", "end"), AT_THE_SOURCE)
 def test_the_sources_agent_is_killed(scene: AppScene, place: str, end: str) -> None:
     source, target = scene.route()

@@ -87,6 +87,7 @@ def test_a_guest_that_could_be_throttled_outlives_its_broken_copy(scene: Scene) 
     demand_untouched(scene, move, lived_s)
 
 
+@slow
 def test_cut_while_memory_is_copied_and_mended(scene: Scene) -> None:
     source, target = scene.route()
     lived_s = scene.client.uptime_s()

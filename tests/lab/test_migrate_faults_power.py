@@ -97,7 +97,7 @@ def test_the_target_loses_power_before_it_takes_the_guest(scene: Scene) -> None:
 @pytest.mark.parametrize(
     "at",
     [
-        pytest.param(("target", "after owner")),
+        pytest.param(("target", "after owner"), marks=slow),
         pytest.param(("source", "done hand off"), marks=slow),
         pytest.param(("source", "begun retire source"), marks=slow),
     ],

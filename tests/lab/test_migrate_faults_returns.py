@@ -55,7 +55,7 @@ def test_the_sources_agent_is_killed_while_it_takes_the_blackout_back(scene: Sce
     ("side", "place"),
     [
         pytest.param("target", "before released", marks=slow),
-        pytest.param("target", "after released"),
+        pytest.param("target", "after released", marks=slow),
         pytest.param("target", "before absent", marks=slow),
         pytest.param("target", "after absent", marks=slow),
         pytest.param("source", "hears grant", marks=slow),

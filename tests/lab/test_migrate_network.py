@@ -159,6 +159,7 @@ def firewalls(scene: Scene) -> Iterator[Scene]:
         scene.run(host, "sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0")
 
 
+@pytest.mark.slow
 def test_a_firewall_that_remembers_lets_the_connection_live(firewalls: Scene) -> None:
     scene = firewalls
     source, target = scene.route()

@@ -105,6 +105,7 @@ def test_the_target_dies_before_it_ran_and_the_source_is_revived(
     assert scene.owner() == move.target
 
 
+@slow
 def test_the_source_dies_and_the_guest_is_lost(scene: Scene) -> None:
     move = serving(scene)
     scene.kill_qemu(move.source)

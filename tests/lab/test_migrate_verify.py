@@ -16,6 +16,7 @@ CORRUPT = (
 )
 
 
+@pytest.mark.slow
 def test_all_memory_is_equal_though_the_guest_writes(scene: Scene) -> None:
     for _ in range(2):
         _, target = scene.route()

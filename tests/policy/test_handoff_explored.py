@@ -22,9 +22,8 @@ FAIR_RUNS: Final = 50
 # the same target once more, with all letters of the first still in the network.
 SEARCHES: Final[dict[int, list[tuple[int, Budget]]]] = {
     0: [
-        (2, Budget(crashes=1, deaths=1, outages=1, refusals=1, migrations=1)),
-        (2, Budget(migrations=3)),
         (3, Budget(migrations=2)),
+        (2, Budget(crashes=1, deaths=1, outages=1, refusals=1, migrations=1)),
         (2, Budget(crashes=1, lapses=1, refusals=1, migrations=1)),
         (3, Budget(lapses=1, migrations=1)),
         (2, Budget(crashes=1, deaths=1, refusals=1, migrations=0, cold=2)),
@@ -33,6 +32,7 @@ SEARCHES: Final[dict[int, list[tuple[int, Budget]]]] = {
         (3, Budget(outages=3, migrations=0)),
     ],
     1: [
+        (2, Budget(migrations=3)),
         (2, Budget(crashes=1, deaths=1, refusals=1, migrations=2)),
         (2, Budget(outages=1, migrations=2)),
         (3, Budget(crashes=1, outages=1, refusals=1, migrations=1)),

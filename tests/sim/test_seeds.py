@@ -14,8 +14,8 @@ from segue.sim import many, rehearsal, scenario
 from tests.thorough import LONG
 
 SEEDS = int(os.environ.get("SEGUE_SEEDS", "1000"))
-BLOCK = 100
-WITHIN_S = 7200.0 if LONG else 120.0
+BLOCK = 50
+WITHIN_S = 7200.0 if LONG else 90.0
 """After so long no other block is begun: a slow machine plays fewer of them."""
 AGAIN = (3, 23, 201)
 ONCE_BROKEN = (
