@@ -43,11 +43,11 @@ Lab(name, on_progress=crash).up(hosts=2, clients=1, images=())
     ("point", "nth"),
     [
         ("starting fabric", 1),
-        ("starting client1", 1),
-        ("wait_ready", 2),
-        ("wire", 1),
+        pytest.param("starting client1", 1, marks=pytest.mark.slow),
+        pytest.param("wait_ready", 2, marks=pytest.mark.slow),
+        pytest.param("wire", 1, marks=pytest.mark.slow),
         ("wire", 3),
-        ("go", 1),
+        pytest.param("go", 1, marks=pytest.mark.slow),
         ("go", 3),
     ],
 )
