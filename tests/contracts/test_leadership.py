@@ -18,6 +18,7 @@ from segue.model import store as nouns
 from segue.model.leadership import EPOCH, HOLDER, Leader, NotLeading, Tenure
 from segue.model.store import Away, Fenced, OutcomeUnknown, create, delete
 from segue.policy import leadership
+from tests import freezing
 from tests.contracts.rigs import EtcdRig, Rig, SqliteRig, everything
 
 TTL_S = 1.0
@@ -219,7 +220,7 @@ async def test_a_leader_that_was_frozen_wakes_up_and_does_nothing(tmp_path: Path
     async with controllers(rig, "other") as (other,), asyncio.timeout(LIMIT_S):
         while not (await process.stdout.readline()).startswith(b"wrote"):
             pass
-        process.send_signal(signal.SIGSTOP)
+        await asyncio.to_thread(freezing.stop_between_writes, process.pid, rig.path)
         other.start()
         tenure = await other.leads()
         revision = await other.store.commit(create("new", b""), fence=tenure.fence)

@@ -35,11 +35,6 @@ class Hatched:
         """Waits at most that long."""
         return bool(select.select([self._fd], [], [], within_s)[0])
 
-    def stands(self) -> bool:
-        """Whether each of its threads is stopped: a signal that was sent has not yet arrived."""
-        stats = [path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/stat")]
-        return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
-
     def close(self) -> None:
         """When nobody asks about it any more."""
         os.close(self._fd)

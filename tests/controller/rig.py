@@ -21,6 +21,7 @@ from segue.cli.central import Controller
 from segue.controller import folder
 from segue.controller.folder import Folder
 from segue.errors import SegueError
+from tests import freezing
 from tests.controller.hatchery import hatch
 from tests.controller.toy import ToyHost, World
 
@@ -49,12 +50,9 @@ class Process:
         """Without a word, as a crash would."""
         self._end(signal.SIGKILL)
 
-    def freeze(self) -> None:
-        """Returns when it does nothing any more; its connections stay."""
-        self._process.send_signal(signal.SIGSTOP)
-        until_s = time.monotonic() + LIMIT_S
-        while not self._process.stands():
-            assert time.monotonic() < until_s, f"not within {LIMIT_S:.0f} s: a controller stands still"
+    def freeze(self, store: Path) -> None:
+        """It does nothing any more, and holds no lock of that file; its connections stay."""
+        freezing.stop_between_writes(self._process.pid, store)
 
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)
