@@ -32,7 +32,7 @@ $(READY): pyproject.toml requirements.lock
 demo: $(READY) ## Two hosts, a guest under client traffic, moved there and back (ARGS=--json for data)
 	@$(SUDO) $(BIN)/python -m demo $(ARGS)
 
-test: $(READY) ## All tests, those in the lab too (needs root)
+test: $(READY) ## The tests, those in the lab too, without the long tail (needs root)
 	$(SUDO) $(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
 
 test-long: $(READY) ## All tests, the long tail too: more than an hour
@@ -45,7 +45,7 @@ style: $(READY) ## Style, types and layers
 	$(BIN)/lint-imports --no-logo > /dev/null || $(BIN)/lint-imports --no-logo
 
 check: style ## Style, types, layers, sizes and the tests that need no lab
-	$(BIN)/python -m pytest -m "not lab and not slow" $(SIDE_BY_SIDE) $(ARGS)
+	SEGUE_SEEDS=$${SEGUE_SEEDS:-200} $(BIN)/python -m pytest -m "not lab and not slow" $(SIDE_BY_SIDE) $(ARGS)
 
 bench: $(READY) ## Compare with libvirt and plain QEMU, same guests, same load: out/bench/ (ARGS=--help)
 	@$(SUDO) $(BIN)/python -m bench.engine $(ARGS)

@@ -23,6 +23,7 @@ DESCRIPTION: Final[dict[str, Any]] = {
     "initrd": "initrd",
     "disk": "",
     "disk_format": "",
+    # Where a processor's own timer stops when it sleeps, as under emulation, the HPET wakes QEMU 250 times a second.
     "cmdline": "console=ttyS0 quiet loglevel=3 mitigations=off no_timer_check hpet=disable cryptomgr.notests",
     "login": "console",
     "services": {

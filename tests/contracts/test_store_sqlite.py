@@ -128,6 +128,16 @@ def test_a_file_is_made_by_several_at_once(tmp_path: Path) -> None:
             assert [one.result() for one in made] == [None] * 4
 
 
+def test_a_copy_that_lost_the_journals_mode_gets_it_again(tmp_path: Path) -> None:
+    made, copy = tmp_path / "store.db", tmp_path / "copy.db"
+    with contextlib.closing(file.connect(made)) as db:
+        db.execute(f"vacuum into '{copy}'")
+    with contextlib.closing(sqlite3.connect(copy)) as db:
+        assert db.execute("pragma journal_mode").fetchone() == ("delete",)
+    with contextlib.closing(file.connect(copy)) as db:
+        assert db.execute("pragma journal_mode").fetchone() == ("wal",)
+
+
 @contextlib.contextmanager
 def no_room(path: Path) -> Iterator[None]:
     """The kernel refuses every write beyond the log's present size, with an error that says nothing of its cause."""

@@ -21,7 +21,7 @@ from tests import otlp
 from tests.lab.client import Client
 from tests.lab.moves import wait_until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 HOSTS: Final = ("host1", "host2")
 GUEST: Final = "g1"
 ADDRESS: Final = "10.77.100.1"
@@ -165,7 +165,6 @@ def one(spans: list[dict[str, Any]], name: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow
 def test_a_migration_is_one_trace_over_three_services(watched: Watched) -> None:
     record = move(watched)
     spans = told(watched, record)
@@ -194,7 +193,6 @@ def page(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     return {(s.name, tuple(sorted(s.labels.items()))): s.value for f in families for s in f.samples}
 
 
-@pytest.mark.slow
 def test_its_figures_are_on_the_agents_page_for_those_who_may_read(watched: Watched) -> None:
     plain = watched.sh("host1", "python3 -c \"import urllib.request as r; "
                        "print(r.urlopen('http://127.0.0.1:9744/metrics').read().decode())\"")  # fmt: skip
@@ -234,7 +232,6 @@ def fetch(watched: Watched, who: str) -> str:
     return watched.lab.exec("host2", ["python3", "-c", script], check=True).stdout
 
 
-@pytest.mark.slow
 def test_every_line_about_it_bears_its_id_and_trace(watched: Watched) -> None:
     record = watched.agent("host1").call("GET", "/migrations")[0]
     for host in HOSTS:
@@ -250,7 +247,6 @@ def test_every_line_about_it_bears_its_id_and_trace(watched: Watched) -> None:
     assert begun[0]["task"]
 
 
-@pytest.mark.slow
 def test_a_restarted_agent_goes_on_with_the_same_trace(watched: Watched) -> None:
     """The source's agent dies in the copy; the target's while it waits for the rest."""
     watched.arm("host2", "begun copy memory=kill")
@@ -265,7 +261,6 @@ def test_a_restarted_agent_goes_on_with_the_same_trace(watched: Watched) -> None
     assert len({span["id"] for span in spans}) == len(spans)
 
 
-@pytest.mark.slow
 def test_without_its_collector_a_migration_is_as_before(watched: Watched) -> None:
     assert watched.collector is not None
     watched.collector.kill()

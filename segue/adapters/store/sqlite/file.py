@@ -52,9 +52,9 @@ def connect(path: Path) -> sqlite3.Connection:
         raise away(path, error) from error
     try:
         _demand_ours(path, db)
-        if _number(db, "user_version") != VERSION:
-            _make(path, db)
         db.execute("pragma synchronous=full")
+        if _number(db, "user_version") != VERSION or not _is_wal(db):
+            _make(path, db)
     except sqlite3.Error as error:
         db.close()
         raise away(path, error) from error
@@ -88,6 +88,11 @@ def _demand_ours(path: Path, db: sqlite3.Connection) -> None:
     else:
         return
     raise Refused(what=f"cannot use {path} as a store", why=why, todo=todo, kind=Kind.USAGE)
+
+
+def _is_wal(db: sqlite3.Connection) -> bool:
+    """A copy that was made of a store with SQLite's own tools may be none."""
+    return bool(db.execute("pragma journal_mode").fetchone()[0] == "wal")
 
 
 def _number(db: sqlite3.Connection, pragma: str) -> int:
