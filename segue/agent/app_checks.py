@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,19 +18,35 @@ from segue.model.host import HostFacts
 from segue.model.migration import Forecast, Limits
 from segue.policy import budgets, mobility
 
+LOOKS = 3
+LOOK_S = 0.05
+"""What its processes hold is looked at so often more, after so long each, where something of it cannot move."""
 
-def obstacles(services: Services, guest: Guest, theirs: HostFacts, limits: Limits) -> tuple[str, ...]:
+
+async def obstacles(services: Services, guest: Guest, theirs: HostFacts, limits: Limits) -> tuple[str, ...]:
     """Every reason against it that can be seen while it runs."""
     here = services.apps.engine
     there = theirs.app_engine or Engine("", "its agent does not say that it can")
-    held = look.belongings(services.apps.places(guest).cgroup)
     return (
         *mobility.between(here, there),
-        *mobility.obstacles(held),
+        *await _that_stay(services.apps.places(guest).cgroup),
         *_not_ours(services, guest),
         *_not_there(services, guest, theirs),
         *_unfit(limits),
     )
+
+
+async def _that_stay(cgroup: Path) -> tuple[str, ...]:
+    """What it holds that cannot move. A call between two of its processes that is not answered yet is none: whatever
+    is gone a moment later does not count."""
+    found = mobility.obstacles(look.belongings(cgroup))
+    for _ in range(LOOKS):
+        if not found:
+            break
+        await asyncio.sleep(LOOK_S)
+        again = mobility.obstacles(look.belongings(cgroup))
+        found = tuple(one for one in found if one in again)
+    return found
 
 
 def _not_ours(services: Services, guest: Guest) -> Iterator[str]:

@@ -75,7 +75,7 @@ class Beforehand:
         if keeper.machine is not None:
             reasons += compatibility.queue_obstacles(await queues.entries(keeper.machine.monitor), theirs)
         if guest.is_app:
-            reasons += app_checks.obstacles(self._services, guest, theirs, limits)
+            reasons += await app_checks.obstacles(self._services, guest, theirs, limits)
         reasons += compatibility.obstacles(guest, theirs, compatibility.Already(theirs.guests))
         compatibility.refuse(guest, to, reasons + plan.obstacles)
         compatibility.refuse(

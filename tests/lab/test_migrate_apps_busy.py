@@ -82,6 +82,7 @@ class App:
         target = HOSTS[(number + 1) % 2]
         words = ("migrate", self.name, "--to", target, "--max-blackout", STANDSTILL, "-o", "json")
         done = typed.run(self.lab, *words, timeout_s=120.0)
+        assert done.stdout, done.stderr
         record: dict[str, Any] = json.loads(done.stdout)
         if record["stage"] != "done":
             print("\n".join(self._agents_words()))

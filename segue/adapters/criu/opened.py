@@ -126,12 +126,25 @@ def _watches(pid: int, entry: Path, mounts: tuple[Mount, ...]) -> Iterator[Held]
 
 
 def _polled(pid: int, entry: Path) -> Iterator[Held]:
-    """What is closed here stays in an epoll for as long as anybody has it open, under whatever number."""
-    for line in Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text().splitlines():
-        if not (found := re.search(r"^tfd:\s*(\d+) .*\bino:([0-9a-f]+)", line)):
-            continue
-        if _inode(entry.with_name(found[1])) != int(found[2], 16):
-            yield Held(Holding.POLL, found[1], pid)
+    """What is closed here stays in an epoll for as long as anybody has it open, under whatever number. What was closed
+    while we looked is in none any more."""
+    if missing := _missing(entry, _waits(pid, entry)):
+        for number, _ in sorted(_missing(entry, missing & _waits(pid, entry))):
+            yield Held(Holding.POLL, number, pid)
+
+
+def _waits(pid: int, entry: Path) -> set[tuple[str, int]]:
+    """(descriptor, inode) of each for which this epoll waits."""
+    text = Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text()
+    return {
+        (tfd, int(inode, 16))
+        for tfd, inode in re.findall(r"^tfd:\s*(\d+) .*\bino:([0-9a-f]+)", text, re.MULTILINE)
+    }
+
+
+def _missing(entry: Path, waits: set[tuple[str, int]]) -> set[tuple[str, int]]:
+    """Those that are something else here by now, or closed."""
+    return {(number, inode) for number, inode in waits if _inode(entry.with_name(number)) != inode}
 
 
 def _inode(entry: Path) -> int:

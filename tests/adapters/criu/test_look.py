@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from segue.adapters.criu import look, surroundings
+from segue.adapters.criu import look, opened, surroundings
 from segue.model.belongings import Held, Holding
 from segue.policy import mobility
 
+LOOKS = 300
 HOLDER = """
 import ctypes, os, socket, sys
 kept = [socket.socket(), socket.socket(socket.AF_UNIX), open("/dev/zero", "rb")]
@@ -130,6 +131,29 @@ def test_what_fails_only_at_the_dump_is_seen_before(tmp_path: Path) -> None:
         assert [sorts.count(sort) for sort in (Holding.UNNAMED, Holding.PACKETS, Holding.POLL)] == [1, 1, 1]
         (queue,) = [what for sort, what in seen if sort is Holding.ELSEWHERE]
         assert queue.startswith("segue-look-")
+
+
+BUSY = """
+import select, socket
+epoll = select.epoll()
+print("ready", flush=True)
+while True:
+    near, far = socket.socketpair()
+    epoll.register(near)
+    near.close()
+    far.close()
+"""
+
+
+def test_what_is_closed_while_we_look_is_no_obstacle() -> None:
+    with subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            seen = {one.sort for _ in range(LOOKS) for one in opened.of(process.pid)}
+        finally:
+            process.kill()
+    assert Holding.POLL not in seen
 
 
 def test_groups_of_cards_are_read_as_addresses() -> None:
