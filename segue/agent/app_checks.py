@@ -32,7 +32,7 @@ async def obstacles(services: Services, guest: Guest, theirs: HostFacts, limits:
         *await _that_stay(services.apps.places(guest).cgroup),
         *_not_ours(services, guest),
         *_not_there(services, guest, theirs),
-        *_unfit(limits),
+        *_unfit(limits, there),
     )
 
 
@@ -67,9 +67,12 @@ def _not_there(services: Services, guest: Guest, theirs: HostFacts) -> Iterator[
             yield f"its volume {volume.path} is a folder of this host ({volume.source}), and not below {shared}"
 
 
-def _unfit(limits: Limits) -> Iterator[str]:
-    if limits.post_copy_after >= 0:
-        yield "an application's memory does not follow it (post-copy)"
+def _unfit(limits: Limits, there: Engine) -> Iterator[str]:
+    if limits.on_demand and not there.on_demand:
+        yield (
+            "the target cannot put its memory in place once it runs (its kernel has no userfaultfd, or its agent is "
+            "older): leave post-copy out"
+        )
 
 
 async def measure(

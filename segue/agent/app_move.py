@@ -73,7 +73,7 @@ class Arriving:
         """True once all is restored and waits for its word."""
         return self.landing.is_complete
 
-    async def open(self, secret: str) -> str:
+    async def open(self, secret: str, *, on_demand: bool) -> str:
         """Waits for it, from host:port; what was left of an earlier stay is worth nothing."""
         if not self._services.apps.images.has(_image(self._guest)):
             raise _no_image(self._guest, self._services.config.name)
@@ -82,7 +82,8 @@ class Arriving:
         await plant_app.make_network(self._services, self._guest, silent=True, hushed=True)
         self._voice = await self._mute()
         config = self._services.config
-        return await self.landing.open(config.address, secret, self._guest.memory_bytes)
+        memory = self._guest.memory_bytes
+        return await self.landing.open(config.address, secret, memory, on_demand=on_demand)
 
     async def join(self, number: int, nic_at: int, remote: str) -> None:
         """One card's tunnel: what comes out of it is kept until the application runs."""
@@ -166,18 +167,22 @@ class Arriving:
             self._voice = None
 
 
-async def make_room(services: Services, resident: AppResident, secret: str) -> str:
-    """Where the application's images and files go to, host:port. Raises Refused."""
+async def make_room(services: Services, resident: AppResident, secret: str, *, on_demand: bool) -> str:
+    """Where the application's images and files go to, host:port. Raises Refused.
+
+    on_demand: it runs here before its memory is in place.
+    """
     guest = resident.guest
     assert guest is not None
     if resident.arriving_app is not None:
         await (
             resident.arriving_app.drop()
         )  # The source asks again: its word did not get here, or ours not there.
+    await resident.memory_in_place()
     resident.arriving_app = Arriving(services, guest)
     resident.heard_s = clock.steady_s()
     try:
-        return await resident.arriving_app.open(secret)
+        return await resident.arriving_app.open(secret, on_demand=on_demand)
     except BaseException:
         await resident.discard()
         raise

@@ -9,6 +9,7 @@ import structlog
 
 from segue.adapters import clock
 from segue.adapters.criu.departure import Departure
+from segue.adapters.criu.landing import Landing
 from segue.adapters.oci import container as containers
 from segue.adapters.oci.container import Container, Exit
 from segue.agent import app_move, plant_app
@@ -29,6 +30,8 @@ class AppResident(Resident):
     container: Container | None = None
     arriving_app: app_move.Arriving | None = None
     """While it comes to this host and has not run here yet."""
+    paged: Landing | None = None
+    """It runs here, and not all of its memory may be in place yet."""
     departure: Departure | None = None
     """While it leaves this host, until it is known whether it does."""
     _ended_by_us = False
@@ -104,7 +107,19 @@ class AppResident(Resident):
             self.arriving_app = arriving
         elif was_to_come:
             await arriving.drop()
+        elif arriving.landing.begun:  # It runs already.
+            self._let_be_filled(arriving.landing)
         return arriving.is_complete or was_to_come
+
+    def _let_be_filled(self, landing: Landing) -> None:
+        self.paged = landing
+        later(self.memory_in_place())
+
+    async def memory_in_place(self) -> None:
+        """Returns once it is, for one that came here and runs."""
+        if self.paged is not None:
+            await self.paged.whole()
+            self.paged = None
 
     def _adopt(self, found: Container | None) -> None:
         self.container = found
@@ -163,6 +178,7 @@ class AppResident(Resident):
                 self.want("running", f"it was lost as it was moved: {error.why}; start it from its files")
             return 0.0
         self.arriving_app, self.refusal = None, ""
+        self._let_be_filled(arriving.landing)
         self._adopt(found)
         self._runs()
         return ran_s

@@ -62,6 +62,7 @@ class SourceApp:
         """See engine/ports.py: connected, with room for the images on both sides."""
         guest = self._keeper.guest_here()
         secret = await self.secret(self._keeper.token.migration)
+        await self._resident.memory_in_place()
         self._resident.departure = app_move.departure(self._services, guest)
         try:
             await self._departure().begin(address, secret, guest.memory_bytes)

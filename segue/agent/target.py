@@ -95,7 +95,8 @@ async def _place_app(
 ) -> Landing:
     """The same for an application: room for its images and files, and its network, which says nothing yet."""
     services.protection.keep(placement)
-    address = await app_move.make_room(services, resident, placement.secret)
+    on_demand = placement.shape.post_copy
+    address = await app_move.make_room(services, resident, placement.secret, on_demand=on_demand)
     arriving = resident.arriving_app
     assert arriving is not None
     remote = await asyncio.to_thread(_resolve, services.config.peer_address(placement.source))

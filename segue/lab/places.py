@@ -15,8 +15,8 @@ NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 
 def labs() -> Path:
-    """The folder that holds one folder per lab."""
-    return Path(os.environ.get("SEGUE_LAB_DIR", "/var/lib/segue-lab")).absolute()
+    """The folder that holds one folder per lab, by its one real name: processes of a lab are known by that."""
+    return Path(os.environ.get("SEGUE_LAB_DIR", "/var/lib/segue-lab")).resolve()
 
 
 def cache() -> Path:

@@ -70,7 +70,7 @@ class Engine:
     cpu_flags: frozenset[str] = frozenset()
     soft_dirty: bool = False
     """The kernel notes which pages were written; without it memory cannot leave before the application stops."""
-    userfault: bool = False
-    """Pages may follow after the application."""
+    on_demand: bool = False
+    """Its memory may be put in place after it runs there."""
     by_place: bool = False
     """Its agent takes memory that goes before the application stands, and puts it where it will be read."""

@@ -39,6 +39,9 @@ class Limits:
     """What a guest that registered is given to get ready; 0: as long as it asked for, up to the host's limit."""
     post_copy_after: int = -1
     """The guest moves first, and the rest of its memory after it, once that many rounds are over; -1: not so."""
+    on_demand: bool = False
+    """Of an application, which post-copy is made by (policy/budgets.py): all its memory goes before it, and is put in
+    place on the target once it runs there."""
 
     @property
     def post_copy(self) -> bool:

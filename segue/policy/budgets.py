@@ -25,8 +25,10 @@ def limits_of(guest: Guest, limits: Limits) -> Limits:
     if not guest.is_app:
         return limits
     ladder = tuple(rung for rung in limits.ladder if rung is Rung.WAIT)
+    on_demand = limits.on_demand or limits.post_copy
     usual = not limits.blackout_said and limits.blackout_s == Limits().blackout_s
-    return replace(limits, blackout_s=BLACKOUT_S if usual else limits.blackout_s, ladder=ladder)
+    blackout_s = BLACKOUT_S if usual else limits.blackout_s
+    return replace(limits, blackout_s=blackout_s, ladder=ladder, on_demand=on_demand, post_copy_after=-1)
 
 
 def forecast(memory_bytes: int, path_bytes_per_s: float, way: str, *, goes_before: bool) -> Forecast:

@@ -48,6 +48,8 @@ def within(shape: Shape, limits: Limits) -> Limits:
 
 
 def _connections(foreseen: Forecast, limits: Limits, cpus: int) -> Shape:
+    if limits.on_demand:
+        return Shape(post_copy=True, reason="its memory is put in place once it runs there")
     if limits.post_copy:
         # QEMU 10.0: "Postcopy is not yet compatible with multifd".
         return Shape(post_copy=True, reason="post-copy needs a single connection")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from segue.lab import processes
+from segue.lab import places, processes
 
 pytestmark = pytest.mark.lab
 MADE = 60
@@ -32,6 +32,13 @@ def start() -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
     for process in made:
         process.kill()
         process.communicate()
+
+
+def test_a_lab_is_one_by_whatever_path_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else `down` by a link to its folder takes its files away, and leaves its machines."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    monkeypatch.setenv("SEGUE_LAB_DIR", str(tmp_path / "link"))
+    assert places.of("one").top == tmp_path.resolve() / "one"
 
 
 def test_a_namespace_that_is_made_meanwhile_is_not_taken_for_one_that_has_just_ended(

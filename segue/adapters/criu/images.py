@@ -16,16 +16,18 @@ NUMBER: Final = ""
 
 
 def entry_type(messages: Mapping[str, Mapping[str, tuple[int, str]]]) -> Any:
-    """The class of the last of these messages: name -> field -> (number, type). Protobuf keeps all other fields."""
+    """The class of the last of these messages: name -> field -> (number, type), with a star behind it for a field that
+    comes more than once. Protobuf keeps all other fields."""
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="segue/criu.proto", package="segue.criu")
     name = ""
     for name, fields in messages.items():
         message = file.message_type.add(name=name)
         for called, (number, kind) in fields.items():
-            holds = {"type": field.TYPE_MESSAGE, "type_name": f".segue.criu.{kind}"}
+            holds = {"type": field.TYPE_MESSAGE, "type_name": f".segue.criu.{kind.rstrip('*')}"}
             said = holds if kind != NUMBER else {"type": field.TYPE_UINT64}
-            message.field.add(name=called, number=number, label=field.LABEL_OPTIONAL, **said)
+            label = field.LABEL_REPEATED if kind.endswith("*") else field.LABEL_OPTIONAL
+            message.field.add(name=called, number=number, label=label, **said)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"segue.criu.{name}"))

@@ -8,10 +8,11 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from segue.adapters.criu import freezer, keys, memory, mend, program
+from segue.adapters.criu import freezer, keys, laziness, memory, mend, paging, program
 from segue.adapters.criu.hook import Hook, Word
 from segue.adapters.criu.porter import Porter
 from segue.adapters.criu.program import Container, Room
+from segue.adapters.criu.running import Running
 from segue.errors import Aborted, SegueError
 from segue.model.integrity import Blocks, Digests
 
@@ -44,6 +45,8 @@ class Landing:
         self._porter: Porter | None = None
         self._making: asyncio.Task[object] | None = None
         self._working: asyncio.Task[None] | None = None
+        self._pager: Running | None = None
+        self._paging: asyncio.Task[None] | None = None
         self.is_complete = False
         """All is restored and waits for the word to run."""
         self.told = False
@@ -61,10 +64,17 @@ class Landing:
         """The process that listens; 0 where none does."""
         return self._porter.pid if self._porter is not None else 0
 
-    async def open(self, host: str, secret: str, memory_bytes: int, *, channels: int = 2) -> str:
-        """Waits for the images at a free port of `host`; host:port. What arrives is restored by itself."""
+    async def open(
+        self, host: str, secret: str, memory_bytes: int, *, channels: int = 2, on_demand: bool = False
+    ) -> str:
+        """Waits for the images at a free port of `host`; host:port. What arrives is restored by itself.
+
+        on_demand: it runs before its memory is in place, which lies in the images meanwhile.
+        """
         self._room.make(2 * memory_bytes)  # What went before, and the images, in the worst case whole.
-        self._room.configure(self._script)
+        self._room.configure(self._script, on_demand=on_demand)
+        if on_demand:
+            self._pager = paging.begin(self._container, self._room)
         self._hook = Hook(self._room.top)
         identity = keys.pem(secret).decode() if secret else ""
         order = {"host": host, "channels": channels, "identity": identity, "folder": str(self._room.images)}
@@ -90,6 +100,7 @@ class Landing:
         if self._room.top.is_dir():
             self._hook = Hook(self._room.top)
             self.is_complete = self._hook.waits()
+            self._pager = Running.find(self._room.pager_note)
 
     async def go(self, heard: Callable[[], Awaitable[None]]) -> float:
         """Lets it run; wall-clock seconds at which it did. Raises Aborted where it cannot.
@@ -113,8 +124,24 @@ class Landing:
             except (SegueError, TimeoutError) as error:
                 raise self._not_restored(str(error)) from error
         ran_s = time.time()
-        await self._end()
+        await self._end(clears=self._pager is None)
+        if self._pager is not None:
+            self._paging = asyncio.create_task(self._await_pager(self._pager))
         return ran_s
+
+    async def whole(self) -> None:
+        """For one that runs: returns once all of its memory is in place, or it has ended. An agent that was restarted
+        takes that up, too."""
+        if self._paging is None:
+            await self._end(clears=self._pager is None)
+            if self._pager is None:
+                return
+            self._paging = asyncio.create_task(self._await_pager(self._pager))
+        await asyncio.shield(self._paging)
+
+    async def _await_pager(self, pager: Running) -> None:
+        await pager.wait()
+        self._room.clear()
 
     async def drop(self) -> None:
         """Nothing of what came stays, once the container is removed. Safe to repeat."""
@@ -132,6 +159,8 @@ class Landing:
         # Before the lock goes: a script may have heard a word late that we took for lost, and CRIU have obeyed it.
         freezer.kill(self._container.cgroup)
         self._thaw()  # The next to come would be restored into a frozen group, and hang.
+        if self._pager is not None:
+            await self._pager.wait()
         await self._end()
 
     async def _made(self, making: asyncio.Future[object]) -> None:
@@ -162,6 +191,8 @@ class Landing:
             await self._porter.hear("arrived", None)
             self._mark("arrived")
             await asyncio.to_thread(mend.mend, self._room.images)
+            if self._pager is not None:
+                await asyncio.to_thread(laziness.mark, self._room.images)
             await self._restore_all()
             await self._held()
         except (SegueError, OSError, ValueError) as error:
@@ -189,12 +220,13 @@ class Landing:
             asked.cancel()  # It would go on looking, at whatever has the FIFO's number then.
         raise self._not_restored(str(self._making.exception() or "it did not wait for its word"))
 
-    async def _end(self) -> None:
+    async def _end(self, *, clears: bool = True) -> None:
         if self._porter is not None:
             await self._porter.end()
         if self._hook is not None:
             self._hook.close()
-        self._room.clear()
+        if clears:
+            self._room.clear()
         self._hook = self._porter = None
 
     def _mark(self, what: str) -> None:

@@ -11,7 +11,8 @@ import re
 import shutil
 from pathlib import Path
 
-from segue.adapters.criu import opened, surroundings
+from segue.adapters import system
+from segue.adapters.criu import opened, surroundings, userfault
 from segue.model.belongings import Engine, Held, Holding
 
 SYS_RESOURCE = 24
@@ -25,13 +26,19 @@ SOFT_DIRTY = 1 << 55
 def belongings(cgroup: Path) -> tuple[Held, ...]:
     """Everything that the processes of the cgroup hold, and that somebody may have to judge."""
     found: set[Held] = set()
-    for pid in map(int, (cgroup / "cgroup.procs").read_text().split()):
+    pids = sorted(map(int, (cgroup / "cgroup.procs").read_text().split()), key=_age)
+    for number, pid in enumerate(pids):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # It ended while we looked.
-            found.update(opened.of(pid))
+            found.update(opened.of(pid, pids[:number]))
             if (tracer := _field(Path(f"/proc/{pid}/status"), "TracerPid")) not in {"0", ""}:
                 found.add(Held(Holding.TRACER, tracer, pid))
     found.update(surroundings.of(cgroup))
     return tuple(sorted(found))
+
+
+def _age(pid: int) -> tuple[int, int]:
+    """The oldest process first: CRIU asks a parent before its children."""
+    return int(system.birth(pid) or 0), pid
 
 
 def _field(path: Path, name: str) -> str:
@@ -51,7 +58,7 @@ async def engine() -> Engine:
         kernel=kernel,
         cpu_flags=flags,
         soft_dirty=soft_dirty(),
-        userfault=Path("/dev/userfaultfd").exists(),
+        on_demand=userfault.works(),
         by_place=True,
     )
 

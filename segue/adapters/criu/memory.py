@@ -5,6 +5,7 @@ Where something is, is said as model/integrity.py has it: (process << PROCESS_SH
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import random
@@ -33,6 +34,8 @@ TRIES: Final = 20
 """For each page of a sample: a process may have reserved much more than it holds."""
 SHARED: Final = ("/dev/zero (deleted)", "/memfd:", "/SYSV")
 """Shared memory that has no file, and goes with the processes."""
+IOV_MAX: Final = 1024
+_libc = ctypes.CDLL(None, use_errno=True)
 KERNELS_OWN: Final = ("[vvar", "[vdso]", "[vsyscall]")
 Core: Final = images.entry_type(
     {
@@ -42,6 +45,12 @@ Core: Final = images.entry_type(
     }
 )
 """criu/images/core.proto, rseq.proto: where the kernel itself writes which processor a thread runs on."""
+
+
+class IoVec(ctypes.Structure):
+    """sys/uio.h: struct iovec."""
+
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
 @dataclass(frozen=True)
@@ -133,7 +142,8 @@ def digest(cgroup: Path, folder: Path, blocks: Blocks) -> Digests:
             spans = spans_of(there[inner])
             for at in own:
                 first = at & ((1 << PROCESS_SHIFT) - 1)
-                values[at] = _one(handle, spans, (first, first + blocks.block_bytes), private)
+                reader = _Reader(there[inner], handle)
+                values[at] = _one(reader, spans, (first, first + blocks.block_bytes), private)
     return Digests(tuple(values[at] for at in blocks.offsets), time.perf_counter() - begun_s)
 
 
@@ -151,26 +161,54 @@ def kernels_areas(folder: Path) -> Mapping[int, int]:
     return found
 
 
-def _one(handle: int, spans: Sequence[Span], block: tuple[int, int], private: Mapping[int, int]) -> str:
+@dataclass(frozen=True)
+class _Reader:
+    """The memory of one process."""
+
+    pid: int
+    handle: int
+
+    def read(self, first: int, end: int) -> bytearray:
+        """Raises OSError for what nobody may read: a device's memory, or what was never there."""
+        with suppress(OSError):
+            data = os.pread(self.handle, end - first, first)
+            if len(data) == end - first:
+                return bytearray(data)
+        _touch(self.pid, first, end)
+        return bytearray(os.pread(self.handle, end - first, first))
+
+
+def _touch(pid: int, first: int, end: int) -> None:
+    """Waits for pages that are put in place only when they are asked for (userfaultfd): to read a process's memory as
+    a file does not wait, process_vm_readv(2) does."""
+    byte = ctypes.create_string_buffer(1)
+    for begin in range(first, end, IOV_MAX * PAGE_BYTES):
+        pages = range(begin, min(begin + IOV_MAX * PAGE_BYTES, end), PAGE_BYTES)
+        here = (IoVec * len(pages))(*(IoVec(ctypes.addressof(byte), 1) for _ in pages))
+        there = (IoVec * len(pages))(*(IoVec(at, 1) for at in pages))
+        _libc.process_vm_readv(pid, here, len(pages), there, len(pages), 0)
+
+
+def _one(reader: _Reader, spans: Sequence[Span], block: tuple[int, int], private: Mapping[int, int]) -> str:
     made, is_empty = hashlib.sha256(), True
     for span in spans[max(0, bisect_right(spans, block[0], key=lambda span: span.first) - 1) :]:
         if span.first >= block[1]:
             break
         first, end = max(span.first, block[0]), min(span.end, block[1])
-        for at, page in _pages(handle, first, end, private):
+        for at, page in _pages(reader, first, end, private):
             made.update(at.to_bytes(8, "little"))
             made.update(page)
             is_empty = False
     return "" if is_empty else made.digest()[:DIGEST_BYTES].hex()
 
 
-def _pages(handle: int, first: int, end: int, private: Mapping[int, int]) -> Iterator[tuple[int, Any]]:
+def _pages(reader: _Reader, first: int, end: int, private: Mapping[int, int]) -> Iterator[tuple[int, Any]]:
     """Those that are not zero, without what the kernel writes into them."""
     if first >= end:
         return
     try:
-        data = bytearray(os.pread(handle, end - first, first))
-    except OSError:  # Nobody may read that: a device's memory, or what was never there.
+        data = reader.read(first, end)
+    except OSError:
         return
     for at, size in private.items():
         if first <= at < end:

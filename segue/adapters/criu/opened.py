@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,8 +19,12 @@ IN_MEMORY: Final = ("/dev/shm/", "/dev/zero")
 """Paths below /dev that are no devices, or hold nothing."""
 WITHOUT_A_NAME: Final = ("/memfd:", "/SYSV", "/dev/zero", "/anon_hugepage", "/secretmem")
 """What the kernel shows as the path of what never had one."""
+EPOLL: Final = "anon_inode:[eventpoll]"
 EVENTS: Final = "anon_inode:[eventfd]"
 GONE: Final = " (deleted)"
+KCMP: Final = {"x86_64": 312, "aarch64": 272}
+KCMP_FILE: Final = 0
+_libc = ctypes.CDLL(None, use_errno=True)
 BLOCK_BYTES: Final = 512
 """Of st_blocks."""
 
@@ -33,8 +39,10 @@ class Mount:
     kind: str
 
 
-def of(pid: int) -> Iterator[Held]:
-    """Raises FileNotFoundError, ProcessLookupError for one that ends meanwhile."""
+def of(pid: int, older: Sequence[int] = ()) -> Iterator[Held]:
+    """older: the application's processes that began before this one.
+
+    Raises FileNotFoundError, ProcessLookupError for one that ends meanwhile."""
     top = Path(f"/proc/{pid}")
     try:
         mounts = _mounts(top)
@@ -47,7 +55,7 @@ def of(pid: int) -> Iterator[Held]:
         yield Held(Holding.MOUNT, mount.kind, pid, mount.place)
     for entry in (top / "fd").iterdir():
         try:
-            yield from _descriptor(pid, entry, mounts)
+            yield from _descriptor(pid, entry, mounts, older)
         except FileNotFoundError:
             continue  # Closed while we looked.
     for area, path in _mapped(top):
@@ -70,7 +78,7 @@ def _mapped(top: Path) -> Iterator[tuple[str, str]]:
             yield f"{int(first, 16):x}-{int(last, 16):x}", words[5]
 
 
-def _descriptor(pid: int, entry: Path, mounts: tuple[Mount, ...]) -> Iterator[Held]:
+def _descriptor(pid: int, entry: Path, mounts: tuple[Mount, ...], older: Sequence[int]) -> Iterator[Held]:
     link = os.readlink(entry)
     if link.startswith("socket:"):
         yield Held(Holding.SOCKET, os.getxattr(entry, PROTOCOL).rstrip(b"\0").decode(), pid)
@@ -78,8 +86,8 @@ def _descriptor(pid: int, entry: Path, mounts: tuple[Mount, ...]) -> Iterator[He
         yield from _path(pid, entry, link, mounts)
     elif link == "anon_inode:inotify":
         yield from _watches(pid, entry, mounts)
-    elif link == "anon_inode:[eventpoll]":
-        yield from _polled(pid, entry)
+    elif link == EPOLL:
+        yield from _polled(pid, entry, older)
     elif link == EVENTS and _about(entry).get("eventfd-semaphore") == "1":
         yield Held(Holding.FILE, f"{link} semaphore", pid)
     elif link.startswith("pipe:") and int(_about(entry)["flags"], 8) & os.O_DIRECT:
@@ -125,12 +133,29 @@ def _watches(pid: int, entry: Path, mounts: tuple[Mount, ...]) -> Iterator[Held]
             yield Held(Holding.WATCH, kinds.get(f"{device >> 20}:{device & 0xFFFFF}", "unknown"), pid)
 
 
-def _polled(pid: int, entry: Path) -> Iterator[Held]:
+def _polled(pid: int, entry: Path, older: Sequence[int]) -> Iterator[Held]:
     """What is closed here stays in an epoll for as long as anybody has it open, under whatever number. What was closed
-    while we looked is in none any more."""
-    if missing := _missing(entry, _waits(pid, entry)):
+    while we looked is in none any more. An epoll that was inherited is what it is for the one that made it: so CRIU
+    looks at it (criu/eventpoll.c), and a child may have closed what it does not need (Redis, while it saves)."""
+    if (missing := _missing(entry, _waits(pid, entry))) and not _is_inherited(pid, entry, older):
         for number, _ in sorted(_missing(entry, missing & _waits(pid, entry))):
             yield Held(Holding.POLL, number, pid)
+
+
+def _is_inherited(pid: int, entry: Path, older: Sequence[int]) -> bool:
+    for other in older:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for theirs in Path(f"/proc/{other}/fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    if os.readlink(theirs) == EPOLL and _are_one((other, theirs), (pid, entry)):
+                        return True
+    return False
+
+
+def _are_one(one: tuple[int, Path], other: tuple[int, Path]) -> bool:
+    """Whether two processes have one and the same file open (kcmp(2))."""
+    numbers = (one[0], other[0], KCMP_FILE, int(one[1].name), int(other[1].name))
+    return bool(_libc.syscall(KCMP.get(os.uname().machine, -1), *map(ctypes.c_ulong, numbers)) == 0)
 
 
 def _waits(pid: int, entry: Path) -> set[tuple[str, int]]:

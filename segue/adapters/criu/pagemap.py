@@ -6,7 +6,7 @@ The parent holds a page where its address says: its file is as long as the addre
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,8 +16,8 @@ from segue.adapters.criu import images
 
 PREFIX: Final = "pagemap-"
 PAGE_BYTES: Final = 4096
-IN_PARENT, PRESENT = 1, 4
-"""criu/include/pagemap.h: PE_PARENT, PE_PRESENT."""
+IN_PARENT, LAZY, PRESENT = 1, 2, 4
+"""criu/include/pagemap.h: PE_PARENT, PE_LAZY, PE_PRESENT."""
 STRETCH: Final = 1 << 30
 """Pages of one entry of a parent: CRIU counts them in an int."""
 Head: Final = images.entry_type({"Head": {"pages_id": (1, images.NUMBER)}})
@@ -51,6 +51,29 @@ class Pagemap:
             if _is_present(entry):
                 yield entry.vaddr // PAGE_BYTES, _count(entry)
 
+    def pieces(self) -> Iterator[tuple[Any, int, int]]:
+        """(entry, its number of pages, where its first page lies in the file, of one that is there)."""
+        at = 0
+        for entry in self.entries:
+            yield entry, _count(entry), at * PAGE_BYTES
+            at += _count(entry) if _is_present(entry) else 0
+
+    def lazy(self, may: Callable[[int, int], Iterable[tuple[bool, int]]]) -> bytes:
+        """As an image in which some pages are left out by whoever restores, to be put in place later.
+
+        may: of a stretch of pages (number of the first, how many): whether they may be, by runs (flag, how many).
+        """
+        made = self._packed_head()
+        for entry in self.entries:
+            first = 0
+            for flag, count in may(entry.vaddr // PAGE_BYTES, _count(entry)):
+                part = _part(entry, first, count, is_own=True)
+                if flag and entry.HasField("flags"):
+                    part.flags |= LAZY
+                made += images.packed(bytes(part.SerializeToString()))
+                first += count
+        return bytes(made)
+
     def packed(self, own: bytes | bytearray) -> bytes:
         """As an image. own: for each page in the file whether it is still there; all others are in the parent's."""
         made, at = self._packed_head(), 0
@@ -59,7 +82,8 @@ class Pagemap:
                 made += images.packed(entry.SerializeToString())
                 continue
             for flag, first, count in runs(own[at : at + _count(entry)]):
-                made += images.packed(_part(entry, first, count, is_own=bool(flag)))
+                part = _part(entry, first, count, is_own=bool(flag))
+                made += images.packed(bytes(part.SerializeToString()))
             at += _count(entry)
         return bytes(made)
 
@@ -106,7 +130,7 @@ def _count(entry: Any) -> int:
     return int(entry.many if entry.HasField("many") else entry.few)
 
 
-def _part(entry: Any, first: int, count: int, *, is_own: bool) -> bytes:
+def _part(entry: Any, first: int, count: int, *, is_own: bool) -> Any:
     part = Entry()
     part.CopyFrom(entry)
     part.vaddr = entry.vaddr + first * PAGE_BYTES
@@ -116,4 +140,4 @@ def _part(entry: Any, first: int, count: int, *, is_own: bool) -> bytes:
         part.few = count
     if not is_own:
         part.flags = IN_PARENT
-    return bytes(part.SerializeToString())
+    return part

@@ -61,6 +61,16 @@ class Room:
         return self.top / "crun.pid"
 
     @property
+    def pager_log(self) -> Path:
+        """What the pager had to say."""
+        return self.work / "pager.log"
+
+    @property
+    def pager_note(self) -> Path:
+        """Which process it is."""
+        return self.top / "pager.pid"
+
+    @property
     def work(self) -> Path:
         """CRIU's logs and sockets."""
         return self.top / "work"
@@ -78,14 +88,15 @@ class Room:
         tmpfs.unmount(self.top)
         shutil.rmtree(self.top, ignore_errors=True)
 
-    def configure(self, hook: Path) -> None:
-        """CRIU's own configuration: crun hands on only a part of what it needs to know."""
+    def configure(self, hook: Path, *, on_demand: bool = False) -> None:
+        """CRIU's own configuration: crun hands on only a part of what it needs to know. on_demand: see `paging`."""
         lines = [
             "tcp-established",
             "file-locks",
             f"ghost-limit {GHOST_BYTES_MAX}",  # Files that are open and deleted go with the memory.
             "network-lock skip",  # Frames are held by us, on both hosts: see the networks' adapters.
             f"action-script {hook}",
+            *(["lazy-pages"] if on_demand else []),
         ]
         self.config.write_text("\n".join(lines) + "\n")
 

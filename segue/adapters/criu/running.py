@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,11 +24,16 @@ class Running:
         asyncio.get_running_loop().add_reader(self._handle, self._note_end)
 
     @classmethod
-    def start(cls, argv: Sequence[str], log: Path, note: Path) -> Self:
-        """Starts it; what it says goes into `log`, what it is into `note`."""
+    def start(cls, argv: Sequence[str], log: Path, note: Path, hears: socket.socket | None = None) -> Self:
+        """Starts it; what it says goes into `log`, what it is into `note`. hears: its input."""
         with log.open("ab") as out:
             process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, cwd="/"
+                argv,
+                stdin=subprocess.DEVNULL if hears is None else hears.fileno(),
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                cwd="/",
             )
         with contextlib.suppress(OSError):  # CRIU that is killed at its work may take others along.
             Path(f"/proc/{process.pid}/oom_score_adj").write_text("-1000")

@@ -156,6 +156,33 @@ def test_what_is_closed_while_we_look_is_no_obstacle() -> None:
     assert Holding.POLL not in seen
 
 
+SAVES = """
+import os, select, socket, sys
+listener = socket.socket(); listener.bind(("127.0.0.1", 0)); listener.listen()
+epoll = select.epoll(); epoll.register(listener)
+child = os.fork()
+if not child:
+    listener.close()
+    print(os.getpid(), flush=True)
+    sys.stdin.read()
+os.wait()
+"""
+
+
+def test_a_child_may_close_what_its_parent_waits_for(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SAVES], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        (tmp_path / "cgroup.procs").write_text(f"{child}\n{process.pid}\n")
+        seen = [(one.sort, one.pid) for one in look.belongings(tmp_path)]
+        assert Holding.POLL not in [sort for sort, _ in seen]
+        (tmp_path / "cgroup.procs").write_text(f"{child}\n")
+        seen = [(one.sort, one.pid) for one in look.belongings(tmp_path)]
+        assert (Holding.POLL, child) in seen
+
+
 def test_groups_of_cards_are_read_as_addresses() -> None:
     igmp = (
         "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n1\tlo        :     1      V3\n"
