@@ -15,6 +15,8 @@ from typing import Any, Final
 HEADER: Final = struct.Struct("!BHQI")
 """Kind, bytes of the name, place in the file, bytes of data."""
 CHUNK_BYTES: Final = 1 << 20
+EVEN: Final = b"="
+"""All that came on this socket is taken in."""
 NAME_BYTES_MAX: Final = 255
 
 
@@ -31,7 +33,10 @@ class Kind(IntEnum):
     PAGES = 9
     COPY = 10
     MOVE = 11
-    """These three, on the first socket only: memory that goes before, see `pages.py`."""
+    """Memory that goes before, see `pages.py`: on the first socket only, and the first of them on any once the target
+    has said `EVEN` on that one."""
+    EVEN = 12
+    """Asks for that."""
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.x509.oid import NameOID
 
 NAME = "segue-migration"
-BY_PLACE = "segue-pages-2"
+BY_PLACE = {"segue-pages-3": 3, "segue-pages-2": 2}
 """Who says so in the handshake takes memory that goes before (pages.py); for agents before that it goes with
-the images."""
+the images. The best that both know holds."""
+SPREAD = 3
+"""From there on pages may come on any connection."""
 BEGINS = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 ENDS = datetime.datetime(2120, 1, 1, tzinfo=datetime.UTC)
 """The key is made for one migration and forgotten after it; clocks that differ must not stop one."""
@@ -48,9 +50,10 @@ def pem(secret: str) -> bytes:
     return private + made.public_bytes(serialization.Encoding.PEM)
 
 
-def by_place(one: socket.socket) -> bool:
-    """Whether the other host takes memory that goes before."""
-    return isinstance(one, ssl.SSLSocket) and one.selected_alpn_protocol() == BY_PLACE
+def by_place(one: socket.socket) -> int:
+    """How the other host takes memory that goes before; 0 where it does not."""
+    said = one.selected_alpn_protocol() if isinstance(one, ssl.SSLSocket) else None
+    return BY_PLACE.get(said or "", 0)
 
 
 def context(identity: bytes, *, server: bool) -> ssl.SSLContext:
@@ -58,7 +61,7 @@ def context(identity: bytes, *, server: bool) -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = ssl.TLSVersion.TLSv1_3
     made.check_hostname = False
-    made.set_alpn_protocols([BY_PLACE])
+    made.set_alpn_protocols(list(BY_PLACE))
     made.verify_mode = ssl.CERT_REQUIRED
     certificate = identity[identity.index(b"-----BEGIN CERTIFICATE") :]
     made.load_verify_locations(cadata=certificate.decode())

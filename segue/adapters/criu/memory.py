@@ -30,6 +30,9 @@ GONE: Final = (FileNotFoundError, ProcessLookupError)
 """What is heard of a process that has ended."""
 # Documentation/admin-guide/mm/pagemap.rst: the top byte of an entry.
 PRESENT, SWAPPED, OF_A_FILE = 0x80, 0x40, 0x20
+IS_THERE: Final = bytes(bool(top & (PRESENT | SWAPPED)) for top in range(256))
+IS_OWN: Final = bytes(bool(top & (PRESENT | SWAPPED)) and not top & OF_A_FILE for top in range(256))
+"""For an entry's top byte."""
 TRIES: Final = 20
 """For each page of a sample: a process may have reserved much more than it holds."""
 SHARED: Final = ("/dev/zero (deleted)", "/memfd:", "/SYSV")
@@ -64,6 +67,7 @@ class Span:
     inode: int = 0
     offset: int = 0
     """Of shared memory: which one it is, and where in it this begins."""
+    is_code: bool = False
 
 
 def processes(cgroup: Path) -> dict[int, int]:
@@ -94,7 +98,7 @@ def sample(cgroup: Path, pages: int) -> tuple[int, ...]:
             break
         address = random.randrange(span.first, span.end, PAGE_BYTES)
         with suppress(*GONE), opened(pid, "pagemap") as pagemap:
-            if any(_anonymous(_states(pagemap, address, PAGE_BYTES))):
+            if any(_states(pagemap, address, PAGE_BYTES).translate(IS_OWN)):
                 found.add((inner << PROCESS_SHIFT) + address)
     return tuple(sorted(found))
 
@@ -119,7 +123,7 @@ def own_pages(pid: int, block_bytes: int) -> Iterator[tuple[Span, int, bytes]]:
             for first in range(span.first // block_bytes * block_bytes, span.end, block_bytes):
                 start, end = max(first, span.first), min(first + block_bytes, span.end)
                 states = _states(pagemap, start, end - start)
-                own = states if span.is_shared else bytes(_anonymous(states))
+                own = states.translate(IS_THERE if span.is_shared else IS_OWN)
                 if any(own):
                     yield span, start, own
 
@@ -247,19 +251,13 @@ def spans_of(pid: int) -> list[Span]:
             and not name.startswith(KERNELS_OWN)
             and (not is_shared or name.startswith(SHARED))
         ):
-            found.append(
-                Span(
-                    int(first, 16), int(end, 16), "w" in words[1], is_shared, int(words[4]), int(words[2], 16)
-                )
-            )
+            areas = int(first, 16), int(end, 16)
+            is_written, is_code = "w" in words[1], "x" in words[1]
+            found.append(Span(*areas, is_written, is_shared, int(words[4]), int(words[2], 16), is_code))
     return found
 
 
 def _states(pagemap: int, first: int, length: int) -> bytes:
-    """The top byte of each page's entry; of those that are present or swapped out, else 0."""
+    """The top byte of each page's entry."""
     raw = os.pread(pagemap, length // PAGE_BYTES * ENTRY_BYTES, first // PAGE_BYTES * ENTRY_BYTES)
-    return bytes(state if state & (PRESENT | SWAPPED) else 0 for state in raw[ENTRY_BYTES - 1 :: ENTRY_BYTES])
-
-
-def _anonymous(states: bytes) -> Iterator[bool]:
-    return (bool(state) and not state & OF_A_FILE for state in states)
+    return raw[ENTRY_BYTES - 1 :: ENTRY_BYTES]

@@ -67,24 +67,21 @@ class Pagemap:
         for entry in self.entries:
             first = 0
             for flag, count in may(entry.vaddr // PAGE_BYTES, _count(entry)):
-                part = _part(entry, first, count, is_own=True)
-                if flag and entry.HasField("flags"):
-                    part.flags |= LAZY
+                part = _part(entry, first, count)
+                if entry.HasField("flags"):
+                    part.flags = entry.flags & ~LAZY | (LAZY if flag else 0)
                 made += images.packed(bytes(part.SerializeToString()))
                 first += count
         return bytes(made)
 
-    def packed(self, own: bytes | bytearray) -> bytes:
-        """As an image. own: for each page in the file whether it is still there; all others are in the parent's."""
-        made, at = self._packed_head(), 0
+    def in_parent(self) -> bytes:
+        """As an image of which all pages are in the parent's."""
+        made = self._packed_head()
         for entry in self.entries:
-            if not _is_present(entry):
-                made += images.packed(entry.SerializeToString())
-                continue
-            for flag, first, count in runs(own[at : at + _count(entry)]):
-                part = _part(entry, first, count, is_own=bool(flag))
-                made += images.packed(bytes(part.SerializeToString()))
-            at += _count(entry)
+            part = _part(entry, 0, _count(entry))
+            if _is_present(entry):
+                part.flags = IN_PARENT
+            made += images.packed(bytes(part.SerializeToString()))
         return bytes(made)
 
     def parent(self, pages_id: int) -> bytes:
@@ -130,7 +127,7 @@ def _count(entry: Any) -> int:
     return int(entry.many if entry.HasField("many") else entry.few)
 
 
-def _part(entry: Any, first: int, count: int, *, is_own: bool) -> Any:
+def _part(entry: Any, first: int, count: int) -> Any:
     part = Entry()
     part.CopyFrom(entry)
     part.vaddr = entry.vaddr + first * PAGE_BYTES
@@ -138,6 +135,4 @@ def _part(entry: Any, first: int, count: int, *, is_own: bool) -> Any:
         part.many = count
     else:
         part.few = count
-    if not is_own:
-        part.flags = IN_PARENT
     return part

@@ -34,6 +34,7 @@ class Intake:
         self.first = sockets[0]
         self.bytes = 0
         self._listed = b""
+        self._lock = threading.Lock()
 
     def run(self) -> None:
         """Returns when all is here. Raises OSError, ValueError."""
@@ -55,7 +56,7 @@ class Intake:
                 data = channel.exactly(source, frame.length)
                 if frame.kind is Kind.DATA:
                     self._put(frame, data)
-                elif source is self.sockets[0]:
+                elif source is self.sockets[0] or frame.kind is Kind.PAGES:
                     self._take_before(frame, data)
                 else:
                     raise ValueError("files come on the first socket alone")
@@ -75,10 +76,14 @@ class Intake:
 
     def _take_before(self, frame: Frame, data: bytearray) -> None:
         if frame.kind is Kind.PAGES:
-            self._before.put(frame.name, frame.offset, data)
-            self.at_hand.grow(self._before.held_bytes())
+            with self._lock:
+                self._before.put(frame.name, frame.offset, data)
+                self.at_hand.grow(self._before.held_bytes())
+        elif frame.kind is Kind.EVEN:
+            self.sockets[0].sendall(channel.EVEN)
         elif frame.kind is Kind.COPY:
-            self._before.copy(frame.name, frame.offset, data)
+            with self._lock:
+                self._before.copy(frame.name, frame.offset, data)
         elif frame.kind is Kind.MOVE:
             self._before.move(frame.name, frame.offset, data)
         else:

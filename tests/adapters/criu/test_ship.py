@@ -16,6 +16,7 @@ from segue.adapters.criu import images, keys, memory, pagemap
 from segue.adapters.criu.pages import PAGE_BYTES
 from segue.adapters.criu.porter import Porter
 from segue.errors import Aborted
+from segue.model.integrity import PROCESS_SHIFT
 from tests.adapters.criu.standing import Standing
 
 LIMIT_S = 30.0
@@ -31,7 +32,10 @@ async def _ends(
     out_more: Mapping[str, object] = NOTHING,
 ) -> tuple[Porter, Porter]:
     order = {"host": "127.0.0.1", "channels": 2}
-    before = {"cgroup": str(here), "pages": 1 << 20}
+    group = here.parent / "nobody"
+    group.mkdir(exist_ok=True)
+    (group / "cgroup.procs").touch()
+    before = {"cgroup": str(group), "pages": 1 << 20}
     taking = await Porter.start(
         "ship_in",
         {
@@ -71,13 +75,16 @@ def _folders(tmp_path: Path) -> tuple[Path, Path]:
 async def test_a_folder_that_grows_arrives_whole(tmp_path: Path, encrypted: bool) -> None:
     here, there = _folders(tmp_path)
     secret = secrets.token_hex(32) if encrypted else ""
+    # Where memory goes before, images of memory are none.
+    large = "ghost-1.img" if encrypted else "pages-1.img"
     giving, taking = await _ends(here, there, secret, secret)
     written = b""
     try:
         await giving.hear("connected", LIMIT_S)
         giving.tell("begin")
+        await giving.hear("ready", LIMIT_S)
         chance = random.Random(7)
-        with (here / "pages-1.img").open("wb", buffering=0) as pages:
+        with (here / large).open("wb", buffering=0) as pages:
             for _ in range(40):
                 written += (part := chance.randbytes(50 * PAGE_BYTES))
                 pages.write(part)
@@ -93,12 +100,13 @@ async def test_a_folder_that_grows_arrives_whole(tmp_path: Path, encrypted: bool
         await giving.end()
         await taking.end()
     assert {path.name: path.read_bytes() for path in there.iterdir()} == {
-        "pages-1.img": written,
+        large: written,
         "empty.img": b"",
         "inventory.img": b"written anew",
     }
-    left = (here / "pages-1.img").stat()
-    assert (left.st_size, left.st_blocks) == (len(written), 0), "its memory is given back"
+    if not encrypted:
+        left = (here / large).stat()
+        assert (left.st_size, left.st_blocks) == (len(written), 0), "its memory is given back"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="reads another process's memory")
@@ -110,7 +118,6 @@ async def test_what_went_before_is_not_sent_again(tmp_path: Path, in_memory: Pat
     first = process.own // PAGE_BYTES * PAGE_BYTES + PAGE_BYTES
     with memory.opened(process.pid) as handle:
         held = os.pread(handle, 200 * PAGE_BYTES, first)
-    new = random.Random(7).randbytes(3 * PAGE_BYTES)
     giving, taking = await _ends(here, there, secret, secret, out_more={"cgroup": str(process.group)})
     try:
         giving.tell("files")
@@ -121,31 +128,36 @@ async def test_what_went_before_is_not_sent_again(tmp_path: Path, in_memory: Pat
             assert (sent >= 255 * PAGE_BYTES) is (encrypted and number == 2)
         process.change(first)
         giving.tell("begin")
-        (here / "pages-1.img").write_bytes(held[: 100 * PAGE_BYTES] + new + held[: 50 * PAGE_BYTES])
-        (here / "pagemap-7.img").write_bytes(_pagemap((first, 100), (1 << 40, 53)))
+        await giving.hear("ready", LIMIT_S)
+        assert (here / "pages-1.img").is_symlink() is encrypted
+        if encrypted:
+            (here / "pages-1.img").write_bytes(bytes(100 * PAGE_BYTES))  # As CRIU does it: it leads nowhere.
+            inner = process.key >> PROCESS_SHIFT
+        else:
+            (here / "pages-1.img").write_bytes(held[: 100 * PAGE_BYTES])
+            inner = 7
+        pagemap_file = f"pagemap-{inner}.img"
+        (here / pagemap_file).write_bytes(_pagemap((first, 100)))
         giving.tell("complete")
         await taking.hear("arrived", LIMIT_S)
         carried = int(await giving.hear("sent", LIMIT_S))
-        assert (carried < 20 * PAGE_BYTES) is encrypted, carried
+        assert encrypted or carried > 100 * PAGE_BYTES
     finally:
         await giving.end()
         await taking.end()
         process.end()
     if encrypted:
-        assert (there / "pages-1.img").read_bytes() == new
-        at_all = pagemap.parsed((there / "pagemap-7.img").read_bytes(), "")
-        assert [(entry.flags, entry.many) for entry in at_all.entries] == [(1, 100), (4, 3), (1, 50)]
-        above = pagemap.parsed((there / "parent" / "pagemap-7.img").read_bytes(), "")
+        assert (there / "pages-1.img").read_bytes() == b""
+        at_all = pagemap.parsed((there / pagemap_file).read_bytes(), "")
+        assert [(entry.flags, entry.many) for entry in at_all.entries] == [(1, 100)]
+        above = pagemap.parsed((there / "parent" / pagemap_file).read_bytes(), "")
         with (there / "parent" / f"pages-{above.pages_id}.img").open("rb") as pages:
-            assert (
-                os.pread(pages.fileno(), 50 * PAGE_BYTES, (1 << 40) + 3 * PAGE_BYTES)
-                == held[: 50 * PAGE_BYTES]
-            )
+            there_now = os.pread(pages.fileno(), 100 * PAGE_BYTES, first)
+        assert there_now[1:] == held[1 : 100 * PAGE_BYTES]
+        assert there_now[0] == held[0] ^ 1
     else:
-        assert (there / "pages-1.img").read_bytes() == held[: 100 * PAGE_BYTES] + new + held[
-            : 50 * PAGE_BYTES
-        ]
-        assert (there / "pagemap-7.img").read_bytes() == (here / "pagemap-7.img").read_bytes()
+        assert (there / "pages-1.img").read_bytes() == held[: 100 * PAGE_BYTES]
+        assert (there / pagemap_file).read_bytes() == (here / pagemap_file).read_bytes()
 
 
 def _pagemap(*places: tuple[int, int]) -> bytes:
@@ -190,7 +202,7 @@ async def test_an_image_that_cannot_be_read_is_heard_of_at_once(tmp_path: Path, 
     giving, taking = await _ends(here, there, secret, secret)
     try:
         giving.tell("begin")
-        (here / "pages-1.img").mkdir()
+        (here / "ghost-1.img").mkdir()
         giving.tell("complete")
         with pytest.raises(Aborted, match="Is a directory"):
             await giving.hear("restored", LIMIT_S)
