@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
-from segue.adapters.criu import images, pagemap
+from segue.adapters.criu import areas, images, pagemap
 from segue.adapters.criu.holes import Hole
 from segue.adapters.criu.pagemap import LAZY, PAGE_BYTES, PREFIX, PRESENT
 from segue.adapters.criu.pages import file_of
@@ -30,18 +30,6 @@ OWN: Final = 1 << 2 | 1 << 3 | 1 << 12 | 1 << 13
 """criu/include/image.h: VMA_AREA_VSYSCALL, _VDSO, _VVAR, _AIORING."""
 STACK_PAGES: Final = 4
 """Around where a thread stands: CRIU itself writes there before anybody answers for it."""
-Space: Final = images.entry_type(
-    {
-        "Area": {
-            "start": (1, images.NUMBER),
-            "end": (2, images.NUMBER),
-            "flags": (6, images.NUMBER),
-            "status": (7, ""),
-        },
-        "Space": {"areas": (14, "Area*")},
-    }
-)
-"""criu/images/mm.proto, vma.proto"""
 Core: Final = images.entry_type(
     {
         "Registers": {"sp": (20, images.NUMBER)},
@@ -76,26 +64,23 @@ class Areas:
             yield False, end - at
 
 
-def mark(folder: Path) -> int:
-    """Marks in the images what may come later; how many pages. Raises OSError, ValueError."""
-    areas, total = _areas(folder), 0
-    for pid, found in areas.items():
+def mark(folder: Path) -> None:
+    """Marks in the images what may come later, and nothing else. Raises OSError, ValueError."""
+    for pid, found in _areas(folder).items():
         path = folder / f"{PREFIX}{pid}.img"
-        if path.exists() and found.lazy:
+        if path.exists():
             image = pagemap.parsed(path.read_bytes(), path.name)
             path.write_bytes(image.lazy(found.runs))
-            total += sum((hole.end - hole.start) // PAGE_BYTES for hole in holes(folder, pid, opens=False))
-    return total
 
 
-def holes(folder: Path, pid: int, *, opens: bool = True) -> Iterator[Hole]:
-    """Of one process, what CRIU leaves out. opens: with the files, which stay open. Raises OSError, ValueError."""
+def holes(folder: Path, pid: int) -> Iterator[Hole]:
+    """Of one process, what CRIU leaves out; the files stay open. Raises OSError, ValueError."""
     path = folder / f"{PREFIX}{pid}.img"
     image = pagemap.parsed(path.read_bytes(), path.name)
     own, earlier = folder / file_of(image.pages_id), -1
     above = folder / FOLDER / path.name
-    file = os.open(own, os.O_RDONLY | os.O_CLOEXEC) if opens else -1
-    if above.exists() and opens:
+    file = os.open(own, os.O_RDONLY | os.O_CLOEXEC)
+    if above.exists():
         space = pagemap.parsed(above.read_bytes(), above.name).pages_id
         earlier = os.open(folder / FOLDER / file_of(space), os.O_RDONLY | os.O_CLOEXEC)
     for entry, count, at in image.pieces():
@@ -109,7 +94,7 @@ def holes(folder: Path, pid: int, *, opens: bool = True) -> Iterator[Hole]:
 def _areas(folder: Path) -> dict[int, Areas]:
     """By process. Memory that two of them have at the same addresses may be one that both write only in copies (fork):
     CRIU makes it one again, as long as it has its pages."""
-    spaces = {int(path.stem[3:]): _space(path) for path in folder.glob("mm-*.img")}
+    spaces = {int(pid): found for pid, found in areas.by_process(folder).items()}
     seen: dict[tuple[int, int], int] = {}
     for space in spaces.values():
         for area in space:
@@ -131,14 +116,6 @@ def _may(area: Any) -> bool:
     return flags & NEEDED == NEEDED and not flags & (GROWSDOWN | LOCKED | HUGETLB) and not area.status & OWN
 
 
-def _space(path: Path) -> Sequence[Any]:
-    (entry,) = images.entries(path.read_bytes(), path.name)
-    try:
-        return tuple(Space.FromString(entry).areas)
-    except DecodeError as error:
-        raise ValueError(f"{path.name} has an entry that nobody understands") from error
-
-
 def _stacks(folder: Path) -> tuple[int, ...]:
     """The pages where threads stand, in order; of all processes together, as a few more cost nothing."""
     found = set()
@@ -151,8 +128,8 @@ def _stacks(folder: Path) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def _without(areas: Sequence[tuple[int, int]], stacks: Sequence[int]) -> Iterator[tuple[int, int]]:
-    for first, end in areas:
+def _without(parts: Sequence[tuple[int, int]], stacks: Sequence[int]) -> Iterator[tuple[int, int]]:
+    for first, end in parts:
         at = first
         for page in stacks:
             begin, stop = page - STACK_PAGES, page + STACK_PAGES + 1

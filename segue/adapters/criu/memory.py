@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
-from segue.adapters.criu import images
+from segue.adapters.criu import areas, images
 from segue.model.integrity import PROCESS_SHIFT, Blocks, Digests
 
 PAGE_BYTES: Final = 4096
@@ -152,8 +152,9 @@ def digest(cgroup: Path, folder: Path, blocks: Blocks) -> Digests:
 
 
 def kernels_areas(folder: Path) -> Mapping[int, int]:
-    """Where restartable sequences (rseq(2)) are registered: address -> bytes. Raises OSError, ValueError."""
-    found: dict[int, int] = {}
+    """Where restartable sequences (rseq(2)) are registered, and what is not dumped as it begins anew: address -> bytes.
+    Raises OSError, ValueError."""
+    found = dict(areas.left_out(folder))
     for path in folder.glob("core-*.img"):
         for entry in images.entries(path.read_bytes(), path.name):
             try:
@@ -215,8 +216,9 @@ def _pages(reader: _Reader, first: int, end: int, private: Mapping[int, int]) ->
     except OSError:
         return
     for at, size in private.items():
-        if first <= at < end:
-            data[at - first : min(at + size, end) - first] = bytes(min(size, end - at))
+        begin, stop = max(at, first), min(at + size, end)
+        if begin < stop:
+            data[begin - first : stop - first] = bytes(stop - begin)
     view = memoryview(data)
     for offset in range(0, len(data), PAGE_BYTES):
         page = view[offset : offset + PAGE_BYTES]

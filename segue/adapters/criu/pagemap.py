@@ -51,6 +51,11 @@ class Pagemap:
             if _is_present(entry):
                 yield entry.vaddr // PAGE_BYTES, _count(entry)
 
+    def places(self) -> Iterator[tuple[int, int]]:
+        """(page number in the address space, how many) of all, wherever they lie."""
+        for entry in self.entries:
+            yield entry.vaddr // PAGE_BYTES, _count(entry)
+
     def pieces(self) -> Iterator[tuple[Any, int, int]]:
         """(entry, its number of pages, where its first page lies in the file, of one that is there)."""
         at = 0
