@@ -69,6 +69,8 @@ class Sent:
         """Place of the first page / BLOCK_PAGES -> the tags of what lies in that block, one after the other."""
         self._groups: dict[int, bytes] = {}
         """Place of the first page / GROUP_PAGES -> the tag of all that lie there."""
+        self._wholes: dict[int, bytes] = {}
+        """The same of blocks."""
         self._spaces: dict[str, int] = {}
         self._most = self._left = most
         """For so many pages more there is room on the target."""
@@ -146,9 +148,21 @@ class Sent:
 
         Raises ValueError where it has no room for them, and they stand.
         """
-        number, count = 0, min(len(own), len(data) // PAGE_BYTES)
+        count, place = min(len(own), len(data) // PAGE_BYTES), (space << SPACE_SHIFT) + first
+        block = place // BLOCK_PAGES
+        whole = self._tag(data) if count == BLOCK_PAGES and not place % BLOCK_PAGES and all(own) else b""
+        if whole and self._wholes.get(block) == whole:
+            return self._saw(place, count, SAME)
+        self._wholes.pop(block, None)
+        if self._put_groups(place, data, own[:count], telling) and whole:
+            self._wholes[block] = whole
+        return telling.end()
+
+    def _put_groups(self, first: int, data: memoryview, own: bytes, telling: Telling) -> bool:
+        """True where the target then holds all of them."""
+        number, count, is_all = 0, len(own), True
         while number < count:
-            place = (space << SPACE_SHIFT) + first + number
+            place = first + number
             length = min(GROUP_PAGES - place % GROUP_PAGES, count - number)
             part, owned = (
                 data[number * PAGE_BYTES : (number + length) * PAGE_BYTES],
@@ -159,10 +173,12 @@ class Sent:
                 self._saw(place, length, SAME)
             else:
                 self._groups.pop(place // GROUP_PAGES, None)
-                if self._put(place, part, owned, telling) and name:
+                if not self._put(place, part, owned, telling):
+                    is_all = False
+                elif name:
                     self._groups[place // GROUP_PAGES] = name
             number += length
-        telling.end()
+        return is_all
 
     def _put(self, first: int, data: memoryview, own: bytes, telling: Telling) -> bool:
         """True where the target then holds all of them."""

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segue.adapters.criu import images, pagemap
-from segue.adapters.criu.pages import COPIED, PAGE_BYTES, Sent, Telling
+from segue.adapters.criu.pages import BLOCK_PAGES, COPIED, PAGE_BYTES, Sent, Telling
 from segue.adapters.criu.stock import FOLDER, AtHand, Stock
 from tests.adapters.criu.standing import Standing
 from tests.thorough import examples
@@ -29,10 +29,10 @@ few = st.dictionaries(st.integers(250, 262) | st.integers(HIGH, HIGH + 5), st.in
 many = st.builds(
     lambda first, count, other: {at: at for at in range(first, first + count)} | other,
     st.integers(200, 260),
-    st.integers(1, 70),
+    st.integers(1, 70) | st.just(320),
     few,
 )
-"""Whole groups of neighbours among them."""
+"""Whole groups and blocks of neighbours among them."""
 memories = few | many
 fields = st.sampled_from(["few", "many"])
 
@@ -69,7 +69,7 @@ class Ends:
 
     def round(self, name: str, memory: Memory) -> None:
         telling = Telling(self.hear)
-        for first, count in neighbours(memory):
+        for first, count in in_blocks(memory):
             data = b"".join(page(memory[first + number]) for number in range(count))
             self.sent.put(self.sent.space(name), first, memoryview(data), bytes([1]) * count, telling)
 
@@ -107,6 +107,16 @@ def neighbours(memory: Memory) -> Iterator[tuple[int, int]]:
         count = next((n for n in range(1, len(left)) if left[n] != left[0] + n), len(left))
         yield left[0], count
         left = left[count:]
+
+
+def in_blocks(memory: Memory) -> Iterator[tuple[int, int]]:
+    """The same, as memory is read: none goes beyond its block."""
+    for first, count in neighbours(memory):
+        at = first
+        while at < first + count:
+            length = min(first + count - at, BLOCK_PAGES - at % BLOCK_PAGES)
+            yield at, length
+            at += length
 
 
 def read(folder: Path, name: str) -> Memory:
