@@ -151,7 +151,7 @@ def read(folder: Path, name: str) -> Memory:
     before=st.lists(st.tuples(st.sampled_from("78"), memories), max_size=5),
     last=st.fixed_dictionaries({"7": memories, "8": memories, "shmem-3": memories}),
     unseen=st.sets(st.integers(190, 330) | st.integers(HIGH, HIGH + 5)),
-    most=st.sampled_from([200, 1000]),
+    most=st.sampled_from([1000, 5000]),
     called=fields,
 )
 def test_memory_is_the_same_there(
@@ -169,7 +169,7 @@ def test_memory_is_the_same_there(
         ends.settle()
         for name, memory in last.items():
             assert read(ends.there, f"pagemap-{name}.img") == memory
-        if most == 1000:
+        if most == 5000:
             held = dict[str, Memory]()
             for name, memory in before:
                 held.setdefault(name, {}).update(memory)
