@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+
+import structlog
 
 from segue.adapters.criu import freezer, keys, laziness, memory, mend, paging, program
 from segue.adapters.criu.hook import Hook, Word
@@ -19,6 +22,8 @@ from segue.model.integrity import Blocks, Digests
 END_S = 30.0
 PATIENCE_S = 2.0
 """For CRIU to do what it was told (our lab: 40 ms)."""
+SAID_MAX = 500
+log = structlog.get_logger()
 Launch = Callable[[Sequence[str]], Awaitable[object]]
 """Has a command make the container, with pipes for its output as it was started with; returns when it runs.
 Raises SegueError where the command fails."""
@@ -141,6 +146,9 @@ class Landing:
 
     async def _await_pager(self, pager: Running) -> None:
         await pager.wait()
+        with contextlib.suppress(OSError):
+            if said := self._room.pager_log.read_text(errors="replace").strip():
+                log.error("its memory was not put in place", name=self._container.name, said=said[-SAID_MAX:])
         self._room.clear()
 
     async def drop(self) -> None:
