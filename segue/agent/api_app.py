@@ -6,13 +6,13 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response, WebSocket
 from fastapi.responses import StreamingResponse
 
 from segue.adapters import clock
 from segue.adapters.http import access
 from segue.adapters.oci import images as stores
-from segue.agent import app_exec, app_log, apps
+from segue.agent import app_exec, app_log, app_terminal, apps
 from segue.agent.app import agent_of
 from segue.errors import Kind, Refused
 from segue.wire.apps import AppImage, Exec, Executed, RunApp
@@ -26,6 +26,7 @@ def _operator(request: Request) -> None:
     access.only(request, "operator")
 
 
+open_router = APIRouter(prefix="/v1")
 router = APIRouter(prefix="/v1", dependencies=[Depends(_operator)])
 
 
@@ -99,6 +100,14 @@ async def execute(request: Request, name: str, wish: Exec) -> Executed:
     """Runs a program in the application's container, to its end."""
     agent = agent_of(request)
     return await app_exec.run(agent.services, agent.guests.by_name(name), wish)
+
+
+@open_router.websocket("/guests/{name}/exec/live")
+async def execute_live(socket: WebSocket, name: str) -> None:
+    """The same at a terminal, both ways."""
+    access.only(socket, "operator")
+    agent = agent_of(socket)
+    await app_terminal.serve(agent.services, agent.guests.by_name(name), socket)
 
 
 @router.get("/guests/{name}/log")

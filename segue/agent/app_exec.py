@@ -8,11 +8,10 @@ import os
 import signal
 import subprocess
 
-from segue.adapters.oci import container
+from segue.adapters.oci import bundle, container
 from segue.agent.keeper import Keeper
 from segue.agent.services import Services
 from segue.errors import Kind, Refused
-from segue.model.guest import Guest
 from segue.wire.apps import Exec, Executed
 
 OUTPUT_BYTES_MAX = 1 << 20
@@ -21,14 +20,8 @@ OUTPUT_BYTES_MAX = 1 << 20
 async def run(services: Services, keeper: Keeper, wish: Exec) -> Executed:
     """Runs it to its end, as the application's user unless another is named. Raises Refused."""
     guest = keeper.guest_here()
-    if not guest.is_app or keeper.body is None or not keeper.body.running:
-        raise _refused(
-            guest.name, "it does not run here" if guest.is_app else "it is a machine, not an application"
-        )
-    if not wish.args:
-        raise _refused(guest.name, "no program was named")
     process = await asyncio.create_subprocess_exec(
-        *_command(services, guest, wish),
+        *command(services, keeper, wish),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -46,8 +39,20 @@ async def run(services: Services, keeper: Keeper, wish: Exec) -> Executed:
     return Executed(process.returncode or 0, _end_of(out), _end_of(err))
 
 
-def _command(services: Services, guest: Guest, wish: Exec) -> list[str]:
-    words = [word for one in wish.env for word in ("--env", one)]
+def command(services: Services, keeper: Keeper, wish: Exec, *, tty: bool = False) -> list[str]:
+    """What runs it. tty: with a terminal, that of whoever starts it. Raises Refused."""
+    guest = keeper.guest_here()
+    if not guest.is_app or keeper.body is None or not keeper.body.running:
+        raise _refused(
+            guest.name, "it does not run here" if guest.is_app else "it is a machine, not an application"
+        )
+    if not wish.args:
+        raise _refused(guest.name, "no program was named")
+    words = ["--tty"] if tty else []
+    if wish.env:  # Then the runtime gives it none of the application's own.
+        assert guest.app is not None
+        every = {one.partition("=")[0]: one for one in (bundle.PATH, *guest.app.env, *wish.env)}
+        words += [word for one in every.values() for word in ("--env", one)]
     words += ["--user", wish.user] if wish.user else []
     words += ["--cwd", wish.cwd] if wish.cwd else []
     places = services.apps.places(guest)

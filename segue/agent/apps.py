@@ -137,6 +137,7 @@ def _application(apps: Apps, wish: RunApp, digest: str) -> Application:
         gateway=wish.gateway,
         stop_signal=settings.get("StopSignal") or "SIGTERM",
         restart=wish.restart,
+        read_only=wish.read_only,
         volumes=volumes,
         keeps=kept_beside(settings.get("Volumes") or {}, volumes),
     )

@@ -207,6 +207,7 @@ def application(agent: Agent) -> FastAPI:
     app.state.demand_not_barred = agent.services.trust.demand
     app.include_router(api_user.open_router)
     app.include_router(api_user.router)
+    app.include_router(api_app.open_router)
     app.include_router(api_app.router)
     app.include_router(api_load.router)
     app.include_router(api_update.router)

@@ -41,6 +41,7 @@ def run(
     cpus: options.Cpus = 0,
     env: options.Env = None,
     volume: options.Volumes = None,
+    read_only: options.ReadOnly = False,
     restart: options.Restart = "no",
     user: options.User = "",
     start: options.Start = True,
@@ -70,6 +71,7 @@ def run(
         "env": list(env or ()),
         "user": user,
         "volumes": [options.volume(one) for one in volume or ()],
+        "read_only": read_only,
         "restart": values.choice(restart, options.RESTARTS),
         "start": start,
     }
@@ -163,18 +165,30 @@ def exec_(
     user: Annotated[str, typer.Option(help="USER[:GROUP], numbers; empty: the application's own.")] = "",
     cwd: Annotated[str, typer.Option(help="The folder that it is started in.")] = "",
     stdin: Annotated[bool, typer.Option("--stdin", "-i", help="Give it what comes in here.")] = False,
-    timeout: Annotated[str, typer.Option(help="It is ended after that.")] = "60s",
+    tty: Annotated[
+        bool, typer.Option("--tty", "-t", help="With this terminal, for as long as it takes.")
+    ] = False,
+    timeout: Annotated[str, typer.Option(help="It is ended after that, where it has no terminal.")] = "60s",
 ) -> None:
     """Run one more program in a running application's container, and end with its status.
 
-    Example: segue app exec cache1 redis-cli ping
+    Examples:
+
+        segue app exec cache1 redis-cli ping
+
+        segue app exec -it cache1 sh
     """
     host, _ = _find(name)
     within_s = values.duration_s(timeout)
     wish = {
         "args": command, "env": list(env or ()), "user": user, "cwd": cwd, "within_s": within_s,
-        "input": sys.stdin.read() if stdin else "",
+        "input": sys.stdin.read() if stdin and not tty else "",
     }  # fmt: skip
+    if tty:
+        from segue.cli import app_terminal
+
+        status = app_terminal.run(host, name, wish)
+        raise typer.Exit(status if status >= 0 else 128 - status)
     done = host.call("POST", f"/guests/{name}/exec", wish, within_s=within_s + 10)
     typer.echo(done["stdout"], nl=False)
     typer.echo(done["stderr"], nl=False, err=True)

@@ -44,6 +44,9 @@ Volumes = Annotated[
         help="PATH: a folder of its own, or SOURCE:PATH[:ro]: one of every host's. Again for more.",
     ),
 ]
+ReadOnly = Annotated[
+    bool, typer.Option("--read-only", help="Its root file system is only read; volumes and /dev/shm are not.")
+]
 Restart = Annotated[str, typer.Option(help=f"When it ends by itself: {', '.join(RESTARTS)}.")]
 User = Annotated[str, typer.Option(help="USER[:GROUP], names or numbers; empty: as the image says.")]
 Start = Annotated[bool, typer.Option("--start/--no-start", help="Start it at once.")]

@@ -37,7 +37,8 @@ PostCopyAfter = Annotated[
     typer.Option(
         min=0,
         help="Move the guest after so many rounds, and the rest of its memory after it; 0: at once. Until all of it "
-        "is there the guest depends on both hosts.",
+        "is there the guest depends on both hosts. An application's memory has all gone by then, and is put in place "
+        "once it runs.",
     ),
 ]
 MaxRounds = Annotated[int, typer.Option(min=2, help="Count the time as up after so many rounds.")]

@@ -8,7 +8,7 @@ import os
 import sys
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 
@@ -24,23 +24,29 @@ def attach(host: Host, guest: str) -> None:
 
 
 async def _attach(host: Host, guest: str) -> None:
+    async with session(host) as (line_to, base):
+        try:
+            async with line_to.ws_connect(f"{base}/v1/guests/{guest}/console/live") as line:
+                output.say(f"Connected to {guest} on {host.name}; Ctrl-] leaves.")
+                with raw_terminal():
+                    await _carry(line)
+        except aiohttp.WSServerHandshakeError:
+            host.call("GET", f"/guests/{guest}")  # Raises the reason where the guest is not there.
+            output.say(f"The console of {guest} cannot be opened now; it does not run on {host.name}.")
+    output.say("\nLeft the console; the guest goes on.")
+
+
+@contextlib.asynccontextmanager
+async def session(host: Host) -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
+    """For connections to this agent that stay open, and what its addresses begin with."""
     unix = host.url.startswith("unix://")
     connector = (
         aiohttp.UnixConnector(host.url.removeprefix("unix://"))
         if unix
         else aiohttp.TCPConnector(ssl=host.context())
     )
-    base = "http://agent" if unix else host.url
-    async with aiohttp.ClientSession(connector=connector) as session:
-        try:
-            async with session.ws_connect(f"{base}/v1/guests/{guest}/console/live") as line:
-                output.say(f"Connected to {guest} on {host.name}; Ctrl-] leaves.")
-                with _raw_terminal():
-                    await _carry(line)
-        except aiohttp.WSServerHandshakeError:
-            host.call("GET", f"/guests/{guest}")  # Raises the reason where the guest is not there.
-            output.say(f"The console of {guest} cannot be opened now; it does not run on {host.name}.")
-    output.say("\nLeft the console; the guest goes on.")
+    async with aiohttp.ClientSession(connector=connector) as made:
+        yield made, "http://agent" if unix else host.url
 
 
 async def _carry(line: aiohttp.ClientWebSocketResponse) -> None:
@@ -68,7 +74,8 @@ async def _show(line: aiohttp.ClientWebSocketResponse) -> None:
 
 
 @contextlib.contextmanager
-def _raw_terminal() -> Iterator[None]:
+def raw_terminal() -> Iterator[None]:
+    """Each key goes on as it is, until the end."""
     if not sys.stdin.isatty():
         yield
         return

@@ -50,6 +50,8 @@ class Application:
     """Where its packets go that are for no network of its own."""
     stop_signal: str = "SIGTERM"
     restart: Restart = Restart.NO
+    read_only: bool = False
+    """Its root file system; what it writes has to go into volumes, or memory of its own."""
     volumes: tuple[Volume, ...] = ()
     keeps: tuple[str, ...] = ()
     """Folders that its image declares as volumes, and that are in none: what it keeps there is on its host alone."""

@@ -35,6 +35,8 @@ class RunApp:
     """Given to the image's entry point, in place of its own."""
     env: tuple[str, ...] = ()
     user: str = ""
+    read_only: bool = False
+    """Its root file system."""
     volumes: tuple[VolumeWish, ...] = ()
     restart: Restart = Restart.NO
     start: bool = True
@@ -75,3 +77,28 @@ class Executed:
     status: int
     stdout: str
     stderr: str
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a terminal, in characters."""
+
+    rows: int = 24
+    columns: int = 80
+
+
+@dataclass(frozen=True)
+class Terminal(Exec):
+    """First message on /v1/guests/{name}/exec/live: the same, at a terminal; `input` and `within_s` mean nothing."""
+
+    size: Size = field(default_factory=Size)
+
+
+@dataclass(frozen=True)
+class TerminalEnd:
+    """Its last one: how the program ended (negative: by that signal), or why it did not begin."""
+
+    status: int
+    what: str = ""
+    why: str = ""
+    todo: str = ""

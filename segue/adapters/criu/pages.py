@@ -109,8 +109,11 @@ class Sent:
             image, name = path.read_bytes(), path.stem.removeprefix(pagemap.PREFIX)
             found, space = pagemap.parsed(image, path.name), self.space(name)
             with opened(name) as handle:
-                for first, count in found.addresses():
-                    self._complete(handle, space, first, count, telling)
+                try:
+                    for first, count in found.addresses():
+                        self._complete(handle, space, first, count, telling)
+                except EOFError as error:
+                    raise ValueError(f"the memory {name} has no {error}") from error
             if any(found.addresses()):
                 send("pages", path.name, 0, found.parent(space))
                 image = found.in_parent()
@@ -123,7 +126,7 @@ class Sent:
         for begin, length in self._unseen(space, first, count):
             data = os.pread(handle, length * PAGE_BYTES, begin * PAGE_BYTES)
             if len(data) != length * PAGE_BYTES:
-                raise ValueError(f"memory at {begin * PAGE_BYTES:#x} cannot be read")
+                raise EOFError(f"{length} pages from {begin * PAGE_BYTES:#x} on")
             self.put(space, begin, memoryview(data), bytes([1]) * length, telling)
 
     def _unseen(self, space: int, first: int, count: int) -> Iterator[tuple[int, int]]:

@@ -62,7 +62,7 @@ def config(
     return {
         "ociVersion": "1.1.0",
         "process": _process(app),
-        "root": {"path": str(places.rootfs), "readonly": False},
+        "root": {"path": str(places.rootfs), "readonly": app.read_only},
         "hostname": guest.name,
         "mounts": [*_own_mounts(), *_volumes(app, places)],
         "linux": {
