@@ -13,6 +13,8 @@ from typing import Final
 LIMIT_S: Final = 60.0
 BLOCK: Final = bytes(range(256)) * 256
 NUMBER: Final = struct.Struct("!Q")
+PACKET_S: Final = 0.01
+"""A socket takes some 270 small packets at once: so many come while it stands for 2.7 s."""
 QUIET_S: Final = 1.0
 """After the last packet was sent."""
 Connect = Callable[[int], socket.socket]
@@ -201,7 +203,7 @@ class Packets(Client):
     def turn(self) -> None:
         self._speaker.send(NUMBER.pack(self.sent))
         self.sent += 1
-        self.pause(0.005)
+        self.pause(PACKET_S)
 
     def _hear(self) -> None:
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -172,9 +173,11 @@ def test_an_agent_that_is_restarted_meanwhile_lets_it_be_filled(lab: Lab, talk: 
 def test_where_the_filler_is_killed_it_ends_and_starts_anew(lab: Lab, talk: socket.socket) -> None:
     filler = held(lab, "host2")
     os.kill(filler, signal.SIGKILL)
-    with pytest.raises(ConnectionError):
-        while True:
-            assert ask(talk, "all") == "0 wrong"
+    seen: list[str] = []
+    with contextlib.suppress(ConnectionError):
+        while len(seen) < 2:  # The first answer may have been under way.
+            seen.append(ask(talk, "all"))
+    assert seen in ([], ["0 wrong"])
     wait_until(lambda: shown(lab)["host2"]["state"] == "running", "it is started again")
     wait_until(lambda: is_clear(lab, "host2"), "the move is cleared away")
     assert set(shown(lab)) == {"host2"}

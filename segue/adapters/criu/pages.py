@@ -109,11 +109,8 @@ class Sent:
             image, name = path.read_bytes(), path.stem.removeprefix(pagemap.PREFIX)
             found, space = pagemap.parsed(image, path.name), self.space(name)
             with opened(name) as handle:
-                try:
-                    for first, count in found.addresses():
-                        self._complete(handle, space, first, count, telling)
-                except EOFError as error:
-                    raise ValueError(f"the memory {name} has no {error}") from error
+                for first, count in found.addresses():
+                    self._complete(handle, space, first, count, telling)
             if any(found.addresses()):
                 send("pages", path.name, 0, found.parent(space))
                 image = found.in_parent()
@@ -125,8 +122,10 @@ class Sent:
     def _complete(self, handle: int, space: int, first: int, count: int, telling: Telling) -> None:
         for begin, length in self._unseen(space, first, count):
             data = os.pread(handle, length * PAGE_BYTES, begin * PAGE_BYTES)
+            if data and begin * PAGE_BYTES + len(data) == os.fstat(handle).st_size:
+                data += bytes(-len(data) % PAGE_BYTES)  # Shared memory may end within a page.
             if len(data) != length * PAGE_BYTES:
-                raise EOFError(f"{length} pages from {begin * PAGE_BYTES:#x} on")
+                raise ValueError(f"memory at {begin * PAGE_BYTES:#x} cannot be read")
             self.put(space, begin, memoryview(data), bytes([1]) * length, telling)
 
     def _unseen(self, space: int, first: int, count: int) -> Iterator[tuple[int, int]]:

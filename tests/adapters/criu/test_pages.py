@@ -213,6 +213,23 @@ def test_what_was_forked_late_is_not_sent_where_its_parent_has_it_still(in_memor
     assert read(ends.there, "pagemap-8.img") == memory
 
 
+def test_shared_memory_may_end_within_a_page(in_memory: Path) -> None:
+    """A System V segment is as long as it was asked for; nobody may have touched it since it was restored."""
+    ends, memory = Ends(in_memory, 1000), {0: 7, 1: 0x0102}
+    ends.sent.stand()
+    ends.dump("shmem-5", 1, memory, "many")
+    with (ends.here / "memory-shmem-5").open("r+b") as file:
+        file.truncate(PAGE_BYTES + 56)
+    ends.settle()
+    with (ends.there / FOLDER / "pages-1.img").open("rb") as pages:
+        assert pages.read() == page(7) + page(0x0102)[:56] + bytes(PAGE_BYTES - 56)
+    ends.dump("shmem-6", 2, memory, "many")
+    with (ends.here / "memory-shmem-6").open("r+b") as file:
+        file.truncate(PAGE_BYTES)
+    with pytest.raises(ValueError, match="cannot be read"):
+        ends.settle()
+
+
 def test_more_than_there_is_room_for_is_said(in_memory: Path) -> None:
     ends = Ends(in_memory, 3)
     ends.round("7", {at: at for at in range(1, 6)})
