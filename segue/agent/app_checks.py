@@ -59,7 +59,7 @@ def _not_there(services: Services, guest: Guest, theirs: HostFacts) -> Iterator[
     if guest.app.image not in theirs.app_images:
         yield (
             f"{theirs.name} does not have its image {guest.app.reference}: take it in there "
-            f"(`segue app pull {guest.app.reference} --host {theirs.name}`)"
+            f"(`segue app pull {guest.app.reference} --host {theirs.name}`, or from a file `segue app load`)"
         )
     shared = services.config.shared_dir
     for volume in guest.app.volumes:

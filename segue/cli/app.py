@@ -70,13 +70,12 @@ def run(
         "cpus": cpus,
         "env": list(env or ()),
         "user": user,
-        "volumes": [options.volume(one) for one in volume or ()],
-        "read_only": read_only,
+        **options.files(volume, read_only=read_only),
         "restart": values.choice(restart, options.RESTARTS),
         "start": start,
     }
-    made = _begin(host, wish, values.labels(label or ()), image, command or [], archive, bundle)
-    _show([made], form, one=True)
+    worn = values.labels(label or ())
+    _show([_begin(host, wish, worn, image, command or [], archive, bundle)], form, one=True)
 
 
 def _begin(

@@ -93,6 +93,11 @@ def volume(text: str) -> dict[str, Any]:
     return {"path": parts[-1], "source": parts[0] if len(parts) == 2 else "", "read_only": read_only}
 
 
+def files(volumes: list[str] | None, *, read_only: bool) -> dict[str, Any]:
+    """What it may write. Raises Refused."""
+    return {"volumes": [volume(one) for one in volumes or ()], "read_only": read_only}
+
+
 def usage(what: str, why: str, todo: str) -> Refused:
     """What was typed cannot be meant."""
     return Refused(what=what, why=why, todo=todo, kind=Kind.USAGE)

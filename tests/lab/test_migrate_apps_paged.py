@@ -59,7 +59,17 @@ def lab(labs_folder: Path) -> Iterator[Lab]:
 @pytest.fixture
 def talk(lab: Lab) -> Iterator[socket.socket]:
     """A connection to the server, which has just begun on host1."""
-    options = ("--name", "paged", "--host", "host1", "--address", f"{ADDRESS}/16", "--memory", "256MiB")
+    options = (
+        "--name",
+        "paged",
+        "--host",
+        "host1",
+        "--address",
+        f"{ADDRESS}/16",
+        "--memory",
+        "256MiB",
+        "--read-only",
+    )
     typed.segue(lab, "app", "run", *options, "--restart", "on-failure", "python", "-c", SERVER, str(PAGES))
     made: list[socket.socket] = []
 
