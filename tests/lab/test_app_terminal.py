@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -62,26 +63,26 @@ class Seat:
 
 def test_a_shell_is_sat_at(lab: Lab) -> None:
     seat = Seat(lab, "-it", "py1", "sh")
-    seat.until("# ")
+    seat.until("$ ")
     seat.type("stty size; echo $TERM-$COLOUR")
     seat.until("vt220-green")
     assert "33 101" in seat.seen
     termios.tcsetwinsize(seat.master, (20, 70))
-    seat.process.send_signal(28)  # As a terminal of its own would be told (SIGWINCH).
-    seat.until("# ")
-    seat.type("sleep 100")
-    seat.until("sleep 100")
+    seat.process.send_signal(signal.SIGWINCH)  # As one is told whose terminal it is.
+    seat.type("until stty size | grep '20 70'; do sleep 0.1; done")
+    seat.until("20 70\r\n")
+    seat.type("echo sleeps; sleep 100")
+    seat.until("\nsleeps")
     os.write(seat.master, b"\x03")
-    seat.until("# ")
-    seat.type("stty size; exit 3")
-    seat.until("20 70")
+    seat.until("$ ")
+    seat.type("exit 3")
     assert seat.process.wait(LIMIT_S) == 3
     os.close(seat.master)
 
 
 def test_whoever_leaves_ends_it_and_what_cannot_be_is_said(lab: Lab) -> None:
     seat = Seat(lab, "-it", "py1", "sh")
-    seat.until("# ")
+    seat.until("$ ")
     seat.process.kill()
     seat.process.wait()
     os.close(seat.master)
