@@ -80,6 +80,7 @@ def test_a_shell_is_sat_at(lab: Lab) -> None:
     os.close(seat.master)
 
 
+@pytest.mark.slow
 def test_whoever_leaves_ends_it_and_what_cannot_be_is_said(lab: Lab) -> None:
     seat = Seat(lab, "-it", "py1", "sh")
     seat.until("$ ")

@@ -160,6 +160,7 @@ def test_all_is_there_and_nothing_stays_behind(lab: Lab, talk: socket.socket) ->
         )
 
 
+@pytest.mark.slow
 def test_it_goes_on_and_moves_on_once_it_has_its_memory(lab: Lab, talk: socket.socket) -> None:
     filler = held(lab, "host2")
     assert pagers(lab, "host2")
@@ -168,6 +169,7 @@ def test_it_goes_on_and_moves_on_once_it_has_its_memory(lab: Lab, talk: socket.s
     assert ask(talk, "all") == "0 wrong"
 
 
+@pytest.mark.slow
 def test_an_agent_that_is_restarted_meanwhile_lets_it_be_filled(lab: Lab, talk: socket.socket) -> None:
     filler = held(lab, "host2")
     lab.exec("host2", ["sv", "-w", "20", "restart", "segue-agent"], check=True)
@@ -193,6 +195,7 @@ def test_where_the_filler_is_killed_it_ends_and_starts_anew(lab: Lab, talk: sock
     assert set(shown(lab)) == {"host2"}
 
 
+@pytest.mark.slow
 def test_one_that_is_stopped_meanwhile_leaves_nothing(lab: Lab, talk: socket.socket) -> None:
     filler = held(lab, "host2")
     typed.segue(lab, "app", "stop", "paged", "--timeout", "0s")
