@@ -83,4 +83,7 @@ async def measure(
     memory = sum(system.process_memory_bytes(int(pid)) for pid in group.read_text().split())
     await verification.demand_time(keeper.guest_here().name, limits, memory)
     speed = await peer.speed_bytes_per_s(services.config.peer_address(peer.name))
-    return budgets.forecast(memory, speed, mobility.memory_way(there), goes_before=there.by_place)
+    way = mobility.memory_way(there)
+    return budgets.forecast(
+        memory, speed, way, goes_before=there.by_place, on_demand=limits.on_demand and there.on_demand
+    )

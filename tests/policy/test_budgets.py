@@ -26,6 +26,10 @@ def test_what_the_operator_asked_for_is_kept(blackout_s: float, ladder: str) -> 
     limits = budgets.limits_of(APP, asked)
     assert limits.blackout_s == blackout_s
     assert limits.ladder == (Rung.WAIT,)
+    assert limits.on_demand is (Rung.POST_COPY in LADDERS[ladder])
+    assert not limits.post_copy, "the engine has nothing to serve"
+    again = budgets.limits_of(APP, replace(asked, post_copy_after=3))
+    assert (again.on_demand, again.post_copy_after) == (True, -1)
     assert budgets.limits_of(_machine(), asked) == asked
 
 
@@ -39,8 +43,14 @@ def _machine() -> Guest:
     return replace(APP, app=None)
 
 
-@given(st.integers(0, 1 << 40), st.integers(0, 1 << 40), speeds, st.booleans())
-def test_more_memory_is_a_longer_blackout(one: int, more: int, speed: float, before: bool) -> None:
-    less, most = (budgets.forecast(each, speed, "", goes_before=before) for each in (one, one + more))
+@given(st.integers(0, 1 << 40), st.integers(0, 1 << 40), speeds, st.booleans(), st.booleans())
+def test_more_memory_is_a_longer_blackout(
+    one: int, more: int, speed: float, before: bool, late: bool
+) -> None:
+    less, most = (
+        budgets.forecast(each, speed, "", goes_before=before, on_demand=late) for each in (one, one + more)
+    )
+    at_once = budgets.forecast(one, speed, "", goes_before=before)
+    assert less.blackout_s <= at_once.blackout_s
     assert budgets.FIXED_BLACKOUT_S <= less.blackout_s <= most.blackout_s
     assert most.blackout_low_s <= most.blackout_s <= most.blackout_high_s < most.total_high_s
