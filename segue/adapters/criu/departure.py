@@ -28,6 +28,8 @@ PATIENCE_S = 2.0
 """For a CRIU that is to come to rest: it had the whole blackout before."""
 READ_S = 0.2
 """So long an application may take to read what inotify has told it."""
+FOLDER_S = 0.05
+"""So long it may take to come to the end of a folder; after that it is taken along as it is, as some never do."""
 READS_S = 0.005
 """It runs for so long before it is frozen again."""
 log = structlog.get_logger()
@@ -108,11 +110,11 @@ class Departure:
 
     async def freeze(self) -> float:
         """All processes stand; wall-clock seconds at which they did. Raises Aborted, TimeoutError."""
-        until_s = time.monotonic() + READ_S
+        begun_s = time.monotonic()
         await freezer.freeze(self._container.cgroup)
-        while self._watches is not None and self._watches.unread():
+        while self._is_amid(time.monotonic() - begun_s):
             freezer.set_frozen(self._container.cgroup, frozen=False)
-            if time.monotonic() > until_s:
+            if time.monotonic() > begun_s + READ_S:
                 raise self._not_read()
             await asyncio.sleep(READS_S)
             await freezer.freeze(self._container.cgroup)
@@ -121,6 +123,12 @@ class Departure:
         stood_s = time.time()
         self._mark("frozen")
         return stood_s
+
+    def _is_amid(self, for_s: float) -> bool:
+        """Whether it is to be let run once more, for a moment."""
+        if self._watches is None:
+            return False
+        return self._watches.unread() or (for_s < FOLDER_S and self._watches.reading())
 
     async def dump(self) -> None:
         """Returns when all is dumped; CRIU then waits at its hook. What is dumped is sent meanwhile, and before it

@@ -1,4 +1,5 @@
-"""What inotify had to tell an application, and nobody has read: CRIU does not take it along.
+"""What an application is in the midst of and CRIU does not take along: what inotify had to tell it and nobody has read,
+and how far it is in a folder: its place there means something else where the names lie in another order.
 
 Source: CRIU 4.2 saves the watches of an inotify descriptor and not its queue (criu/fsnotify.c). FIONREAD on such a
 descriptor is the length of its queue in bytes (inotify(7)).
@@ -17,13 +18,17 @@ from typing import Final
 from segue.adapters.net.tap import take_fd
 
 KIND: Final = "anon_inode:inotify"
+ENDS: Final = (0, (1 << 31) - 1, (1 << 63) - 1)
+"""Places in a folder that mean the same everywhere: its beginning, and its end (fs/ext4/ext4.h, fs/libfs.c)."""
 
 
 class Watches:
-    """The inotify descriptors that the processes of a cgroup have now, as copies: to look at them takes no time."""
+    """The inotify descriptors and folders that the processes of a cgroup have open now, as copies: to look at them
+    takes no time."""
 
     def __init__(self, cgroup: Path) -> None:
         self._copies: list[int] = []
+        self._folders: list[int] = []
         for pid in map(int, (cgroup / "cgroup.procs").read_text().split()):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # It ended while we looked.
                 for entry in Path(f"/proc/{pid}/fd").iterdir():
@@ -33,12 +38,19 @@ class Watches:
         with contextlib.suppress(OSError):  # Closed while we looked.
             if os.readlink(entry) == KIND:
                 self._copies.append(take_fd(pid, int(entry.name)))
+            elif entry.is_dir():
+                self._folders.append(take_fd(pid, int(entry.name)))
 
     def unread(self) -> bool:
         """Whether any of them has something to tell."""
         return any(struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0] for fd in self._copies)
 
+    def reading(self) -> bool:
+        """Whether it has read a part of a folder."""
+        return any(os.lseek(fd, 0, os.SEEK_CUR) not in ENDS for fd in self._folders)
+
     def close(self) -> None:
         """Gives the copies back: a watch lives as long as anybody has it open."""
-        while self._copies:
-            os.close(self._copies.pop())
+        for copies in (self._copies, self._folders):
+            while copies:
+                os.close(copies.pop())

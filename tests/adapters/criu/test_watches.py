@@ -8,6 +8,20 @@ from pathlib import Path
 
 from segue.adapters.criu.watches import Watches
 
+MANY = 2000
+"""More names than are read at once (32 KiB)."""
+READS_A_FOLDER = """
+import os, sys
+handle = os.open(sys.argv[1], os.O_RDONLY)
+print("open", flush=True)
+for line in sys.stdin:
+    if line == "begin\\n":
+        names = os.scandir(handle)
+        next(names)
+    else:
+        list(names) if line == "finish\\n" else names.close()
+    print("done", flush=True)
+"""
 READS_WHEN_TOLD = """
 import ctypes, os, sys
 libc = ctypes.CDLL(None)
@@ -41,3 +55,35 @@ def test_what_nobody_has_read_is_seen_and_a_process_that_ends_is_no_error(tmp_pa
         assert not watches.unread()
         watches.close()
         assert not watches.unread()
+
+
+def test_whoever_is_amid_a_folder_is_seen(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for number in range(MANY):
+        (folder / f"{number:030}").touch()
+    command = [sys.executable, "-c", READS_A_FOLDER, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+
+        def tell(word: str) -> None:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(f"{word}\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "done\n"
+
+        assert process.stdout.readline() == "open\n"
+        (tmp_path / "cgroup.procs").write_text(f"{process.pid}\n")
+        watches = Watches(tmp_path)
+        assert not watches.reading()
+        tell("begin")
+        assert watches.reading()
+        tell("finish")
+        assert not watches.reading(), "at its end"
+        tell("close")
+        assert not watches.reading(), "and at its beginning"
+        watches.close()
+        assert not watches.reading()
+        process.stdin.close()
