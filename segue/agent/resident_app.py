@@ -77,6 +77,8 @@ class AppResident(Resident):
             departure = app_move.departure(self._services, guest)
             departure.take_up()
             self.departure = departure if departure.begun else None
+            if not self.container.frozen:
+                self._take_up_filling(guest)
             return
         ran = (
             phase is Phase.OWNER
@@ -107,9 +109,14 @@ class AppResident(Resident):
             self.arriving_app = arriving
         elif was_to_come:
             await arriving.drop()
-        elif arriving.landing.begun:  # It runs already.
-            self._let_be_filled(arriving.landing)
         return arriving.is_complete or was_to_come
+
+    def _take_up_filling(self, guest: Guest) -> None:
+        """It runs, and its memory may not be in place yet; what it came with is cleared away once it is."""
+        landing = app_move.Arriving(self._services, guest).landing
+        landing.take_up()
+        if landing.begun:
+            self._let_be_filled(landing)
 
     def _let_be_filled(self, landing: Landing) -> None:
         self.paged = landing
