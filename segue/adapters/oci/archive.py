@@ -24,12 +24,14 @@ class Form(StrEnum):
     """A tar file of an OCI bundle: config.json and rootfs."""
 
 
-def form_of(path: Path) -> Form:
-    """Raises Refused for a file that is none of them."""
+def form_of(path: Path, called: str) -> Form:
+    """Raises Refused for a file that is none of them. called: what the image is to be, for people."""
     try:
         found = _names(path)
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise _refused(path, f"it is no tar file: {error}") from error
+        # Python says of each compression that it knows why it is not that one.
+        said = "" if "\n" in str(error) else f": {error}"
+        raise _refused(called, f"what was sent is no tar file, or a part of one{said}") from error
     if "oci-layout" in found:
         return Form.OCI
     if "manifest.json" in found:
@@ -38,7 +40,7 @@ def form_of(path: Path) -> Form:
         return Form.BUNDLE
     some = ", ".join(sorted(found)[:5])
     raise _refused(
-        path,
+        called,
         f"it has neither oci-layout, nor manifest.json, nor config.json and rootfs, but {some or 'nothing'}",
     )
 
@@ -56,9 +58,9 @@ def _names(path: Path) -> set[str]:
     return found
 
 
-def _refused(path: Path, why: str) -> Refused:
+def _refused(called: str, why: str) -> Refused:
     return Refused(
-        what=f"{path.name} is no image",
+        what=f"what is sent for {called} is no image",
         why=why,
         todo="Give a file of `docker save`, `podman save` or `skopeo copy`, or an OCI bundle.",
         kind=Kind.USAGE,

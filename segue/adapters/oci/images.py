@@ -118,7 +118,7 @@ class Images:
         """From a file, whatever form it has; the digest."""
         if not REFERENCE.fullmatch(reference):
             raise _bad_name(reference)
-        form = await asyncio.to_thread(archive.form_of, path)
+        form = await asyncio.to_thread(archive.form_of, path, reference)
         if form is not Form.BUNDLE:
             return await self._take_in(f"{form}:{path}", reference)
         async with self._scratch() as scratch:

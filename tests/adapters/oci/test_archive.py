@@ -33,15 +33,15 @@ def tar_of(path: Path, *names: str) -> Path:
     ],
 )
 def test_forms(tmp_path: Path, names: tuple[str, ...], form: Form) -> None:
-    assert archive.form_of(tar_of(tmp_path / "x.tar", *names)) is form
+    assert archive.form_of(tar_of(tmp_path / "x.tar", *names), "web:1") is form
 
 
 def test_what_is_none_is_refused_with_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="but etc"):
-        archive.form_of(tar_of(tmp_path / "x.tar", "etc/passwd"))
+        archive.form_of(tar_of(tmp_path / "x.tar", "etc/passwd"), "web:1")
     (tmp_path / "y.tar").write_bytes(b"words" * 1000)
     with pytest.raises(Refused, match="no tar file"):
-        archive.form_of(tmp_path / "y.tar")
+        archive.form_of(tmp_path / "y.tar", "web:1")
 
 
 def test_the_same_folder_is_the_same_image(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_the_same_folder_is_the_same_image(tmp_path: Path) -> None:
         manifest = tar.extractfile(f"blobs/{entry['digest'].replace(':', '/')}")
         assert manifest is not None
         assert entry["size"] == len(manifest.read())
-    assert archive.form_of(tmp_path / "one.tar") is Form.OCI
+    assert archive.form_of(tmp_path / "one.tar", "web:1") is Form.OCI
 
 
 @pytest.fixture
