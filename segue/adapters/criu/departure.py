@@ -136,7 +136,7 @@ class Departure:
         assert self._hook is not None
         assert self._porter is not None
         self._porter.tell("begin")
-        await self._porter.hear("ready", PATIENCE_S)
+        await self._porter.hear("ready", END_S)
         real = look.reads_as(self._container.cgroup) or (os.getuid(), os.getgid())
         command = program.checkpoint(self._container, self._room, real)
         self._dump = Running.start(command, self._room.log, self._room.note)
