@@ -27,7 +27,7 @@ def _table(holes: Holes) -> dict[int, tuple[int, int]]:
 
 def _made(wishes: list[tuple[int, int, int]]) -> Holes:
     """(gap before it, pages, file) of each."""
-    at, made = 0, []
+    at, made = 0, list[Hole]()
     for gap, pages, file in wishes:
         made.append(Hole(at + gap, at + gap + pages, file, 100 * len(made)))
         at += gap + pages

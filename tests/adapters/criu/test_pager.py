@@ -122,7 +122,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         listener.bind(str(place))
         listener.listen()
         argv = [sys.executable, "-m", "segue.adapters.criu.pager", folder, str(cgroup)]
-        pager = subprocess.Popen(argv, stdin=listener, stdout=subprocess.PIPE)
+        pager = subprocess.Popen(argv, stdin=listener.fileno(), stdout=subprocess.PIPE)
         listener.close()
         words = (FIRST, PAGES, PAGE_BYTES, place, NUMBER, userfault.API_IOCTL, userfault.EVENTS, _call())
         process = subprocess.Popen(
