@@ -33,23 +33,36 @@ def sort_out(
     board = Board(fleet)
     numbers = {guest.name: number for number, guest in enumerate(fleet.guests)}
     first = min((move.wave for move in (*left, *under_way)), default=0)
-    ready, off = [], dict[str, str]()
+    waiting, off = list[tuple[PlannedMove, int]](), dict[str, str]()
     for move in left:
         guest = numbers.get(move.guest)
-        reason = "it is not there any more" if guest is None else _elsewhere(board, guest, move)
-        if not reason and guest is not None and move.wave == first:
-            target = board.host_number[move.target]
-            if board.takes(guest, target):
-                board.move(guest, target)
-                ready.append(move)
-            else:
-                reason = f"{move.target}: {', '.join(board.refusals(guest, target))}"
-        if reason:
+        if reason := "it is not there any more" if guest is None else _elsewhere(board, guest, move):
             off[move.guest] = reason
+        elif guest is not None and move.wave == first:
+            waiting.append((move, guest))
+    for move, guest in _refused(board, waiting):
+        off[move.guest] = f"{move.target}: {', '.join(board.refusals(guest, board.host_number[move.target]))}"
+    ready = [move for move, _ in waiting if move.guest not in off]
     levelling = [move for move in ready if not move.mends]
     if levelling and _gain(fleet, ready, weights) <= 0:
         off |= {move.guest: "the moves that are left would gain nothing any more" for move in levelling}
     return Sorted(tuple(move for move in ready if move.guest not in off), off)
+
+
+def _refused(board: Board, wave: Sequence[tuple[PlannedMove, int]]) -> Sequence[tuple[PlannedMove, int]]:
+    """Those of a wave that cannot begin, once all others are where they go to. A rule that keeps a group together may
+    take one in only once others of it are; room is none the sooner for them, as none is free before a move is over."""
+    left = wave
+    while True:
+        waiting = []
+        for move, guest in left:
+            if board.takes(guest, target := board.host_number[move.target]):
+                board.move(guest, target)
+            else:
+                waiting.append((move, guest))
+        if len(waiting) == len(left):
+            return waiting
+        left = waiting
 
 
 def _gain(fleet: Fleet, moves: Sequence[PlannedMove], weights: Weights) -> float:

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from segue.model.balance import BalanceSettings, PlannedMove, Temper, Weights
-from segue.model.fleet import Fleet
+from segue.model.fleet import Amounts, Fleet, FleetGuest, FleetHost, Rule, Spread
 from segue.model.plan import Move, Outlook, Plan, Wave
 from segue.policy import balance, following
 from tests.policy import fleets
@@ -67,3 +67,20 @@ def test_a_later_wave_waits_for_the_one_before(fleet: Fleet) -> None:
     later = [replace(move, wave=1) for move in first[1:]]
     assume(later)
     assert not following.sort_out(fleet, later, first[:1], EAGER.weights).ready
+
+
+def test_a_group_that_comes_together_again_may_begin_in_any_order() -> None:
+    """The first of them could not go alone: the others are elsewhere still, and come along."""
+    hosts = tuple(
+        FleetHost(name, fleets.GIB << 6, 16, labels={"rack": rack}, cordoned=name == "c")
+        for name, rack in (("a", "r2"), ("b", "r3"), ("c", "r2"))
+    )
+    at = {"g1": "c", "g2": "b", "g0": "b", "g7": "a"}
+    guests = tuple(
+        FleetGuest(name, Amounts(fleets.GIB, 1), host, labels={"app": "db"}) for name, host in at.items()
+    )
+    rule = Rule("near", Spread.TOGETHER, {"app": "db"}, "rack", 1, hard=True)
+    fleet = Fleet(hosts, guests, (rule,), (), failure_domains=("rack",))
+    moves = tuple(PlannedMove(name, at[name], "a", 0, 0.1, 0.0, "mends: x") for name in ("g1", "g2", "g0"))
+    found = following.sort_out(fleet, moves, (), EAGER.weights)
+    assert (found.ready, found.off) == (moves, {})
