@@ -51,7 +51,10 @@ class Filler:
         self._restored = False
         self._poll = select.poll()
         self._poll.register(guard, select.POLLIN)
-        self._buffer = ctypes.create_string_buffer(MORE_BYTES + PAGE_BYTES)
+        buffer = ctypes.create_string_buffer(MORE_BYTES + PAGE_BYTES)
+        skip = -ctypes.addressof(buffer) % PAGE_BYTES
+        self._pages = (ctypes.c_char * MORE_BYTES).from_buffer(buffer, skip)
+        """A buffer of whole pages."""
 
     def run(self) -> None:
         """Returns once all is in place, or nothing is left that needs it. Raises OSError, ValueError."""
@@ -92,7 +95,8 @@ class Filler:
             else:
                 self._holes[fd].cut(first, second)
         for address in faults:
-            self._give(fd, address)
+            if fd in self._holes:  # It may have ended at the one before.
+                self._give(fd, address)
 
     def _fork(self, fd: int, child: int) -> None:
         with contextlib.suppress(OSError):  # The guard has ended: it goes on without.
@@ -139,7 +143,7 @@ class Filler:
             length = min(MORE_BYTES, hole.end - at)
             self._read(hole, at, length)
             try:
-                done = userfault.copy(fd, at, self._pages(), length)
+                done = userfault.copy(fd, at, self._pages, length)
             except OSError as error:
                 if error.errno != errno.ENOMEM:
                     raise
@@ -150,14 +154,9 @@ class Filler:
             at += done
 
     def _read(self, hole: Hole, at: int, length: int) -> None:
-        view = memoryview(self._pages()).cast("B")[:length]
+        view = memoryview(self._pages).cast("B")[:length]
         if os.preadv(hole.file, [view], hole.offset + at - hole.start) != length:
             raise ValueError("an image has become shorter")
-
-    def _pages(self) -> ctypes.Array[ctypes.c_char]:
-        """The buffer, from its first whole page on."""
-        skip = -ctypes.addressof(self._buffer) % PAGE_BYTES
-        return (ctypes.c_char * MORE_BYTES).from_buffer(self._buffer, skip)
 
     def _forget(self, fd: int) -> None:
         """That process has ended. The others' memory is kept until all of it is in place: the guard holds it, too."""
@@ -230,7 +229,11 @@ def main() -> int:
             os._exit(1)
         os._exit(0)
     fillers.close()
-    Guard(socket.socket(fileno=0), guards, child).run()
+    guard = Guard(socket.socket(fileno=0), guards, child)
+    with contextlib.suppress(OSError):  # The filler ended just then, or CRIU: what is held stays held.
+        guard.run()
+    with contextlib.suppress(OSError):
+        guards.shutdown(socket.SHUT_WR)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status != 0:
         print(

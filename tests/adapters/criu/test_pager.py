@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from segue.adapters.criu import images, pagemap, userfault
+from segue.adapters.criu import images, pagemap, pager, userfault
+from segue.adapters.criu.holes import Holes
 from segue.adapters.criu.pagemap import IN_PARENT, LAZY, PAGE_BYTES, PRESENT
 
 pytestmark = pytest.mark.skipif(not userfault.works(), reason="may not hold the faults of other processes")
@@ -238,3 +239,34 @@ def _await_end(pid: int) -> None:
         return
     assert select.select([handle], [], [], LIMIT_S)[0]
     os.close(handle)
+
+
+def test_one_process_that_ends_with_several_faults_is_only_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others' memory is still to be put in place."""
+
+    def ended(*_: object) -> int:
+        raise userfault.Ended
+
+    faults = [(userfault.Event.FAULT, 0, page * PAGE_BYTES, 0) for page in (1, 2)]
+    monkeypatch.setattr(userfault, "messages", lambda _: iter(faults))
+    monkeypatch.setattr(userfault, "zero", ended)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        filler = pager.Filler(tmp_path, ours)
+        filler._add(os.dup(theirs.fileno()), Holes())
+        (number,) = filler._holes
+        filler._answer(number)
+        assert not filler._holes
+
+
+def test_the_guard_ends_the_application_where_the_filler_ended_as_it_was_spoken_to(scene: Scene) -> None:
+    """The last word of CRIU, after which the application runs, finds nobody: it must not run on what it lacks."""
+    assert scene.numbers("read 100") == [1100]
+    os.kill(scene.pager.pid, signal.SIGSTOP)
+    os.kill(scene.filler(), signal.SIGKILL)
+    assert scene.say("restored") == ["ok"]
+    os.kill(scene.pager.pid, signal.SIGCONT)
+    assert scene.pager.wait(LIMIT_S) == 1
+    assert (scene.cgroup / "cgroup.kill").read_text() == "1"
