@@ -9,6 +9,7 @@ import signal
 import subprocess
 
 from segue.adapters.oci import bundle, container
+from segue.agent import apps
 from segue.agent.keeper import Keeper
 from segue.agent.services import Services
 from segue.errors import Kind, Refused
@@ -51,8 +52,8 @@ def command(services: Services, keeper: Keeper, wish: Exec, *, tty: bool = False
     words = ["--tty"] if tty else []
     if wish.env:  # Then the runtime gives it none of the application's own.
         assert guest.app is not None
-        every = {one.partition("=")[0]: one for one in (bundle.PATH, *guest.app.env, *wish.env)}
-        words += [word for one in every.values() for word in ("--env", one)]
+        every = apps.merged((bundle.PATH, *guest.app.env), wish.env)
+        words += [word for one in every for word in ("--env", one)]
     words += ["--user", wish.user] if wish.user else []
     words += ["--cwd", wish.cwd] if wish.cwd else []
     places = services.apps.places(guest)

@@ -128,7 +128,7 @@ def _application(apps: Apps, wish: RunApp, digest: str) -> Application:
         image=digest,
         reference=apps.images.name_of(digest, wish.image),
         args=tuple(args),
-        env=_merged(tuple(process.get("env") or ()), wish.env),
+        env=merged(tuple(process.get("env") or ()), wish.env),
         cwd=process.get("cwd") or "/",
         uid=user.uid,
         gid=user.gid,
@@ -155,9 +155,9 @@ def _user(found: dict[str, object]) -> users.User:
     return users.User(int(str(found.get("uid", 0))), int(str(found.get("gid", 0))), more)
 
 
-def _merged(of_image: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """What was asked for takes the place of what the image says."""
-    both = {one.partition("=")[0]: one for one in (*of_image, *wanted)}
+def merged(known: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """An environment: what was asked for takes the place of what is there."""
+    both = {one.partition("=")[0]: one for one in (*known, *wanted)}
     return tuple(both.values())
 
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
-
 from segue.adapters.criu import images, pagemap
 from segue.adapters.criu.pagemap import PAGE_BYTES, PREFIX
 
@@ -48,7 +46,4 @@ def left_out(folder: Path) -> Iterator[tuple[int, int]]:
 
 def _read(path: Path) -> Sequence[Any]:
     (entry,) = images.entries(path.read_bytes(), path.name)
-    try:
-        return tuple(Space.FromString(entry).areas)
-    except DecodeError as error:
-        raise ValueError(f"{path.name} has an entry that nobody understands") from error
+    return tuple(images.decoded(Space, entry, path.name).areas)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 
 HEAD_BYTES: Final = 8
 """Two magic numbers."""
@@ -43,6 +44,14 @@ def entries(image: bytes, name: str) -> Iterator[bytes]:
         at += SIZE.size
         yield image[at : at + size]
         at += size
+
+
+def decoded(kind: Any, entry: bytes, name: str) -> Any:
+    """An entry as a message of that kind. name: of its image, for people. Raises ValueError."""
+    try:
+        return kind.FromString(entry)
+    except DecodeError as error:
+        raise ValueError(f"{name} has an entry that nobody understands") from error
 
 
 def packed(entry: bytes) -> bytes:

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
-
 from segue.adapters.criu import areas, images, pagemap
 from segue.adapters.criu.holes import Hole
 from segue.adapters.criu.pagemap import LAZY, PAGE_BYTES, PREFIX, PRESENT
@@ -121,10 +119,7 @@ def _stacks(folder: Path) -> tuple[int, ...]:
     found = set()
     for path in folder.glob("core-*.img"):
         for entry in images.entries(path.read_bytes(), path.name):
-            try:
-                found.add(Core.FromString(entry).info.registers.sp // PAGE_BYTES)
-            except DecodeError as error:
-                raise ValueError(f"{path.name} has an entry that nobody understands") from error
+            found.add(images.decoded(Core, entry, path.name).info.registers.sp // PAGE_BYTES)
     return tuple(sorted(found))
 
 

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
-
 from segue.adapters.criu import areas, images
 from segue.model.integrity import PROCESS_SHIFT, Blocks, Digests
 
@@ -157,10 +155,7 @@ def kernels_areas(folder: Path) -> Mapping[int, int]:
     found = dict(areas.left_out(folder))
     for path in folder.glob("core-*.img"):
         for entry in images.entries(path.read_bytes(), path.name):
-            try:
-                rseq = Core.FromString(entry).thread.rseq
-            except DecodeError as error:
-                raise ValueError(f"{path.name} has an entry that nobody understands") from error
+            rseq = images.decoded(Core, entry, path.name).thread.rseq
             if rseq.pointer:
                 found[rseq.pointer] = rseq.size
     return found

@@ -9,8 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from google.protobuf.message import DecodeError
-
 from segue.adapters.criu import images
 
 NAME: Final = "files.img"
@@ -54,10 +52,7 @@ def mend(folder: Path) -> None:
 
 def _mended(entry: bytes) -> bytes:
     """The very same bytes where there is nothing to mend."""
-    try:
-        message = Entry.FromString(entry)
-    except DecodeError as error:
-        raise ValueError(f"{NAME} has an entry that nobody understands") from error
+    message = images.decoded(Entry, entry, NAME)
     timer = message.tfd
     absolute = bool(timer.settime_flags & POINT_IN_TIME) and not timer.settime_flags & CANCEL_ON_SET
     ran_off = bool(timer.ticks) and not timer.vsec and not timer.vnsec

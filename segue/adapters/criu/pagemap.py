@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
-
 from segue.adapters.criu import images
 
 PREFIX: Final = "pagemap-"
+PAGES: Final = "pages-"
+"""CRIU's images of memory begin like that, and hold nothing else."""
+SHARED: Final = "shmem-"
+"""So does the name in a pagemap of memory that several share; its inode follows (criu/shmem.c)."""
 PAGE_BYTES: Final = 4096
 IN_PARENT, LAZY, PRESENT = 1, 2, 4
 """criu/include/pagemap.h: PE_PARENT, PE_LAZY, PE_PRESENT."""
@@ -107,11 +109,9 @@ def parsed(image: bytes, name: str) -> Pagemap:
     found = list(images.entries(image, name))
     if not found:
         raise ValueError(f"{name} is empty")
-    try:
-        entries = tuple(map(Entry.FromString, found[1:]))
-        return Pagemap(image[: images.HEAD_BYTES], found[0], Head.FromString(found[0]).pages_id, entries)
-    except DecodeError as error:
-        raise ValueError(f"{name} has an entry that nobody understands") from error
+    entries = tuple(images.decoded(Entry, entry, name) for entry in found[1:])
+    pages_id = images.decoded(Head, found[0], name).pages_id
+    return Pagemap(image[: images.HEAD_BYTES], found[0], pages_id, entries)
 
 
 def runs(flags: bytes | bytearray) -> Iterator[tuple[int, int, int]]:

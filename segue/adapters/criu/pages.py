@@ -52,7 +52,7 @@ Send = Callable[[str, str, int, bytes], None]
 
 def file_of(space: int) -> str:
     """Where the target keeps the pages of an address space."""
-    return f"pages-{space}.img"
+    return f"{pagemap.PAGES}{space}.img"
 
 
 class Sent:
@@ -249,7 +249,7 @@ class Sent:
         for inner, pid in memory.processes(cgroup).items():
             with suppress(OSError), memory.opened(pid) as handle:
                 for span, first, own in memory.own_pages(pid, BLOCK_BYTES):
-                    space = self.space(f"shmem-{span.inode}" if span.is_shared else str(inner))
+                    space = self.space(f"{pagemap.SHARED}{span.inode}" if span.is_shared else str(inner))
                     begin = first - span.first + span.offset if span.is_shared else first
                     yield span, partial(_read, handle, first, own, space, begin // PAGE_BYTES)
                 yield None

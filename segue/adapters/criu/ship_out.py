@@ -17,15 +17,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from segue.adapters.criu import channel, keys, pagemap, sources, tmpfs, tree
+from segue.adapters.criu import channel, keys, sources, tmpfs, tree
 from segue.adapters.criu.channel import CHUNK_BYTES, Kind
+from segue.adapters.criu.pagemap import PAGES, PREFIX
 from segue.adapters.criu.pages import Sent
 
 LOOK_S = 0.002
 CONNECT_S = 10.0
 LAST_WORD_S = 1.0
-MEMORY = "pages-"
-"""CRIU's images of memory begin like that, and hold nothing else."""
 EAGER_BYTES = CHUNK_BYTES // 4
 """A file is sent before it is complete where so much of it is new. CRIU only ever appends to files that big;
 smaller ones, which it may write anew, go at the end."""
@@ -93,10 +92,10 @@ class Shipment:
 
     def _take(self, least: int) -> None:
         for entry in os.scandir(self._folder):
-            if self._before is not None and entry.name.startswith((pagemap.PREFIX, MEMORY)):
+            if self._before is not None and entry.name.startswith((PREFIX, PAGES)):
                 continue  # They are told last, as they are to be there.
             size = entry.stat().st_size
-            if entry.name not in self._sent and (not least or entry.name.startswith(MEMORY)):
+            if entry.name not in self._sent and (not least or entry.name.startswith(PAGES)):
                 self._pieces.put(
                     ("data", entry.name, 0, b"")
                 )  # It is there, also where nothing of it is sent.
@@ -115,7 +114,7 @@ class Shipment:
             data = os.pread(fd, length, offset)
             if len(data) != length:
                 raise ValueError(f"{name} has become shorter")
-            if name.startswith(MEMORY):
+            if name.startswith(PAGES):
                 tmpfs.punch(fd, offset, length)
         finally:
             os.close(fd)

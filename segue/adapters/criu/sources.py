@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from segue.adapters.criu import memory
+from segue.adapters.criu.pagemap import PAGES, SHARED
 
-IMAGES: Final = "pages-"
-SHARED: Final = "shmem-"
 MEMFD: Final = "/memfd:"
 SPARE: Final = 64
 CLONE_NEWIPC: Final = 0x08000000
@@ -65,13 +64,13 @@ def sink(cgroup: Path, folder: Path) -> bool:
     if not all(inode in shared for inode in (*_nameless(processes.values()), *_segments(processes))):
         return False
     for number in range(1, 2 * (len(processes) + len(shared)) + SPARE):
-        (folder / f"{IMAGES}{number}.img").symlink_to(os.devnull)
+        (folder / f"{PAGES}{number}.img").symlink_to(os.devnull)
     return True
 
 
 def clear(folder: Path) -> None:
     """What `sink` has made is gone."""
-    for path in folder.glob(f"{IMAGES}*.img"):
+    for path in folder.glob(f"{PAGES}*.img"):
         if path.is_symlink():
             path.unlink()
 
