@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from segue.adapters import clock
@@ -81,22 +82,22 @@ class SourceGuest:
 
     async def rounds(self, within_s: float) -> AsyncIterator[Progress]:
         """See engine/ports.py."""
-        short = 0
+        hurried = 0
         try:
             async for sample in self._memory().rounds(within_s):
-                short = short or self._keep_short()
+                hurried = hurried or self._hurry()
                 self._memory()
                 yield sample
         except QemuGone:
             self._memory()
             raise
 
-    def _keep_short(self) -> int:
+    def _hurry(self) -> int:
         """Once the copy's connections are there."""
         machine = self._keeper.machine
         assert machine is not None
         host, _, port = self._address.rpartition(":")
-        return connections.keep_short(machine.pid, host, int(port))
+        return connections.hurry(machine.pid, host, int(port))
 
     async def ease(self) -> None:
         """See engine/ports.py."""
@@ -145,6 +146,11 @@ class SourceGuest:
         if self._server is None:
             self._server = PageServer(machine)
         return self._server
+
+    async def serve_all(self, bytes_per_s: int) -> None:
+        """See engine/ports.py. Of a QEMU that has ended `serving` tells."""
+        with contextlib.suppress(QemuGone):
+            await self._pages().serve_all(bytes_per_s)
 
     async def serving(self) -> Serving:
         """See engine/ports.py."""

@@ -136,6 +136,10 @@ class SourceApp:
         """See engine/ports.py: refused before it was begun."""
         raise _only_machines()
 
+    async def serve_all(self, bytes_per_s: int) -> None:
+        """See engine/ports.py."""
+        raise _only_machines()
+
     async def serving(self) -> Serving:
         """See engine/ports.py."""
         raise _only_machines()

@@ -8,6 +8,7 @@ import contextlib
 import structlog
 
 from segue.adapters import system
+from segue.adapters.net import connections
 from segue.adapters.net.steering import tap_name, tunnel_name, tunnel_number
 from segue.adapters.qemu.credentials import Endpoint
 from segue.adapters.qemu.memory_landing import MemoryLanding
@@ -148,6 +149,7 @@ async def _listen(
         creds,
         bitmaps=bool(placement.copies) and not placement.origin,
     )
+    connections.answer_at_once(machine.pid, int(address.rpartition(":")[2]))
     known = await asyncio.to_thread(_resolve, services.config.peer_address(placement.source))
     try:
         protection.guard(machine.pid, address, {known, called_from})

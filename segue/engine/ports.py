@@ -76,7 +76,12 @@ class GuestHere(Protocol):
         ...
 
     async def arm_post_copy(self) -> None:
-        """When the guest is stopped, the rest of its memory will follow it."""
+        """When the guest is stopped, the rest of its memory will follow it: what it waits for, and no more until
+        `serve_all`."""
+        ...
+
+    async def serve_all(self, bytes_per_s: int) -> None:
+        """post-copy, once the guest runs there: now all of its memory follows; as fast as that, 0 for no cap."""
         ...
 
     async def serving(self) -> Serving:

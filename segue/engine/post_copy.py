@@ -27,6 +27,7 @@ async def serve_pages(run: Run) -> None:
 
 
 async def _serve(run: Run) -> None:
+    await run.here.serve_all(run.record.now.limits.bandwidth_bytes_per_s)
     await run.network.mute()
     seen, moved_s = Serving(Flow.FLOWING), run.clock.steady_s()
     while True:

@@ -139,6 +139,9 @@ class SimGuestHere:
         """See engine/ports.py."""
         raise _broke("post-copy is not simulated; leave it out of the ladder")
 
+    async def serve_all(self, bytes_per_s: int) -> None:
+        """See engine/ports.py."""
+
     async def serving(self) -> Serving:
         """See engine/ports.py."""
         return Serving(Flow.WHOLE)

@@ -70,11 +70,22 @@ def test_who_listens_goes_on(kept: ExitStack) -> None:
     kept.enter_context(socket.create_connection(listener.getsockname(), timeout=5))
 
 
-def test_what_waits_is_kept_short_in_those_to_that_address_alone(kept: ExitStack) -> None:
+def test_those_to_that_address_alone_are_hurried(kept: ExitStack) -> None:
     meant, _ = connected(kept)
     other, _ = connected(kept)
     host, port = meant.getpeername()
-    assert connections.keep_short(os.getpid(), host, port) == 1
+    assert connections.hurry(os.getpid(), host, port) == 1
     option = (socket.IPPROTO_TCP, connections.TCP_NOTSENT_LOWAT)
     assert meant.getsockopt(*option) == connections.UNSENT_BYTES
     assert other.getsockopt(*option) != connections.UNSENT_BYTES
+    assert meant.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert not other.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_what_is_said_in_those_that_come_in_there_is_not_held_back(kept: ExitStack) -> None:
+    listener, other = (kept.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2))
+    assert connections.answer_at_once(os.getpid(), listener.getsockname()[1]) == 1
+    for listening, expected in ((listener, True), (other, False)):
+        kept.enter_context(socket.create_connection(listening.getsockname(), timeout=5))
+        called = kept.enter_context(listening.accept()[0])
+        assert bool(called.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)) is expected

@@ -35,7 +35,8 @@ async def test_the_guest_runs_and_its_memory_follows() -> None:
     order = [deed for deed in found.deeds if not deed.startswith(("mark", "round"))]
     assert order.index("arm") < order.index("stop") < order.index("completed")
     assert order.index("arrival") < order.index("hand over"), "given away before the target can run it"
-    assert order.index("confirmed") < order.index("serving") < order.index("settled") < order.index("retire")
+    assert order.index("confirmed") < order.index("serve all") < order.index("serving")
+    assert order.index("serving") < order.index("settled") < order.index("retire")
     assert found.pages == 0
 
 

@@ -173,6 +173,10 @@ class Here:
         )
         self.world.armed = True
 
+    async def serve_all(self, bytes_per_s: int) -> None:
+        self.world.deed("serve all")
+        assert "target" in self.world.runs or not self.world.source_copy, "it waits for its devices' pages"
+
     async def serving(self) -> Serving:
         world = self.world
         world.deed("serving")

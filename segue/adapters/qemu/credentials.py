@@ -19,9 +19,15 @@ from segue.adapters.qemu.monitor import Monitor
 from segue.errors import Kind, Refused
 
 SECRET_BYTES = 32
-PRIORITY = "NORMAL:-VERS-ALL:+VERS-TLS1.3:-KX-ALL:-CIPHER-ALL:+AES-128-GCM:+CHACHA20-POLY1305"
+PRIORITY = (
+    "NORMAL:-VERS-ALL:+VERS-TLS1.3:-KX-ALL:-CIPHER-ALL:+AES-128-GCM:+CHACHA20-POLY1305"
+    ":%DISABLE_TLS13_COMPAT_MODE"
+)
 """GnuTLS: TLS 1.3 alone. QEMU itself adds the key exchanges with a shared key, the one with ECDHE first. A shared
-key goes with SHA-256 (RFC 8446, 4.2.11); of the ciphers that do GnuTLS prefers ChaCha20, which no processor helps."""
+key goes with SHA-256 (RFC 8446, 4.2.11); of the ciphers that do GnuTLS prefers ChaCha20, which no processor helps.
+
+Compat mode (RFC 8446, appendix D.4) has the client send a record of six bytes before its last one. That one then waits
+for the six bytes' acknowledgement, which the other kernel delays by 40 ms: in a post-copy while the guest stands."""
 USER = "qemu"
 PREFIX = "tls-"
 PART = re.compile(r"[0-9A-Za-z-]{1,64}")
