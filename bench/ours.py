@@ -19,6 +19,8 @@ NAME: Final = "bench-segue"
 REQUIRED: Final = "required"
 OFF: Final = "off"
 FIRM: Final = "segue --ladder firm"
+POST_COPY: Final = "segue post-copy"
+"""After the first round, as libvirt's `--postcopy-after-precopy` does it."""
 CONFIG: Final = "/etc/segue/agent.toml"
 SET_CHANNELS: Final = r'/^channels = /d; s/^\[tls\]$/&\nchannels = "{}"/'
 KEPT_S: Final = 30.0
@@ -83,12 +85,18 @@ class Ours:
     """segue with its own defaults; or with memory in plain, which shows what TLS costs."""
 
     def __init__(
-        self, guest: OurGuest, name: str = "segue", channels: str = REQUIRED, ladder: str = "balanced"
+        self,
+        guest: OurGuest,
+        name: str = "segue",
+        channels: str = REQUIRED,
+        ladder: str = "balanced",
+        post_copy_after: int = -1,
     ) -> None:
         self.name = name
         self._guest = guest
         self._channels = channels
         self._ladder = ladder
+        self._post_copy_after = post_copy_after
 
     @property
     def guest_name(self) -> str:
@@ -127,6 +135,7 @@ class Ours:
             "blackout_s": limits.blackout_s,
             "deadline_s": DEADLINE_S,
             "ladder": [rung.value for rung in LADDERS[self._ladder]],
+            "post_copy_after": self._post_copy_after,
         }
 
 

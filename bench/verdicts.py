@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from bench import figures, floor
 from bench.figures import Samples
-from bench.ours import FIRM
+from bench.ours import FIRM, POST_COPY
 
 OURS: Final = "segue"
 LIBVIRT: Final = "libvirt "
 PLAIN: Final = "plain "
+THEIR_POST_COPY: Final = " post-copy"
 FLOOR_RATIO: Final = 1.2
 LIBVIRT_RATIO: Final = 0.4
 TOTAL_RATIO: Final = 1.1
@@ -37,8 +38,16 @@ def _of_cell(cell: str, samples: Samples) -> Iterator[Verdict]:
     ours = figures.of(samples, peer=OURS)
     if not ours:
         return
-    if firm := figures.of(samples, peer=FIRM):
-        yield from _moved(f"{cell}, {FIRM}", firm)
+    for mine in (FIRM, POST_COPY):
+        if those := figures.of(samples, peer=mine):
+            yield from _moved(f"{cell}, {mine}", those)
+    theirs = [
+        peer
+        for peer in figures.names(samples, "peer")
+        if peer.startswith(LIBVIRT) and peer.endswith(THEIR_POST_COPY)
+    ]
+    for name in ("blackout_s", "outage_s"):
+        yield from _below(f"{cell}, {POST_COPY}", samples, theirs, name, POST_COPY)
     idle = ours[0]["dirty_percent"] == 0
     peers = figures.names(samples, "peer")
     libvirt = [peer for peer in peers if peer.startswith(LIBVIRT)]
@@ -67,8 +76,8 @@ def _ratio(cell: str, samples: Samples, peers: list[str], name: str, target: flo
     yield _verdict(f"{cell}: {_said(name)} against {best[0]}", target, value, "times", lambda a, b: a <= b)
 
 
-def _below(cell: str, samples: Samples, peers: list[str], name: str) -> Iterator[Verdict]:
-    ours, best = figures.mid(figures.of(samples, peer=OURS), name), figures.best(samples, peers, name)
+def _below(cell: str, samples: Samples, peers: list[str], name: str, mine: str = OURS) -> Iterator[Verdict]:
+    ours, best = figures.mid(figures.of(samples, peer=mine), name), figures.best(samples, peers, name)
     if ours is None or best is None:
         return
     value = round((ours - best[1]) * 1e3, 2)

@@ -69,9 +69,7 @@ class Beforehand:
         reasons += offer.obstacles(
             ours, theirs, needs(guest, limits, encrypted=encrypted, copies=bool(plan.copies))
         )
-        reasons += (
-            compatibility.against_post_copy(theirs, disks=bool(plan.copies)) if limits.post_copy else ()
-        )
+        reasons += compatibility.against_post_copy(theirs) if limits.post_copy else ()
         if keeper.machine is not None:
             reasons += compatibility.queue_obstacles(await queues.entries(keeper.machine.monitor), theirs)
         if guest.is_app:

@@ -96,8 +96,11 @@ class SourceGuest:
         """Once the copy's connections are there."""
         machine = self._keeper.machine
         assert machine is not None
+        return connections.hurry(machine.pid, *self._place())
+
+    def _place(self) -> tuple[str, int]:
         host, _, port = self._address.rpartition(":")
-        return connections.hurry(machine.pid, host, int(port))
+        return host, int(port)
 
     async def ease(self) -> None:
         """See engine/ports.py."""
@@ -131,7 +134,10 @@ class SourceGuest:
 
     async def completed(self, within_s: float) -> bool:
         """See engine/ports.py."""
-        return await self._memory().completed(within_s)
+        if await self._memory().completed(within_s):
+            return True
+        self._hurry()  # The connection for pages that are waited for is new.
+        return False
 
     async def arm_post_copy(self) -> None:
         """See engine/ports.py."""
@@ -149,8 +155,11 @@ class SourceGuest:
 
     async def serve_all(self, bytes_per_s: int) -> None:
         """See engine/ports.py. Of a QEMU that has ended `serving` tells."""
-        with contextlib.suppress(QemuGone):
+        with contextlib.suppress(QemuGone, ProcessLookupError):
             await self._pages().serve_all(bytes_per_s)
+            if self._keeper.machine is not None and self._address:
+                host, port = self._place()
+                connections.pace(self._keeper.machine.pid, host, port, bytes_per_s)
 
     async def serving(self) -> Serving:
         """See engine/ports.py."""

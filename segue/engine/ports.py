@@ -81,7 +81,7 @@ class GuestHere(Protocol):
         ...
 
     async def serve_all(self, bytes_per_s: int) -> None:
-        """post-copy, once the guest runs there: now all of its memory follows; as fast as that, 0 for no cap."""
+        """post-copy, once the guest runs there: all of its memory follows; evenly, as fast as that, 0 for no cap."""
         ...
 
     async def serving(self) -> Serving:

@@ -15,6 +15,7 @@ from segue.policy.postcopy import Duty
 log = structlog.get_logger()
 
 LOOK_S = 1.0
+UNSET = -1
 STEP = "serve pages"
 BROKEN = "path lost, waiting to go on"
 ENDS = frozenset({Duty.FINISH, Duty.DECLARE_LOST, Duty.MOURN})
@@ -27,10 +28,12 @@ async def serve_pages(run: Run) -> None:
 
 
 async def _serve(run: Run) -> None:
-    await run.here.serve_all(run.record.now.limits.bandwidth_bytes_per_s)
     await run.network.mute()
-    seen, moved_s = Serving(Flow.FLOWING), run.clock.steady_s()
+    await run.clock.rest(postcopy.FIRST_S)
+    seen, begun_s = Serving(Flow.FLOWING), run.clock.steady_s()
+    moved_s, pace = begun_s, UNSET
     while True:
+        pace = await _paced(run, pace, run.clock.steady_s() - begun_s)
         before, seen = seen, await run.here.serving()
         if seen.transferred_bytes != before.transferred_bytes or seen.flow is not Flow.FLOWING:
             moved_s = run.clock.steady_s()
@@ -38,7 +41,18 @@ async def _serve(run: Run) -> None:
         duty = postcopy.duty(seen, there, run.clock.steady_s() - moved_s)
         if duty in ENDS:
             return await _end(run, duty, seen)
-        await _do(run, duty, seen)
+        await _do(run, duty, seen, pace)
+        pace = pace if duty is Duty.SERVE else UNSET  # Another connection does not know of it.
+
+
+async def _paced(run: Run, pace: int, since_s: float) -> int:
+    """Has the background go on at the pace that is right by now; which it is."""
+    migration = run.record.now
+    path = migration.forecast.path_bytes_per_s if migration.forecast else 0.0
+    wanted = postcopy.background_bytes_per_s(path, migration.limits.bandwidth_bytes_per_s, since_s)
+    if wanted != pace:
+        await run.here.serve_all(wanted)
+    return wanted
 
 
 async def _end(run: Run, duty: Duty, seen: Serving) -> None:
@@ -50,10 +64,10 @@ async def _end(run: Run, duty: Duty, seen: Serving) -> None:
         run.record.failed(_ended_there(run))
 
 
-async def _do(run: Run, duty: Duty, seen: Serving) -> None:
+async def _do(run: Run, duty: Duty, seen: Serving, pace: int) -> None:
     if duty is Duty.SERVE:
         _show(run, seen)
-        return await run.clock.rest(LOOK_S)
+        return await run.clock.rest(postcopy.look_in_s(seen.remaining_bytes, pace, LOOK_S))
     if run.record.now.step != BROKEN:
         log.warning("the path of a post-copy is broken", migration=run.record.now.id, guest=run.guest.name)
         run.record.at_step(BROKEN)

@@ -63,19 +63,21 @@ async def copy_memory(run: Run) -> None:
             if convergence.stalled(trend, limits):
                 raise _cut(migration, verdict.reason)
             raise _hopeless(migration, sample, verdict.reason)
-        if verdict.move is Move.POST_COPY or (verdict.move is Move.PAUSE and tied):
+        stops = verdict.move in {Move.PAUSE, Move.POST_COPY}
+        if stops and not tied:
+            await run.here.ease()
+            await storage.tie(run)
+            tied = True  # The guest ran on meanwhile: one more look at what it wrote.
+        elif stops:
             _note_copy(run, bill, sample.elapsed_s)
             if verdict.move is Move.POST_COPY:
                 run.record.goes_before_its_memory()
                 await run.here.arm_post_copy()
             return
-        if verdict.move is Move.PAUSE:
-            await run.here.ease()
-            await storage.tie(run)
-            tied = True  # The guest ran on meanwhile: one more look at what it wrote.
-        if verdict.move is Move.THROTTLE:
-            await run.here.throttle(verdict.slowdown)
-        trend = convergence.follow(trend, verdict)
+        else:
+            if verdict.move is Move.THROTTLE:
+                await run.here.throttle(verdict.slowdown)
+            trend = convergence.follow(trend, verdict)
 
 
 @dataclass

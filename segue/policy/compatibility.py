@@ -26,13 +26,8 @@ def obstacles(guest: Guest, host: HostFacts, already: Already) -> tuple[str, ...
     return tuple(dict.fromkeys(_obstacles(guest, host, already)))
 
 
-def against_post_copy(host: HostFacts, *, disks: bool) -> tuple[str, ...]:
-    """Why a guest cannot run there before its memory; none means that it can. disks: some are copied with it."""
-    if disks:
-        return (
-            "a guest whose disks are copied with it cannot run there before its memory; "
-            "leave post-copy out of the ladder",
-        )
+def against_post_copy(host: HostFacts) -> tuple[str, ...]:
+    """Why a guest cannot run there before its memory; none means that it can."""
     if not host.post_copy:
         return ()
     return (f"it cannot take a guest in by post-copy ({host.post_copy}); leave post-copy out of the ladder",)

@@ -23,8 +23,9 @@ HANDOFF_S: Final = 0.030
 """Kept of the budget for what follows the last byte: two journal writes, one message (our lab: 4 to 45 ms)."""
 HANDOFF_SHARE: Final = 0.2
 """And never more than this share of it."""
-POST_COPY_MARGIN: Final = 1.5
-"""A guest that runs on the target asks for pages out of turn: its rest takes longer than in rounds."""
+POST_COPY_MARGIN: Final = 2.5
+"""Behind a guest that runs on the target its rest follows at half of the path's speed first (policy/postcopy.py), and
+it asks for pages out of turn."""
 HOLD_S: Final = 2.0
 """A throttle shows its effect after two rounds of QEMU's accounting, of 1 s each."""
 WINDOW_S: Final = 0.25

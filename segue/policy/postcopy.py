@@ -13,6 +13,18 @@ out after a quarter of an hour (tcp(7), tcp_retries2). To let go of a path that 
 copy goes on over another connection."""
 
 
+FIRST_S: Final = 0.15
+"""So long after it runs there a guest gets nothing but what it asks for: then a page takes it 0.3 ms, and 2 ms where
+others are on their way (our lab, 1 Gbit/s, two processors)."""
+GENTLE_S: Final = 2.0
+"""A guest asks for most of what it uses in its first second or two."""
+GENTLE: Final = 0.5
+"""Of the path's speed, while it asks for much. With all of it a client waits for 0.55 s, with half for 0.3 s."""
+STEADY: Final = 0.9
+"""Then: the guest should not need two hosts for long; a path that is not full has no queue for a page to wait in."""
+LOOK_LEAST_S: Final = 0.1
+
+
 class Duty(StrEnum):
     """What the source does next."""
 
@@ -43,3 +55,18 @@ def duty(here: Serving, there: Presence | None, stalled_s: float) -> Duty:
     if there is not None and there.flow is Flow.BROKEN:
         return Duty.LET_GO
     return Duty.LET_GO if stalled_s >= STALL_S else Duty.SERVE
+
+
+def background_bytes_per_s(path_bytes_per_s: float, cap_bytes_per_s: int, since_s: float) -> int:
+    """How fast memory follows that the guest has not asked for, `since_s` after it began to run; 0 for no limit.
+
+    path_bytes_per_s: 0 where it was not measured; cap_bytes_per_s: the operator's, 0 for none.
+    """
+    share = GENTLE if since_s < GENTLE_S else STEADY
+    return min(filter(None, (int(share * path_bytes_per_s), cap_bytes_per_s)), default=0)
+
+
+def look_in_s(remaining_bytes: int, bytes_per_s: int, longest_s: float) -> float:
+    """When to look again: about when all will have been sent, and in `longest_s` at the latest."""
+    left_s = remaining_bytes / bytes_per_s if bytes_per_s else longest_s
+    return min(longest_s, max(left_s, LOOK_LEAST_S))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -80,6 +81,21 @@ def test_those_to_that_address_alone_are_hurried(kept: ExitStack) -> None:
     assert other.getsockopt(*option) != connections.UNSENT_BYTES
     assert meant.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     assert not other.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_those_to_that_address_alone_are_paced(kept: ExitStack) -> None:
+    meant, called = connected(kept)
+    other, _ = connected(kept)
+    host, port = meant.getpeername()
+    option = (socket.SOL_SOCKET, connections.SO_MAX_PACING_RATE)
+    before = other.getsockopt(*option, 8)
+    assert connections.pace(os.getpid(), host, port, 12_345_678) == 1
+    assert int.from_bytes(meant.getsockopt(*option, 8), sys.byteorder) == 12_345_678
+    assert other.getsockopt(*option, 8) == before
+    connections.pace(os.getpid(), host, port, 0)
+    assert meant.getsockopt(*option, 8) == before
+    meant.sendall(b"on")
+    assert called.recv(2) == b"on"
 
 
 def test_what_is_said_in_those_that_come_in_there_is_not_held_back(kept: ExitStack) -> None:

@@ -17,10 +17,11 @@ LAYER = Layer("/images/base.raw", "raw", 1, "d")
 COPY = DiskCopy(DiskFile("disk0", "/disks/web1.qcow2", "qcow2", 1, 1, layers=(LAYER,)), missing=(LAYER,))
 
 
-def with_disks(*, later: bool = False, **more: object) -> World:
-    """later: the guest runs on the target before its disks are there."""
+def with_disks(later: str = "", **more: object) -> World:
+    """later: what of it the guest runs on the target without."""
     world = World(**more)  # type: ignore[arg-type]
-    world.record = replace(world.record, copies=(COPY,), limits=Limits(storage_postcopy=later))
+    limits = Limits(storage_postcopy="disks" in later, post_copy_after=0 if "memory" in later else -1)
+    world.record = replace(world.record, copies=(COPY,), limits=limits)
     return world
 
 
@@ -33,11 +34,11 @@ def check_disks(world: World) -> None:
     assert world.target_disks is moved
 
 
-both = pytest.mark.parametrize("later", [False, True], ids=["before", "after"])
+all_ways = pytest.mark.parametrize("later", ["", "memory", "disks", "disks and memory"])
 
 
-async def deeds(*, later: bool) -> list[str]:
-    return (await live(with_disks(later=later))).deeds
+async def deeds(later: str) -> list[str]:
+    return (await live(with_disks(later))).deeds
 
 
 async def test_disks_go_before_memory_and_are_equal_before_the_guest_is_given_away() -> None:
@@ -52,7 +53,7 @@ async def test_disks_go_before_memory_and_are_equal_before_the_guest_is_given_aw
 
 
 async def test_lent_disks_are_pulled_before_the_source_goes() -> None:
-    world = await live(with_disks(later=True))
+    world = await live(with_disks("disks"))
     check_disks(world)
     order = world.deeds
     assert order.index("offer") < order.index("place") < order.index("stop") < order.index("completed")
@@ -60,25 +61,34 @@ async def test_lent_disks_are_pulled_before_the_source_goes() -> None:
     assert order.index("confirmed") < order.index("pulled") < order.index("keep") < order.index("retire")
 
 
-@both
-async def test_the_agent_dies_after_each_act(later: bool) -> None:
-    for number in range(1, len(await deeds(later=later)) + 1):
-        check_disks(await live(with_disks(later=later, dies_at=number)))
+async def test_memory_may_follow_over_disks_that_are_equal() -> None:
+    world = await live(with_disks("memory"))
+    check_disks(world)
+    order = world.deeds
+    assert order.index("tie") < order.index("arm") < order.index("stop") < order.index("pass gate")
+    assert order.index("close storage") < order.index("hand over") < order.index("serve all")
+    assert order.index("serve all") < order.index("keep")
 
 
-@both
-async def test_each_act_fails_once_and_then_the_agent_dies_anywhere(later: bool) -> None:
-    for name in sorted({deed for deed in await deeds(later=later) if not deed.startswith("mark")}):
-        length = len((await live(with_disks(later=later, fails={name: 1}))).deeds)
+@all_ways
+async def test_the_agent_dies_after_each_act(later: str) -> None:
+    for number in range(1, len(await deeds(later)) + 1):
+        check_disks(await live(with_disks(later, dies_at=number)))
+
+
+@all_ways
+async def test_each_act_fails_once_and_then_the_agent_dies_anywhere(later: str) -> None:
+    for name in sorted({deed for deed in await deeds(later) if not deed.startswith("mark")}):
+        length = len((await live(with_disks(later, fails={name: 1}))).deeds)
         for number in range(0, length + 1):
-            check_disks(await live(with_disks(later=later, fails={name: 1}, dies_at=number)))
+            check_disks(await live(with_disks(later, fails={name: 1}, dies_at=number)))
 
 
-@both
-async def test_a_token_that_comes_back_undoes_everything(later: bool) -> None:
-    length = len((await live(with_disks(later=later, returns=True))).deeds)
+@all_ways
+async def test_a_token_that_comes_back_undoes_everything(later: str) -> None:
+    length = len((await live(with_disks(later, returns=True))).deeds)
     for number in [0, *range(1, length + 1)]:
-        world = await live(with_disks(later=later, returns=True, dies_at=number))
+        world = await live(with_disks(later, returns=True, dies_at=number))
         check_disks(world)
         assert world.record.stage is Stage.ABORTED
 

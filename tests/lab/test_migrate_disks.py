@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 NAME = "disk1"
 FOLDER = "/var/lib/segue/disks"
 LIMITS = {"blackout_s": 10.0, "deadline_s": 240.0, "verify": "off"}
+KILL = f"for p in /proc/[0-9]*; do grep -qa 'process=segue-{NAME[:-1]}[1]' $p/cmdline && kill -9 ${{p#/proc/}}; done"
 PATTERN = ("-c", "write -P 7 0 24M", "-c", "write -P 9 32M 8M", "-c", "write -z 33M 1M")
 
 
@@ -67,6 +68,9 @@ class Place:
         for disk in self.spec["disks"]:
             path, form = disk["path"], disk["format"]
             assert self.content(source, kept[path], form) == self.content(target, path, form), path
+
+    def paths(self) -> list[tuple[str, str]]:
+        return [(disk["path"], disk["format"]) for disk in self.spec["disks"]]
 
     def names(self) -> set[str]:
         return {disk["path"].rpartition("/")[2] for disk in self.spec["disks"]}
@@ -137,6 +141,46 @@ def test_all_of_memory_and_disks_is_compared_and_one_wrong_block_keeps_the_guest
     found = place.move(source, target, verify="full").end("done", 120)["outcome"]["verification"]
     assert found["disk_bytes"] == 2 * (48 << 20)
     place.demand_equal(source, target)
+
+
+def test_the_guest_runs_before_its_memory_on_disks_that_were_copied(place: Place) -> None:
+    source, target = place.route()
+    outcome = place.move(source, target, post_copy_after=0).end("done", 120)["outcome"]
+    assert outcome["serving_s"] > 0, "it did not run before its memory"
+    place.demand_equal(source, target)
+
+
+def test_a_target_that_dies_before_it_ran_gives_the_guest_and_its_disks_back(place: Place) -> None:
+    """The source's QEMU had switched over to post-copy and let go of the disks: another takes them up."""
+    source, target = place.route()
+    before = {path: place.content(source, path, form) for path, form in place.paths()}
+    with (place.lab.agent_socket(target).parent / "failpoints").open("a") as file:
+        file.write(f"hears grant=exec {KILL}\n")
+    place.move(source, target, post_copy_after=0).end("aborted", 120)
+    shown = place.show(source)
+    assert shown is not None
+    assert shown["state"] == "running"
+    wait_until(lambda: not place.files(target) & place.names(), f"{target} has dropped its copy")
+    assert {path: place.content(source, path, form) for path, form in place.paths()} == before
+    place.move(source, target, post_copy_after=0).end("done", 120)
+    place.demand_equal(source, target)
+
+
+@pytest.mark.slow
+def test_memory_and_disks_may_both_follow(labs_folder: Path) -> None:
+    """For a host that must be left now."""
+    lab = Lab(f"b{os.getpid()}")
+    lab.up(hosts=2, clients=0, images=("micro",))
+    try:
+        place = Place(lab, formats=("qcow2",))
+        lab.set_rate(50_000_000)
+        outcome = place.move("host1", "host2", storage_postcopy=True, post_copy_after=0).end("done", 180)[
+            "outcome"
+        ]
+        assert outcome["serving_s"] > 0
+        place.demand_equal("host1", "host2")
+    finally:
+        lab.down()
 
 
 @pytest.mark.slow

@@ -13,6 +13,9 @@ from segue.adapters.net.tap import take_fd
 
 # linux/tcp.h
 TCP_NOTSENT_LOWAT = 25
+# asm-generic/socket.h
+SO_MAX_PACING_RATE = 47
+NO_PACE = (1 << 64) - 1
 UNSENT_BYTES = 256 << 10
 """On a path of 1 Gbit/s 2 ms. What is on its way already is not limited by it, so that a long path stays full."""
 TCP_ESTABLISHED = 1
@@ -34,6 +37,20 @@ def hurry(pid: int, host: str, port: int) -> int:
             if copied.getpeername()[:2] == (host, port):
                 copied.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
                 copied.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                found += 1
+    return found
+
+
+def pace(pid: int, host: str, port: int, bytes_per_s: int) -> int:
+    """Of process `pid` those to that address send no faster than that, and evenly (socket(7), SO_MAX_PACING_RATE);
+    0 for as fast as they can. How many there are."""
+    found = 0
+    for copied in _sockets(pid):
+        with contextlib.suppress(OSError):  # Not connected.
+            if copied.getpeername()[:2] == (host, port):
+                copied.setsockopt(
+                    socket.SOL_SOCKET, SO_MAX_PACING_RATE, struct.pack("Q", bytes_per_s or NO_PACE)
+                )
                 found += 1
     return found
 

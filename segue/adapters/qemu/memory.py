@@ -174,7 +174,7 @@ class MemoryCopy:
             downtime_limit=1,
             avail_switchover_bandwidth=ORDINARY_BYTES * 1000,
             max_bandwidth=self._bandwidth,
-            max_postcopy_bandwidth=settings.TRICKLE,
+            max_postcopy_bandwidth=settings.LITTLE,
         )
         await asyncio.sleep(HEEDED_S)  # The guest runs on; QEMU does not say when it has heeded a parameter.
 
@@ -319,10 +319,13 @@ class MemoryCopy:
 
     async def at_gate(self, within_s: float) -> None:
         """The guest stands: returns when all but its devices' state is sent. Raises Aborted, TimeoutError."""
-        # Bitmaps count as something left to send; with the limit at zero QEMU would wait for them for ever.
-        await self._machine.monitor.execute(
-            "migrate-set-parameters", downtime_limit=1000, avail_switchover_bandwidth=AT_GATE_BYTES * 1000
-        )
+        if not self._armed:  # Else it would send the rest the ordinary way.
+            # Bitmaps count as something left to send; with the limit at zero QEMU would wait for them for ever.
+            await self._machine.monitor.execute(
+                "migrate-set-parameters",
+                downtime_limit=1000,
+                avail_switchover_bandwidth=AT_GATE_BYTES * 1000,
+            )
         at_gate = {"pre-switchover"}
         await self._machine.monitor.until(
             lambda: self._status in at_gate or self._status not in ACTIVE, within_s=within_s

@@ -14,6 +14,8 @@ FREE_SPEED = 1 << 50
 """QEMU's own default cap is 128 MiB/s; this is no cap."""
 TRICKLE = 10
 """A bandwidth (bytes/s) at which QEMU sleeps after the first page: it reads the bitmap once, not again."""
+LITTLE = 1 << 20
+"""A bandwidth (bytes/s) for what nobody waits for yet."""
 SYNC_BELOW_BYTES = 1
 """While a new round is wanted QEMU reads the dirty bitmap when nothing is left to send, and never before. Under TCG it
 must not: QEMU 10.0 that finds no page dirty but those still waiting to be sent forgets to watch for the next write to
