@@ -48,6 +48,11 @@ HELD: Final = (("source", "restored there"), ("source", "before released"), *TOK
 AT_WORK: Final = "at its work"
 """In place of a failpoint: as soon as it is there, and `delay_s` more. CRIU needs less than half a second."""
 WORK_S: Final = 0.4
+MEMORY: Final = "memory"
+DISKS_TOO: Final = "disks"
+FOLLOWS: Final = ("", "", MEMORY, DISKS_TOO, f"{DISKS_TOO} and {MEMORY}")
+"""What of a machine may come after it."""
+PULLED: Final = "local qcow2"
 UNTIL_END: Final = -1.0
 HOLDS_S: Final = (0.5, 2.0, 6.0, 15.0)
 """Below and above what the engine waits for: `stall_s` 3 s, `blackout_s` 5 s here."""
@@ -70,13 +75,22 @@ class Case:
     delay_s: float = 0.0
     hold_s: float = 0.0
     """How long it lasts; UNTIL_END: until the migration has ended. A process that was killed stays so."""
+    follows: str = ""
+    """What of the guest comes after it: one of FOLLOWS."""
+
+    @property
+    def limits(self) -> dict[str, object]:
+        """What the migration is asked for, beside the ordinary."""
+        wish: dict[str, object] = {"post_copy_after": 0} if MEMORY in self.follows else {}
+        return wish | ({"storage_postcopy": True} if DISKS_TOO in self.follows else {})
 
     def __str__(self) -> str:
         when = f"{self.side} {self.place}" if self.place else f"after {self.delay_s:.1f} s"
         if self.place == AT_WORK:
             when = f"{self.delay_s:.2f} s after its begin"
         lasts = {0.0: "", UNTIL_END: ", until the end"}.get(self.hold_s, f", for {self.hold_s:.1f} s")
-        return f"{self.disk}: {self.fault} {self.victim}, {when}{lasts}"
+        after = f", {self.follows} after it" if self.follows else ""
+        return f"{self.disk}{after}: {self.fault} {self.victim}, {when}{lasts}"
 
 
 def of_seed(seed: int) -> Case:
@@ -86,15 +100,24 @@ def of_seed(seed: int) -> Case:
         return _of_application(seed, dice)
     fault, victim = dice.choice(HITS)
     disk = dice.choice(DISKS[:2] if needs_local(fault, victim) else DISKS)
+    follows = _what_follows(seed, disk, fault, victim)
     hold_s = 0.0
     if fault != "kill":
         # Whoever is frozen until the end might never let it come.
         hold_s = dice.choice(HOLDS_S if fault == "freeze" else (*HOLDS_S, UNTIL_END))
     if dice.random() < 0.25:
         delay_s = round(dice.uniform(0.1, DELAY_MAX_S), 1)
-        return Case(seed, disk, fault, victim, delay_s=delay_s, hold_s=hold_s)
+        return Case(seed, disk, fault, victim, delay_s=delay_s, hold_s=hold_s, follows=follows)
     side, place = dice.choice(places(victim))
-    return Case(seed, disk, fault, victim, side, place, hold_s=hold_s)
+    return Case(seed, disk, fault, victim, side, place, hold_s=hold_s, follows=follows)
+
+
+def _what_follows(seed: int, disk: str, fault: str, victim: str) -> str:
+    """Of dice of its own: the same seed had the same fault before there was a choice. Disks that are pulled leave no
+    daemon on the target, and only qcow2 can be."""
+    follows = random.Random(f"{seed} follows").choice(FOLLOWS)
+    pulled = disk == PULLED and not needs_local(fault, victim)
+    return follows if pulled else follows.replace(f"{DISKS_TOO} and ", "").replace(DISKS_TOO, "")
 
 
 def _of_application(seed: int, dice: random.Random) -> Case:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from faults.app_stage import AppStage
-from faults.cases import AT_WORK, UNTIL_END, Case
+from faults.cases import AT_WORK, MEMORY, UNTIL_END, Case
 from faults.inflict import Heal, inflict
 from faults.stage import Stage
 from segue.errors import SegueError
@@ -39,7 +39,7 @@ def play(stage: Stage | AppStage, case: Case) -> Outcome:
     source, target = stage.route()
     move, hit = _with_fault(stage, case, source, target)
     outcome: Outcome = {**asdict(case), "case": str(case), "source": source, "target": target, "hit": hit}
-    outcome |= _judge(stage, case, before, {"source": source, "target": target})
+    outcome |= _judge(stage, case, before, {"source": source, "target": target}, move)
     with contextlib.suppress(SegueError):
         record = move.record()
         outcome |= {"ended": record["stage"], "failure": (record["failure"] or {}).get("why", "")}
@@ -51,7 +51,7 @@ def _with_fault(stage: Stage | AppStage, case: Case, source: str, target: str) -
     host = source if case.side == "source" else target
     halt = stage.halt(host, case.place) if case.place not in {"", AT_WORK} else None
     heal: Heal | None = None
-    move = stage.migrate(target, bandwidth_bytes_per_s=BANDWIDTH)
+    move = stage.migrate(target, bandwidth_bytes_per_s=BANDWIDTH, **case.limits)
     try:
         if isinstance(stage, AppStage) and case.place == AT_WORK:
             stage.catch_at_work(host)
@@ -96,7 +96,9 @@ def _wait(met: Callable[[], object], limit_s: float) -> bool:
     return False
 
 
-def _judge(stage: Stage | AppStage, case: Case, before: dict[str, float], hosts: dict[str, str]) -> Outcome:
+def _judge(
+    stage: Stage | AppStage, case: Case, before: dict[str, float], hosts: dict[str, str], move: Move
+) -> Outcome:
     left: list[str] = []
 
     def calm_or_crashed() -> bool:
@@ -111,7 +113,7 @@ def _judge(stage: Stage | AppStage, case: Case, before: dict[str, float], hosts:
     killed = hosts[case.victim.split()[0]] if (case.fault, case.victim.split()[-1]) in KILLING else ""
     found: Outcome = {"crashed_on": crashed, "leftovers": list(left), "double_runs": stage.census.overlaps()}
     answers = _wait(stage.client.answered, 10.0)
-    found["lost"] = not answers or crashed not in {"", killed}
+    found["lost"] = not answers or crashed not in {"", killed, _declared_on(case, move, hosts)}
     if answers:
         found |= stage.proofs(before, bool(crashed))
     if (
@@ -124,6 +126,15 @@ def _judge(stage: Stage | AppStage, case: Case, before: dict[str, float], hosts:
     ):
         found["logs"] = [[who, text[-20_000:]] for who, text in stage.logs()]
     return found
+
+
+def _declared_on(case: Case, move: Move, hosts: dict[str, str]) -> str:
+    """Where a guest may have crashed whose memory followed it and ended with the source's QEMU; else empty."""
+    if MEMORY not in case.follows or (case.fault, case.victim) != ("kill", "source qemu"):
+        return ""
+    with contextlib.suppress(SegueError):
+        return hosts["target"] if move.record()["stage"] == "lost" else ""
+    return ""
 
 
 def _crashed(stage: Stage | AppStage) -> str:

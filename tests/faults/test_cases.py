@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,11 +20,15 @@ def test_a_case_can_happen(seed: int) -> None:
     assert bool(case.place) != bool(case.delay_s) or case.place == cases.AT_WORK
     assert not (case.fault == "kill" and case.hold_s)
     assert not (case.fault == "freeze" and case.hold_s == cases.UNTIL_END)
+    if cases.DISKS_TOO in case.follows:
+        assert case.disk == cases.PULLED
+        assert case.victim != cases.DAEMON, "there is none"
     if cases.needs_local(case.fault, case.victim) and case.disk != cases.APPLICATION:
         assert case.disk.startswith("local")
     if case.disk == cases.APPLICATION:
         at_work = case.place == cases.AT_WORK and case.victim in cases.CRIUS
         assert at_work or not case.place or (case.side, case.place) in cases.app_places(case.victim)
+        assert not case.follows
     elif case.place:
         assert (case.side, case.place) in cases.places(case.victim)
 
@@ -35,6 +41,7 @@ def test_every_kind_comes_up() -> None:
     seen = [case for case in every if case.disk != cases.APPLICATION]
     assert {(case.fault, case.victim) for case in seen} == set(cases.HITS)
     assert {case.disk for case in seen} == set(cases.DISKS)
+    assert {case.follows for case in seen} == set(cases.FOLLOWS)
     assert {case.hold_s for case in seen} == {0.0, cases.UNTIL_END, *cases.HOLDS_S}
     assert {place for case in seen if (place := (case.side, case.place))[1]} >= set(cases.TOKENS)
 
@@ -49,3 +56,6 @@ def test_a_process_is_only_hit_while_it_can_be_there() -> None:
 def test_a_case_in_words() -> None:
     case = Case(1, "local raw", "freeze", "source qemu", "target", "after owner", hold_s=2.0)
     assert str(case) == "local raw: freeze source qemu, target after owner, for 2.0 s"
+    after = replace(case, follows="memory")
+    assert str(after) == "local raw, memory after it: freeze source qemu, target after owner, for 2.0 s"
+    assert after.limits == {"post_copy_after": 0}
