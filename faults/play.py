@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from faults.app_stage import AppStage
-from faults.cases import AT_WORK, MEMORY, UNTIL_END, Case
+from faults.cases import AT_WORK, DISKS_TOO, MEMORY, UNTIL_END, Case
 from faults.inflict import Heal, inflict
 from faults.stage import Stage
 from segue.errors import SegueError
@@ -103,10 +103,10 @@ def _judge(
 
     def calm_or_crashed() -> bool:
         left[:] = stage.unrest()
-        return not left or _crashed(stage) != ""
+        return not left or _crashed(stage, case) != ""
 
     _wait(calm_or_crashed, CALM_LIMIT_S)
-    crashed = _crashed(stage)
+    crashed = _crashed(stage, case)
     if crashed:
         stage.start_guest(crashed)
         _wait(calm_or_crashed, CALM_LIMIT_S)
@@ -137,9 +137,12 @@ def _declared_on(case: Case, move: Move, hosts: dict[str, str]) -> str:
     return ""
 
 
-def _crashed(stage: Stage | AppStage) -> str:
-    """The host whose agent says that the guest ended there, if there is one."""
+def _crashed(stage: Stage | AppStage, case: Case) -> str:
+    """The host whose agent says that the guest ended there, if there is one. Where its disks follow the source waits
+    meanwhile: they are pulled once it is started again."""
     shown = [guest for host in stage.hosts if (guest := stage.shown(host)) is not None]
-    if [guest["phase"] for guest in shown] != ["owner"]:
+    beside = {"released"} if DISKS_TOO in case.follows else set()
+    owners = [guest for guest in shown if guest["phase"] not in beside]
+    if [guest["phase"] for guest in owners] != ["owner"]:
         return ""
-    return str(shown[0]["host"]) if shown[0]["state"] == "crashed" else ""
+    return str(owners[0]["host"]) if owners[0]["state"] == "crashed" else ""
