@@ -32,12 +32,11 @@ def hurry(pid: int, host: str, port: int) -> int:
     40 ms where the other end has nothing to say: the end of the devices' state, now and then.
     """
     found = 0
-    for copied in _sockets(pid):
-        with contextlib.suppress(OSError):  # Not connected.
-            if copied.getpeername()[:2] == (host, port):
-                copied.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-                copied.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                found += 1
+    for copied in _to(pid, host, port):
+        with contextlib.suppress(OSError):  # It ended in this moment.
+            copied.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+            copied.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            found += 1
     return found
 
 
@@ -45,13 +44,10 @@ def pace(pid: int, host: str, port: int, bytes_per_s: int) -> int:
     """Of process `pid` those to that address send no faster than that, and evenly (socket(7), SO_MAX_PACING_RATE);
     0 for as fast as they can. How many there are."""
     found = 0
-    for copied in _sockets(pid):
-        with contextlib.suppress(OSError):  # Not connected.
-            if copied.getpeername()[:2] == (host, port):
-                copied.setsockopt(
-                    socket.SOL_SOCKET, SO_MAX_PACING_RATE, struct.pack("Q", bytes_per_s or NO_PACE)
-                )
-                found += 1
+    for copied in _to(pid, host, port):
+        with contextlib.suppress(OSError):  # It ended in this moment.
+            copied.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, struct.pack("Q", bytes_per_s or NO_PACE))
+            found += 1
     return found
 
 
@@ -83,6 +79,14 @@ def _is_unanswered(copied: socket.socket) -> bool:
     info = copied.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_RECEIVED.size)
     state, received = BYTES_RECEIVED.unpack(info)
     return bool(state == TCP_SYN_SENT or (state == TCP_ESTABLISHED and received == 0))
+
+
+def _to(pid: int, host: str, port: int) -> Iterator[socket.socket]:
+    """Those to that address."""
+    for copied in _sockets(pid):
+        with contextlib.suppress(OSError):  # Not connected.
+            if copied.getpeername()[:2] == (host, port):
+                yield copied
 
 
 def _sockets(pid: int) -> Iterator[socket.socket]:
