@@ -31,7 +31,7 @@ class Comparison:
     blocks: Blocks
     theirs: asyncio.Task[Digests]
     ours: asyncio.Task[Digests] | None = None
-    """For all of the memory, which takes long; a sample is read once the copy is complete."""
+    """None for what can only be read once all is copied: the memory of an application."""
 
 
 async def choose(run: Run) -> Blocks | None:
@@ -61,8 +61,8 @@ def ask(run: Run, blocks: Blocks | None) -> Comparison | None:
 
 
 def read(run: Run, asked: Comparison | None) -> Comparison | None:
-    """For a guest that stands: all of its memory is read here while the last of it is copied."""
-    if asked is None or asked.blocks.offsets:
+    """For a machine that stands: what it holds does not change any more, and is read while the last of it is copied."""
+    if asked is None or run.guest.is_app:
         return asked
     return replace(asked, ours=_begun(run.here.digest(asked.blocks)))
 
