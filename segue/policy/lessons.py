@@ -14,7 +14,8 @@ from segue.model.migration import Migration
 NEWEST: Final = 20
 """Older migrations tell of another network, another load, another QEMU."""
 LEAST: Final = 2
-"""From fewer nothing is learnt."""
+"""From fewer no range is learnt, and nothing from other guests; the one earlier move of the guest itself says more of
+its fixed costs than figures from a lab."""
 LONG_S: Final = 1.0
 """A shorter copy is lost in the fixed costs, and says nothing of the path."""
 SCALE_MOST: Final = 5.0
@@ -39,8 +40,8 @@ def learn(earlier: Iterable[Migration], guest: str) -> Lessons:
     """From the newest of `earlier` that were done; `guest` itself teaches more than others do."""
     done = comparable(earlier)
     own = [migration for migration in done if migration.guest == guest]
-    chosen = (own if len(own) >= LEAST else done)[:NEWEST]
-    if len(chosen) < LEAST:
+    chosen = (own if len(own) >= LEAST or len(done) < LEAST else done)[:NEWEST]
+    if not chosen:
         return Lessons()
     scale = _scale(chosen)
     fixed = Lessons(
@@ -49,6 +50,8 @@ def learn(earlier: Iterable[Migration], guest: str) -> Lessons:
         fixed_total_s=max(0.1, median(_total_beside(m, scale) for m in chosen)),
         fixed_blackout_s=_fixed_blackout_s(chosen),
     )
+    if len(chosen) < LEAST:
+        return fixed
     return Lessons(
         fixed.runs,
         fixed.copy_scale,

@@ -36,8 +36,18 @@ def test_what_always_costs_the_same_is_foreseen_the_next_time(
     assert abs(seen.blackout_s - blackout_s) < 0.01
 
 
-def test_too_few_teach_nothing_and_failures_never_do() -> None:
-    assert lessons.learn([moved(1, 1, 9, 0.1)], "web1") == Lessons()
+def test_one_move_teaches_what_it_cost_and_no_range() -> None:
+    learnt = lessons.learn([moved(1, 1, 9, 0.1)], "web1")
+    assert abs(learnt.fixed_total_s - 9) < 0.1
+    assert abs(learnt.fixed_blackout_s - 0.1) < 0.01
+    assert (learnt.total_spread, learnt.blackout_spread) == (
+        Lessons().total_spread,
+        Lessons().blackout_spread,
+    )
+
+
+def test_too_few_of_others_teach_nothing_and_failures_never_do() -> None:
+    assert lessons.learn([moved(1, 1, 9, 0.1)], "db1") == Lessons()
     failed = [replace(moved(n, 1, 9, 0.1), stage=Stage.ABORTED) for n in range(9)]
     assert lessons.learn(failed, "web1") == Lessons()
 
