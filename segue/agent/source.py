@@ -155,7 +155,7 @@ class SourceGuest:
 
     async def serve_all(self, bytes_per_s: int) -> None:
         """See engine/ports.py. Of a QEMU that has ended `serving` tells."""
-        with contextlib.suppress(QemuGone, ProcessLookupError):
+        with contextlib.suppress(QemuGone, FileNotFoundError):
             await self._pages().serve_all(bytes_per_s)
             if self._keeper.machine is not None and self._address:
                 host, port = self._place()
