@@ -29,10 +29,13 @@ def forecast(figures: Figures, lessons: Lessons, limits: Limits) -> Forecast:
     copy_s, rest, rounds = _rounds(figures, dirty, speed, path)
     rest_s = rest / path
     blackout_s = lessons.fixed_blackout_s + figures.round_trip_s + rest_s
-    total_s = lessons.fixed_total_s + lessons.copy_scale * copy_s + climb_s + blackout_s
+    beside_s = lessons.fixed_total_s + climb_s + blackout_s
+    total_s = beside_s + lessons.copy_scale * copy_s
+    # A guest that was throttled, or wrote more than was seen before, taught a factor that may not hold this time.
+    best_s = beside_s + min(1.0, lessons.copy_scale) * copy_s
     return Forecast(
         total_s=total_s,
-        total_low_s=total_s / (1 + lessons.total_spread),
+        total_low_s=best_s / (1 + lessons.total_spread),
         total_high_s=total_s * (1 + lessons.total_spread),
         blackout_s=blackout_s,
         blackout_low_s=blackout_s / (1 + lessons.blackout_spread),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from segue.model.foresight import Figures, Lessons
 from segue.model.ladder import LADDERS
 from segue.model.migration import Forecast, Limits
-from segue.policy.forecast import forecast
+from segue.policy.forecast import forecast, hopeless
 
 memory = st.integers(1 << 20, 1 << 42)
 rate = st.floats(0, 1e10)
@@ -66,3 +66,14 @@ def test_a_cap_slows_the_copy_and_not_the_blackout() -> None:
     capped = foresee(1 << 28, 1e6, LINK, Limits(bandwidth_bytes_per_s=10_000_000))
     assert capped.total_s > 5 * free.copy_s
     assert capped.rest_s <= 0.3
+
+
+def test_a_factor_that_was_learnt_refuses_nobody_alone() -> None:
+    """A guest that writes 90 % of the path was throttled before, and each of its copies took five times as long as the
+    formula says: its next one may still keep a deadline that the formula keeps."""
+    slow = Lessons(runs=4, copy_scale=5.0, total_spread=0.1, blackout_spread=0.1)
+    writes = ((0.15, 0.9 * LINK), (0.45, 0.9 * LINK))
+    limits = Limits(deadline_s=20.0)
+    seen = forecast(Figures(160 << 20, LINK, writes, 0.001), slow, limits)
+    assert seen.total_s > limits.deadline_s
+    assert not hopeless(seen, limits)
