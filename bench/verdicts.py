@@ -35,22 +35,18 @@ def of_samples(samples: Samples) -> list[Verdict]:
 
 
 def _of_cell(cell: str, samples: Samples) -> Iterator[Verdict]:
-    ours = figures.of(samples, peer=OURS)
-    if not ours:
-        return
+    peers = figures.names(samples, "peer")
+    libvirt = [peer for peer in peers if peer.startswith(LIBVIRT)]
     for mine in (FIRM, POST_COPY):
         if those := figures.of(samples, peer=mine):
             yield from _moved(f"{cell}, {mine}", those)
-    theirs = [
-        peer
-        for peer in figures.names(samples, "peer")
-        if peer.startswith(LIBVIRT) and peer.endswith(THEIR_POST_COPY)
-    ]
+    theirs = [peer for peer in libvirt if peer.endswith(THEIR_POST_COPY)]
     for name in ("blackout_s", "outage_s"):
         yield from _below(f"{cell}, {POST_COPY}", samples, theirs, name, POST_COPY)
+    ours = figures.of(samples, peer=OURS)
+    if not ours:
+        return
     idle = ours[0]["dirty_percent"] == 0
-    peers = figures.names(samples, "peer")
-    libvirt = [peer for peer in peers if peer.startswith(LIBVIRT)]
     plain = [peer for peer in peers if peer.startswith(PLAIN)]
     if idle and floor.NAME in peers:
         yield from _ratio(cell, samples, [floor.NAME], "blackout_s", FLOOR_RATIO)

@@ -117,7 +117,9 @@ def _what_follows(seed: int, disk: str, fault: str, victim: str) -> str:
     daemon on the target, and only qcow2 can be."""
     follows = random.Random(f"{seed} follows").choice(FOLLOWS)
     pulled = disk == PULLED and not needs_local(fault, victim)
-    return follows if pulled else follows.replace(f"{DISKS_TOO} and ", "").replace(DISKS_TOO, "")
+    if pulled:
+        return follows
+    return MEMORY if MEMORY in follows else ""
 
 
 def _of_application(seed: int, dice: random.Random) -> Case:

@@ -174,6 +174,7 @@ class SourceGuest:
 
     async def reconnect(self, address: str) -> bool:
         """See engine/ports.py."""
+        self._address = address
         return await self._pages().reconnect(address)
 
     async def cancel_copy(self) -> None:

@@ -31,24 +31,15 @@ def hurry(pid: int, host: str, port: int) -> int:
     holds back the last bytes of what is written until those before are acknowledged (RFC 1122, 4.2.3.4), which takes
     40 ms where the other end has nothing to say: the end of the devices' state, now and then.
     """
-    found = 0
-    for copied in _to(pid, host, port):
-        with contextlib.suppress(OSError):  # It ended in this moment.
-            copied.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
-            copied.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            found += 1
-    return found
+    tcp = socket.IPPROTO_TCP
+    return _set(pid, host, port, (tcp, TCP_NOTSENT_LOWAT, UNSENT_BYTES), (tcp, socket.TCP_NODELAY, 1))
 
 
 def pace(pid: int, host: str, port: int, bytes_per_s: int) -> int:
     """Of process `pid` those to that address send no faster than that, and evenly (socket(7), SO_MAX_PACING_RATE);
     0 for as fast as they can. How many there are."""
-    found = 0
-    for copied in _to(pid, host, port):
-        with contextlib.suppress(OSError):  # It ended in this moment.
-            copied.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, struct.pack("Q", bytes_per_s or NO_PACE))
-            found += 1
-    return found
+    rate = struct.pack("Q", bytes_per_s or NO_PACE)
+    return _set(pid, host, port, (socket.SOL_SOCKET, SO_MAX_PACING_RATE, rate))
 
 
 def answer_at_once(pid: int, port: int) -> int:
@@ -81,12 +72,16 @@ def _is_unanswered(copied: socket.socket) -> bool:
     return bool(state == TCP_SYN_SENT or (state == TCP_ESTABLISHED and received == 0))
 
 
-def _to(pid: int, host: str, port: int) -> Iterator[socket.socket]:
-    """Those to that address."""
+def _set(pid: int, host: str, port: int, *options: tuple[int, int, int | bytes]) -> int:
+    """Of process `pid` those to that address get these options (level, name, value); how many there are."""
+    found = 0
     for copied in _sockets(pid):
         with contextlib.suppress(OSError):  # Not connected.
             if copied.getpeername()[:2] == (host, port):
-                yield copied
+                for option in options:
+                    copied.setsockopt(*option)
+                found += 1
+    return found
 
 
 def _sockets(pid: int) -> Iterator[socket.socket]:

@@ -52,7 +52,6 @@ def parameters(limits: Limits, shape: Shape, tls_creds: str) -> dict[str, Any]:
     return {
         "mode": "normal",  # A change in place that did not come about leaves another.
         "max_bandwidth": limits.bandwidth_bytes_per_s or FREE_SPEED,
-        "max_postcopy_bandwidth": limits.bandwidth_bytes_per_s,
         "downtime_limit": 0,
         "avail_switchover_bandwidth": SYNC_BELOW_BYTES * 1000,
         "tls_creds": tls_creds,
