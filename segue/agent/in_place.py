@@ -20,7 +20,7 @@ from segue.model.arrival import Presence
 from segue.model.handoff import HERE, Begin, BothComplete, Copy, GiveUp, Phase
 from segue.model.integrity import Blocks, Digests
 from segue.model.ladder import Shape
-from segue.model.landing import Handed, Landing, Placement
+from segue.model.landing import Handed, Landing, Placement, Region
 from segue.model.migration import Limits, Progress
 from segue.model.notice import Arrival, Care
 from segue.model.storage import DiskFile, DiskProgress, Layer
@@ -40,7 +40,11 @@ class GuestInPlace(SourceGuest):
         """See engine/ports.py: nothing leaves this host."""
         return ""
 
-    async def begin_copy(self, address: str, limits: Limits, shape: Shape, *, gated: bool) -> None:
+    async def regions(self) -> tuple[Region, ...]:
+        """See engine/ports.py."""
+        return ()
+
+    async def begin_copy(self, landing: Landing, limits: Limits, shape: Shape, *, gated: bool) -> None:
         """See engine/ports.py: the memory was handed over when the new QEMU was started."""
         old, new = self._keeper.machine, self._keeper.resident.beside
         if old is None or new is None:

@@ -172,6 +172,9 @@ class Resident(ABC):
     async def landed(self) -> None:  # noqa: B027 - most kinds of guests have nothing to do here
         """Waits a moment for the copy to be complete here, or as complete as it has to be."""
 
+    async def source_left(self) -> None:  # noqa: B027 - most kinds of guests have nothing to do here
+        """The host that it came from needs nothing more of its move."""
+
     async def tend_disks(self) -> None:  # noqa: B027 - most kinds of guests have nothing to do here
         """Disks that are not all here are pulled, and people are told of the risk."""
 

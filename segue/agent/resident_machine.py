@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import structlog
 
 from segue.adapters import clock
-from segue.adapters.qemu import in_place, revival
+from segue.adapters.qemu import address_map, in_place, revival
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.memory_landing import MemoryLanding
 from segue.adapters.qemu.monitor import QemuDeaf, QemuGone, QemuRefused
@@ -17,6 +19,7 @@ from segue.model.arrival import Flow
 from segue.model.crash import Cause
 from segue.model.guest import Guest
 from segue.model.handoff import HERE, Copy, Phase, Token
+from segue.model.landing import Placement
 
 log = structlog.get_logger()
 
@@ -199,16 +202,27 @@ class MachineResident(Resident):
             )  # The first one had ended when the agent came up.
         await self.make_known()
 
-    async def make_room(self, *, post_copy: bool) -> MemoryLanding:
-        """An empty paused QEMU that waits for the guest's memory; the one that is there, if there is one."""
+    async def make_room(self, placement: Placement) -> MemoryLanding:
+        """An empty paused QEMU that waits for the guest's memory; the one that is there, if there is one.
+
+        Only a new one is told where its devices will be: in another the guest's own state may be already.
+        """
         assert self.guest is not None
         if self.machine is None or not self.machine.alive():
             await plant.clear_network(self._services, self.guest)
             self.machine = await self._start(self.guest, incoming=True)
+            await address_map.set_out(self.machine.monitor, placement.regions)
             self.landing = self._landing_of(self.machine)
-            self.arriving = PageReceiver(self.machine) if post_copy else None
+            self.arriving = PageReceiver(self.machine) if placement.shape.post_copy else None
         assert self.landing is not None
+        await self.machine.describe(devices=not placement.without_description)
         return self.landing
+
+    async def source_left(self) -> None:
+        """See Resident: an older agent that moves this guest next says nothing of its devices' description."""
+        if self.machine is not None and self.machine.alive():
+            with contextlib.suppress(QemuGone, TimeoutError):
+                await self.machine.describe(devices=True)
 
     async def make_ready(self) -> None:
         """A paused QEMU that would start the guest from its disks; the one that is there, if there is one."""

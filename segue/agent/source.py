@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 from segue.adapters import clock
 from segue.adapters.net import connections
+from segue.adapters.qemu import address_map
 from segue.adapters.qemu.credentials import Endpoint
 from segue.adapters.qemu.memory import MemoryCopy
 from segue.adapters.qemu.monitor import QemuGone
@@ -22,7 +23,7 @@ from segue.model.arrival import Flow, Serving
 from segue.model.handoff import Begin, BothComplete, Confirm, GiveUp, Grant, Phase
 from segue.model.integrity import Blocks, Digests
 from segue.model.ladder import Shape
-from segue.model.landing import Handed
+from segue.model.landing import Handed, Landing, Region
 from segue.model.migration import Limits, Progress
 from segue.wire.messages import unpack
 
@@ -64,7 +65,17 @@ class SourceGuest:
         """See engine/ports.py."""
         return self._protection.secret(self._keeper.guest_here(), migration)
 
-    async def begin_copy(self, address: str, limits: Limits, shape: Shape, *, gated: bool) -> None:
+    async def regions(self) -> tuple[Region, ...]:
+        """See engine/ports.py."""
+        machine = self._keeper.machine
+        if machine is None or not self.alive():
+            return ()
+        try:
+            return await address_map.read(machine.monitor)
+        except QemuGone:
+            return ()  # Whoever begins the copy says so.
+
+    async def begin_copy(self, landing: Landing, limits: Limits, shape: Shape, *, gated: bool) -> None:
         """See engine/ports.py."""
         copy, keeper = self._memory(), self._keeper
         machine = keeper.resident.machine
@@ -72,8 +83,8 @@ class SourceGuest:
         creds = await self._protection.offer(
             machine.monitor, keeper.guest_here(), keeper.token.migration, Endpoint.CLIENT
         )
-        self._address = address
-        await copy.begin(address, limits, shape, creds, gated=gated)
+        self._address = landing.memory_address
+        await copy.begin(landing, limits, shape, creds, gated=gated)
         await self._share.join(keeper.token.migration, limits.bandwidth_bytes_per_s, copy.bandwidth)
 
     async def throttle(self, slowdown: float) -> None:

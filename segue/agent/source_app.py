@@ -20,6 +20,7 @@ from segue.errors import Aborted
 from segue.model.arrival import Serving
 from segue.model.integrity import Blocks, Digests
 from segue.model.ladder import Shape
+from segue.model.landing import Landing, Region
 from segue.model.migration import Limits, Progress
 
 PAUSE_S = 0.2
@@ -58,14 +59,18 @@ class SourceApp:
         """See engine/ports.py."""
         return self._services.protection.secret(self._keeper.guest_here(), migration)
 
-    async def begin_copy(self, address: str, limits: Limits, shape: Shape, *, gated: bool) -> None:
+    async def regions(self) -> tuple[Region, ...]:
+        """See engine/ports.py."""
+        return ()
+
+    async def begin_copy(self, landing: Landing, limits: Limits, shape: Shape, *, gated: bool) -> None:
         """See engine/ports.py: connected, with room for the images on both sides."""
         guest = self._keeper.guest_here()
         secret = await self.secret(self._keeper.token.migration)
         await self._resident.memory_in_place()
         self._resident.departure = app_move.departure(self._services, guest)
         try:
-            await self._departure().begin(address, secret, guest.memory_bytes)
+            await self._departure().begin(landing.memory_address, secret, guest.memory_bytes)
         except (OSError, TimeoutError) as error:
             raise _not_begun(guest.name, error) from error
 

@@ -84,11 +84,12 @@ async def _place(
         await keeper.resident.make_ready()
         keeper.announce()
         return Landing("", services.config.address)
-    landing = await keeper.resident.make_room(post_copy=placement.shape.post_copy)
+    landing = await keeper.resident.make_room(placement)
     memory_address = await _listen(services, keeper, landing, placement, called_from)
     await join(services, guest, placement, placement.source)
     keeper.announce()
-    return Landing(memory_address, services.config.address, address)
+    without = placement.without_description
+    return Landing(memory_address, services.config.address, address, without_description=without)
 
 
 async def _place_app(
@@ -188,6 +189,7 @@ async def settled(services: Services, keeper: Keeper, migration: str) -> None:
     is_latest = keeper.token.migration == migration
     if is_latest:
         keeper.resident.arriving = None
+        await keeper.resident.source_left()
         await services.protection.withdraw(keeper.guest, keeper.resident.machine)
         await keeper.make_known()
     # A move from here that was begun and given up meanwhile has left the tunnel of this one as it was.

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from segue.engine import certainty
-from segue.engine.ports import Clock
+from segue.engine.clock import Clock
 from segue.engine.store import Store
 from segue.errors import Refused
 from segue.model import store as nouns

@@ -24,6 +24,8 @@ async def placement(run: Run) -> Placement:
         origin=_origin(migration),
         cold=migration.cold,
         traceparent=migration.trace.header,
+        regions=await run.here.regions(),
+        without_description=True,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from segue.model.arrival import Presence, Serving
 from segue.model.integrity import Blocks, Digests
 from segue.model.ladder import Shape
-from segue.model.landing import Handed, Landing, Placement
+from segue.model.landing import Handed, Landing, Placement, Region
 from segue.model.lifecycle import Event
 from segue.model.migration import Limits, Migration, Outcome, Progress
 from segue.model.notice import Arrival, Board, Care
@@ -26,8 +26,12 @@ class GuestHere(Protocol):
         """The key of this migration's channels, made or found again; empty where they are plain."""
         ...
 
-    async def begin_copy(self, address: str, limits: Limits, shape: Shape, *, gated: bool) -> None:
-        """Starts to copy memory to `address`; held before the end until the guest stands still.
+    async def regions(self) -> tuple[Region, ...]:
+        """Where a machine's devices are in its address space now; nothing for whoever has none."""
+        ...
+
+    async def begin_copy(self, landing: Landing, limits: Limits, shape: Shape, *, gated: bool) -> None:
+        """Starts to copy memory to where the target said; held before the end until the guest stands still.
 
         gated: it stops once more before the devices' state is sent, see `at_gate`.
         """
@@ -381,20 +385,4 @@ class Record(Protocol):
 
     def failed(self, error: Exception) -> None:
         """Keeps and shows why."""
-        ...
-
-
-class Clock(Protocol):
-    """Time."""
-
-    def wall_s(self) -> float:
-        """Seconds since 1970."""
-        ...
-
-    def steady_s(self) -> float:
-        """Seconds that only grow."""
-        ...
-
-    async def rest(self, seconds: float) -> None:
-        """Lets time pass."""
         ...

@@ -50,8 +50,7 @@ async def copy_memory(run: Run) -> None:
     begun_s = run.clock.steady_s() - max(0.0, run.clock.wall_s() - migration.started_s)
     gated = storage.copied_before(migration)
     tied = not gated
-    address = placing.landing(run).memory_address
-    await run.here.begin_copy(address, migration.limits, migration.shape, gated=gated)
+    await run.here.begin_copy(placing.landing(run), migration.limits, migration.shape, gated=gated)
     trend = _beginning(migration)
     bill = Brownout(run.clock.steady_s())
     async for sample in run.here.rounds(within_s=SAMPLE_S):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from segue.engine.ports import Clock, Custody, Disks, GuestHere, Network, Notice, Peer, Record
+from segue.engine.clock import Clock
+from segue.engine.ports import Custody, Disks, GuestHere, Network, Notice, Peer, Record
 from segue.model.guest import Guest
 
 

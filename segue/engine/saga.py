@@ -9,7 +9,8 @@ from typing import Final, Generic, TypeVar
 
 import structlog
 
-from segue.engine.ports import Clock, SagaLog
+from segue.engine.clock import Clock
+from segue.engine.ports import SagaLog
 from segue.errors import Aborted, SegueError
 
 log = structlog.get_logger()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from segue.engine.ports import Clock
+from segue.engine.clock import Clock
 
 Marks = tuple[tuple[str, float], ...]
 """(what, wall-clock seconds)."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from segue.engine import certainty
+from segue.engine.clock import Clock
 from segue.engine.leadership import Candidate
-from segue.engine.ports import Clock
 from segue.engine.store import Store
 from segue.errors import Kind, Refused, SegueError, Unknown
 from segue.model import store as nouns

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol
 
-from segue.engine.ports import Clock
+from segue.engine.clock import Clock
 from segue.errors import Kind, Refused
 from segue.model.health import Blind, Health, History, Level, Memory, Rule, Sample
 from segue.policy import health, health_series

@@ -10,6 +10,22 @@ from segue.model.storage import DiskCopy
 
 
 @dataclass(frozen=True)
+class Region:
+    """Where a guest has put one region (base address register) of a PCI device of its first bus."""
+
+    slot: int
+    function: int
+    bar: int
+    """0 to 5."""
+    address: int
+    is_io: bool = False
+    is_wide: bool = False
+    """A 64-bit register: its upper half is the next one."""
+    is_master: bool = False
+    """Its device reaches memory by itself."""
+
+
+@dataclass(frozen=True)
 class Placement:
     """The source's wish: make an empty, paused copy of this guest and a tunnel end for its frames."""
 
@@ -31,6 +47,10 @@ class Placement:
     """There is nothing to copy: the guest is to be made ready to start from its disks."""
     traceparent: str = ""
     """The migration's span, as W3C Trace Context writes it; empty from an agent that knows of none."""
+    regions: tuple[Region, ...] = ()
+    """Where its devices are now; none from an agent that does not say."""
+    without_description: bool = False
+    """The source's QEMU can leave out the description of its devices' state, which nobody reads."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +61,8 @@ class Landing:
     tunnel_address: str
     storage_address: str = ""
     """Where disks are taken in, or lent (NBD), host:port; empty where none is to be copied."""
+    without_description: bool = False
+    """The target's QEMU expects no description of the devices' state: the two have to agree, or it waits for it."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from segue.engine.ports import Clock
+from segue.engine.clock import Clock
 from segue.engine.watch import Ears, Kept, Traffic, Watch
 from segue.model.health import Kind, Measure, Part, Reading, Rule, Sample
 from segue.sim.host import SimHost

@@ -13,7 +13,7 @@ from segue.errors import Aborted
 from segue.model.arrival import Flow, Serving
 from segue.model.integrity import Blocks, Digests
 from segue.model.ladder import Shape
-from segue.model.landing import Landing
+from segue.model.landing import Landing, Region
 from segue.model.migration import Limits, Progress
 from segue.model.storage import DiskProgress
 from segue.sim import loop as virtual
@@ -64,12 +64,16 @@ class SimGuestHere:
         """See engine/ports.py."""
         return ""
 
-    async def begin_copy(self, address: str, limits: Limits, shape: Shape, *, gated: bool) -> None:
+    async def regions(self) -> tuple[Region, ...]:
+        """See engine/ports.py."""
+        return ()
+
+    async def begin_copy(self, landing: Landing, limits: Limits, shape: Shape, *, gated: bool) -> None:
         """See engine/ports.py."""
         qemu = self._qemu()
         if qemu.outgoing is not None and not qemu.outgoing.broken:
             return
-        name, _, number = address.rpartition(":")
+        name, _, number = landing.memory_address.rpartition(":")
         target = self._host.world.hosts[name].by_number(int(number))
         if target is None or not self._host.world.fabric.joins(self._host.name, name):
             raise _broke("nobody listens at the target")

@@ -184,6 +184,9 @@ class SimMachine(Machine):
         self.stopped_at_s = self.qemu.stop()
         return self.stopped_at_s
 
+    async def describe(self, *, devices: bool) -> None:
+        """See Machine."""
+
     async def announce(self) -> None:
         """There are no switches."""
 

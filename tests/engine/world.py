@@ -13,7 +13,7 @@ from segue.model.guest import Guest
 from segue.model.guest_clock import ClockStep
 from segue.model.integrity import Blocks, Digests
 from segue.model.ladder import Shape
-from segue.model.landing import Handed, Landing, Placement
+from segue.model.landing import Handed, Landing, Placement, Region
 from segue.model.lifecycle import Event
 from segue.model.migration import Failure, Limits, Migration, Outcome, Progress, after
 from segue.model.notice import Arrival, Board, Care, NoticeState
@@ -119,7 +119,10 @@ class Here:
         self.world.deed("secret")
         return "5e"
 
-    async def begin_copy(self, address: str, limits: Limits, shape: Shape, *, gated: bool) -> None:
+    async def regions(self) -> tuple[Region, ...]:
+        return ()
+
+    async def begin_copy(self, landing: Landing, limits: Limits, shape: Shape, *, gated: bool) -> None:
         self.world.deed("begin copy")
         self.world.copying = True
 

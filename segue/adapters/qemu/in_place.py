@@ -87,6 +87,7 @@ async def _hand_over(old: Machine, places: Places, process: subprocess.Popen[byt
     execute = old.monitor.execute
     await execute("migrate-set-capabilities", capabilities=settings.only("return-path"))
     await execute("migrate-set-parameters", mode="cpr-transfer", tls_creds="")
+    await old.describe(devices=True)  # As the new one has it.
     channels = [_channel("main", places.devices), _channel("cpr", places.descriptors)]
     deadline = time.monotonic() + START_S
     while True:

@@ -18,6 +18,7 @@ from segue.adapters.qemu.monitor import Event, QemuGone, stamp_s
 from segue.adapters.qemu.speed import Speed
 from segue.errors import Aborted
 from segue.model.ladder import Shape
+from segue.model.landing import Landing
 from segue.model.migration import Limits, Progress
 
 log = structlog.get_logger()
@@ -35,6 +36,8 @@ AHEAD_S = 0.0002
 """To turn the frames away and to stop the guest takes 1 ms, and QEMU counts its windows in full milliseconds."""
 BUSY_S = 0.05
 """For a guest that wrote more than is sent in this time, looks follow one another without a pause."""
+DOZES_S = 0.02
+"""What sends nothing for this long sleeps, and was not only kept from a processor."""
 CALM_S = 0.005
 """Until they find no more than is sent in this time: then QEMU would do nothing but look."""
 ROUND_S = 10.0
@@ -102,8 +105,10 @@ class MemoryCopy:
         """(what, wall-clock seconds) since the guest stood, by QEMU's own time stamps."""
         return tuple(self._marks)
 
-    async def begin(self, address: str, limits: Limits, shape: Shape, tls_creds: str, *, gated: bool) -> None:
-        """Starts the copy to `address` (host:port); a copy that already goes on is left alone.
+    async def begin(
+        self, landing: Landing, limits: Limits, shape: Shape, tls_creds: str, *, gated: bool
+    ) -> None:
+        """Starts the copy to where the target listens; a copy that already goes on is left alone.
 
         tls_creds: QEMU's object with the key of this migration, empty for a plain channel.
         gated: stop before the devices' state, for disks that are still being copied; their dirty bitmaps go along.
@@ -118,15 +123,16 @@ class MemoryCopy:
             "migrate-set-capabilities", capabilities=settings.capabilities(limits, shape, gated=gated)
         )
         await execute("migrate-set-parameters", **settings.parameters(limits, shape, tls_creds))
+        await self._machine.describe(devices=not landing.without_description)
         self._started_s = time.monotonic()
-        host, _, port = address.rpartition(":")
+        host, _, port = landing.memory_address.rpartition(":")
         channel = {
             "channel-type": "main",
             "addr": {"transport": "socket", "type": "inet", "host": host, "port": port},
         }
         await execute("migrate", channels=[channel])
         if not await copy_end.set_up(self._machine):
-            raise copy_end.unanswered(self._machine.guest.name, address)
+            raise copy_end.unanswered(self._machine.guest.name, landing.memory_address)
 
     async def throttle(self, slowdown: float) -> None:
         """Slows the guest's processors down, within about 2 s. QEMU lets go of them when the copy ends."""
@@ -270,7 +276,20 @@ class MemoryCopy:
         if self._flowing:
             await self._machine.monitor.execute("migrate-set-parameters", max_bandwidth=self._bandwidth)
         else:
+            await self._asleep()
             await self.ease()
+
+    async def _asleep(self) -> None:
+        """Returns once the copy sleeps. QEMU does not say so, but then it sends nothing.
+
+        One that hears of its bandwidth before it sleeps sends all at once and then reads the bitmap without a pause,
+        until the window is over.
+        """
+        sent_bytes, known = -1, await self._query()
+        while known.transferred_bytes > sent_bytes and time.monotonic() < self._wakes_s - DOZES_S:
+            sent_bytes = known.transferred_bytes
+            await self._pause(DOZES_S)
+            known = await self._query()
 
     async def _next_pass(self, **parameters: Any) -> None:
         before = self._rounds
@@ -357,6 +376,7 @@ class MemoryCopy:
         if self._status in {"none", "setup"}:
             await copy_end.set_up(self._machine)
         self._status = await copy_end.end(self._machine, within_s)
+        await self._machine.describe(devices=True)  # An older agent that moves it next says nothing of it.
 
     async def _refresh(self) -> str:
         self._status = await postcopy.status(self._machine)
