@@ -17,27 +17,12 @@ from typing import Any
 import pytest
 
 from segue.errors import Kind, Refused
-from segue.lab import images, places, rootfs
+from segue.lab import images, places
 from segue.traffic.probe import Protocol, Wish, run_probe
+from tests.lab.base import in_base
 
 BOOT_S = 240.0
 """A guest is ready after 3 to 17 s here; the limit is for a busy machine."""
-
-# The base image is a whole Debian with QEMU: only /proc, /dev and two folders of ours have to be put into it.
-IN_BASE = """
-base=$1 images=$2 scratch=$3; shift 3
-mount -t proc proc "$base/proc"
-mount --rbind /dev "$base/dev"
-mount --bind "$images" "$base/srv/segue/images"
-mount --bind "$scratch" "$base/mnt"
-exec chroot "$base" env TMPDIR=/mnt "$@"
-"""
-
-
-def in_base(scratch: Path, *command: str) -> list[str]:
-    base = rootfs.ensure(places.cache(), print)
-    store = places.cache() / "images"
-    return ["unshare", "--mount", "sh", "-ec", IN_BASE, "sh", str(base), str(store), str(scratch), *command]
 
 
 @dataclass
