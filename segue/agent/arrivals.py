@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import structlog
 
+from segue.adapters.process import listener_pid
 from segue.adapters.qemu import postcopy_landing
-from segue.adapters.qemu.machine import listener_pid
 from segue.adapters.qemu.monitor import QemuGone, QemuRefused
 from segue.agent import plant
 from segue.agent.keeper import Keeper

@@ -11,8 +11,9 @@ import os
 import structlog
 
 from segue.adapters.net.tap import feed_sacrifice
+from segue.adapters.process import end_process, listener_pid
 from segue.adapters.qemu import in_place
-from segue.adapters.qemu.machine import Machine, attach, end_process, listener_pid
+from segue.adapters.qemu.machine import Machine, attach
 from segue.adapters.qemu.monitor import QemuDeaf, QemuGone, QemuRefused
 from segue.agent import plant
 from segue.agent.services import Services

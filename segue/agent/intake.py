@@ -105,6 +105,8 @@ class Intake:
 
         Raises QemuGone where that cannot be vouched for.
         """
+        if not guest.disks:
+            return
         found = await self._daemons.find(guest)
         if found is not None:
             await found.close()

@@ -205,6 +205,7 @@ def application(agent: Agent) -> FastAPI:
     app = FastAPI(title="segue agent", version=__version__, docs_url=None, redoc_url=None)
     app.state.agent = agent
     app.state.demand_not_barred = agent.services.trust.demand
+    app.include_router(api_peer.urgent_router)
     app.include_router(api_user.open_router)
     app.include_router(api_user.router)
     app.include_router(api_app.open_router)

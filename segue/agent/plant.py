@@ -12,11 +12,12 @@ import structlog
 from segue.adapters.net.steering import tap_name, tunnel_name
 from segue.adapters.net.tap import open_tap
 from segue.adapters.peer import PeerClient
+from segue.adapters.process import end_process, listener_pid
 from segue.adapters.qemu import identity, revival
 from segue.adapters.qemu.command import Lent, Places
 from segue.adapters.qemu.credentials import Endpoint
 from segue.adapters.qemu.identity import Identity
-from segue.adapters.qemu.machine import Machine, attach, end_process, launch, listener_pid
+from segue.adapters.qemu.machine import Machine, attach, launch
 from segue.adapters.qemu.monitor import QemuDeaf, QemuGone
 from segue.agent.networks import overlay_cards
 from segue.agent.services import Services

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from segue.engine import integrity, storage
 from segue.engine.run import Run
-from segue.engine.timeline import Timeline, since
+from segue.engine.timeline import Marks, Timeline, since
 from segue.errors import Aborted
 from segue.model.integrity import Blocks
 from segue.model.landing import Handed
@@ -18,6 +18,7 @@ from segue.policy import convergence
 
 TELL_S = 0.02
 """To tell the target of new connections (our lab: 10 ms), as late as can be."""
+NOTE_S = 0.05
 LOOK_S_MAX = 5.0
 """What a last look finds is small; a path that does not take it by then is dead."""
 
@@ -28,9 +29,18 @@ class CameBack(Aborted):
 
 async def hand_off(run: Run) -> None:
     """Stops the guest, sends the rest, gives the token away. Run again, it only asks for the answer."""
-    if not run.custody.released(run.record.now.id):
-        await _stop_and_complete(run)
-    _note_blackout(run, await give(run))
+    if run.custody.released(run.record.now.id):
+        handed = await give(run)
+    else:
+        stood = await _stop_and_complete(run)
+        noting = asyncio.create_task(_note_soon(run, stood))
+        try:
+            await integrity.verify(run, stood.comparison, within_s=stood.left_s)
+            handed = await give(run)
+        finally:
+            noting.cancel()
+            _note_standing(run, stood)
+    _note_blackout(run, handed)
     conclude(run)
 
 
@@ -63,7 +73,35 @@ async def take_back(run: Run) -> None:
     await run.custody.give_up()
 
 
-async def _stop_and_complete(run: Run) -> None:
+@dataclass(frozen=True)
+class _Stood:
+    """How the guest came to stand, and is complete there."""
+
+    stopped_at_s: float
+    frames_rescued: int
+    marks: Marks
+    comparison: integrity.Comparison | None
+    left_s: float
+    """Of the longest that it may stand."""
+
+
+async def _note_soon(run: Run, stood: _Stood) -> None:
+    """To write takes time, too: of a handoff that goes well it is done when the guest runs again."""
+    await run.clock.rest(NOTE_S)
+    _note_standing(run, stood)
+
+
+def _note_standing(run: Run, stood: _Stood) -> None:
+    outcome = replace(
+        run.record.now.outcome,
+        stopped_at_s=stood.stopped_at_s,
+        frames_rescued=stood.frames_rescued,
+        timeline=since(stood.stopped_at_s, stood.marks),
+    )
+    run.record.remember(outcome)
+
+
+async def _stop_and_complete(run: Run) -> _Stood:
     migration = run.record.now
     await run.peer.awake()  # Whoever is silent now would be silent when the guest is given to it.
     if migration.stage is Stage.PREPARATION:
@@ -89,17 +127,10 @@ async def _stop_and_complete(run: Run) -> None:
             why=f"the rest of it did not arrive within {limit_s * 1e3:.0f} ms of pause",
             todo="Allow a longer pause with --max-blackout, or look at the link between the hosts.",
         ) from error
-    completed_s = run.clock.steady_s() - asked_s
+    left_s = limit_s - (run.clock.steady_s() - asked_s)
     seen.mark("copied")
     marks = (*seen.marks, *run.here.marks(), ("stopped", stopped_at_s))
-    outcome = replace(
-        run.record.now.outcome,
-        stopped_at_s=stopped_at_s,
-        frames_rescued=rescued,
-        timeline=since(stopped_at_s, marks),
-    )
-    run.record.remember(outcome)
-    await integrity.verify(run, comparison, within_s=limit_s - completed_s)
+    return _Stood(stopped_at_s, rescued, marks, comparison, left_s)
 
 
 async def _best_moment(run: Run, chosen: Blocks | None) -> integrity.Comparison | None:

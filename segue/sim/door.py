@@ -108,6 +108,7 @@ def _reply(route: _Route, answer: Any) -> Reply:
 @cache
 def _routes() -> tuple[_Route, ...]:
     routers = (
+        api_peer.urgent_router,
         api_peer.router,
         api_user.open_router,
         api_user.router,

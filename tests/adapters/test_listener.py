@@ -7,7 +7,7 @@ import socket
 import threading
 from pathlib import Path
 
-from segue.adapters.qemu.machine import listener_pid
+from segue.adapters.process import listener_pid
 
 
 def test_nobody(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from segue.adapters import system
 from segue.adapters.oci import mounts, warden
 from segue.adapters.oci.cgroup import Cgroup
 from segue.adapters.oci.places import AppPlaces
-from segue.adapters.qemu.machine import reap_when_it_ends
+from segue.adapters.process import reap_when_it_ends
 from segue.errors import Refused
 
 CRUN: Final = "crun"

@@ -19,10 +19,11 @@ from typing import Any, Final
 
 from segue.adapters import integrity
 from segue.adapters.maintenance import outdated
+from segue.adapters.process import end_process
 from segue.adapters.qemu import postcopy, settings
 from segue.adapters.qemu.capabilities import fingerprint
 from segue.adapters.qemu.command import Places, arguments
-from segue.adapters.qemu.machine import START_S, Machine, come_up, end_process, last_words, spawn
+from segue.adapters.qemu.machine import START_S, Machine, come_up, last_words, spawn
 from segue.adapters.qemu.monitor import Event, QemuRefused, stamp_s
 from segue.errors import Aborted, Refused
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-import signal
-import socket
-import struct
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
+from segue.adapters.process import Ending, end_process, is_dying, listener_pid, reap_when_it_ends
 from segue.adapters.qemu import hatch, identity
 from segue.adapters.qemu.command import NOTHING_LENT, Lent, Places, arguments
 from segue.adapters.qemu.monitor import Event, Monitor, QemuDeaf, QemuGone, stamp_s
@@ -29,36 +27,11 @@ BINARY = "qemu-system-x86_64"
 START_S = 30.0
 ATTACH_S = 4.0
 """A QEMU that waits for a page of a broken post-copy answers nobody; the agent has other guests to take up."""
-END_S = 10.0
-LAST_S = 2.0
-"""From the last word of a QEMU that was killed until the kernel says how it ended."""
 
 
 FRESH = frozenset({"prelaunch", "inmigrate", "paused"})
 """A guest that has run and halted by itself is in another state; one that we stopped is `paused`, too, but that
 is a source, and of a source nobody asks."""
-
-
-class Ending:
-    """How a child of ours ended, and when, by the wall clock; 0 while it runs."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-        self.at_s = 0.0
-
-    def said(self) -> str:
-        """In words; empty while it runs. Waits for one that is just ending: to give much memory back takes a while."""
-        try:
-            code = self._process.wait(LAST_S)
-        except subprocess.TimeoutExpired:
-            return ""
-        if code >= 0:
-            return f"it ended by itself with exit code {code}"
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = "a signal without a name"
-        return f"it was ended by signal {-code} ({name})"
 
 
 class Machine:
@@ -123,7 +96,7 @@ class Machine:
             return False
         ended = select.poll()
         ended.register(self._handle, select.POLLIN)
-        return not ended.poll(0) and not _dying(self.pid)
+        return not ended.poll(0) and not is_dying(self.pid)
 
     @property
     def gone(self) -> asyncio.Event:
@@ -236,22 +209,6 @@ async def when_ready(connect: Callable[[], Awaitable[T]], process: subprocess.Po
         await asyncio.sleep(0.02)
 
 
-def reap_when_it_ends(process: subprocess.Popen[bytes]) -> Ending:
-    """No zombie stays of a child that outlives whoever started it."""
-    ending = Ending(process)
-    loop = asyncio.get_running_loop()
-    handle = os.pidfd_open(process.pid)
-
-    def reap() -> None:
-        ending.at_s = time.time()
-        process.poll()
-        loop.remove_reader(handle)
-        os.close(handle)
-
-    loop.add_reader(handle, reap)
-    return ending
-
-
 async def attach(guest: Guest, places: Places) -> Machine:
     """The running QEMU of this guest. Raises QemuGone where there is none, QemuDeaf for one that does not answer."""
     pid = listener_pid(places.monitor)
@@ -280,79 +237,12 @@ async def _connected(guest: Guest, places: Places, pid: int) -> Monitor:
             await monitor.connect(ATTACH_S)
             return monitor
         except QemuGone as error:
-            if _dying(pid):
+            if is_dying(pid):
                 raise
             if time.monotonic() > deadline:
                 raise QemuDeaf(f"QEMU does not let us in at {places.monitor}") from error
         # Its queue of one was full: QEMU has not noticed yet that the caller before hung up.
         await asyncio.sleep(0.05)
-
-
-def listener_pid(path: Path) -> int | None:
-    """The process that listens at a unix socket, as the kernel knows it: never a stale number."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        # A blocking connect waits for room in the queue of a process that is busy; any other fails at once.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, LISTENER_WAIT)
-        try:
-            probe.connect(str(path))
-        except (FileNotFoundError, ConnectionError, BlockingIOError):
-            return None
-        pid: int = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-    return pid
-
-
-LISTENER_WAIT = struct.pack("ll", 2, 0)
-"""struct timeval: how long a full queue is waited for."""
-SIGKILL_PENDING = 1 << (signal.SIGKILL - 1)
-
-
-def _dying(pid: int) -> bool:
-    """A killed process holds its files for milliseconds more, but it will never run again."""
-    try:
-        fields = dict(
-            line.split(":\t", 1)
-            for line in Path(f"/proc/{pid}/status").read_text().splitlines()
-            if ":\t" in line
-        )
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-    pending = int(fields["SigPnd"], 16) | int(fields["ShdPnd"], 16)
-    return fields["State"][0] in "ZX" or bool(pending & SIGKILL_PENDING)
-
-
-async def end_process(pid: int) -> None:
-    """SIGKILL, then waits for the end."""
-    if (handle := _killed(pid)) is None:
-        return
-    loop = asyncio.get_running_loop()
-    done = asyncio.Event()
-    loop.add_reader(handle, done.set)
-    try:
-        async with asyncio.timeout(END_S):
-            await done.wait()
-    finally:
-        loop.remove_reader(handle)
-        os.close(handle)
-
-
-def kill_process(pid: int) -> None:
-    """SIGKILL, sent when this returns; nobody waits for the end."""
-    if (handle := _killed(pid)) is not None:
-        os.close(handle)
-
-
-def _killed(pid: int) -> int | None:
-    """Its pidfd, by which a number used again is never hit; None for one that has ended."""
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return None
-    try:
-        signal.pidfd_send_signal(handle, signal.SIGKILL)
-    except ProcessLookupError:
-        os.close(handle)
-        return None
-    return handle
 
 
 def _log(places: Places) -> BinaryIO:

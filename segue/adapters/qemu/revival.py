@@ -20,9 +20,10 @@ from typing import Final
 import structlog
 
 from segue.adapters.net import tap
+from segue.adapters.process import end_process, listener_pid
 from segue.adapters.qemu import postcopy
 from segue.adapters.qemu.command import Places
-from segue.adapters.qemu.machine import Machine, end_process, launch, listener_pid
+from segue.adapters.qemu.machine import Machine, launch
 from segue.adapters.qemu.monitor import Event, QemuRefused
 from segue.errors import Refused
 

@@ -16,15 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segue.adapters.process import end_process, kill_process, listener_pid, reap_when_it_ends
 from segue.adapters.qemu.identity import Identity
-from segue.adapters.qemu.machine import (
-    START_S,
-    end_process,
-    kill_process,
-    listener_pid,
-    reap_when_it_ends,
-    when_ready,
-)
+from segue.adapters.qemu.machine import START_S, when_ready
 from segue.adapters.qemu.monitor import Monitor, QemuGone
 from segue.errors import Refused
 
