@@ -79,7 +79,7 @@ async def pulled(request: Request, uuid: str) -> Response:
     return _json(await agent.services.pulling.progress(keeper.guest, keeper.machine))
 
 
-@router.post("/storage/{uuid}/{migration}/close")
+@urgent_router.post("/storage/{uuid}/{migration}/close")
 async def close_storage(request: Request, uuid: str, migration: str) -> Response:
     """The caller has written everything."""
     sender = access.only(request, "host").name
