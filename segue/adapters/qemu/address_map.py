@@ -28,7 +28,6 @@ FIRST_BAR: Final = 0x10
 BARS: Final = 6
 """A seventh is the expansion ROM, which none of our devices has."""
 VIRTIO_VENDOR: Final = 0x1AF4
-UNMAPPED: Final = -1
 
 
 async def read(monitor: Monitor) -> tuple[Region, ...]:

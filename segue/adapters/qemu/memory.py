@@ -270,22 +270,24 @@ class MemoryCopy:
         last_s, self._asking = self._synced_s, True
         await self._next_pass(downtime_limit=1, max_bandwidth=settings.TRICKLE)
         self._wakes_s = self._synced_s + WINDOW_S
-        self._learn(last_s, await self._query())
-        self._asking = False
+        known = await self._query()
+        self._learn(last_s, known)
         self._flowing = self._speed.takes_s(self._found_bytes) > BUSY_S
+        if not self._flowing:
+            await self._asleep(known)
+        self._asking = False
         if self._flowing:
             await self._machine.monitor.execute("migrate-set-parameters", max_bandwidth=self._bandwidth)
         else:
-            await self._asleep()
             await self.ease()
 
-    async def _asleep(self) -> None:
+    async def _asleep(self, known: Progress) -> None:
         """Returns once the copy sleeps. QEMU does not say so, but then it sends nothing.
 
         One that hears of its bandwidth before it sleeps sends all at once and then reads the bitmap without a pause,
         until the window is over.
         """
-        sent_bytes, known = -1, await self._query()
+        sent_bytes = -1
         while known.transferred_bytes > sent_bytes and time.monotonic() < self._wakes_s - DOZES_S:
             sent_bytes = known.transferred_bytes
             await self._pause(DOZES_S)
