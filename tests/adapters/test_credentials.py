@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from base64 import b64decode
+from math import factorial
 from pathlib import Path
 
 import pytest
@@ -37,10 +39,20 @@ def test_the_next_migration_takes_the_old_key_away(tmp_path: Path) -> None:
 
 def test_only_root_writes_and_only_the_group_reads(tmp_path: Path) -> None:
     found = Vault(tmp_path).make(GUEST, FIRST, os.getgid())
-    for path in (found.folder.parent, found.folder, found.folder / "keys.psk"):
+    for path in (found.folder.parent, found.folder, *found.folder.iterdir()):
         mode = path.stat().st_mode
         assert not mode & (OTHERS | GROUP_WRITES), path
-    assert sorted(path.name for path in found.folder.iterdir()) == ["keys.psk"]
+    assert sorted(path.name for path in found.folder.iterdir()) == ["dh-params.pem", "keys.psk"]
+
+
+def test_qemu_finds_a_known_group_beside_its_key_and_looks_for_no_prime(tmp_path: Path) -> None:
+    found = Vault(tmp_path).make(GUEST, FIRST, os.getgid())
+    # RFC 7919, appendix A.1: ones at both ends, and between them 2^1918 * e, here with 130 bits more.
+    e = sum((1 << 2048) // factorial(k) for k in range(400)) >> 130
+    prime = (1 << 2048) - (1 << 1984) + (e + 560316) * (1 << 64) - 1
+    _, *lines, _ = (found.folder / "dh-params.pem").read_text().splitlines()
+    # PKCS #3: a sequence of the prime and the generator, both as integers.
+    assert b64decode("".join(lines)) == bytes.fromhex("308201080282010100") + prime.to_bytes(256) + b"\2\1\2"
 
 
 @pytest.mark.parametrize("secret", ["", "5e", "zz" * 32, "5e" * 32 + "\nroot:00", "5E" * 32])

@@ -28,6 +28,18 @@ key goes with SHA-256 (RFC 8446, 4.2.11); of the ciphers that do GnuTLS prefers 
 
 Compat mode (RFC 8446, appendix D.4) has the client send a record of six bytes before its last one. That one then waits
 for the six bytes' acknowledgement, which the other kernel delays by 40 ms: in a post-copy while the guest stands."""
+DH_FILE = "dh-params.pem"
+DH_GROUP = """-----BEGIN DH PARAMETERS-----
+MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
++8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
+87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
+YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
+7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
+ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
+-----END DH PARAMETERS-----
+"""
+"""ffdhe2048 (RFC 7919, appendix A.1). A QEMU that listens and finds no such file beside its key looks for a prime of
+its own for half a second to two, and answers nobody meanwhile; TLS 1.3 then uses none of them."""
 USER = "qemu"
 PREFIX = "tls-"
 PART = re.compile(r"[0-9A-Za-z-]{1,64}")
@@ -101,6 +113,7 @@ class Vault:
         for path in (own, folder):
             os.chown(path, 0, group)
             path.chmod(0o710)
+        _write(folder / DH_FILE, DH_GROUP, group)
         _write(folder / "keys.psk", f"{USER}:{secret}\n", group)
         return Credentials(folder, migration)
 

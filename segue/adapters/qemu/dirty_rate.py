@@ -7,23 +7,23 @@ import time
 
 from segue.adapters.qemu.monitor import COMMAND_S, Monitor
 
-SPANS_MS = (150, 450)
-"""Two spans: where the longer one shows a smaller rate the guest writes the same pages again and again."""
+SHORT_S = 0.15
+LONG_S = 0.45
+"""Where it shows a smaller rate than a short one the guest writes the same pages again and again."""
 PAGES_PER_GIB = 4096
 """One page in 64, so that 256 MiB are judged by 1,024 pages."""
 LOOK_S = 0.02
 
 
-async def sample(monitor: Monitor) -> tuple[tuple[float, float], ...]:
-    """(seconds, bytes per second of different pages written), for each span."""
-    return tuple([(ms / 1e3, await _rate(monitor, ms)) for ms in SPANS_MS])
-
-
-async def _rate(monitor: Monitor, span_ms: int) -> float:
+async def sample(monitor: Monitor, span_s: float) -> float:
+    """Bytes per second of different pages written in a span of that length. Raises QemuGone, TimeoutError."""
     await monitor.execute(
-        "calc-dirty-rate", calc_time=span_ms, calc_time_unit="millisecond", sample_pages=PAGES_PER_GIB
+        "calc-dirty-rate",
+        calc_time=round(span_s * 1e3),
+        calc_time_unit="millisecond",
+        sample_pages=PAGES_PER_GIB,
     )
-    deadline_s = time.monotonic() + span_ms / 1e3 + COMMAND_S
+    deadline_s = time.monotonic() + span_s + COMMAND_S
     while time.monotonic() < deadline_s:
         answer = await monitor.execute("query-dirty-rate")
         if answer["status"] == "measured":
