@@ -42,10 +42,17 @@ async def measure(
         path_bytes_per_s=path,
         writes=writes,
         round_trip_s=2 * clock[1],
+        disk_bytes=_brought_bytes(copies),
+        mirrored=bool(copies) and not limits.storage_postcopy,
     )
     learnt = lessons.learn(services.journal.migrations(), keeper.guest_here().name)
     share = services.share.foreseen(limits.bandwidth_bytes_per_s)
     return forecast.forecast(figures, learnt, replace(limits, bandwidth_bytes_per_s=share))
+
+
+def _brought_bytes(copies: tuple[DiskCopy, ...]) -> int:
+    layers = {layer.path: layer.file_bytes for copy in copies for layer in copy.missing}
+    return sum(copy.disk.held_bytes for copy in copies) + sum(layers.values())
 
 
 async def _writes(machine: Machine, speed: asyncio.Task[float]) -> tuple[tuple[float, float], ...]:

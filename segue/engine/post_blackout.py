@@ -7,7 +7,7 @@ from dataclasses import replace
 from segue.engine.run import Run
 from segue.errors import Lost
 
-QUIET_S = 1.0
+QUIET_S = 0.6
 """No frame for this long: every switch has learnt the new place (QEMU announces for 0.5 s)."""
 FORWARD_S_MAX = 60.0
 """A neighbour that never learns is served this long."""

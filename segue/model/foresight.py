@@ -14,6 +14,10 @@ class Figures:
     writes: tuple[tuple[float, float], ...] = ()
     """(span, bytes per second of different pages): a longer span shows less where pages are written again."""
     round_trip_s: float = 0.0
+    disk_bytes: int = 0
+    """What is held by the disks, and the files below them, that have to be brought along."""
+    mirrored: bool = False
+    """They are, before the guest runs there: they have to be equal, and closed here, while it stands."""
 
     @property
     def dirty_bytes_per_s(self) -> float:
@@ -40,8 +44,8 @@ class Lessons:
     """The copy took this many times what the formula says: zero pages shorten it, encryption lengthens it."""
     fixed_total_s: float = 2.1
     """Empty guest started, tunnel made, late frames awaited, source retired (our lab: 1.6 to 2.4 s)."""
-    fixed_blackout_s: float = 0.012
-    """Device state, stop, start, two journal writes and one message (our lab: 10 to 17 ms)."""
+    fixed_blackout_s: float = 0.018
+    """Device state, stop, start, two journal writes and one message (our lab: 8 to 29 ms)."""
     total_spread: float = 0.35
     """Of five earlier forecasts four were off by no more than this share."""
     blackout_spread: float = 0.7

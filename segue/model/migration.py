@@ -88,6 +88,8 @@ class Forecast:
     """The path without the operator's cap, as the probe saw it."""
     copy_s: float = 0.0
     """The rounds alone, before what earlier migrations taught is applied."""
+    disks_s: float = 0.0
+    """Of `total_s`, what the disks take that only the source has."""
     rest_s: float = 0.0
     """The part of the blackout in which memory is sent."""
 

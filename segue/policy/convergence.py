@@ -19,6 +19,10 @@ PATIENCE_S: Final = 10.0
 """So long without a better minimum and waiting is over."""
 PATIENCE_SHARE: Final = 0.05
 """Waiting never takes more than this share of the deadline: a short deadline leaves time for the rungs."""
+WORTH: Final = 40.0
+"""Nor more than this many times what sending the rest takes: to hope for a quarter of 15 ms is not worth seconds."""
+SMALLER: Final = 0.95
+"""A rest that is smaller than the least by less than this shows how rests vary, not that they shrink."""
 HANDOFF_S: Final = 0.030
 """Kept of the budget for what follows the last byte: two journal writes, one message (our lab: 4 to 45 ms)."""
 HANDOFF_SHARE: Final = 0.2
@@ -99,7 +103,7 @@ def observe(trend: Trend, sample: Progress, elapsed_s: float) -> Trend:
     """The trend after one more sample, `elapsed_s` after the migration began."""
     moved = sample.transferred_bytes != trend.now.transferred_bytes or sample.round != trend.now.round
     least = trend.least_remaining_bytes
-    better = sample.round >= 2 and (least < 0 or sample.remaining_bytes < least)
+    better = sample.round >= 2 and (least < 0 or sample.remaining_bytes < SMALLER * least)
     return _measured(
         replace(
             trend,
@@ -166,7 +170,7 @@ def next_move(trend: Trend, limits: Limits) -> Verdict:
     about = f"the pause would be about {_ms(estimate_s)}"
     if why := _post_copy_now(trend, limits, estimate_s, fits=fits):
         return Verdict(Move.POST_COPY, why, Rung.POST_COPY, trend.slowdown, estimate_s)
-    if least or (fits and _nothing_better_comes(trend, limits)):
+    if least or (fits and _nothing_better_comes(trend, limits, rest_s)):
         return _verdict(trend, Move.PAUSE, about, estimate_s)
     if stalled(trend, limits):
         why = f"nothing arrived at the target for {limits.stall_s:.0f} s: the path is dead"
@@ -203,12 +207,12 @@ def stalled(trend: Trend, limits: Limits) -> bool:
     return trend.elapsed_s - trend.moved_at_s >= limits.stall_s
 
 
-def _nothing_better_comes(trend: Trend, limits: Limits) -> bool:
+def _nothing_better_comes(trend: Trend, limits: Limits, rest_s: float) -> bool:
     """The rest does not shrink any more; what fits is taken near its best, or as it comes after twice the time."""
     idle_s = trend.elapsed_s - trend.least_at_s
     near = trend.now.remaining_bytes <= 1.25 * trend.least_remaining_bytes
     too_fast = trend.now.dirty_bytes_per_s >= trend.speed_bytes_per_s
-    wait_s = patience_s(limits)
+    wait_s = min(patience_s(limits), WORTH * rest_s)
     return idle_s >= wait_s / 2 or (near and (too_fast or idle_s >= wait_s / 4))
 
 

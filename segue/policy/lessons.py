@@ -10,6 +10,7 @@ from typing import Final
 from segue.model.foresight import Lessons
 from segue.model.lifecycle import Stage
 from segue.model.migration import Migration
+from segue.policy import forecast
 
 NEWEST: Final = 20
 """Older migrations tell of another network, another load, another QEMU."""
@@ -90,26 +91,34 @@ def _scale(chosen: Sequence[Migration]) -> float:
 
 def _total_beside(migration: Migration, scale: float) -> float:
     """What it took beside the copy that the formula foresees."""
-    assert migration.forecast is not None
-    return migration.outcome.total_s - scale * migration.forecast.copy_s - migration.forecast.rest_s
+    foreseen = migration.forecast
+    assert foreseen is not None
+    return migration.outcome.total_s - scale * foreseen.copy_s - foreseen.disks_s - foreseen.rest_s
 
 
 def _fixed_blackout_s(chosen: Sequence[Migration]) -> float:
     seen = [
-        m.outcome.blackout_s - m.forecast.rest_s for m in chosen if m.forecast and m.outcome.blackout_s > 0
+        m.outcome.blackout_s - _measurable_s(m) for m in chosen if m.forecast and m.outcome.blackout_s > 0
     ]
     return max(0.002, median(seen)) if seen else Lessons().fixed_blackout_s
 
 
+def _measurable_s(migration: Migration) -> float:
+    """Of its blackout, what was not fixed."""
+    assert migration.forecast is not None
+    mirrored = bool(migration.copies) and not migration.limits.storage_postcopy
+    return migration.forecast.rest_s + forecast.mirrored_s(mirrored)
+
+
 def _again(migration: Migration, lessons: Lessons) -> float:
     """What would have been foreseen with these lessons."""
-    assert migration.forecast is not None
-    return lessons.fixed_total_s + lessons.copy_scale * migration.forecast.copy_s + migration.forecast.rest_s
+    foreseen = migration.forecast
+    assert foreseen is not None
+    return lessons.fixed_total_s + lessons.copy_scale * foreseen.copy_s + foreseen.disks_s + foreseen.rest_s
 
 
 def _blackout_again(migration: Migration, lessons: Lessons) -> float:
-    assert migration.forecast is not None
-    return lessons.fixed_blackout_s + migration.forecast.rest_s
+    return lessons.fixed_blackout_s + _measurable_s(migration)
 
 
 def _off(foreseen: float, happened: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -37,7 +38,33 @@ class Dying:
 )
 async def test_what_ends_or_hangs_while_it_is_measured(error: Exception, kind: Kind, words: str) -> None:
     machine = SimpleNamespace(monitor=Dying(error), guest=SimpleNamespace(name="web1"))
+    speed = asyncio.create_task(asyncio.sleep(0, 1e9))
     with pytest.raises(Refused, match=words) as refused:
-        await foresight._writes(cast(Machine, machine))
+        await foresight._writes(cast(Machine, machine), speed)
     assert refused.value.kind is kind
     assert "segue incident list --guest web1" in refused.value.todo
+
+
+@dataclass
+class Writing:
+    """A monitor that measures, each time, the next of these rates (MiB/s)."""
+
+    rates: list[int]
+
+    async def execute(self, command: str, **_: Any) -> Any:
+        return (
+            {"status": "measured", "dirty-rate": self.rates.pop(0)} if command == "query-dirty-rate" else {}
+        )
+
+
+@pytest.mark.parametrize(
+    ("rate", "path", "spans"),
+    [(4, 1e8, [0.15]), (4, 2e7, [0.15, 0.45]), (30, 1e10, [0.15, 0.45])],
+)
+async def test_only_a_guest_that_the_path_may_not_take_easily_is_looked_at_twice(
+    rate: int, path: float, spans: list[float]
+) -> None:
+    machine = SimpleNamespace(monitor=Writing([rate, rate]), guest=SimpleNamespace(name="web1"))
+    speed = asyncio.create_task(asyncio.sleep(0, path))
+    seen = await foresight._writes(cast(Machine, machine), speed)
+    assert seen == tuple((span, rate * float(1 << 20)) for span in spans)

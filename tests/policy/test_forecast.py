@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +45,20 @@ def test_a_guest_that_writes_faster_than_the_path_keeps_all_for_the_blackout(
     seen = foresee(resident, speed * 1.5, speed)
     assert seen.converges is (seen.blackout_s <= 0.3 and seen.total_s <= 3600)
     assert seen.blackout_s >= resident / speed * 0.9
+
+
+@given(memory, rate, link, st.integers(0, 1 << 50))
+def test_disks_take_what_the_path_needs_for_them(
+    resident: int, dirty: float, speed: float, held: int
+) -> None:
+    figures = Figures(resident, speed, ((0.15, dirty),), 0.001)
+    without, brought = (
+        forecast(each, Lessons(), GENTLE)
+        for each in (figures, replace(figures, disk_bytes=held, mirrored=True))
+    )
+    assert brought.total_s >= without.total_s + held / speed
+    assert 0 < brought.blackout_s - without.blackout_s < 0.05
+    assert hopeless(brought, Limits(deadline_s=brought.total_low_s / 2, blackout_s=1e9))
 
 
 def test_an_idle_guest_pauses_for_the_fixed_costs_only() -> None:

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+from pytest import approx
 
 from segue.model.foresight import Figures, Lessons
 from segue.model.lifecycle import Stage
 from segue.model.migration import Limits, Migration, Outcome
+from segue.model.storage import DiskCopy, DiskFile
 from segue.policy import lessons
 from segue.policy.forecast import forecast
 
@@ -34,6 +36,21 @@ def test_what_always_costs_the_same_is_foreseen_the_next_time(
     seen = forecast(FIGURES, lessons.learn(earlier, "web1"), Limits())
     assert abs(seen.total_s - earlier[0].outcome.total_s) < 0.25 * earlier[0].outcome.total_s
     assert abs(seen.blackout_s - blackout_s) < 0.01
+
+
+@given(st.integers(1, 1 << 40), st.integers(1, 1 << 40))
+def test_disks_that_come_along_teach_nothing_of_those_that_are_larger(before: int, now: int) -> None:
+    figures = replace(FIGURES, disk_bytes=before, mirrored=True)
+    seen = forecast(figures, Lessons(), Limits())
+    outcome = Outcome(blackout_s=0.05, copy_s=seen.copy_s, total_s=3.0 + seen.copy_s + seen.disks_s)
+    copies = (DiskCopy(DiskFile("root", "/a", "raw", before, before)),)
+    earlier = [replace(moved(n, 1, 3, 0.05), forecast=seen, outcome=outcome, copies=copies) for n in range(3)]
+    learnt = lessons.learn(earlier, "web1")
+    larger = forecast(replace(figures, disk_bytes=now), learnt, Limits())
+    assert larger.total_s - larger.disks_s == approx(3.0 + seen.copy_s, abs=0.2)
+    assert larger.blackout_s == approx(0.05, abs=0.01)
+    without = forecast(FIGURES, learnt, Limits())
+    assert without.blackout_s < larger.blackout_s - 0.02, "its disks are not fixed costs"
 
 
 def test_one_move_teaches_what_it_cost_and_no_range() -> None:
@@ -61,7 +78,7 @@ def test_a_guest_teaches_more_of_itself_than_others_do() -> None:
 
 def test_errors_are_medians_of_what_was_told_before() -> None:
     assert lessons.errors([]).runs == 0
-    told = lessons.errors([moved(n, 1, Lessons().fixed_total_s, 0.02) for n in range(5)])
+    told = lessons.errors([moved(n, 1, Lessons().fixed_total_s, 0.04) for n in range(5)])
     assert told.runs == told.blackout_runs == 5
     assert told.blackout_median > 0.3
     assert told.total_median < 0.05
