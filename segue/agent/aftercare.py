@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-OPENS_WITHIN_S = 1.0
-"""The guest's end of the channel is open again this soon after it resumed, if it ever was."""
+OPENS_WITHIN_S = 0.5
+"""The guest's end of the channel is open again this soon after it resumed, if it ever was: its device is loaded so."""
 LOOK_S = 0.1
 TALK_S = 10.0
 """A busy guest under emulation takes seconds for what another does in milliseconds."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pytest import approx
 
 from segue.model.foresight import Figures, Lessons
 from segue.model.lifecycle import Stage
@@ -47,8 +47,8 @@ def test_disks_that_come_along_teach_nothing_of_those_that_are_larger(before: in
     earlier = [replace(moved(n, 1, 3, 0.05), forecast=seen, outcome=outcome, copies=copies) for n in range(3)]
     learnt = lessons.learn(earlier, "web1")
     larger = forecast(replace(figures, disk_bytes=now), learnt, Limits())
-    assert larger.total_s - larger.disks_s == approx(3.0 + seen.copy_s, abs=0.2)
-    assert larger.blackout_s == approx(0.05, abs=0.01)
+    assert larger.total_s - larger.disks_s == pytest.approx(3.0 + seen.copy_s, abs=0.2)
+    assert larger.blackout_s == pytest.approx(0.05, abs=0.01)
     without = forecast(FIGURES, learnt, Limits())
     assert without.blackout_s < larger.blackout_s - 0.02, "its disks are not fixed costs"
 

@@ -108,7 +108,8 @@ def _end(process: asyncio.subprocess.Process) -> None:
 async def _interview(path: Path, chosen: str, user: str, process: asyncio.subprocess.Process) -> Capabilities:
     monitor = Monitor("capabilities", path)
     async with asyncio.timeout(START_S):
-        while not await _connected(monitor):
+        # The library writes an error to the log for each try at a socket that is not there yet.
+        while not (path.exists() and await _connected(monitor)):
             if process.returncode is not None:
                 raise QemuGone(f"it ended with {process.returncode}")
             # QEMU has no way to say that its socket listens now but to be asked.
