@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 SPAN_S = 0.3
 """Long enough for TCP to reach the speed of a path of 1 Gbit/s; a client of the path hardly notices."""
-BYTES_MAX = 96 << 20
+BYTES_MAX = 48 << 20
 """A fast path is not kept busy for longer than it takes to know that it is fast."""
+TAKEN_BYTES_MAX = 192 << 20
+"""An agent of an earlier version sends up to half of it."""
 SETTLE_S = 0.06
 """Not counted: TCP still grows, and a shaper's bucket still gives its credit away."""
 LEAST_S = 0.02
@@ -62,7 +64,7 @@ class _Meter(asyncio.BufferedProtocol):
         self._bytes, self._last_s = self._bytes + nbytes, now_s
         if not self._settled_s and now_s - self._first_s >= SETTLE_S:
             self._settled_s, self._settled_bytes = now_s, self._bytes
-        if self._bytes > 2 * BYTES_MAX:
+        if self._bytes > TAKEN_BYTES_MAX:
             self._transport.abort()
 
     def eof_received(self) -> bool:
