@@ -107,11 +107,7 @@ class SourceGuest:
         """Once the copy's connections are there."""
         machine = self._keeper.machine
         assert machine is not None
-        return connections.hurry(machine.pid, *self._place())
-
-    def _place(self) -> tuple[str, int]:
-        host, _, port = self._address.rpartition(":")
-        return host, int(port)
+        return connections.hurry(machine.pid, *_place(self._address))
 
     async def ease(self) -> None:
         """See engine/ports.py."""
@@ -164,13 +160,12 @@ class SourceGuest:
             self._server = PageServer(machine)
         return self._server
 
-    async def serve_all(self, bytes_per_s: int) -> None:
+    async def serve_all(self, bytes_per_s: int, address: str) -> None:
         """See engine/ports.py. Of a QEMU that has ended `serving` tells."""
         with contextlib.suppress(QemuGone, FileNotFoundError):
             await self._pages().serve_all(bytes_per_s)
-            if self._keeper.machine is not None and self._address:
-                host, port = self._place()
-                connections.pace(self._keeper.machine.pid, host, port, bytes_per_s)
+            if self._keeper.machine is not None:
+                connections.pace(self._keeper.machine.pid, *_place(address), bytes_per_s)
 
     async def serving(self) -> Serving:
         """See engine/ports.py."""
@@ -185,7 +180,6 @@ class SourceGuest:
 
     async def reconnect(self, address: str) -> bool:
         """See engine/ports.py."""
-        self._address = address
         return await self._pages().reconnect(address)
 
     async def cancel_copy(self) -> None:
@@ -208,6 +202,11 @@ class SourceGuest:
         self._memory()
         assert self._keeper.machine is not None
         return await verification.digest(self._keeper.machine, blocks)
+
+
+def _place(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
 
 
 class SourceCustody:

@@ -141,7 +141,7 @@ class SourceApp:
         """See engine/ports.py: refused before it was begun."""
         raise _only_machines()
 
-    async def serve_all(self, bytes_per_s: int) -> None:
+    async def serve_all(self, bytes_per_s: int, address: str) -> None:
         """See engine/ports.py."""
         raise _only_machines()
 

@@ -84,7 +84,7 @@ class AppNetwork(SourceNetwork):
                 return  # Whoever asked for that one has not answered for so long.
             time.sleep(LOOK_S)
 
-    def drain(self) -> None:
+    async def drain(self) -> None:
         """See engine/ports.py: nothing waits in a cable."""
 
     def rescue(self) -> int:

@@ -42,6 +42,7 @@ class SourceNetwork:
         self._migration = migration
         self._told: dict[bytes, bytes] = {}
         self._is_over = False
+        self._rescued = 0
 
     async def prepare(self, landing: Landing, tunnel_id: int) -> None:
         """See engine/ports.py."""
@@ -84,12 +85,17 @@ class SourceNetwork:
         assert self._turn is not None
         self._turn.fire()
 
-    def drain(self) -> None:
+    async def drain(self) -> None:
         """See engine/ports.py."""
-        self._services.steering.drain([self._open_ring(tap) for tap in self._ways])
+        if not await self._services.steering.drain([self._open_ring(tap) for tap in self._ways]):
+            self._rescued += self._rescue()  # A QEMU that is stopped now would swallow the first.
 
     def rescue(self) -> int:
         """See engine/ports.py."""
+        self._rescued += self._rescue()
+        return self._rescued
+
+    def _rescue(self) -> int:
         return sum(self._open_ring(tap).rescue(self._outlets[tap]) for tap in self._ways)
 
     async def mute(self) -> None:

@@ -26,7 +26,7 @@ from segue.policy.evacuation import Leaving, Plan, Room, Transfer
 CHECKS_AT_ONCE: Final = 2
 """Each check measures the path for half a second: more at once would measure each other."""
 FIXED_S: Final = 1.6
-"""What a move takes besides its bytes: see FIXED_TOTAL_S of policy/forecast.py."""
+"""What a move takes besides its bytes: see `fixed_total_s` in model/foresight.py."""
 NOT_ALL: Final = 1
 UNKNOWN_BYTES_PER_S: Final = 1.0
 
@@ -104,7 +104,7 @@ def _check(
     speeds: dict[str, float],
 ) -> Leaving:
     obstacles = dict(silent)
-    copied, dirty = guest["spec"]["memory_bytes"], 0.0
+    copied, dirty, disks = guest["spec"]["memory_bytes"], 0.0, 0
     for target in free:
         wish = {"to": target, "limits": order.limits, "force": order.force}
         try:
@@ -115,8 +115,9 @@ def _check(
             obstacles[target] = error.why
             continue
         copied, dirty = foreseen["memory_bytes"], foreseen["dirty_bytes_per_s"]
+        disks = foreseen.get("disk_bytes", 0)  # An agent of 0.1 does not say.
         speeds[target] = max(speeds.get(target, 0.0), foreseen["link_bytes_per_s"])
-    return Leaving(guest["name"], guest["spec"]["memory_bytes"], copied, dirty, obstacles)
+    return Leaving(guest["name"], guest["spec"]["memory_bytes"], copied, dirty, disks, obstacles)
 
 
 @dataclass

@@ -112,7 +112,7 @@ async def _stop_and_complete(run: Run) -> _Stood:
     seen.mark("begun")
     run.network.steer()
     seen.mark("steered")
-    run.network.drain()
+    await run.network.drain()
     seen.mark("drained")
     asked_s = run.clock.steady_s()
     stopped_at_s = await run.here.stop()

@@ -84,8 +84,10 @@ class GuestHere(Protocol):
         `serve_all`."""
         ...
 
-    async def serve_all(self, bytes_per_s: int) -> None:
-        """post-copy, once the guest runs there: all of its memory follows; evenly, as fast as that, 0 for no cap."""
+    async def serve_all(self, bytes_per_s: int, address: str) -> None:
+        """post-copy, once the guest runs there: all of its memory follows; evenly, as fast as that, 0 for no cap.
+
+        address: host:port that the connection goes to."""
         ...
 
     async def serving(self) -> Serving:
@@ -132,7 +134,7 @@ class Network(Protocol):
         """From here on frames for the guest wait at the target."""
         ...
 
-    def drain(self) -> None:
+    async def drain(self) -> None:
         """Lets the still running guest take what already waits for it."""
         ...
 

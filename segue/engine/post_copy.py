@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import structlog
 
+from segue.engine import placing
 from segue.engine.run import Run
 from segue.errors import Lost, SegueError
 from segue.model.arrival import Flow, Presence, Serving
@@ -51,7 +52,7 @@ async def _paced(run: Run, pace: int, since_s: float) -> int:
     path = migration.forecast.path_bytes_per_s if migration.forecast else 0.0
     wanted = postcopy.background_bytes_per_s(path, migration.limits.bandwidth_bytes_per_s, since_s)
     if wanted != pace:
-        await run.here.serve_all(wanted)
+        await run.here.serve_all(wanted, placing.landing(run).memory_address)
     return wanted
 
 
@@ -100,6 +101,7 @@ async def _reconnected(run: Run) -> bool:
         return False
     if not await run.here.reconnect(address):
         return False
+    run.record.landing(replace(placing.landing(run), memory_address=address))
     outcome = run.record.now.outcome
     run.record.outcome(replace(outcome, path_breaks=outcome.path_breaks + 1))
     run.record.at_step(STEP)

@@ -88,10 +88,15 @@ class Forecast:
     """The path without the operator's cap, as the probe saw it."""
     copy_s: float = 0.0
     """The rounds alone, before what earlier migrations taught is applied."""
-    disks_s: float = 0.0
-    """Of `total_s`, what the disks take that only the source has."""
     rest_s: float = 0.0
     """The part of the blackout in which memory is sent."""
+    disk_bytes: int = 0
+    """What the disks hold that only the source has, and the files below them that the target lacks."""
+
+    @property
+    def disks_s(self) -> float:
+        """Of `total_s`, what these disks take."""
+        return self.disk_bytes / self.link_bytes_per_s if self.disk_bytes else 0.0
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ class Leaving:
     memory_bytes: int
     copied_bytes: int
     dirty_bytes_per_s: float = 0.0
+    disk_bytes: int = 0
+    """Of disks that have to come along: they travel once."""
     obstacles: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -77,9 +79,9 @@ def plan(guests: Sequence[Leaving], rooms: Sequence[Room], source_bytes_per_s: f
 
 
 def work_bytes(guest: Leaving, link_bytes_per_s: float) -> float:
-    """Bytes that travel until the guest has gone: rounds of pre-copy are a geometric series."""
+    """Bytes that travel until the guest has gone: its disks, and rounds of pre-copy, which are a geometric series."""
     rewritten = min(guest.dirty_bytes_per_s / link_bytes_per_s, REWRITTEN_MOST) if link_bytes_per_s else 0.0
-    return guest.copied_bytes / (1 - rewritten)
+    return guest.disk_bytes + guest.copied_bytes / (1 - rewritten)
 
 
 def links_s(transfers: Iterable[Transfer], rooms: Iterable[Room], source_bytes_per_s: float) -> float:

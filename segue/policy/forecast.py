@@ -51,7 +51,7 @@ def forecast(figures: Figures, lessons: Lessons, limits: Limits) -> Forecast:
         path_bytes_per_s=path,
         copy_s=copy_s,
         rest_s=rest_s,
-        disks_s=disks_s,
+        disk_bytes=figures.disk_bytes,
     )
 
 

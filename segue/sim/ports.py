@@ -143,7 +143,7 @@ class SimGuestHere:
         """See engine/ports.py."""
         raise _broke("post-copy is not simulated; leave it out of the ladder")
 
-    async def serve_all(self, bytes_per_s: int) -> None:
+    async def serve_all(self, bytes_per_s: int, address: str) -> None:
         """See engine/ports.py."""
 
     async def serving(self) -> Serving:
@@ -211,7 +211,7 @@ class SimNetwork:
         """See engine/ports.py."""
         self._host.keep_devices(self._hook)
 
-    def drain(self) -> None:
+    async def drain(self) -> None:
         """See engine/ports.py."""
 
     def rescue(self) -> int:

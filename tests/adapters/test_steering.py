@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -12,7 +13,8 @@ import pytest
 from pyroute2 import AsyncIPRoute
 
 from segue.adapters.net.links import Links
-from segue.adapters.net.steering import Steering
+from segue.adapters.net.steering import DRAIN_S, Steering
+from segue.adapters.net.tap import TapRing, feed_sacrifice, open_tap
 from tests.adapters import network
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs a network of its own")
@@ -166,3 +168,28 @@ def test_new_connections_are_led_away_before_all_others(version: int) -> None:
         turn.close()
 
     among_wires(look)
+
+
+def test_a_frame_that_qemu_is_late_to_take_is_waited_for() -> None:
+    """A QEMU that is stopped with a frame in its tap reads it, and forgets it."""
+
+    async def late() -> None:
+        tap = open_tap("tap0")
+        async with AsyncIPRoute() as netlink:
+            links = Links(netlink)
+            await netlink.link("set", index=await links.demand_index("tap0"), state="up")
+            ring = TapRing(os.getpid(), "tap0")
+            feed_sacrifice("tap0")
+            assert not ring.empty()
+            asyncio.get_running_loop().call_later(DRAIN_S / 2, take, tap)
+            assert await Steering(netlink, links).drain([ring])
+            feed_sacrifice("tap0")
+            assert not await Steering(netlink, links).drain([ring]), "nobody takes it"
+            ring.close()
+        os.close(tap)
+
+    def take(tap: int) -> None:
+        while select.select([tap], [], [], 0)[0]:
+            os.read(tap, 2048)
+
+    network.in_a_network(lambda: asyncio.run(late()))

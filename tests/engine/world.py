@@ -68,6 +68,8 @@ class World:
     cuts: int = 0
     """post-copy: how often the path still breaks."""
     path: bool = True
+    way: str = "target:1"
+    """Where the connection for its memory goes."""
     source_dies: bool = False
     """post-copy: the source's QEMU dies while it serves pages."""
     target_dies: bool = False
@@ -176,8 +178,9 @@ class Here:
         )
         self.world.armed = True
 
-    async def serve_all(self, bytes_per_s: int) -> None:
+    async def serve_all(self, bytes_per_s: int, address: str) -> None:
         self.world.deed("serve all")
+        assert address == self.world.way, "the pace would stay on a connection that is gone"
         assert "target" in self.world.runs or not self.world.source_copy, "it waits for its devices' pages"
 
     async def serving(self) -> Serving:
@@ -203,7 +206,7 @@ class Here:
     async def reconnect(self, address: str) -> bool:
         self.world.deed("reconnect")
         assert address == "target:2"
-        self.world.path = True
+        self.world.path, self.world.way = True, address
         return True
 
     async def cancel_copy(self) -> None:
@@ -242,7 +245,7 @@ class Net:
         assert self.world.tunnel, "frames are steered into nothing"
         self.world.steered = True
 
-    def drain(self) -> None:
+    async def drain(self) -> None:
         self.world.deed("drain")
 
     def rescue(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +29,7 @@ def guests(draw: st.DrawFn, most: int) -> list[Leaving]:
             memory_bytes=(memory := draw(st.integers(1, 64)) * MIB),
             copied_bytes=draw(st.integers(1, memory)),
             dirty_bytes_per_s=draw(st.sampled_from([0.0, 0.1, 0.5, 1.5])) * LINK,
+            disk_bytes=draw(st.sampled_from([0, 0, 500])) * MIB,
             obstacles=dict.fromkeys(draw(st.sets(st.sampled_from(hosts), max_size=2)), "it does not fit"),
         )
         for name in chosen
@@ -126,3 +128,10 @@ def test_why_a_guest_stays_is_said_for_each_host() -> None:
     why = evacuation.plan([big], targets, LINK).staying["big"]
     assert why == "h1: it has no bridge br0; h2: it has too little memory"
     assert evacuation.plan([big], [], LINK).staying["big"] == "there is no other host"
+
+
+def test_a_guest_whose_disk_comes_along_begins_before_one_of_more_memory() -> None:
+    disk = Leaving("disk", 4 * MIB, MIB, disk_bytes=100 * MIB)
+    made = evacuation.plan([Leaving("memory", 64 * MIB, 64 * MIB), disk], [Room("h1", 1 << 40, LINK)], LINK)
+    assert [transfer.guest for transfer in made.transfers] == ["disk", "memory"]
+    assert made.links_s == pytest.approx(165 * MIB / LINK)

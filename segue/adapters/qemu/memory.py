@@ -222,19 +222,23 @@ class MemoryCopy:
         One that floods the path hears of a stop up to 50 ms late, and what it has queued has to arrive before the
         devices' state does. A trickle shows by the little that is sent when the copy wakes and sleeps again.
         """
+        self._asking = True
         await self._machine.monitor.execute("migrate-set-parameters", max_bandwidth=settings.TRICKLE)
         await self._pause(SETTLED_S)
         before, begun_s = await self._query(), time.monotonic()
         unchanged_s = asked_s = begun_s
         while (await self._query()).remaining_bytes == before.remaining_bytes:
             if time.monotonic() - begun_s > 2 * WINDOW_S:
+                self._asking = False
                 return 0.0  # It has nothing to send, and does not sleep.
             unchanged_s = asked_s
             await self._pause(SENT_LOOK_S)
             asked_s = time.monotonic()
         self._wakes_s = unchanged_s + WINDOW_S  # Or a little later: when it began is seen one look late.
+        await self._asleep(await self._query())
+        self._asking = False
         await self._machine.monitor.execute("migrate-set-parameters", max_bandwidth=self._bandwidth)
-        return WINDOW_S
+        return self._wakes_s - time.monotonic()
 
     async def _drained(self, within_s: float) -> AsyncIterator[Progress]:
         """Until all that is known to be dirty has been sent; meanwhile a sample every `within_s`."""
