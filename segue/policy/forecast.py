@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from segue.model.foresight import Figures, Lessons
@@ -27,9 +28,8 @@ def forecast(figures: Figures, lessons: Lessons, limits: Limits) -> Forecast:
     path = figures.path_bytes_per_s
     cap = float(limits.bandwidth_bytes_per_s)
     speed = min(path, cap) if cap else path
-    dirty, climb_s, climbed = _with_throttle(figures.dirty_bytes_per_s, speed, limits)
-    copy_s, rest, rounds = _rounds(figures, dirty, speed, path)
-    rest_s = rest / path
+    course = _course(figures, speed, limits)
+    copy_s, climb_s, rest_s = course.copy_s, course.climb_s, course.rest_bytes / path
     disks_s = figures.disk_bytes / speed
     blackout_s = lessons.fixed_blackout_s + mirrored_s(figures.mirrored) + figures.round_trip_s + rest_s
     beside_s = lessons.fixed_total_s + climb_s + blackout_s + disks_s
@@ -47,7 +47,7 @@ def forecast(figures: Figures, lessons: Lessons, limits: Limits) -> Forecast:
         dirty_bytes_per_s=figures.dirty_bytes_per_s,
         link_bytes_per_s=speed,
         converges=blackout_s <= limits.blackout_s and total_s <= limits.deadline_s,
-        basis=f"{rounds} rounds foreseen{climbed}; learnt from {lessons.runs} migrations",
+        basis=f"{course.rounds} rounds foreseen{course.words}; learnt from {lessons.runs} migrations",
         path_bytes_per_s=path,
         copy_s=copy_s,
         rest_s=rest_s,
@@ -75,22 +75,38 @@ def hopeless(foreseen: Forecast, limits: Limits) -> str:
     return ""
 
 
-def _with_throttle(dirty: float, speed: float, limits: Limits) -> tuple[float, float, str]:
-    """(dirty rate, seconds until it comes to that, words) where the guest will have to be slowed down."""
-    if dirty < HOPELESS * speed or Rung.THROTTLE not in limits.ladder:
-        return dirty, 0.0, ""
-    slowdown = min(limits.slowdown_max, 1 - convergence.TARGET * speed / dirty)
-    wait_s = convergence.patience_s(limits) + 2 * convergence.HOLD_S
-    return dirty * (1 - slowdown), wait_s, f" with a throttle of {slowdown:.0%}"
+@dataclass(frozen=True)
+class _Course:
+    """Seconds of copying, bytes left for the blackout, rounds; and seconds until a throttle holds."""
+
+    copy_s: float
+    rest_bytes: float
+    rounds: int
+    climb_s: float = 0.0
+    words: str = ""
 
 
-def _rounds(figures: Figures, dirty: float, speed: float, path: float) -> tuple[float, float, int]:
+def _course(figures: Figures, speed: float, limits: Limits) -> _Course:
+    """As it goes by itself; with the throttle where rounds would not shrink, or so slowly that it helps before."""
+    dirty = figures.dirty_bytes_per_s
+    free = _Course(*_rounds(figures, dirty, speed))
+    slowdown = min(limits.slowdown_max, 1 - convergence.TARGET * speed / dirty) if dirty else 0.0
+    if Rung.THROTTLE not in limits.ladder or slowdown <= 0:
+        return free
+    climb_s = convergence.patience_s(limits) + 2 * convergence.HOLD_S
+    words = f" with a throttle of {slowdown:.0%}"
+    slowed = _Course(*_rounds(figures, dirty * (1 - slowdown), speed), climb_s, words)
+    sooner = slowed.copy_s + climb_s < free.copy_s
+    return slowed if sooner or dirty >= HOPELESS * speed else free
+
+
+def _rounds(figures: Figures, dirty: float, speed: float) -> tuple[float, float, int]:
     """(seconds of copying, bytes left for the blackout, rounds)."""
     rest, spent_s, rounds = float(figures.resident_bytes), 0.0, 0
     while rounds < ROUNDS_MAX:
         round_s = rest / speed
         spent_s, rounds = spent_s + max(round_s, LOOK_S), rounds + 1
         before, rest = rest, min(dirty * max(round_s, LOOK_S / 10), figures.working_set_bytes)
-        if rest / path <= convergence.EAGER_S or (rounds > 1 and rest >= before * 0.98):
+        if rest / figures.path_bytes_per_s <= convergence.EAGER_S or (rounds > 1 and rest >= before * 0.98):
             break
     return spent_s, rest, rounds

@@ -71,6 +71,16 @@ def test_a_small_working_set_bounds_the_blackout() -> None:
     assert forecast(again, Lessons(), GENTLE).converges
 
 
+@given(st.floats(0.6, 0.949), st.floats(1.0, 60.0))
+def test_a_guest_that_writes_a_little_less_than_one_that_is_throttled_does_not_take_longer(
+    share: float, deadline_s: float
+) -> None:
+    bounds = Limits(deadline_s=deadline_s)
+    throttled = foresee(1 << 28, 0.95 * LINK, LINK, bounds)
+    assert "throttle" in throttled.basis
+    assert foresee(1 << 28, share * LINK, LINK, bounds).total_s <= throttled.total_s + 0.2
+
+
 def test_the_throttle_that_is_allowed_is_foreseen() -> None:
     assert not foresee(1 << 28, 1.5 * LINK, LINK).converges
     assert not foresee(1 << 28, 1.5 * LINK, LINK, Limits(slowdown_max=0.1)).converges
