@@ -155,7 +155,7 @@ async def _send_rest(run: Run, limit_s: float, asked_s: float, seen: Timeline) -
 
     QEMU there takes no lock of them before it is told to run the guest (late activation, always since 10.0).
     """
-    if storage.copied_before(run.record.now):
+    if run.record.now.copied_before:
         async with asyncio.timeout(limit_s):
             await _together(storage.cut(run, seen), run.here.at_gate(within_s=limit_s))
             await run.here.pass_gate()

@@ -7,7 +7,6 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from segue.engine import storage
 from segue.engine.run import Run
 from segue.errors import Aborted, SegueError
 from segue.model.integrity import DISK_BLOCK_BYTES, Blocks, Digests, Verification, Verify
@@ -102,7 +101,7 @@ async def verify(run: Run, comparison: Comparison | None, within_s: float) -> No
 async def _compare_disks(run: Run, within_s: float) -> int:
     """Bytes of disk that are equal on both hosts. Raises Aborted where they are not."""
     migration = run.record.now
-    if not storage.copied_before(migration):
+    if not migration.copied_before:
         return 0
     disks = tuple(copy.disk for copy in migration.copies)
     there = _begun(run.peer.digest_disks(run.guest.uuid, migration.id, disks, within_s=within_s))

@@ -48,7 +48,7 @@ async def copy_memory(run: Run) -> None:
     migration = run.record.now
     limits = shape.within(migration.shape, migration.limits)
     begun_s = run.clock.steady_s() - max(0.0, run.clock.wall_s() - migration.started_s)
-    gated = storage.copied_before(migration)
+    gated = migration.copied_before
     tied = not gated
     await run.here.begin_copy(placing.landing(run), migration.limits, migration.shape, gated=gated)
     trend = _beginning(migration)

@@ -44,7 +44,7 @@ async def release(run: Run) -> None:
 async def mirror(run: Run) -> None:
     """Until every disk has been copied once; from then on the target's follow."""
     migration = run.record.now
-    if not copied_before(migration):
+    if not migration.copied_before:
         return
     landing = placing.landing(run)
     await run.disks.begin(landing.storage_address, migration.limits.bandwidth_bytes_per_s)
@@ -108,11 +108,6 @@ async def pull(run: Run) -> None:
             return
         run.record.disks(now)
         await run.clock.rest(LOOK_S)
-
-
-def copied_before(migration: Migration) -> bool:
-    """True where disks are brought before the guest runs on the target."""
-    return bool(migration.copies) and not migration.limits.storage_postcopy
 
 
 async def keep(run: Run) -> None:

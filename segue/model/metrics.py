@@ -120,7 +120,7 @@ AGENT: Final = (
         "figure",
     ),
     _counter("segue_forwarded_packets_total", "Frames sent after guests that left, held ones with them."),
-    _counter("segue_rescued_packets_total", "Of them those that a standing guest had not taken."),
+    _counter("segue_rescued_packets_total", "Of them those that the guest had not taken."),
     _counter("segue_probe_losses_total", "Packets and requests that probes lost or saw fail.", "probe"),
     _gauge("segue_migration_remaining_bytes", "Memory still to be sent, while it is copied.", "vm"),
     _gauge("segue_migration_dirty_rate_bytes_per_second", "What the guest writes, while it is copied.", "vm"),

@@ -186,6 +186,11 @@ class Migration:
     """Its span, below that of whoever asked for it."""
 
     @property
+    def copied_before(self) -> bool:
+        """True where disks are brought before the guest runs on the target."""
+        return bool(self.copies) and not self.limits.storage_postcopy
+
+    @property
     def in_place(self) -> bool:
         """True where the guest stays on its host and gets another QEMU there."""
         return self.source == self.target

@@ -106,8 +106,7 @@ def _fixed_blackout_s(chosen: Sequence[Migration]) -> float:
 def _measurable_s(migration: Migration) -> float:
     """Of its blackout, what was not fixed."""
     assert migration.forecast is not None
-    mirrored = bool(migration.copies) and not migration.limits.storage_postcopy
-    return migration.forecast.rest_s + forecast.mirrored_s(mirrored)
+    return migration.forecast.rest_s + forecast.mirrored_s(migration.copied_before)
 
 
 def _again(migration: Migration, lessons: Lessons) -> float:

@@ -55,10 +55,10 @@ def _connections(foreseen: Forecast, limits: Limits, cpus: int) -> Shape:
         return Shape(post_copy=True, reason="post-copy needs a single connection")
     busy = foreseen.dirty_bytes_per_s >= BUSY_SHARE * foreseen.link_bytes_per_s
     channels = max(1, min(CHANNELS_MOST, cpus))
-    per_s = f"{foreseen.link_bytes_per_s / 1e6:.0f} MB/s"
     if Rung.COMPRESS in limits.ladder and busy and foreseen.link_bytes_per_s < ZSTD_BYTES_PER_S * channels:
         written = f"{foreseen.dirty_bytes_per_s / 1e6:.0f} MB/s"
-        return Shape(channels, "zstd", f"it writes {written} and the path takes {per_s}")
+        taken = f"{foreseen.link_bytes_per_s / 1e6:.0f} MB/s"
+        return Shape(channels, "zstd", f"it writes {written} and the path takes {taken}")
     if Rung.CHANNELS in limits.ladder and channels > 1:
         return Shape(channels, "", "half of the work of a single connection")
     return Shape()

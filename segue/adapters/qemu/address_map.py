@@ -54,9 +54,12 @@ def _regions(device: dict[str, Any]) -> Iterator[Region]:
 
 async def set_out(monitor: Monitor, regions: Sequence[Region]) -> None:
     """Maps them in a QEMU that waits for its guest. Safe to repeat; a QEMU that does not do it loads them later."""
-    pairs = (((ADDRESS_PORT, address), (DATA_PORT, value)) for address, value in writes(regions))
     # QMP has no command of its own for a write to a port. QEMU carries out in order what it is sent at once.
-    lines = [f"o /4 {port:#x} {word:#x}" for pair in pairs for port, word in pair]
+    lines = [
+        f"o /4 {port:#x} {word:#x}"
+        for address, value in writes(regions)
+        for port, word in ((ADDRESS_PORT, address), (DATA_PORT, value))
+    ]
     asked = (monitor.execute("human-monitor-command", command_line=line) for line in lines)
     if said := next(filter(None, await asyncio.gather(*asked)), ""):
         log.warning("devices are mapped with their state only", why=str(said).strip())
