@@ -91,6 +91,7 @@ class SourceApp:
                 # What a round found is what is changed again during the next, and so the last one's measure.
                 remaining_bytes=changed if number > 1 else 0,
                 transferred_bytes=sent,
+                copied_bytes=sent,
                 dirty_bytes_per_s=changed / max(now_s - last_s, 0.001) if number > 1 else 0.0,
                 link_bytes_per_s=self._departure().speed_bytes_per_s,
                 elapsed_s=now_s - begun_s,

@@ -66,7 +66,8 @@ async def copy_memory(run: Run) -> None:
         if stops and not tied:
             await run.here.ease()
             await storage.tie(run)
-            tied = True  # The guest ran on meanwhile: one more look at what it wrote.
+            tied = True  # The guest ran on meanwhile: another moment is looked for.
+            trend = convergence.anew(trend)
         elif stops:
             _note_copy(run, bill, sample.elapsed_s)
             if verdict.move is Move.POST_COPY:

@@ -57,8 +57,12 @@ class Progress:
     total_bytes: int = 0
     remaining_bytes: int = 0
     transferred_bytes: int = 0
+    """As they went over the link, compressed or not."""
+    copied_bytes: int = 0
+    """Of the guest's own, before they were compressed; a page of zeros is none. What is dirty is counted so, too."""
     dirty_bytes_per_s: float = 0.0
     link_bytes_per_s: float = 0.0
+    """What the path takes of such bytes of the guest's own."""
     elapsed_s: float = 0.0
     slowdown: float = 0.0
     """By how much the guest's processors are throttled now, as a share of 1."""

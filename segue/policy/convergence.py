@@ -122,7 +122,7 @@ def _measured(trend: Trend) -> Trend:
     span_s = trend.elapsed_s - trend.window_at_s
     if span_s < WINDOW_S:
         return trend
-    sent = trend.now.transferred_bytes - trend.window.transferred_bytes
+    sent = trend.now.copied_bytes - trend.window.copied_bytes
     # Between two rounds QEMU pauses.
     was_busy = trend.window.round == trend.now.round > 0 and trend.now.remaining_bytes > 0 and sent > 0
     speed = trend.link_bytes_per_s
@@ -195,6 +195,11 @@ def follow(trend: Trend, verdict: Verdict) -> Trend:
         least_remaining_bytes=-1,
         least_at_s=trend.elapsed_s,
     )
+
+
+def anew(trend: Trend) -> Trend:
+    """The trend after the guest wrote unseen for a while: what was least before is gone, and is hoped for again."""
+    return replace(trend, least_remaining_bytes=-1, least_at_s=trend.elapsed_s)
 
 
 def patience_s(limits: Limits) -> float:

@@ -97,6 +97,7 @@ class Copying:
             total_bytes=self.source.guest.memory_bytes,
             remaining_bytes=int(self.rest_bytes()),
             transferred_bytes=int(self.transferred),
+            copied_bytes=int(self.transferred),
             dirty_bytes_per_s=self.dirty_bytes_per_s,
             link_bytes_per_s=self.bytes_per_s(),
             elapsed_s=now_s - self.begun_s,

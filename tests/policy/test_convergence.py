@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -143,6 +144,7 @@ def simulate(
             total_bytes=1 << 30,
             remaining_bytes=int(rest),
             transferred_bytes=int(sent),
+            copied_bytes=int(sent),
             dirty_bytes_per_s=rest / pass_s,
             link_bytes_per_s=speed,
             slowdown=trend.slowdown,
@@ -220,3 +222,30 @@ def test_where_too_little_goes_to_measure_the_path_the_forecast_stands_for_it() 
     assert next_move(trend, Limits(blackout_s=3.0)).move is Move.PAUSE
     fast = observe(trend, replace(few, link_bytes_per_s=1e6), 3.0)
     assert fast.speed_bytes_per_s == 1e6, "what is measured counts"
+
+
+def test_a_guest_that_wrote_unseen_is_not_paused_with_all_of_that_left() -> None:
+    """Its disks were tied meanwhile, for longer than anybody waits for a better moment."""
+    trend = Trend(foreseen_bytes_per_s=1e8)
+    trend = observe(trend, Progress(round=3, transferred_bytes=1 << 28, remaining_bytes=2_000_000), 4.0)
+    wrote = Progress(round=4, transferred_bytes=2 << 28, remaining_bytes=15_000_000)
+    assert next_move(observe(trend, wrote, 10.0), Limits()).move is Move.PAUSE
+    renewed = observe(convergence.anew(trend), wrote, 10.0)
+    assert next_move(renewed, Limits()).move is Move.ANOTHER_ROUND
+    less = replace(wrote, round=5, transferred_bytes=3 << 28, remaining_bytes=900_000)
+    assert next_move(observe(renewed, less, 10.2), Limits()).move is Move.PAUSE
+
+
+def test_a_rest_that_is_compressed_on_its_way_is_not_held_for_larger_than_it_is() -> None:
+    """It is counted in bytes of the guest, and so is what the path takes of them."""
+    trend = Trend()
+    for number in range(6):
+        half = Progress(
+            round=2,
+            transferred_bytes=number * 25_000_000,
+            copied_bytes=number * 50_000_000,
+            remaining_bytes=20_000_000,
+        )
+        trend = observe(trend, half, 0.5 * number)
+    assert trend.speed_bytes_per_s == pytest.approx(1e8)
+    assert next_move(trend, Limits()).estimate_s == pytest.approx(convergence.FIXED_BLACKOUT_S + 0.2)

@@ -15,7 +15,7 @@ from segue.adapters.qemu import copy_end, postcopy, settings
 from segue.adapters.qemu.copy_end import ACTIVE
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.monitor import Event, QemuGone, stamp_s
-from segue.adapters.qemu.speed import Speed
+from segue.adapters.qemu.speed import Speed, Writes
 from segue.errors import Aborted
 from segue.model.ladder import Shape
 from segue.model.landing import Landing
@@ -79,7 +79,7 @@ class MemoryCopy:
         self._status = "none"
         self._rounds = 0
         self._started_s = self._synced_s = time.monotonic()
-        self._dirty_bytes_per_s = 0.0
+        self._writes = Writes()
         self._bandwidth = settings.FREE_SPEED
         self._asking = False
         self._wakes_s = 0.0
@@ -204,7 +204,7 @@ class MemoryCopy:
 
         Raises Aborted, TimeoutError.
         """
-        if self._flowing and self._dirty_bytes_per_s >= self._speed.bytes_per_s:
+        if self._flowing and self._writes.bytes_per_s >= self._speed.bytes_per_s:
             return  # It grows while it is sent.
         async with asyncio.timeout(within_s):
             few = self._armed or (self._found_bytes <= FEW_BYTES and not self._flowing)
@@ -244,9 +244,9 @@ class MemoryCopy:
         """Until all that is known to be dirty has been sent; meanwhile a sample every `within_s`."""
         shown_s = time.monotonic()
         known = await self._query()
-        self._speed.begin(known.transferred_bytes, self._wakes_s)
+        self._speed.begin(known.copied_bytes, self._wakes_s)
         while known.remaining_bytes > 0 or known.total_bytes == 0:
-            self._speed.see(known.transferred_bytes)
+            self._speed.see(known.copied_bytes)
             if time.monotonic() - shown_s >= within_s:
                 shown_s = time.monotonic()
                 yield await self.sample()
@@ -256,18 +256,18 @@ class MemoryCopy:
     async def _flow(self, within_s: float) -> AsyncIterator[Progress]:
         """A guest that writes much: the next look comes when all is sent, without a pause; a sample then."""
         before, last_s = self._rounds, self._synced_s
-        self._speed.begin((await self._query()).transferred_bytes, self._wakes_s)
+        self._speed.begin((await self._query()).copied_bytes, self._wakes_s)
         while not await self._pause(within_s, lambda: self._rounds > before):
             yield await self.sample()
         known = await self._query()
         self._learn(last_s, known)
-        self._speed.see(known.transferred_bytes)
+        self._speed.see(known.copied_bytes)
         yield await self.sample()
 
     def _learn(self, last_s: float, known: Progress) -> None:
         """What a look found that came after one at `last_s`."""
         self._found_bytes = known.remaining_bytes
-        self._dirty_bytes_per_s = self._found_bytes / max(self._synced_s - last_s, 1e-3)
+        self._writes.see(self._found_bytes, self._synced_s - last_s)
 
     async def _round(self) -> None:
         """Has QEMU read the dirty bitmap, and learns how much the guest had written since the last time."""
@@ -322,11 +322,11 @@ class MemoryCopy:
     async def sample(self) -> Progress:
         """Where the copy stands now; what the guest wrote since the last round is estimated."""
         known = await self._query()
-        unseen = self._dirty_bytes_per_s * (time.monotonic() - self._synced_s)
+        unseen = self._writes.bytes_per_s * (time.monotonic() - self._synced_s)
         return replace(
             known,
             remaining_bytes=known.remaining_bytes + int(min(unseen, known.total_bytes)),
-            dirty_bytes_per_s=self._dirty_bytes_per_s,
+            dirty_bytes_per_s=self._writes.bytes_per_s,
         )
 
     async def _query(self) -> Progress:
@@ -337,6 +337,7 @@ class MemoryCopy:
             total_bytes=int(ram.get("total", 0)),
             remaining_bytes=int(ram.get("remaining", 0)),
             transferred_bytes=int(ram.get("transferred", 0)),
+            copied_bytes=int(ram.get("normal-bytes", 0)),
             link_bytes_per_s=self._speed.bytes_per_s,
             slowdown=info.get("cpu-throttle-percentage", 0) / 100,
             elapsed_s=time.monotonic() - self._started_s,

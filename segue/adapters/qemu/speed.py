@@ -1,4 +1,4 @@
-"""How fast a copy sends, learned from its own count of bytes; it asks nobody."""
+"""How fast a copy sends and its guest writes, learned from the copy's own counts; it asks nobody."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Final
 
 LEAST_S: Final = 0.05
 """A speed seen over less is that of a socket's buffer."""
+STEADY_S: Final = 0.25
+"""Looks may follow one another within 20 ms, and a guest writes in bursts: what one of them found says little."""
 SLOWEST_BYTES_PER_S: Final = 1e6
 """Assumed of a path on which nothing was seen yet."""
 
@@ -31,3 +33,18 @@ class Speed:
     def takes_s(self, count: int) -> float:
         """To send so many bytes."""
         return count / max(self.bytes_per_s, SLOWEST_BYTES_PER_S)
+
+
+class Writes:
+    """How fast the guest writes: a running mean, in which a longer look counts for more."""
+
+    def __init__(self) -> None:
+        self.bytes_per_s = 0.0
+        self._looks = 0
+
+    def see(self, found_bytes: int, span_s: float) -> None:
+        """A look found so much, `span_s` after the one before."""
+        span_s = max(span_s, 1e-3)
+        weight = span_s / (span_s + STEADY_S) if self._looks else 1.0
+        self.bytes_per_s += weight * (found_bytes / span_s - self.bytes_per_s)
+        self._looks += 1
