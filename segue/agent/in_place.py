@@ -68,6 +68,12 @@ class GuestInPlace(SourceGuest):
     async def ease(self) -> None:
         """See engine/ports.py."""
 
+    async def go_first(self) -> None:
+        """See engine/ports.py."""
+
+    def give_way(self) -> None:
+        """See engine/ports.py."""
+
     async def look(self) -> float:
         """See engine/ports.py."""
         return 0.0

@@ -113,6 +113,14 @@ class SourceGuest:
         """See engine/ports.py."""
         await self._memory().ease()
 
+    async def go_first(self) -> None:
+        """See engine/ports.py."""
+        await self._share.go_first(self._keeper.token.migration)
+
+    def give_way(self) -> None:
+        """See engine/ports.py."""
+        self._share.give_way(self._keeper.token.migration)
+
     async def look(self) -> float:
         """See engine/ports.py."""
         return await self._memory().look()

@@ -102,6 +102,12 @@ class SourceApp:
     async def ease(self) -> None:
         """See engine/ports.py."""
 
+    async def go_first(self) -> None:
+        """See engine/ports.py."""
+
+    def give_way(self) -> None:
+        """See engine/ports.py."""
+
     async def look(self) -> float:
         """See engine/ports.py."""
         self._departure()

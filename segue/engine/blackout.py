@@ -32,16 +32,24 @@ async def hand_off(run: Run) -> None:
     if run.custody.released(run.record.now.id):
         handed = await give(run)
     else:
-        stood = await _stop_and_complete(run)
-        noting = asyncio.create_task(_note_soon(run, stood))
+        await run.here.go_first()
         try:
-            await integrity.verify(run, stood.comparison, within_s=stood.left_s)
-            handed = await give(run)
+            handed = await _stop_and_give(run)
         finally:
-            noting.cancel()
-            _note_standing(run, stood)
+            run.here.give_way()
     _note_blackout(run, handed)
     conclude(run)
+
+
+async def _stop_and_give(run: Run) -> Handed:
+    stood = await _stop_and_complete(run)
+    noting = asyncio.create_task(_note_soon(run, stood))
+    try:
+        await integrity.verify(run, stood.comparison, within_s=stood.left_s)
+        return await give(run)
+    finally:
+        noting.cancel()
+        _note_standing(run, stood)
 
 
 async def give(run: Run) -> Handed:
@@ -122,15 +130,22 @@ async def _stop_and_complete(run: Run) -> _Stood:
         limit_s = convergence.completion_limit_s(migration.limits, migration.progress)
         await _send_rest(run, limit_s, asked_s, seen)
     except TimeoutError as error:
+        marks = (*seen.marks, *run.here.marks(), ("stopped", stopped_at_s))
+        _note_standing(run, _Stood(stopped_at_s, rescued, marks, None, 0.0))
         raise Aborted(
             what=migration.undone,
-            why=f"the rest of it did not arrive within {limit_s * 1e3:.0f} ms of pause",
+            why=f"the rest of it did not arrive within {limit_s * 1e3:.0f} ms of pause; the last that was seen: "
+            f"{max(marks, key=_when)[0]}",
             todo="Allow a longer pause with --max-blackout, or look at the link between the hosts.",
         ) from error
     left_s = limit_s - (run.clock.steady_s() - asked_s)
     seen.mark("copied")
     marks = (*seen.marks, *run.here.marks(), ("stopped", stopped_at_s))
     return _Stood(stopped_at_s, rescued, marks, comparison, left_s)
+
+
+def _when(mark: tuple[str, float]) -> float:
+    return mark[1]
 
 
 async def _best_moment(run: Run, chosen: Blocks | None) -> integrity.Comparison | None:

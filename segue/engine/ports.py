@@ -49,6 +49,14 @@ class GuestHere(Protocol):
         """The guest is not stopped soon: its copy takes no more looks of its own accord."""
         ...
 
+    async def go_first(self) -> None:
+        """It is about to stand: the copies of others that leave this host stand back. Raises nothing."""
+        ...
+
+    def give_way(self) -> None:
+        """It runs again, here or there. Safe to repeat; raises nothing."""
+        ...
+
     async def look(self) -> float:
         """One last look at what the guest wrote; seconds until that begins to be sent."""
         ...

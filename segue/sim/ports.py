@@ -94,6 +94,12 @@ class SimGuestHere:
     async def ease(self) -> None:
         """See engine/ports.py."""
 
+    async def go_first(self) -> None:
+        """See engine/ports.py."""
+
+    def give_way(self) -> None:
+        """See engine/ports.py."""
+
     async def look(self) -> float:
         """See engine/ports.py."""
         self._copy()

@@ -58,6 +58,16 @@ async def test_a_migration_goes_through_its_three_stages() -> None:
     assert order.index("steer") < order.index("stop") < order.index("rescue") < order.index("hand over")
 
 
+@pytest.mark.parametrize("failing", ["", "drain", "stop", "completed", "hand over"])
+async def test_others_stand_back_from_before_it_stands_until_it_runs_however_that_ends(failing: str) -> None:
+    world = await live(World(fails={failing: 1}))
+    check(world)
+    order = world.deeds
+    assert order.index("go first") < order.index("look")
+    last = len(order) - order[::-1].index(failing or "hand over")
+    assert "give way" in order[last - 1 :], "not before it runs there, or is given up"
+
+
 async def test_the_agent_dies_after_each_act() -> None:
     for number in range(1, len(await deeds()) + 1):
         check(await live(World(dies_at=number)))

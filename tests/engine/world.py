@@ -142,6 +142,12 @@ class Here:
     async def ease(self) -> None:
         self.world.deed("ease")
 
+    async def go_first(self) -> None:
+        self.world.deed("go first")
+
+    def give_way(self) -> None:
+        self.world.deed("give way")
+
     async def look(self) -> float:
         self.world.deed("look")
         return 0.0

@@ -141,6 +141,7 @@ class MemoryCopy:
     async def bandwidth(self, bytes_per_s: int) -> None:
         """Another cap for the copy, at once or with the round that is just asked for; 0 means none."""
         self._bandwidth = bytes_per_s or settings.FREE_SPEED
+        self._speed.forget()
         if not self._asking:
             await self._machine.monitor.execute("migrate-set-parameters", max_bandwidth=self._bandwidth)
 

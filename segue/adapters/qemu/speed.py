@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Final
 
@@ -24,6 +25,10 @@ class Speed:
     def begin(self, sent_bytes: int, wakes_s: float) -> None:
         """Counts from here; a copy that sleeps, from when it wakes (time.monotonic)."""
         self._begun_s, self._sent_bytes = max(time.monotonic(), wakes_s), sent_bytes
+
+    def forget(self) -> None:
+        """What is sent from here on tells nothing, until something is counted anew."""
+        self._begun_s = math.inf
 
     def see(self, sent_bytes: int) -> None:
         """So much was sent by now."""
