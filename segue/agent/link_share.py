@@ -87,7 +87,8 @@ class LinkShare:
             await self._copies[migration].apply(rate)
             log.info("share of the link", migration=migration, bytes_per_s=rate)
         except (KeyError, QemuGone, QemuRefused, TimeoutError) as error:
-            # It ends just now, or its QEMU does; its own saga sees that.
+            # It ends just now, or its QEMU does; its own saga sees that. If not, it is told again with the next change.
+            self._told.pop(migration, None)
             log.info("share not applied", migration=migration, error=repr(error))
 
 

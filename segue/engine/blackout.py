@@ -130,22 +130,21 @@ async def _stop_and_complete(run: Run) -> _Stood:
         limit_s = convergence.completion_limit_s(migration.limits, migration.progress)
         await _send_rest(run, limit_s, asked_s, seen)
     except TimeoutError as error:
-        marks = (*seen.marks, *run.here.marks(), ("stopped", stopped_at_s))
-        _note_standing(run, _Stood(stopped_at_s, rescued, marks, None, 0.0))
+        stood = _Stood(stopped_at_s, rescued, _marks(run, seen, stopped_at_s), None, 0.0)
+        _note_standing(run, stood)
         raise Aborted(
             what=migration.undone,
             why=f"the rest of it did not arrive within {limit_s * 1e3:.0f} ms of pause; the last that was seen: "
-            f"{max(marks, key=_when)[0]}",
+            f"{since(stopped_at_s, stood.marks)[-1][0]}",
             todo="Allow a longer pause with --max-blackout, or look at the link between the hosts.",
         ) from error
     left_s = limit_s - (run.clock.steady_s() - asked_s)
     seen.mark("copied")
-    marks = (*seen.marks, *run.here.marks(), ("stopped", stopped_at_s))
-    return _Stood(stopped_at_s, rescued, marks, comparison, left_s)
+    return _Stood(stopped_at_s, rescued, _marks(run, seen, stopped_at_s), comparison, left_s)
 
 
-def _when(mark: tuple[str, float]) -> float:
-    return mark[1]
+def _marks(run: Run, seen: Timeline, stopped_at_s: float) -> Marks:
+    return (*seen.marks, *run.here.marks(), ("stopped", stopped_at_s))
 
 
 async def _best_moment(run: Run, chosen: Blocks | None) -> integrity.Comparison | None:

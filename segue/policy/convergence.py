@@ -187,18 +187,11 @@ def follow(trend: Trend, verdict: Verdict) -> Trend:
     if verdict.rung is trend.rung and verdict.slowdown == trend.slowdown:
         return trend
     # What was least before a throttle says nothing about what can be reached with it.
-    return replace(
-        trend,
-        rung=verdict.rung,
-        slowdown=verdict.slowdown,
-        climbed_at_s=trend.elapsed_s,
-        least_remaining_bytes=-1,
-        least_at_s=trend.elapsed_s,
-    )
+    return replace(anew(trend), rung=verdict.rung, slowdown=verdict.slowdown, climbed_at_s=trend.elapsed_s)
 
 
 def anew(trend: Trend) -> Trend:
-    """The trend after the guest wrote unseen for a while: what was least before is gone, and is hoped for again."""
+    """The trend after a throttle, or after the guest wrote unseen for a while: what was least is hoped for again."""
     return replace(trend, least_remaining_bytes=-1, least_at_s=trend.elapsed_s)
 
 

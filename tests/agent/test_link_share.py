@@ -84,3 +84,16 @@ async def test_a_qemu_that_does_not_answer_holds_no_guest_up() -> None:
     async with asyncio.timeout(10):
         await link.go_first("a")
     frozen.set()
+
+
+async def test_a_copy_that_could_not_be_told_is_told_again_with_the_next_change() -> None:
+    link, other, told = LinkShare(0), Copy(), []
+
+    async def deaf_at_first(rate: int) -> None:
+        told.append(rate)
+        if len(told) == 1:
+            raise TimeoutError
+
+    await link.join("a", 7, deaf_at_first)
+    await link.join("b", 0, other.apply)
+    assert told == [7, 7]

@@ -45,11 +45,11 @@ class Writes:
 
     def __init__(self) -> None:
         self.bytes_per_s = 0.0
-        self._looks = 0
+        self._begun = False
 
     def see(self, found_bytes: int, span_s: float) -> None:
         """A look found so much, `span_s` after the one before."""
         span_s = max(span_s, 1e-3)
-        weight = span_s / (span_s + STEADY_S) if self._looks else 1.0
+        weight = span_s / (span_s + STEADY_S) if self._begun else 1.0
         self.bytes_per_s += weight * (found_bytes / span_s - self.bytes_per_s)
-        self._looks += 1
+        self._begun = True
