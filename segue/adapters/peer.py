@@ -69,9 +69,9 @@ class PeerClient:
             await self._patiently("PUT", path, placement, within_s=PLACE_S), type=Landing
         )
 
-    async def awake(self) -> None:
-        """Returns once it answers; an agent that is restarted is waited for."""
-        await self._patiently("GET", "/v1/peer/clock")
+    async def awake(self, guest: str, migration: str) -> None:
+        """Returns once it answers; an agent that is restarted is waited for. The guest is to go first there."""
+        await self._patiently("GET", f"/v1/peer/clock?coming={guest}&migration={migration}")
 
     async def place_storage(self, placement: Placement) -> Landing:
         """Has empty disks made there; the same answer when it is asked again."""

@@ -70,9 +70,14 @@ class GuestInPlace(SourceGuest):
 
     async def go_first(self) -> None:
         """See engine/ports.py."""
+        if (machine := self._keeper.machine) is not None:
+            machine.hasten()
 
     def give_way(self) -> None:
         """See engine/ports.py."""
+        for machine in (self._keeper.machine, self._keeper.resident.beside):
+            if machine is not None:
+                machine.relax()
 
     async def look(self) -> float:
         """See engine/ports.py."""
@@ -151,8 +156,10 @@ class PeerInPlace:
         self._services = services
         self._keeper = keeper
 
-    async def awake(self) -> None:
+    async def awake(self, guest: str, migration: str) -> None:
         """See engine/ports.py."""
+        if (second := self._keeper.resident.beside) is not None:
+            second.hasten()
 
     async def place(self, placement: Placement) -> Landing:
         """See engine/ports.py."""

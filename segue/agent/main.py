@@ -17,7 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from pyroute2 import AsyncIPRoute
 
 from segue import __version__
-from segue.adapters import peer, system
+from segue.adapters import peer, priority, system
 from segue.adapters.criu import look
 from segue.adapters.http import metrics_page, serving
 from segue.adapters.http.bodies import SmallBodies
@@ -138,17 +138,18 @@ async def serve(config: Config) -> None:
         agent = _agent(services, guests)
         await old_journal.take_up(journal, guests, is_old)
         agent.migrations.take_up()
-        _freeze()
+        _make_quick()
         log.info("agent serves", host=config.name, version=__version__, qemu=services.capabilities.version)
         await _serve(config, agent)
     journal.close()
     lock.close()
 
 
-def _freeze() -> None:
+def _make_quick() -> None:
     """What is there now stays: without this a collection would look through all of it, 50 ms, in some blackout."""
     gc.collect()
     gc.freeze()
+    priority.mind_session()
 
 
 def _agent(services: Services, guests: Guests) -> Agent:

@@ -115,10 +115,14 @@ class SourceGuest:
 
     async def go_first(self) -> None:
         """See engine/ports.py."""
+        if (machine := self._keeper.machine) is not None:
+            machine.hasten()
         await self._share.go_first(self._keeper.token.migration)
 
     def give_way(self) -> None:
         """See engine/ports.py."""
+        if (machine := self._keeper.machine) is not None:
+            machine.relax()
         self._share.give_way(self._keeper.token.migration)
 
     async def look(self) -> float:

@@ -173,10 +173,19 @@ async def take_in_flows(
     services: Services, keeper: Keeper, migration: str, sender: str, entries: list[bytes]
 ) -> None:
     """Connections of a guest that waits here, from the host that it comes from; from nobody else."""
-    token = keeper.token
-    waits = token.phase is Phase.INCOMING and token.migration == migration and token.peer == sender
-    if waits and keeper.guest is not None:
+    if _waits(keeper, migration, sender) and keeper.guest is not None:
         await services.flows.take_in(keeper.guest, entries)
+
+
+def go_first(keeper: Keeper, migration: str, sender: str) -> None:
+    """What waits here for a guest that is handed over soon waits for no processor, until it runs."""
+    if _waits(keeper, migration, sender) and keeper.machine is not None:
+        keeper.machine.hasten()
+
+
+def _waits(keeper: Keeper, migration: str, sender: str) -> bool:
+    token = keeper.token
+    return token.phase is Phase.INCOMING and token.migration == migration and token.peer == sender
 
 
 async def settled(services: Services, keeper: Keeper, migration: str) -> None:

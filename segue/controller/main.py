@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from segue import __version__
-from segue.adapters import pki, spans, webhook
+from segue.adapters import pki, priority, spans, webhook
 from segue.adapters.clock import BootClock
 from segue.adapters.http import metrics_page, serving
 from segue.adapters.http.bodies import SmallBodies
@@ -108,6 +108,7 @@ class Settings:
 
 async def serve(settings: Settings) -> None:
     """Runs until told to stop; guests, migrations and agents go on without it."""
+    priority.mind_session()
     place, meter = url.parse(settings.store), Meter(metrics.CONTROLLER)
     backend = "sqlite" if isinstance(place, url.SqlitePlace) else "etcd"
     async with stores.opened(place) as opened:

@@ -111,7 +111,8 @@ def _note_standing(run: Run, stood: _Stood) -> None:
 
 async def _stop_and_complete(run: Run) -> _Stood:
     migration = run.record.now
-    await run.peer.awake()  # Whoever is silent now would be silent when the guest is given to it.
+    # Whoever is silent now would be silent when the guest is given to it.
+    await run.peer.awake(run.guest.uuid, run.record.now.id)
     if migration.stage is Stage.PREPARATION:
         run.record.advance(Event.CONVERGED)
     chosen = await integrity.choose(run)

@@ -24,7 +24,8 @@ async def hand_off(run: Run) -> None:
     """Gives the token away, and the target starts the guest. Run again, it only asks for the answer."""
     migration = run.record.now
     if not run.custody.released(migration.id):
-        await run.peer.awake()  # Whoever is silent now would be silent when the guest is given to it.
+        # Whoever is silent now would be silent when the guest is given to it.
+        await run.peer.awake(run.guest.uuid, run.record.now.id)
         if migration.stage is Stage.PREPARATION:
             run.record.advance(Event.CONVERGED)
     handed = await blackout.give(run)

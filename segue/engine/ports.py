@@ -50,7 +50,8 @@ class GuestHere(Protocol):
         ...
 
     async def go_first(self) -> None:
-        """It is about to stand: the copies of others that leave this host stand back. Raises nothing."""
+        """It is about to stand: the copies of others that leave this host stand back, and it waits for a processor
+        no longer than the agent does. Raises nothing."""
         ...
 
     def give_way(self) -> None:
@@ -214,8 +215,9 @@ class Disks(Protocol):
 class Peer(Protocol):
     """The target's agent. Errors: Refused (its word), ConnectionError and TimeoutError (no word)."""
 
-    async def awake(self) -> None:
-        """Returns once it answers; an agent that is restarted is waited for."""
+    async def awake(self, guest: str, migration: str) -> None:
+        """Returns once it answers; an agent that is restarted is waited for. What it has of the guest is to go first
+        there until it runs: it is handed over soon."""
         ...
 
     async def place_storage(self, placement: Placement) -> Landing:

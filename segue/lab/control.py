@@ -33,6 +33,8 @@ set -a
 . /etc/segue/etcd/member
 # What somebody writes here counts more, as with Debian's own service.
 [ ! -r /etc/default/etcd ] || . /etc/default/etcd
+# Its session, too: without that its niceness counts only against itself. sched(7)
+echo -10 >/proc/self/autogroup 2>/dev/null
 exec nice -n -10 /opt/etcd/etcd
 """
 LOG_RUN: Final = """#!/bin/sh

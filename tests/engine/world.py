@@ -337,7 +337,7 @@ class Peer:
 
     world: World
 
-    async def awake(self) -> None:
+    async def awake(self, guest: str, migration: str) -> None:
         self.world.deed("awake")
         assert "source" in self.world.runs, "it stands while the target is waited for"
 

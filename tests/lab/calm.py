@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segue.adapters import priority
 from segue.lab import nodes
 from tests.lab.moves import ENDS
 
@@ -33,6 +34,8 @@ def _left(scene: Scene, host: str, owner: str) -> Iterator[str]:
         yield f"{host} has QEMU processes {qemus}"
     if wanted and not all(qemu.runs() for qemu in scene.census.on(host)):
         yield f"the vCPU on {host} is given no time"
+    if hastened := [pid for pid in qemus if goes_first(pid)]:
+        yield f"{host} still gives QEMU {hastened} its processors first"
     if daemons := processes(scene, host, b"qemu-storage-daemon"):
         yield f"{host} has storage daemons {daemons}"
     if len(taps) != wanted * len(scene.cards):
@@ -55,6 +58,15 @@ def _left(scene: Scene, host: str, owner: str) -> Iterator[str]:
 def processes(scene: Scene, host: str, program: bytes) -> list[int]:
     """Of every guest, by the machine's process numbers."""
     return [pid for pid in scene.lab.host_pids(host) if command(pid).startswith(program)]
+
+
+def goes_first(pid: int) -> bool:
+    """Whether the kernel gives a process or its session processors before others."""
+    try:
+        session = Path(f"/proc/{pid}/autogroup").read_text().split()
+    except OSError:
+        session = []
+    return priority.of(pid) < 0 or (bool(session) and int(session[-1]) < 0)
 
 
 def command(pid: int) -> bytes:

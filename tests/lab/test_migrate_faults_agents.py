@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from tests.lab import calm
 from tests.lab.moves import SLOWLY
 from tests.lab.scene import Scene
 
@@ -74,6 +75,19 @@ def test_the_targets_agent_is_killed(scene: Scene, place: str) -> None:
     scene.demand_calm()
     assert scene.owner() == target
     assert scene.client.uptime_s() > lived_s
+
+
+def test_what_is_handed_over_goes_first_until_it_runs(scene: Scene) -> None:
+    source, target = scene.route()
+    halt = scene.halt(target, "hears grant")
+    move = scene.migrate(target)
+    halt.wait()
+    qemus = [calm.processes(scene, host, b"qemu-system") for host in (source, target)]
+    go_first = [[calm.goes_first(pid) for pid in pids] for pids in qemus]
+    halt.go()
+    move.end("done")
+    assert go_first == [[True], [True]]
+    scene.demand_calm()
 
 
 @pytest.mark.parametrize("side", [pytest.param("source", marks=slow), pytest.param("target", marks=slow)])

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
+from segue.adapters import priority
 from segue.adapters.process import Ending, end_process, is_dying, listener_pid, reap_when_it_ends
 from segue.adapters.qemu import hatch, identity
 from segue.adapters.qemu.command import NOTHING_LENT, Lent, Places, arguments
@@ -58,6 +59,7 @@ class Machine:
         self.resumed_at_s = 0.0
         self.ended_by_guest = ""
         self.reset_by_guest = 0
+        self._usual: int | None = None
         monitor.on_event(self._note)
 
     def _note(self, event: Event) -> None:
@@ -117,6 +119,23 @@ class Machine:
         told the same: QEMU waits for ever for one that it expects.
         """
         await self.monitor.execute("qom-set", path="/machine", property="suppress-vmdesc", value=not devices)
+
+    def hasten(self) -> None:
+        """It waits for a processor no longer than the agent does, until `relax`. Safe to repeat."""
+        if self.alive() and (usual := priority.of(self.pid)) > priority.own():
+            self._usual = usual
+            priority.give(self.pid, priority.own())
+
+    def relax(self) -> None:
+        """It waits like any other again. Safe to repeat."""
+        if self._usual is not None and self.alive():
+            priority.give(self.pid, self._usual)
+        self._usual = None
+
+    def end_old_haste(self) -> None:
+        """Of an agent that was restarted meanwhile: it did not live to take it back."""
+        if priority.of(self.pid) == priority.own() < priority.NORMAL:
+            priority.give(self.pid, priority.NORMAL)
 
     async def announce(self) -> None:
         """Makes switches learn where the guest is: RARP for each card, five times within half a second."""
@@ -225,6 +244,7 @@ async def attach(guest: Guest, places: Places) -> Machine:
     if status == "shutdown":
         machine.ended_by_guest = "guest-shutdown"
     machine.crash = CRASHED.get(status)
+    machine.end_old_haste()
     return machine
 
 
