@@ -245,7 +245,10 @@ def _rows(seen: Observation) -> list[tuple[str, str]]:
         ("watched for", f"{seen.ended_s - seen.started_s:.1f} s"),
         ("sent", f"{seen.sent}"),
         ("received", f"{seen.received}"),
-        ("lost", f"{seen.lost}"),
+        (
+            "lost",
+            f"{seen.lost}" + (f", first at {_time_of_day(seen.lost_sent_s[0])}" if seen.lost_sent_s else ""),
+        ),
         ("duplicated", f"{seen.duplicated}"),
         ("reordered", f"{seen.reordered}"),
         ("failed", f"{seen.failed}"),

@@ -117,7 +117,7 @@ def follow_beside(
         record = host.call("POST", f"/migrations/{begun['id']}/observations", observation)
     code = follow.conclude(record)
     for observation in observations:
-        output.say(sentence(observation))
+        output.say(sentence(observation, record["outcome"]["stopped_at_s"]))
     if form is not Format.TABLE:
         output.show(record, form)
     return code
@@ -130,9 +130,19 @@ def _reason(words: list[str]) -> str:
     return words[0].removeprefix("refused: ")
 
 
-def sentence(seen: dict[str, Any]) -> str:
-    """What a client saw, in one line."""
-    counts = f"{seen['sent']} sent, {seen['lost']} lost, {seen['duplicated']} duplicated"
+def sentence(seen: dict[str, Any], stood_at_s: float) -> str:
+    """What a client saw, in one line. stood_at_s: by the wall clock; 0 for a guest that never stood."""
+    lost = f"{seen['lost']} lost{_when(seen, stood_at_s)}"
+    counts = f"{seen['sent']} sent, {lost}, {seen['duplicated']} duplicated"
     failed = f"{seen['failed']} failed, {seen['broken_connections']} broken connections"
     gap_ms = seen["longest_gap_s"] * 1e3
     return f"client ({seen['probe']} {seen['target']}): longest gap {gap_ms:.0f} ms, {counts}, {failed}"
+
+
+def _when(seen: dict[str, Any], stood_at_s: float) -> str:
+    """When the first of the lost was sent: in the blackout, or far from it."""
+    first_s = min(seen.get("lost_sent_s") or [0.0])
+    if not (first_s and stood_at_s):
+        return ""
+    side = "before" if first_s < stood_at_s else "after"
+    return f" (the first sent {abs(first_s - stood_at_s):.3f} s {side} the guest stood)"

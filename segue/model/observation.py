@@ -44,6 +44,8 @@ class Observation:
     received: int = 0
     lost: int = 0
     """Without the right reply when the probe ended."""
+    lost_sent_s: tuple[float, ...] = ()
+    """When the first of them were sent, by the wall clock: 20 of them at most, of those that got no reply at all."""
     duplicated: int = 0
     reordered: int = 0
     """Replies that came after the reply to something sent later (RFC 4737, type-P-reordered)."""

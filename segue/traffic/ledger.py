@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Iterable
 from enum import Enum
 from typing import Final
@@ -12,6 +13,8 @@ from segue.traffic.histogram import Histogram
 
 WAITING_MAX: Final = 1_000_000
 """Unanswered messages that are remembered; a reply to one before them counts as a duplicate."""
+SHOWN_MAX: Final = 20
+"""So many of the lost are told with their times."""
 
 
 class Reply(Enum):
@@ -41,6 +44,10 @@ class Ledger:
     @property
     def lost(self) -> int:
         return self.sent - self.received
+
+    def unanswered_s(self) -> list[float]:
+        """When the first of those were sent that got no reply."""
+        return list(itertools.islice(self._waiting.values(), SHOWN_MAX))
 
     @property
     def waiting(self) -> bool:
@@ -121,6 +128,7 @@ def observation(
         sent=sum(book.sent for book in books),
         received=sum(book.received for book in books),
         lost=sum(book.lost for book in books),
+        lost_sent_s=tuple(sorted(at_s for book in books for at_s in book.unanswered_s())[:SHOWN_MAX]),
         duplicated=sum(book.duplicated for book in books),
         reordered=sum(book.reordered for book in books),
         failed=sum(book.failed for book in books),

@@ -140,6 +140,18 @@ def test_a_wrong_answer_is_failed_and_its_message_lost() -> None:
     assert not book.waiting
 
 
+def test_of_the_lost_it_says_when_they_were_sent() -> None:
+    book = Ledger(worst=5)
+    for number in range(100):
+        book.note_sent(number, 10.0 + number)
+    for number in set(range(100)) - {7, 8, *range(40, 90)}:
+        book.note_reply(number, 200.0)
+    seen = ledger.observation("udp", "web1:7000", 0.0, 300.0, [book], worst=5)
+    assert seen.lost == 52
+    assert seen.lost_sent_s[:3] == (17.0, 18.0, 50.0)
+    assert len(seen.lost_sent_s) == ledger.SHOWN_MAX
+
+
 def test_a_reply_to_nothing_that_was_sent_is_not_counted() -> None:
     book = Ledger(worst=5)
     book.note_sent(0, 1.0)
