@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 
 import structlog
@@ -27,8 +26,6 @@ log = structlog.get_logger()
 OWNED = frozenset({Phase.OWNER, Phase.OFFERED, Phase.RELEASED})
 SILENT_S = 6.0
 """The source of a post-copy asks once a second; QEMU itself would notice a dead path after a quarter of an hour."""
-WARM_S = 0.2
-"""So long a guest that was handed over goes first where it runs: what came while it stood waits for its answers."""
 LANDED_WITHIN_S = 2.0
 """The target's QEMU says `completed` to its own monitor a little after it said so to the source."""
 
@@ -267,7 +264,6 @@ class MachineResident(Resident):
         except QemuGone:
             log.error("the guest's QEMU ended when it was to run", guest=self.uuid)
             return 0.0
-        asyncio.get_running_loop().call_later(WARM_S, self.machine.relax)
         self.landing = None
         self._services.intake.settle(self.uuid)
         self._services.journal.ran(self.guest.name)

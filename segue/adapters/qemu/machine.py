@@ -26,6 +26,8 @@ CRASHED: Final = {"guest-panicked": Cause.PANIC, "watchdog": Cause.WATCHDOG}
 
 BINARY = "qemu-system-x86_64"
 START_S = 30.0
+WARM_S = 0.2
+"""So long a guest that was handed over goes first where it runs: what came while it stood waits for its answers."""
 ATTACH_S = 4.0
 """A QEMU that waits for a page of a broken post-copy answers nobody; the agent has other guests to take up."""
 
@@ -68,6 +70,8 @@ class Machine:
             self.stopped_at_s, self.running = at_s, False
         elif event["event"] == "RESUME":
             self.resumed_at_s, self.running, self.fresh = at_s, True, False
+            # Here and not where it was told to: QEMU may do so long after, when the page comes that it waits for.
+            asyncio.get_running_loop().call_later(WARM_S, self.relax)
         elif event["event"] == "SHUTDOWN":
             self.ended_by_guest = str(event["data"]["reason"])
         elif event["event"] == "GUEST_PANICKED":
