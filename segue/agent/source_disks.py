@@ -125,6 +125,12 @@ class SourceDisks:
         """See engine/ports.py."""
         return await verification.digest_disks(copy.disk for copy in self._copies)
 
+    async def hang_up(self) -> None:
+        """See engine/ports.py."""
+        machine = self._keeper.machine
+        if machine is not None and machine.alive():
+            await DiskMirror(machine).hang_up(copy.disk.id for copy in self._copies)
+
     async def stop(self) -> None:
         """See engine/ports.py."""
         machine = self._keeper.machine

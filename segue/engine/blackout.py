@@ -74,6 +74,7 @@ def conclude(run: Run) -> None:
 
 async def take_back(run: Run) -> None:
     """Undo of hand_off, never after the release. Frames find the old way before the guest runs again."""
+    await run.disks.hang_up()
     if run.here.alive():
         await run.here.cancel_copy()
     await run.disks.stop()
@@ -124,11 +125,11 @@ async def _stop_and_complete(run: Run) -> _Stood:
     await run.network.drain()
     seen.mark("drained")
     asked_s = run.clock.steady_s()
-    stopped_at_s = await run.here.stop()
+    limit_s = convergence.completion_limit_s(migration.limits, migration.progress)
+    stopped_at_s = await _stop(run, limit_s)
     comparison = integrity.read(run, asked)
     rescued = run.network.rescue()
     try:
-        limit_s = convergence.completion_limit_s(migration.limits, migration.progress)
         await _send_rest(run, limit_s, asked_s, seen)
     except TimeoutError as error:
         stood = _Stood(stopped_at_s, rescued, _marks(run, seen, stopped_at_s), None, 0.0)
@@ -142,6 +143,20 @@ async def _stop_and_complete(run: Run) -> _Stood:
     left_s = limit_s - (run.clock.steady_s() - asked_s)
     seen.mark("copied")
     return _Stood(stopped_at_s, rescued, _marks(run, seen, stopped_at_s), comparison, left_s)
+
+
+async def _stop(run: Run, limit_s: float) -> float:
+    """QEMU stops a guest once all that it wrote is on its disks, and on those that they are mirrored to."""
+    try:
+        async with asyncio.timeout(limit_s):
+            return await run.here.stop()
+    except TimeoutError as error:
+        raise Aborted(
+            what=run.record.now.undone,
+            why=f"QEMU did not let it stand within {limit_s * 1e3:.0f} ms: what it wrote waits for its disks",
+            todo="Look at the storage of both hosts and at the link between them, or allow a longer pause with "
+            "--max-blackout.",
+        ) from error
 
 
 def _marks(run: Run, seen: Timeline, stopped_at_s: float) -> Marks:

@@ -50,8 +50,7 @@ class GuestHere(Protocol):
         ...
 
     async def go_first(self) -> None:
-        """It is about to stand: the copies of others that leave this host stand back, and it waits for a processor
-        no longer than the agent does. Raises nothing."""
+        """It is about to stand: other copies on this host's link and other processes stand back. Raises nothing."""
         ...
 
     def give_way(self) -> None:
@@ -83,9 +82,7 @@ class GuestHere(Protocol):
         ...
 
     async def completed(self, within_s: float) -> bool:
-        """True once the target has loaded all, False once it is to run before that (post-copy).
-
-        Raises Aborted, TimeoutError."""
+        """True once all is loaded there, False once it is to run before that. Raises Aborted, TimeoutError."""
         ...
 
     async def arm_post_copy(self) -> None:
@@ -203,6 +200,10 @@ class Disks(Protocol):
         """What is in each, one digest for each MiB; for a guest that stands, and after `cut`."""
         ...
 
+    async def hang_up(self) -> None:
+        """What waits for the target fails at once: a QEMU that is deaf because of that hears again."""
+        ...
+
     async def stop(self) -> None:
         """Ends the copy wherever it is, and lends nothing any more."""
         ...
@@ -216,8 +217,7 @@ class Peer(Protocol):
     """The target's agent. Errors: Refused (its word), ConnectionError and TimeoutError (no word)."""
 
     async def awake(self, guest: str, migration: str) -> None:
-        """Returns once it answers; an agent that is restarted is waited for. What it has of the guest is to go first
-        there until it runs: it is handed over soon."""
+        """Returns once it answers; one that is restarted is waited for. From now on the guest goes first there."""
         ...
 
     async def place_storage(self, placement: Placement) -> Landing:

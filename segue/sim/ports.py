@@ -270,6 +270,9 @@ class SimDisks:
         """See engine/ports.py."""
         return {}
 
+    async def hang_up(self) -> None:
+        """See engine/ports.py."""
+
     async def stop(self) -> None:
         """See engine/ports.py."""
 

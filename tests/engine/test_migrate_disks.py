@@ -52,6 +52,15 @@ async def test_disks_go_before_memory_and_are_equal_before_the_guest_is_given_aw
     assert order.index("confirmed") < order.index("keep") < order.index("retire")
 
 
+async def test_a_write_that_waits_for_a_dead_target_does_not_keep_the_guest_standing() -> None:
+    """It did: for half a minute, until the guest's stop was waited for no longer."""
+    world = with_disks(write_hangs=True)
+    world.record = replace(world.record, limits=replace(world.record.limits, blackout_s=0.02))
+    check_disks(await live(world))
+    assert world.record.failure is not None
+    assert "did not let it stand within" in world.record.failure.what
+
+
 async def test_lent_disks_are_pulled_before_the_source_goes() -> None:
     world = await live(with_disks("disks"))
     check_disks(world)

@@ -60,6 +60,8 @@ class World:
     mirrors: bool = False
     tied: bool = False
     target_equal: bool = False
+    write_hangs: bool = False
+    """QEMU is deaf while it stops the guest: a write of it waits for the target's disk."""
     kept: bool = False
     armed: bool = False
     switched: bool = False
@@ -158,6 +160,8 @@ class Here:
     async def stop(self) -> float:
         self.world.deed("stop")
         self.world.runs.discard("source")
+        if self.world.write_hangs:
+            await asyncio.Event().wait()
         return 1.0
 
     def marks(self) -> tuple[tuple[str, float], ...]:
@@ -217,6 +221,7 @@ class Here:
 
     async def cancel_copy(self) -> None:
         self.world.deed("cancel copy")
+        assert not self.world.write_hangs, "QEMU hears nothing"
         self.world.copying = False
 
     async def extent(self, block_bytes: int) -> tuple[int, ...]:
@@ -318,6 +323,10 @@ class Disks:
         assert "source" not in self.world.runs, "what it writes now is lost on the target"
         self.world.mirrors = False
         self.world.target_equal = True
+
+    async def hang_up(self) -> None:
+        self.world.deed("hang up")
+        self.world.write_hangs = False
 
     async def stop(self) -> None:
         self.world.deed("stop mirrors")

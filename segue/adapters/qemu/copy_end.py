@@ -52,20 +52,42 @@ def _hang_up(machine: Machine) -> int:
 
 async def end(machine: Machine, within_s: float) -> str:
     """QEMU's word for how it ended. Safe to repeat. Raises TimeoutError, QemuRefused, QemuGone."""
-    # A cut link leaves QEMU writing into a full socket, deaf on its monitor until TCP gives up minutes
-    # later; yank is heard out of band and closes the socket.
-    try:
-        await machine.monitor.execute("yank", oob=True, instances=[{"type": "migration"}])
-    except QemuRefused:
-        log.debug("no copy was under way", guest=machine.guest.name)
-    if await postcopy.status(machine) in ACTIVE:
-        await _cancel(machine, within_s)
+    if not await _ends_at_a_word(machine):
+        await _yank(machine)
+        if await postcopy.status(machine) in ACTIVE:
+            await _cancel(machine, within_s)
     status = await postcopy.status(machine)
     # One that has gone over to post-copy ends with its QEMU, see revival.py.
     if status in {"failed", "cancelled"}:
         await _hanging_up(machine, lambda: leftover.is_forgotten(machine.monitor), within_s)
         await leftover.clear(machine)
     return status
+
+
+async def _ends_at_a_word(machine: Machine) -> bool:
+    try:
+        async with asyncio.timeout(PROMPT_S):
+            if await postcopy.status(machine) not in ACTIVE:
+                return False
+            await machine.monitor.execute("migrate_cancel")
+            while await postcopy.status(machine) in ACTIVE:
+                await asyncio.sleep(LOOK_S)
+    except (TimeoutError, QemuRefused):
+        return False
+    return True
+
+
+async def _yank(machine: Machine) -> None:
+    """A cut link leaves QEMU writing into a full socket, deaf on its monitor until TCP gives up minutes later; this is
+    heard out of band and closes the sockets.
+
+    Only where a copy does not end at a word: of a copy that goes well, a channel that breaks first can leave the others
+    silent for whom QEMU then waits, with its dirty bitmap locked; and its next look at that stops all of it.
+    """
+    try:
+        await machine.monitor.execute("yank", oob=True, instances=[{"type": "migration"}])
+    except QemuRefused:
+        log.debug("no copy was under way", guest=machine.guest.name)
 
 
 async def _cancel(machine: Machine, within_s: float) -> None:

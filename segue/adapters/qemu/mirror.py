@@ -1,4 +1,10 @@
-"""Keeps copies of a running guest's disks on another host equal: one mirror job of QEMU for each disk."""
+"""Keeps copies of a running guest's disks on another host equal: one mirror job of QEMU for each disk.
+
+A trap of QEMU (10.0 and before): a mirror that ends while a write of the guest is on its way to both sides frees what
+that write still changes when it is done (mirror.c: mirror_run frees in_flight_bitmap, active_write_settle clears bits
+of it), and the guest's QEMU dies of it, sooner or later. So no mirror ends by itself: an error pauses it, and one that
+writes to both sides is ended while the guest stands.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +20,8 @@ from segue.model.storage import DiskCopy, DiskProgress
 
 RECONNECT_S = 60
 """A write to a target that hung up waits so long for it to come back, and goes on where it was."""
+ERRORS = {"failed": "Input/output error", "nospace": "No space left on device"}
+"""What a mirror's io-status means."""
 LOOK_S = 0.001
 
 
@@ -43,6 +51,8 @@ class DiskMirror:
                     speed=bytes_per_s,
                     # It stays until we have seen how it ended: one that is gone may have failed.
                     auto_dismiss=False,
+                    on_source_error="stop",
+                    on_target_error="stop",
                 )
 
     async def _connect(self, disk: str, address: str, tls_creds: str) -> None:
@@ -107,17 +117,32 @@ class DiskMirror:
         # Before the target closes its end: QEMU would wait for it to come back, with everything else standing.
         await asyncio.gather(dismissal, self._execute("blockdev-del", node_name=_far(copy.disk.id)))
 
+    async def hang_up(self, disks: Iterable[str]) -> None:
+        """What waits for the target fails at once. Heard also by a QEMU that is deaf because it waits for that."""
+        for disk in disks:
+            node = {"type": "block-node", "node-name": _far(disk)}
+            with contextlib.suppress(QemuRefused):  # There is none, or it hung up by itself.
+                await self._execute("yank", oob=True, instances=[node])
+
     async def stop(self, disks: Iterable[str]) -> None:
-        """Ends every mirror wherever it is, also when the link is dead; the guest goes on with its own disk."""
+        """Ends every mirror wherever it is, also when the link is dead; the guest goes on with its own disk.
+
+        It stands for some milliseconds where its writes may be on their way to both sides.
+        """
         names = list(disks)
-        nodes = await self._nodes()
-        dead = [{"type": "block-node", "node-name": _far(disk)} for disk in names if _far(disk) in nodes]
-        if dead:
-            with contextlib.suppress(QemuRefused):  # It hung up by itself in this moment.
-                await self._execute("yank", oob=True, instances=dead)
+        await self.hang_up(names)
+        jobs = await self._jobs()
+        mine = [_job(disk) for disk in names if _job(disk) in jobs]
+        stands = self._machine.running and any(jobs[job]["ready"] for job in mine)
+        if stands:
+            await self._machine.stop()
+        try:
+            for job in mine:
+                await self._give_up(job)
+        finally:
+            if stands:
+                await self._machine.cont()
         for disk in names:
-            if _job(disk) in await self._jobs():
-                await self._give_up(_job(disk))
             if _far(disk) in await self._nodes():
                 await self._execute("blockdev-del", node_name=_far(disk))
 
@@ -143,6 +168,8 @@ class DiskMirror:
             if _job(copy.disk.id) not in jobs:
                 raise _broken(copy.disk.path)
             ended = await self._end_of(_job(copy.disk.id))
+            if ended is None:
+                ended = ERRORS.get(jobs[_job(copy.disk.id)]["io-status"])
             if ended is not None:
                 raise _broken(copy.disk.path, ended)
         return jobs
