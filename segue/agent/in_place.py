@@ -70,8 +70,6 @@ class GuestInPlace(SourceGuest):
 
     async def go_first(self) -> None:
         """See engine/ports.py."""
-        if (machine := self._keeper.machine) is not None:
-            machine.hasten()
 
     def give_way(self) -> None:
         """See engine/ports.py."""

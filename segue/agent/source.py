@@ -115,8 +115,6 @@ class SourceGuest:
 
     async def go_first(self) -> None:
         """See engine/ports.py."""
-        if (machine := self._keeper.machine) is not None:
-            machine.hasten()
         await self._share.go_first(self._keeper.token.migration)
 
     def give_way(self) -> None:
@@ -136,8 +134,10 @@ class SourceGuest:
     async def stop(self) -> float:
         """See engine/ports.py."""
         self._memory()
-        assert self._keeper.machine is not None
-        return await self._keeper.machine.stop()
+        machine = self._keeper.machine
+        assert machine is not None
+        machine.hasten()  # Not sooner: a guest that writes all it can would write more of what it has to wait for.
+        return await machine.stop()
 
     def marks(self) -> tuple[tuple[str, float], ...]:
         """See engine/ports.py."""

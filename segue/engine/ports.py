@@ -50,7 +50,7 @@ class GuestHere(Protocol):
         ...
 
     async def go_first(self) -> None:
-        """It is about to stand: other copies on this host's link and other processes stand back. Raises nothing."""
+        """It is about to stand: the copies of others that leave this host stand back. Raises nothing."""
         ...
 
     def give_way(self) -> None:
@@ -66,7 +66,7 @@ class GuestHere(Protocol):
         ...
 
     async def stop(self) -> float:
-        """Stops the vCPUs; wall-clock seconds at which they stood."""
+        """Stops the vCPUs; wall-clock seconds at which they stood. Until `give_way` other processes stand back."""
         ...
 
     def marks(self) -> tuple[tuple[str, float], ...]:
