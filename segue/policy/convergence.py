@@ -38,6 +38,8 @@ WEIGHT: Final = 0.4
 """Of the newest speed in the running mean."""
 TARGET: Final = 0.6
 """A guest that writes at this share of the path's speed shrinks its rest by 40 % with each round."""
+UNSEEN_S: Final = 0.05
+"""From a sample to the pause: one more look at what was written, and the window in which it is sent."""
 THROTTLE_FIRST: Final = 0.2
 THROTTLE_STEP: Final = 0.1
 RESERVE_S: Final = 1.0
@@ -122,7 +124,7 @@ def _measured(trend: Trend) -> Trend:
     span_s = trend.elapsed_s - trend.window_at_s
     if span_s < WINDOW_S:
         return trend
-    sent = trend.now.copied_bytes - trend.window.copied_bytes
+    sent = _sent_bytes(trend.now) - _sent_bytes(trend.window)
     # Between two rounds QEMU pauses.
     was_busy = trend.window.round == trend.now.round > 0 and trend.now.remaining_bytes > 0 and sent > 0
     speed = trend.link_bytes_per_s
@@ -130,6 +132,14 @@ def _measured(trend: Trend) -> Trend:
         seen = sent / span_s
         speed = speed + WEIGHT * (seen - speed) if speed else seen
     return replace(trend, link_bytes_per_s=speed, window=trend.now, window_at_s=trend.elapsed_s)
+
+
+def _sent_bytes(seen: Progress) -> int:
+    """As pages, however small they became; but not in the first round, whose pages are others than those written since.
+
+    They may compress well where what the guest writes does not, and its pause would be taken for shorter than it is.
+    """
+    return seen.copied_bytes if seen.round >= 2 else seen.transferred_bytes
 
 
 def blackout_estimate_s(
@@ -164,7 +174,7 @@ def next_move(trend: Trend, limits: Limits) -> Verdict:
     estimate_s = blackout_estimate_s(trend.now.remaining_bytes, trend.speed_bytes_per_s, trend.fixed_s)
     rest_s = estimate_s - trend.fixed_s
     copied = trend.now.round >= 2
-    fits = copied and trend.fixed_s + MARGIN * rest_s <= limits.blackout_s
+    fits = copied and trend.fixed_s + MARGIN * (rest_s + _unseen_s(trend)) <= _copying_s(limits)
     # Where next to nothing is left only a try can tell whether the host is as slow as it was.
     least = copied and rest_s <= EAGER_S and FIXED_BLACKOUT_S + rest_s <= limits.blackout_s
     about = f"the pause would be about {_ms(estimate_s)}"
@@ -180,6 +190,12 @@ def next_move(trend: Trend, limits: Limits) -> Verdict:
     if not fits and _waited_enough(trend, limits):
         return _climb(trend, limits, estimate_s)
     return _verdict(trend, Move.ANOTHER_ROUND, about, estimate_s)
+
+
+def _unseen_s(trend: Trend) -> float:
+    """To send what the guest writes between the sample that is judged and the moment in which it stands."""
+    speed = trend.speed_bytes_per_s
+    return UNSEEN_S * trend.now.dirty_bytes_per_s / speed if speed > 0 else 0.0
 
 
 def follow(trend: Trend, verdict: Verdict) -> Trend:
