@@ -113,7 +113,7 @@ def _note_standing(run: Run, stood: _Stood) -> None:
 async def _stop_and_complete(run: Run) -> _Stood:
     migration = run.record.now
     # Whoever is silent now would be silent when the guest is given to it.
-    await run.peer.awake(run.guest.uuid, run.record.now.id)
+    await run.peer.awake(run.guest.uuid, migration.id)
     if migration.stage is Stage.PREPARATION:
         run.record.advance(Event.CONVERGED)
     chosen = await integrity.choose(run)

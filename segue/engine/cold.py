@@ -25,7 +25,7 @@ async def hand_off(run: Run) -> None:
     migration = run.record.now
     if not run.custody.released(migration.id):
         # Whoever is silent now would be silent when the guest is given to it.
-        await run.peer.awake(run.guest.uuid, run.record.now.id)
+        await run.peer.awake(run.guest.uuid, migration.id)
         if migration.stage is Stage.PREPARATION:
             run.record.advance(Event.CONVERGED)
     handed = await blackout.give(run)

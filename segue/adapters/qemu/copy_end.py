@@ -70,8 +70,7 @@ async def _ends_at_a_word(machine: Machine) -> bool:
             if await postcopy.status(machine) not in ACTIVE:
                 return False
             await machine.monitor.execute("migrate_cancel")
-            while await postcopy.status(machine) in ACTIVE:
-                await asyncio.sleep(LOOK_S)
+            await _within(PROMPT_S, lambda: _is_not(machine, ACTIVE))
     except (TimeoutError, QemuRefused):
         return False
     return True
