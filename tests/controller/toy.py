@@ -6,6 +6,7 @@ Its guests are names in a dictionary, and its migrations take as long as the tes
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 from dataclasses import dataclass, field, replace
@@ -148,11 +149,10 @@ class ToyHost:
         self.strange = why
 
     async def change(self, within_s: float) -> None:
-        try:
-            await asyncio.wait_for(self._changed.wait(), within_s)
-        except TimeoutError:
-            return
-        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._changed.wait()
+            self._changed.clear()
 
     # Its life
 

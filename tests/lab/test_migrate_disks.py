@@ -160,7 +160,8 @@ def test_a_target_that_dies_before_it_ran_gives_the_guest_and_its_disks_back(pla
     shown = place.show(source)
     assert shown is not None
     assert shown["state"] == "running"
-    wait_until(lambda: not place.files(target) & place.names(), f"{target} has dropped its copy")
+    wait_until(lambda: place.show(target) is None, f"{target} has dropped its copy")
+    assert not place.files(target) & place.names()
     assert {path: place.content(source, path, form) for path, form in place.paths()} == before
     place.move(source, target, post_copy_after=0).end("done", 120)
     place.demand_equal(source, target)

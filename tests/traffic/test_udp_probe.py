@@ -99,10 +99,11 @@ async def test_packets_held_and_then_delivered_make_a_gap_but_no_loss() -> None:
     assert (seen.lost, seen.duplicated, seen.reordered) == (0, 0, 0)
     # A gap begins when the last reply before it has come, which is after that was sent and maybe after the next one
     # was held; it ends with the first of those that were held. The probe's clock is steady, and the wall's is adjusted.
-    gap = seen.gaps[0]
-    assert times["last"] - ADJUSTED_S <= gap.started_s < times["released"] <= gap.ended_s + ADJUSTED_S
-    assert seen.longest_gap_s == pytest.approx(seen.gaps[0].ended_s - seen.gaps[0].started_s)
-    assert seen.gaps[0] in gaps
+    # A machine that is busy makes others of its own.
+    (gap,) = (one for one in seen.gaps if one.started_s < times["released"] <= one.ended_s + ADJUSTED_S)
+    assert times["last"] - ADJUSTED_S <= gap.started_s
+    assert seen.longest_gap_s == pytest.approx(max(one.ended_s - one.started_s for one in seen.gaps))
+    assert gap in gaps
 
 
 async def test_late_replies_count_as_received_within_the_drain_time() -> None:
