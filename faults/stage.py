@@ -16,7 +16,7 @@ from tests.lab.scene import CARDS, GUEST, HOSTS, MEMORY_BYTES, WRITES, Scene
 DISK_BYTES: Final = 16 << 20
 DISK_WRITES: Final = "segue.disk=vda:1M/16M"
 LOCAL: Final = "/var/lib/segue/disks"
-LOCAL_BYTES: Final = 160 << 20
+LOCAL_BYTES: Final = 320 << 20
 """Of each host's file system for local disks: the guest's, and some that it left behind within KEEP_S."""
 KEEP_S: Final = 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,8 @@ class SourceDisks:
         self._services = services
         self._keeper = keeper
         self._copies = copies
+        self._guard: asyncio.Task[None] | None = None
+        self._waits_s = 0.0
 
     async def offer(self) -> str:
         """See engine/ports.py."""
@@ -113,13 +116,32 @@ class SourceDisks:
         """See engine/ports.py."""
         return await self._mirror().progress(self._copies)
 
-    async def tie(self, within_s: float) -> None:
+    async def tie(self, within_s: float, waits_s: float) -> None:
         """See engine/ports.py."""
-        await self._mirror().tie(self._copies, within_s)
+        mirror = self._mirror()
+        await self._unguard()
+        self._waits_s = waits_s
+        self._guard = asyncio.create_task(mirror.guard(self._copies, waits_s))
+        tying = asyncio.create_task(mirror.tie(self._copies, within_s))
+        try:
+            await asyncio.wait({self._guard, tying}, return_when=asyncio.FIRST_COMPLETED)
+            self._mirror()  # Raises where the guard was first.
+            await tying
+        finally:
+            tying.cancel()
+
+    async def _unguard(self) -> None:
+        """Nothing waits for the target any more."""
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.cancel()
+            await asyncio.gather(guard, return_exceptions=True)
 
     async def cut(self) -> None:
         """See engine/ports.py."""
-        await self._mirror().cut(self._copies)
+        mirror = self._mirror()
+        await self._unguard()
+        await mirror.cut(self._copies)
 
     async def digest(self) -> dict[str, Digests]:
         """See engine/ports.py."""
@@ -127,12 +149,14 @@ class SourceDisks:
 
     async def hang_up(self) -> None:
         """See engine/ports.py."""
+        await self._unguard()
         machine = self._keeper.machine
         if machine is not None and machine.alive():
             await DiskMirror(machine).hang_up(copy.disk.id for copy in self._copies)
 
     async def stop(self) -> None:
         """See engine/ports.py."""
+        await self._unguard()
         machine = self._keeper.machine
         if machine is not None and machine.alive() and self._copies:
             await DiskMirror(machine).stop(copy.disk.id for copy in self._copies)
@@ -159,5 +183,11 @@ class SourceDisks:
                 what="the guest's disks are not copied any more",
                 why="it ended on the source while they were copied",
                 todo="Look why it ended with `segue vm show`, and start it again.",
+            )
+        if self._guard is not None and self._guard.done():
+            raise Aborted(
+                what="the copy of the disks was given up",
+                why=f"what the guest wrote waited {self._waits_s:g} s for the target to have it, too; it goes on alone",
+                todo="Look at the link between the hosts and at the target's storage, then try again.",
             )
         return DiskMirror(machine)

@@ -185,11 +185,11 @@ class Disks(Protocol):
         ...
 
     async def progress(self) -> tuple[DiskProgress, bool]:
-        """How far it is, and whether all is copied once. Raises Aborted when it broke."""
+        """How far, and if all is copied once and follows; what lost the target tries again. Raises Aborted if over."""
         ...
 
-    async def tie(self, within_s: float) -> None:
-        """From here on the guest's writes are done when both sides have them. Raises Aborted, TimeoutError."""
+    async def tie(self, within_s: float, waits_s: float) -> None:
+        """A write ends when both sides have it; `waits_s` in vain: the copy is over. Raises Aborted, TimeoutError."""
         ...
 
     async def cut(self) -> None:

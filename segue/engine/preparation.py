@@ -52,7 +52,7 @@ async def copy_memory(run: Run) -> None:
     tied = not gated
     await run.here.begin_copy(placing.landing(run), migration.limits, migration.shape, gated=gated)
     trend = _beginning(migration)
-    bill = Brownout(run.clock.steady_s())
+    bill, disks = Brownout(run.clock.steady_s()), storage.Following(run)
     async for sample in run.here.rounds(within_s=SAMPLE_S):
         trend = convergence.observe(trend, sample, run.clock.steady_s() - begun_s)
         verdict = convergence.next_move(trend, limits)
@@ -63,7 +63,9 @@ async def copy_memory(run: Run) -> None:
                 raise _cut(migration, verdict.reason)
             raise _hopeless(migration, sample, verdict.reason)
         stops = verdict.move in {Move.PAUSE, Move.POST_COPY}
-        if stops and not tied:
+        if not await disks.follow():
+            tied = False  # The target is waited for, and then all of them are equal once more.
+        elif stops and not tied:
             await run.here.ease()
             await storage.tie(run)
             tied = True  # The guest ran on meanwhile: another moment is looked for.

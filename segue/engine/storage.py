@@ -15,6 +15,10 @@ TIE_S = 60.0
 """A guest that writes all the time is caught up with this fast or not at all."""
 PATIENCE_S = 75.0
 """A link that is cut may come back; the mirror then goes on where it was (see adapters/qemu/mirror.py)."""
+WAITS_S = 1.0
+"""A write of a guest whose disks are tied waits no longer for the target; a lost packet costs 0.2 s, two 0.6 s."""
+WAITS_BYTES = 4 << 20
+"""Or as long as this takes on its path: a mirror of QEMU counts in pieces of 1 MiB, and memory is sent beside it."""
 
 
 async def reserve(run: Run) -> None:
@@ -65,16 +69,42 @@ async def stop_mirrors(run: Run) -> None:
     await run.disks.stop()
 
 
+class Following:
+    """Whether the disks follow while memory is copied."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._sound_s = run.clock.steady_s()
+
+    async def follow(self) -> bool:
+        """False while the target is waited for. Raises Aborted for disks that do not follow any more."""
+        run = self._run
+        if not run.record.now.copied_before:
+            return True
+        _, follows = await run.disks.progress()
+        now_s = run.clock.steady_s()
+        if follows:
+            self._sound_s = now_s
+        else:
+            _demand_time(run, run.record.now, now_s - self._sound_s)
+        return follows
+
+
 async def tie(run: Run) -> None:
     """From here on both copies of each disk are equal at every instant."""
     try:
-        await run.disks.tie(within_s=TIE_S)
+        await run.disks.tie(within_s=TIE_S, waits_s=_waits_s(run.record.now))
     except TimeoutError as error:
         raise Aborted(
             what=f"{run.guest.name} was not moved",
             why=f"its disks did not become equal within {TIE_S:.0f} s: it writes faster than the target takes it",
             todo="Move it when it writes less, or give the copy more bandwidth (--max-bandwidth).",
         ) from error
+
+
+def _waits_s(migration: Migration) -> float:
+    speed = migration.progress.link_bytes_per_s
+    return max(WAITS_S, migration.limits.blackout_s, WAITS_BYTES / speed if speed > 0 else 0.0)
 
 
 async def cut(run: Run, seen: Timeline) -> None:

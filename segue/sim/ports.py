@@ -260,7 +260,7 @@ class SimDisks:
         """See engine/ports.py."""
         return DiskProgress(), True
 
-    async def tie(self, within_s: float) -> None:
+    async def tie(self, within_s: float, waits_s: float) -> None:
         """See engine/ports.py."""
 
     async def cut(self) -> None:

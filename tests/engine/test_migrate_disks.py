@@ -61,6 +61,22 @@ async def test_a_write_that_waits_for_a_dead_target_does_not_keep_the_guest_stan
     assert "did not let it stand within" in world.record.failure.what
 
 
+async def test_mirrors_that_lost_the_target_for_a_while_are_made_equal_before_the_guest_stands() -> None:
+    world = with_disks(lost_looks=3)
+    check_disks(await live(world))
+    assert world.record.stage is Stage.DONE
+    assert world.deeds.count("mirror progress") > 3
+    assert world.deeds.count("tie") == 1
+
+
+async def test_mirrors_that_have_lost_the_target_for_good_are_given_up_while_the_guest_runs() -> None:
+    world = with_disks(lost_looks=100)
+    check_disks(await live(world))
+    assert world.record.failure is not None
+    assert "nothing of its disks arrived" in world.record.failure.what
+    assert "stop" not in world.deeds
+
+
 async def test_lent_disks_are_pulled_before_the_source_goes() -> None:
     world = await live(with_disks("disks"))
     check_disks(world)

@@ -59,6 +59,8 @@ class World:
     target_disks: bool = False
     mirrors: bool = False
     tied: bool = False
+    lost_looks: int = 0
+    """While memory is copied so many looks find that the mirrors have lost the target, 10 s apart."""
     target_equal: bool = False
     write_hangs: bool = False
     """QEMU is deaf while it stops the guest: a write of it waits for the target's disk."""
@@ -306,9 +308,14 @@ class Disks:
 
     async def progress(self) -> tuple[DiskProgress, bool]:
         self.world.deed("mirror progress")
+        if self.world.copying and self.world.lost_looks > 0:
+            self.world.lost_looks -= 1
+            self.world.now_s += 10.0
+            self.world.tied = False
+            return DiskProgress(1, 1), False
         return DiskProgress(1, 1), self.world.mirrors
 
-    async def tie(self, within_s: float) -> None:
+    async def tie(self, within_s: float, waits_s: float) -> None:
         self.world.deed("tie")
         self.world.tied = True
 

@@ -4,6 +4,10 @@ A trap of QEMU (10.0 and before): a mirror that ends while a write of the guest 
 that write still changes when it is done (mirror.c: mirror_run frees in_flight_bitmap, active_write_settle clears bits
 of it), and the guest's QEMU dies of it, sooner or later. So no mirror ends by itself: an error pauses it, and one that
 writes to both sides is ended while the guest stands.
+
+A second one: a connection that is gone is waited for by QEMU itself (reconnect-delay) only as a whole, the guest's
+writes with it, and that wait cannot be broken off. So QEMU is told not to wait: the mirror is paused at once, and
+`progress` has it try again for as long as somebody asks.
 """
 
 from __future__ import annotations
@@ -18,11 +22,14 @@ from segue.adapters.qemu.monitor import QemuRefused
 from segue.errors import Aborted
 from segue.model.storage import DiskCopy, DiskProgress
 
-RECONNECT_S = 60
-"""A write to a target that hung up waits so long for it to come back, and goes on where it was."""
-ERRORS = {"failed": "Input/output error", "nospace": "No space left on device"}
+FAILED = "failed"
+ERRORS = {FAILED: "Input/output error", "nospace": "No space left on device"}
 """What a mirror's io-status means."""
 LOOK_S = 0.001
+GUARD_LOOKS = 10
+GREETING_S = 5.0
+GREETING = b"NBDMAGIC"
+"""The first word of an NBD server."""
 
 
 class DiskMirror:
@@ -56,32 +63,44 @@ class DiskMirror:
                 )
 
     async def _connect(self, disk: str, address: str, tls_creds: str) -> None:
+        if _far(disk) in await self._nodes():
+            return
+        await _demand_greeting(address)
         host, _, port = address.rpartition(":")
         node: dict[str, Any] = {
             "driver": "nbd",
             "node_name": _far(disk),
             "server": {"type": "inet", "host": host, "port": port},
             "export": disk,
-            "reconnect_delay": RECONNECT_S,
             "discard": "unmap",
         }
         if tls_creds:
             node["tls_creds"] = tls_creds
-        if _far(disk) not in await self._nodes():
-            await self._execute("blockdev-add", **node)
+        await self._execute("blockdev-add", **node)
 
     async def progress(self, copies: Sequence[DiskCopy]) -> tuple[DiskProgress, bool]:
-        """How far it is, and whether every disk has been copied once. Raises Aborted when a mirror broke."""
-        jobs = await self._sound(copies)
+        """How far it is, and whether every disk has been copied once and follows. Raises Aborted when a mirror ended.
+
+        One whose connection is gone tries again; it goes on where it was.
+        """
+        jobs = await self._going(copies)
         mine = [jobs[_job(copy.disk.id)] for copy in copies]
+        failed = [copy for copy, job in zip(copies, mine, strict=True) if job["io-status"] == FAILED]
+        for copy in failed:
+            with contextlib.suppress(QemuRefused):  # It goes on by now.
+                await self._execute("block-job-resume", device=_job(copy.disk.id))
         done = DiskProgress(sum(job["len"] for job in mine), sum(job["offset"] for job in mine))
-        return done, all(job["ready"] for job in mine)
+        return done, not failed and all(job["ready"] for job in mine)
 
     async def tie(self, copies: Sequence[DiskCopy], within_s: float) -> None:
-        """From here on a write of the guest is done when both copies have it. Raises Aborted, TimeoutError."""
+        """From here on a write of the guest is done when both copies have it. Raises Aborted, TimeoutError.
+
+        Have `guard` run beside it, and for as long as they are tied.
+        """
         jobs = await self._sound(copies)
         for copy in copies:
             if not jobs[_job(copy.disk.id)].get("actively-synced"):
+                await self._execute("block-job-set-speed", device=_job(copy.disk.id), speed=0)
                 await self._execute(
                     "block-job-change", id=_job(copy.disk.id), type="mirror", copy_mode="write-blocking"
                 )
@@ -93,6 +112,23 @@ class DiskMirror:
     async def _tied(self, copies: Sequence[DiskCopy]) -> bool:
         jobs = await self._sound(copies)
         return all(jobs[_job(copy.disk.id)].get("actively-synced") for copy in copies)
+
+    async def guard(self, copies: Sequence[DiskCopy], waits_s: float) -> None:
+        """Returns once writes of the guest have waited for the target so long with none done: it hung up on it.
+
+        What a write to both sides is to do counts as the job's own length until it is done.
+        """
+        seen: list[tuple[int, int]] = []
+        looks = 0  # Not the time: an agent that was frozen has seen nothing.
+        while looks < GUARD_LOOKS:
+            jobs = await self._jobs()
+            mine = [job for copy in copies if (job := jobs.get(_job(copy.disk.id)))]
+            # One that has lost the target lets the guest write without it.
+            now = [(job["offset"], job["len"]) for job in mine if job["io-status"] != FAILED]
+            waits = now == seen and any(offset < length for offset, length in now)
+            seen, looks = now, looks + 1 if waits else 0
+            await asyncio.sleep(waits_s / GUARD_LOOKS)
+        await self.hang_up(copy.disk.id for copy in copies)
 
     async def cut(self, copies: Sequence[DiskCopy]) -> None:
         """Both copies are equal and the guest stands: ends the mirrors and lets go of the target.
@@ -163,13 +199,22 @@ class DiskMirror:
 
     async def _sound(self, copies: Sequence[DiskCopy]) -> dict[str, dict[str, Any]]:
         """The jobs as they go on. Raises Aborted where one does not."""
+        jobs = await self._going(copies)
+        for copy in copies:
+            if jobs[_job(copy.disk.id)]["io-status"] == FAILED:
+                raise _broken(copy.disk.path, ERRORS[FAILED])
+        return jobs
+
+    async def _going(self, copies: Sequence[DiskCopy]) -> dict[str, dict[str, Any]]:
+        """The jobs; one whose connection is gone may go on again. Raises Aborted where one is over."""
         jobs = await self._jobs()
         for copy in copies:
             if _job(copy.disk.id) not in jobs:
                 raise _broken(copy.disk.path)
             ended = await self._end_of(_job(copy.disk.id))
-            if ended is None:
-                ended = ERRORS.get(jobs[_job(copy.disk.id)]["io-status"])
+            status = jobs[_job(copy.disk.id)]["io-status"]
+            if ended is None and status != FAILED:
+                ended = ERRORS.get(status)
             if ended is not None:
                 raise _broken(copy.disk.path, ended)
         return jobs
@@ -179,6 +224,29 @@ class DiskMirror:
 
     async def _nodes(self) -> set[str]:
         return {node["node-name"] for node in await self._execute("query-named-block-nodes", flat=True)}
+
+
+async def _demand_greeting(address: str) -> None:
+    """QEMU connects with everything else standing, the guest with it, however long that takes. Raises Aborted."""
+    host, _, port = address.rpartition(":")
+    try:
+        async with asyncio.timeout(GREETING_S):
+            reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+            try:
+                greeting = await reader.read(len(GREETING))
+            finally:
+                writer.close()
+    except (OSError, TimeoutError) as error:
+        why = str(error) or f"nothing was heard from there within {GREETING_S:.0f} s"
+    else:
+        if greeting == GREETING:
+            return
+        why = "who listens there speaks another language"
+    raise Aborted(
+        what="the copy of the disks was not begun",
+        why=f"the target's storage at {address} does not answer: {why}",
+        todo="Is there a firewall between the hosts? Let that port through, then try again.",
+    )
 
 
 def _far(disk: str) -> str:
