@@ -131,6 +131,8 @@ def _in_words(outcome: report.Outcome) -> str:
         words.append("nothing to hit")
     if outcome["crashed_on"]:
         words.append(f"crashed on {outcome['crashed_on']}, started again")
+    if outcome.get("stood_s"):
+        words.append(f"stood {outcome['stood_s']} s")
     words += [f"disk {outcome.get('disk_blocks', 'silent')}", f"memory {outcome.get('memory', 'silent')}"]
     if report.is_bad(outcome):
         keys = ("lost", "double_runs", "corrupt_blocks", "wrong_pages", "leftovers", "broken_connections")

@@ -18,6 +18,9 @@ class AppStage(AppScene):
         """There is one kind."""
         self.kind = kind
 
+    count = None
+    """It writes too seldom to count it."""
+
     def status(self) -> dict[str, float]:
         """Which life it lives, and for how long."""
         return {"life": self.client.life(), "uptime": self.client.uptime_s()}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
 
+from faults import standing
 from faults.app_stage import AppStage
 from faults.cases import AT_WORK, DISKS_TOO, MEMORY, UNTIL_END, Case
 from faults.inflict import Heal, inflict
@@ -37,9 +38,11 @@ def play(stage: Stage | AppStage, case: Case) -> Outcome:
     begun_s = time.monotonic()
     before = stage.status()
     source, target = stage.route()
-    move, hit = _with_fault(stage, case, source, target)
-    outcome: Outcome = {**asdict(case), "case": str(case), "source": source, "target": target, "hit": hit}
-    outcome |= _judge(stage, case, before, {"source": source, "target": target}, move)
+    with standing.watched(stage.count) as stood:
+        move, hit = _with_fault(stage, case, source, target)
+        outcome: Outcome = {**asdict(case), "case": str(case), "source": source, "target": target, "hit": hit}
+        outcome |= _judge(stage, case, before, {"source": source, "target": target}, move)
+    outcome["stood_s"] = round(stood.longest_s, 1)
     with contextlib.suppress(SegueError):
         record = move.record()
         outcome |= {"ended": record["stage"], "failure": (record["failure"] or {}).get("why", "")}

@@ -63,14 +63,15 @@ def write(outcomes: list[Outcome], wanted: int, surroundings: dict[str, Any], pl
 
 def faults_table(outcomes: list[Outcome]) -> Table:
     """One line for each kind of fault: how its migrations ended."""
-    table = Table("FAULT", "TRIES", "HIT", *(name.upper() for name in ENDINGS), "CRASHED", "BAD")
+    table = Table("FAULT", "TRIES", "HIT", *(name.upper() for name in ENDINGS), "CRASHED", "BAD", "STOOD s")
     played = [outcome for outcome in outcomes if "error" not in outcome]
     for name in sorted({_kind(outcome) for outcome in played}):
         mine = [outcome for outcome in played if _kind(outcome) == name]
         ended = Counter(outcome.get("ended", "") for outcome in mine)
         counts = [len(mine), sum(outcome["hit"] for outcome in mine), *(ended[end] for end in ENDINGS)]
         counts += [sum(bool(outcome["crashed_on"]) for outcome in mine), sum(map(is_bad, mine))]
-        table.add_row(name, *(str(count) for count in counts))
+        stood = max((outcome.get("stood_s", 0.0) for outcome in mine), default=0.0)
+        table.add_row(name, *(str(count) for count in counts), f"{stood:.1f}" if stood else "")
     return table
 
 

@@ -116,6 +116,10 @@ class Stage(Scene):
             "restarted": restarted,
         }
 
+    def count(self) -> float:
+        """Blocks of its disk that it has written."""
+        return self.status()["written"]
+
     def status(self) -> dict[str, float]:
         """What the guest says of its disk: blocks written so far, errors, blocks that were not whole at its boot."""
         words = self.client.ask("status", client.DISK).split()
