@@ -238,7 +238,7 @@ async def measure_speed(request: Request) -> Response:
     """Listens for one stream of zeros, so that the caller learns how fast the path is."""
     access.only(request, "host")
     agent = agent_of(request)
-    opening, serving = await speed.open_sink(agent.services.config.address)
+    opening, serving = await speed.open_sink(agent.services.config.inlet)
     _sinks.add(serving)
     serving.add_done_callback(_sinks.discard)
     return _json(opening)

@@ -83,7 +83,7 @@ class Arriving:
         self._voice = await self._mute()
         config = self._services.config
         memory = self._guest.memory_bytes
-        return await self.landing.open(config.address, secret, memory, on_demand=on_demand)
+        return await self.landing.open(config.inlet, secret, memory, on_demand=on_demand)
 
     async def join(self, number: int, nic_at: int, remote: str) -> None:
         """One card's tunnel: what comes out of it is kept until the application runs."""

@@ -48,9 +48,9 @@ async def reopen(services: Services, keeper: Keeper, migration: str, called_from
     places = plant.places(services, guest)
     try:
         if resident.arriving is not None:
-            address = await resident.arriving.listen_again(services.config.address)
+            address = await resident.arriving.listen_again(services.config.inlet)
         else:
-            address = postcopy_landing.listen_unheard(places, services.config.address)
+            address = postcopy_landing.listen_unheard(places, services.config.inlet)
     except (QemuRefused, QemuGone, OSError) as error:
         raise _cannot(guest.name, services.config.name, str(error)) from error
     pid = resident.machine.pid if resident.machine is not None else listener_pid(places.monitor)

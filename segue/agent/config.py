@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from segue.adapters import spans, webhook
+from segue.adapters import inlet, spans, webhook
 from segue.adapters.http import metrics_page
+from segue.adapters.inlet import Inlet
 from segue.agent import health_config, lease_config, maintenance_config
 from segue.agent.health_config import HealthConfig
 from segue.agent.lease_config import LeaseConfig
@@ -62,6 +63,8 @@ class Config:
     address: str
     tls: Tls
     port: int = 7443
+    transfer_ports: str = ""
+    """FIRST-LAST: where memory and disks of guests that come are waited for; empty: any free port."""
     bridge: str = "br0"
     state_dir: Path = Path("/var/lib/segue")
     run_dir: Path = Path("/run/segue")
@@ -100,6 +103,11 @@ class Config:
     lease: LeaseConfig = field(default_factory=LeaseConfig)
     peers: dict[str, str] = field(default_factory=dict)
     networks: dict[str, NetworkConfig] = field(default_factory=dict)
+
+    @property
+    def inlet(self) -> Inlet:
+        """Where what other hosts send is waited for."""
+        return inlet.of(self.address, self.transfer_ports)
 
     def peer_address(self, name: str) -> str:
         """The network address of a peer, without the port."""
@@ -145,6 +153,24 @@ def _demand_known(path: Path, content: dict[str, Any]) -> None:
 
 
 def _problems(config: Config) -> Iterator[str]:
+    yield from _network_problems(config)
+    for url in config.controllers:
+        if urlsplit(url).scheme != "https" or not urlsplit(url).hostname:
+            yield f"controllers: {url} is not https://HOST:PORT"
+    if why := inlet.wrong(config.transfer_ports):
+        yield f"transfer_ports: {why}"
+    if why := metrics_page.wrong(config.metrics_address):
+        yield f"metrics_address: {why}"
+    if why := spans.wrong(config.traces_url):
+        yield f"traces_url: {why}"
+    if why := webhook.wrong(config.incidents_url):
+        yield f"incidents_url: {why}"
+    yield from health_config.problems(config.health)
+    yield from maintenance_config.problems(config.maintenance)
+    yield from lease_config.problems(config.lease)
+
+
+def _network_problems(config: Config) -> Iterator[str]:
     for name, network in config.networks.items():
         if not NETWORK_NAME.fullmatch(name):
             yield f"networks.{name}: a network's name is 1 to 12 small letters, digits and hyphens"
@@ -156,18 +182,6 @@ def _problems(config: Config) -> Iterator[str]:
             yield f"networks.{name}.mtu must lie between 576 and 9216"
         if strangers := sorted(set(network.hosts) - {*config.peers, config.name}):
             yield f"networks.{name}.hosts names {', '.join(strangers)}, which [peers] does not have"
-    for url in config.controllers:
-        if urlsplit(url).scheme != "https" or not urlsplit(url).hostname:
-            yield f"controllers: {url} is not https://HOST:PORT"
-    if why := metrics_page.wrong(config.metrics_address):
-        yield f"metrics_address: {why}"
-    if why := spans.wrong(config.traces_url):
-        yield f"traces_url: {why}"
-    if why := webhook.wrong(config.incidents_url):
-        yield f"incidents_url: {why}"
-    yield from health_config.problems(config.health)
-    yield from maintenance_config.problems(config.maintenance)
-    yield from lease_config.problems(config.lease)
     numbers = [network.vni for network in config.networks.values() if network.vni]
     if len(numbers) != len(set(numbers)):
         yield "two networks have the same `vni`"

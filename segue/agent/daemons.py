@@ -42,7 +42,7 @@ class Daemons:
         creds = self._protection.credentials(guest, migration)
         key = creds.properties(Endpoint.SERVER) if creds is not None else None
         make_folder(places.folder, owner)
-        made = await daemon.launch(places, (self._config.address, port), owner, key)
+        made = await daemon.launch(places, self._config.inlet, owner, key, port)
         self._known[guest.uuid] = made
         return made
 

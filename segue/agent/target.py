@@ -145,7 +145,7 @@ async def _listen(
     protection.keep(placement)
     creds = await protection.offer(machine.monitor, placement.guest, placement.migration, Endpoint.SERVER)
     address = await landing.open(
-        services.config.address,
+        services.config.inlet,
         placement.shape,
         creds,
         bitmaps=bool(placement.copies) and not placement.origin,

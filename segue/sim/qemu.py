@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segue.adapters import clock
+from segue.adapters.inlet import Inlet
 from segue.adapters.qemu.command import Places
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.memory_landing import MemoryLanding
@@ -206,7 +207,7 @@ class SimLanding(MemoryLanding):
     def __init__(self, machine: SimMachine) -> None:
         self._qemu = machine.qemu
 
-    async def open(self, address: str, shape: Shape, tls_creds: str, *, bitmaps: bool) -> str:
+    async def open(self, inlet: Inlet, shape: Shape, tls_creds: str, *, bitmaps: bool) -> str:
         """See MemoryLanding; the port is the number of the process."""
         return f"{self._qemu.host.name}:{self._qemu.number}"
 

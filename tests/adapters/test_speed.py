@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from segue.adapters.inlet import Inlet
 from segue.adapters.net import speed
 
 
 async def test_a_stream_is_measured_and_the_port_closes() -> None:
-    opening, serving = await speed.open_sink("127.0.0.1")
+    opening, serving = await speed.open_sink(Inlet("127.0.0.1"))
     assert await speed.measure_bytes_per_s("127.0.0.1", opening) > 0
     await asyncio.wait_for(serving, 5)
     with pytest.raises(ConnectionRefusedError):
@@ -19,7 +20,7 @@ async def test_a_stream_is_measured_and_the_port_closes() -> None:
 
 
 async def test_a_stranger_learns_nothing() -> None:
-    opening, serving = await speed.open_sink("127.0.0.1")
+    opening, serving = await speed.open_sink(Inlet("127.0.0.1"))
     with pytest.raises(ConnectionError):
         await speed.measure_bytes_per_s("127.0.0.1", replace(opening, token="00" * speed.TOKEN_BYTES))
     await asyncio.wait_for(serving, 5)

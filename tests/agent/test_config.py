@@ -45,6 +45,7 @@ def test_what_is_not_said_has_a_default(tmp_path: Path) -> None:
         (GOOD.replace("ca.pem", "nothing.pem"), "nothing.pem"),
         ('brige = "br1"\n' + GOOD, "brige"),
         ("this is not toml", "agent.toml"),
+        ('transfer_ports = "49152"\n' + GOOD, "transfer_ports: '49152' is not FIRST-LAST"),
     ],
 )
 def test_an_error_names_what_is_wrong(tmp_path: Path, text: str, named: str) -> None:

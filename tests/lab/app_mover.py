@@ -14,6 +14,7 @@ from segue.adapters.criu import hook
 from segue.adapters.criu.departure import Departure
 from segue.adapters.criu.landing import Landing
 from segue.adapters.criu.program import Container, Room
+from segue.adapters.inlet import Inlet
 from segue.errors import Refused, SegueError
 
 MEMORY_BYTES = 1 << 30
@@ -102,7 +103,7 @@ async def arrive(container: Container, script: Path) -> None:
         try:
             match words:
                 case ["open", host, secret]:
-                    say("at", await landing.open(host, secret, MEMORY_BYTES))
+                    say("at", await landing.open(Inlet(host), secret, MEMORY_BYTES))
                     continue
                 case ["complete"]:
                     say("ok" if await landing.complete(30.0) else f"failed {landing.failure}")

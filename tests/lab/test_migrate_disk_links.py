@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,12 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 BANDWIDTH = 24 << 20
 NOTICED = 100
 """Blocks; the guest writes some hundred in a second."""
-AGENT_PORT = 7443
+AGENT_PORT = "7443"
+RANGE = "49200-49207"
 BREAK = (
     "nft add table ip broken; "
     "nft add chain ip broken out '{{ type filter hook output priority 0; }}'; "
-    "nft add rule ip broken out ip daddr {address} tcp dport != {port} counter {verdict}"
+    "nft add rule ip broken out ip daddr {address} tcp dport != '{{ {ports} }}' counter {verdict}"
 )
 RESET = "reject with tcp reset"
 SILENCE = "drop"
@@ -35,11 +36,11 @@ def stage(labs_folder: Path) -> Iterator[Stage]:
     made.down()
 
 
-@contextlib.contextmanager
-def broken(stage: Stage, source: str, target: str, verdict: str) -> Iterator[None]:
-    """The source's connections to the target, but for those of the agents."""
+@contextmanager
+def broken(stage: Stage, source: str, target: str, verdict: str, ports: str = AGENT_PORT) -> Iterator[None]:
+    """The source's connections to the target, but for those to these ports."""
     address = state.need(stage.lab.places).node(target).address
-    stage.run(source, "sh", "-ec", BREAK.format(address=address, port=AGENT_PORT, verdict=verdict))
+    stage.run(source, "sh", "-ec", BREAK.format(address=address, ports=ports, verdict=verdict))
     try:
         yield
     finally:
@@ -114,3 +115,21 @@ def test_a_port_that_a_firewall_swallows_is_found_before_the_guest_waits_for_it(
         why = move.end("aborted")["failure"]["why"]
     assert "the target's storage at" in why
     demand_whole(stage, before)
+
+
+@pytest.mark.parametrize("limits", [{}, {"post_copy_after": 0}, {"storage_postcopy": True}], ids=str)
+def test_a_firewall_has_to_let_through_no_more_than_the_ports_that_are_named(
+    stage: Stage, limits: dict[str, object]
+) -> None:
+    stage.begin()
+    source, target = stage.route()
+    change = f"sed -i '1i transfer_ports = \"{RANGE}\"' /etc/segue/agent.toml"
+    with ExitStack() as both:
+        for here, there in ((source, target), (target, source)):
+            both.enter_context(stage.configured(here, change))
+            both.enter_context(broken(stage, here, there, SILENCE, f"{AGENT_PORT}, {RANGE}"))
+        before = stage.status()
+        stage.migrate(target, bandwidth_bytes_per_s=BANDWIDTH, **limits).end("done")
+        for here in (source, target):
+            assert "packets 0 " in stage.run(here, "nft", "list", "table", "ip", "broken")
+        demand_whole(stage, before)

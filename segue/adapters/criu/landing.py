@@ -7,6 +7,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import structlog
@@ -16,6 +17,7 @@ from segue.adapters.criu.hook import Hook, Word
 from segue.adapters.criu.porter import Porter
 from segue.adapters.criu.program import Container, Room
 from segue.adapters.criu.running import Running
+from segue.adapters.inlet import Inlet
 from segue.errors import Aborted, SegueError
 from segue.model.integrity import Blocks, Digests
 
@@ -70,9 +72,9 @@ class Landing:
         return self._porter.pid if self._porter is not None else 0
 
     async def open(
-        self, host: str, secret: str, memory_bytes: int, *, channels: int = 2, on_demand: bool = False
+        self, inlet: Inlet, secret: str, memory_bytes: int, *, channels: int = 2, on_demand: bool = False
     ) -> str:
-        """Waits for the images at a free port of `host`; host:port. What arrives is restored by itself.
+        """Waits for the images; host:port. What arrives is restored by itself.
 
         on_demand: it runs before its memory is in place, which lies in the images meanwhile.
         """
@@ -82,13 +84,14 @@ class Landing:
             self._pager = paging.begin(self._container, self._room)
         self._hook = Hook(self._room.top)
         identity = keys.pem(secret).decode() if secret else ""
-        order = {"host": host, "channels": channels, "identity": identity, "folder": str(self._room.images)}
+        order = {"channels": channels, "identity": identity, "folder": str(self._room.images)}
+        order["inlet"] = asdict(inlet)
         if self._container.files is not None:
             order["tree"] = str(self._container.files)
         self._porter = await Porter.start("ship_in", order)
         port = await self._porter.hear("listening", END_S)
         self._working = asyncio.create_task(self._receive())
-        return f"{host}:{port}"
+        return f"{inlet.address}:{port}"
 
     async def complete(self, within_s: float) -> bool:
         """True once it is; waits for that at most `within_s`."""

@@ -18,6 +18,8 @@ from segue.adapters.criu import channel, keys
 from segue.adapters.criu.channel import Frame, Kind
 from segue.adapters.criu.stock import AtHand, Stock
 from segue.adapters.criu.tree import Copy
+from segue.adapters.inlet import Inlet
+from segue.errors import SegueError
 
 HANDSHAKE_S = 5.0
 
@@ -123,7 +125,11 @@ def accept(listener: socket.socket, count: int, identity: bytes) -> list[socket.
 
 def main() -> int:
     order: dict[str, Any] = json.loads(sys.stdin.readline())
-    listener = socket.create_server((order["host"], 0), backlog=order["channels"])
+    try:
+        listener = Inlet(**order["inlet"]).listen()
+    except (OSError, SegueError) as error:
+        _say(f"failed {error}")
+        return 1
     _say(f"listening {listener.getsockname()[1]}")
     words: list[socket.socket] = []
     threading.Thread(target=_pass_on, args=(words,), daemon=True).start()

@@ -9,6 +9,8 @@ import struct
 import time
 from dataclasses import dataclass
 
+from segue.adapters.inlet import Inlet
+
 SPAN_S = 0.3
 """Long enough for TCP to reach the speed of a path of 1 Gbit/s; a client of the path hardly notices."""
 BYTES_MAX = 48 << 20
@@ -82,10 +84,10 @@ class _Meter(asyncio.BufferedProtocol):
         return self._bytes / max(self._last_s - self._first_s, 1e-6)
 
 
-async def open_sink(address: str) -> tuple[Opening, asyncio.Task[None]]:
-    """Listens for one stream on a free port, for a few seconds; the task ends when all is over."""
+async def open_sink(inlet: Inlet) -> tuple[Opening, asyncio.Task[None]]:
+    """Listens for one stream, for a few seconds; the task ends when all is over. Raises OSError."""
     token, done = secrets.token_bytes(TOKEN_BYTES), asyncio.Event()
-    server = await asyncio.get_running_loop().create_server(lambda: _Meter(token, done), address, 0)
+    server = await asyncio.get_running_loop().create_server(lambda: _Meter(token, done), sock=inlet.listen())
     port = int(server.sockets[0].getsockname()[1])
 
     async def serve() -> None:

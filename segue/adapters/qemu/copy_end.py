@@ -121,7 +121,7 @@ def unanswered(guest: str, address: str) -> Aborted:
     return Aborted(
         what=f"the memory of {guest} cannot be copied",
         why=f"the target takes connections at {address} and did not answer in them within {SETUP_S:.0f} s",
-        todo="Look at the path between the two hosts and at its firewalls, then try again.",
+        todo="Look at the path between the two hosts and its firewalls (docs/reference/ports.md), then try again.",
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from segue.adapters.inlet import Inlet
 from segue.adapters.qemu import postcopy_landing, settings
 from segue.adapters.qemu.machine import Machine
 from segue.adapters.qemu.monitor import Event
@@ -20,8 +23,8 @@ class MemoryLanding:
         if event["event"] == "MIGRATION":
             self._status = str(event["data"]["status"])
 
-    async def open(self, address: str, shape: Shape, tls_creds: str, *, bitmaps: bool) -> str:
-        """Listens at `address` on a free port; host:port to send to. Safe to repeat.
+    async def open(self, inlet: Inlet, shape: Shape, tls_creds: str, *, bitmaps: bool) -> str:
+        """Listens; host:port to send to. Safe to repeat.
 
         tls_creds: QEMU's object with the key of this migration, empty for a plain channel.
         bitmaps: the dirty bitmaps of its disks come along.
@@ -42,10 +45,15 @@ class MemoryLanding:
             capabilities=[{"capability": n, "state": on} for n, on in states.items()],
         )
         await execute("migrate-set-parameters", tls_creds=tls_creds, **settings.multifd(shape))
-        channel = {
-            "channel-type": "main",
-            "addr": {"transport": "socket", "type": "inet", "host": address, "port": "0"},
+        place: dict[str, Any] = {
+            "transport": "socket",
+            "type": "inet",
+            "host": inlet.address,
+            "port": str(inlet.first),
         }
+        if inlet.first:
+            place["to"] = inlet.last
+        channel = {"channel-type": "main", "addr": place}
         # exit-on-error off: a target that exits takes the reason of the failure with it.
         await execute("migrate-incoming", channels=[channel], exit_on_error=False)
         return await self._listening()

@@ -245,7 +245,7 @@ async def _demand_greeting(address: str) -> None:
     raise Aborted(
         what="the copy of the disks was not begun",
         why=f"the target's storage at {address} does not answer: {why}",
-        todo="Is there a firewall between the hosts? Let that port through, then try again.",
+        todo="Is there a firewall between the hosts? See docs/reference/ports.md, then try again.",
     )
 
 

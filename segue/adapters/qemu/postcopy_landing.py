@@ -6,10 +6,9 @@ events and said out of band, and nothing waits for an ordinary command.
 
 from __future__ import annotations
 
-import socket
-
 import structlog
 
+from segue.adapters.inlet import Inlet
 from segue.adapters.qemu import hatch, postcopy
 from segue.adapters.qemu.command import Places
 from segue.adapters.qemu.machine import Machine
@@ -84,8 +83,8 @@ class PageReceiver:
         except TimeoutError:
             return
 
-    async def listen_again(self, address: str) -> str:
-        """Lets go of the old connection and waits for another at `address`; host:port. Raises QemuRefused.
+    async def listen_again(self, inlet: Inlet) -> str:
+        """Lets go of the old connection and waits for another; host:port. Raises QemuRefused, OSError.
 
         The port is chosen here, because a QEMU that waits for a page cannot be asked which one it took.
         """
@@ -95,12 +94,12 @@ class PageReceiver:
                 lambda: self.flow is not Flow.FLOWING, within_s=postcopy.PAUSE_S
             )
         for left in reversed(range(LISTEN_TRIES)):
-            port = _free_port(address)
+            address = f"{inlet.address}:{inlet.free_port()}"
             try:
                 await self._machine.monitor.execute(
-                    "migrate-recover", oob=True, uri=f"tcp:{address}:{port}", within_s=ASK_S
+                    "migrate-recover", oob=True, uri=f"tcp:{address}", within_s=ASK_S
                 )
-                return f"{address}:{port}"
+                return address
             except QemuRefused:
                 if not left:
                     raise
@@ -115,16 +114,9 @@ class PageReceiver:
         return Presence(self.flow, self._loaded, blocked_s)
 
 
-def listen_unheard(places: Places, address: str) -> str:
+def listen_unheard(places: Places, inlet: Inlet) -> str:
     """The same for a QEMU that answers nobody: it is told, and whether it listens the source finds out."""
-    port = _free_port(address)
+    address = f"{inlet.address}:{inlet.free_port()}"
     hatch.say(places, "migrate-pause")
-    hatch.say(places, "migrate-recover", uri=f"tcp:{address}:{port}")
-    return f"{address}:{port}"
-
-
-def _free_port(address: str) -> int:
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-        probe.bind((address.strip("[]"), 0))
-        port: int = probe.getsockname()[1]
-    return port
+    hatch.say(places, "migrate-recover", uri=f"tcp:{address}")
+    return address

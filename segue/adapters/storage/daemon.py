@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segue.adapters.inlet import Inlet
 from segue.adapters.process import end_process, kill_process, listener_pid, reap_when_it_ends
 from segue.adapters.qemu.identity import Identity
 from segue.adapters.qemu.machine import START_S, when_ready
@@ -131,15 +131,19 @@ async def _connect(places: DaemonPlaces) -> StorageDaemon:
 
 
 async def launch(
-    places: DaemonPlaces, host_port: tuple[str, int], owner: Identity, credentials: Mapping[str, Any] | None
+    places: DaemonPlaces,
+    inlet: Inlet,
+    owner: Identity,
+    credentials: Mapping[str, Any] | None,
+    port: int = 0,
 ) -> StorageDaemon:
-    """Starts one that listens at `host_port`, on a free port where that is 0. Raises Refused with its words.
+    """Starts one that listens at `port`, or at any of `inlet`. Raises OSError, and Refused with its words.
 
     credentials: its object with the migration's key; None for a plain channel.
     """
     places.monitor.unlink(missing_ok=True)
-    with socket.create_server(host_port) as server:
-        address = f"{host_port[0]}:{server.getsockname()[1]}"
+    with inlet.listen(port) as server:
+        address = f"{inlet.address}:{server.getsockname()[1]}"
         places.address.write_text(address)
         argv = _arguments(places, server.fileno(), credentials)
         with places.log.open("ab") as log:
