@@ -22,10 +22,10 @@ RANGE = "49200-49207"
 BREAK = (
     "nft add table ip broken; "
     "nft add chain ip broken out '{{ type filter hook output priority 0; }}'; "
-    "nft add rule ip broken out ip daddr {address} tcp dport != '{{ {ports} }}' counter {verdict}"
+    "nft add rule ip broken out ip daddr {address} tcp dport != '{{ {ports} }}' {verdict}"
 )
-RESET = "reject with tcp reset"
-SILENCE = "drop"
+RESET = "counter reject with tcp reset"
+SILENCE = "'tcp flags & (syn | ack) == syn' counter drop"
 
 
 @pytest.fixture(scope="module")
