@@ -120,7 +120,7 @@ def unanswered(guest: str, address: str) -> Aborted:
     """For a copy whose connections could not be made."""
     return Aborted(
         what=f"the memory of {guest} cannot be copied",
-        why=f"the target takes connections at {address} and did not answer in them within {SETUP_S:.0f} s",
+        why=f"nobody answered within {SETUP_S:.0f} s at {address}, where the target takes it in",
         todo="Look at the path between the two hosts and its firewalls (docs/reference/ports.md), then try again.",
     )
 

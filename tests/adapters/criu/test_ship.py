@@ -31,7 +31,6 @@ async def _ends(
     in_more: Mapping[str, object] = NOTHING,
     out_more: Mapping[str, object] = NOTHING,
 ) -> tuple[Porter, Porter]:
-    order = {"host": "127.0.0.1", "channels": 2}
     group = here.parent / "nobody"
     group.mkdir(exist_ok=True)
     (group / "cgroup.procs").touch()
@@ -39,7 +38,8 @@ async def _ends(
     taking = await Porter.start(
         "ship_in",
         {
-            **order,
+            "inlet": {"address": "127.0.0.1"},
+            "channels": 2,
             "folder": str(there),
             "identity": _identity(secret),
             **in_more,
@@ -48,7 +48,15 @@ async def _ends(
     port = int(await taking.hear("listening", LIMIT_S))
     giving = await Porter.start(
         "ship_out",
-        {**order, "port": port, "folder": str(here), "identity": _identity(other), **before, **out_more},
+        {
+            "host": "127.0.0.1",
+            "channels": 2,
+            "port": port,
+            "folder": str(here),
+            "identity": _identity(other),
+            **before,
+            **out_more,
+        },
     )
     return giving, taking
 
