@@ -37,10 +37,15 @@ class Errors:
     blackout_worst: float = 0.0
 
 
-def learn(earlier: Iterable[Migration], guest: str) -> Lessons:
-    """From the newest of `earlier` that were done; `guest` itself teaches more than others do."""
+def learn(earlier: Iterable[Migration], guest: str, *, before_memory: bool = False) -> Lessons:
+    """From the newest of `earlier` that were done; `guest` itself teaches more than others do.
+
+    before_memory: it is to run there before its memory; moves that went the same way teach more than others do.
+    """
     done = comparable(earlier)
     own = [migration for migration in done if migration.guest == guest]
+    alike = [migration for migration in own if _ran_before_its_memory(migration) is before_memory]
+    own = alike if len(alike) >= LEAST else own
     chosen = (own if len(own) >= LEAST or len(done) < LEAST else done)[:NEWEST]
     if not chosen:
         return Lessons()
@@ -106,7 +111,12 @@ def _fixed_blackout_s(chosen: Sequence[Migration]) -> float:
 def _measurable_s(migration: Migration) -> float:
     """Of its blackout, what was not fixed."""
     assert migration.forecast is not None
-    return migration.forecast.rest_s + forecast.mirrored_s(migration.copied_before)
+    rest_s = 0.0 if _ran_before_its_memory(migration) else migration.forecast.rest_s
+    return rest_s + forecast.mirrored_s(migration.copied_before)
+
+
+def _ran_before_its_memory(migration: Migration) -> bool:
+    return migration.outcome.serving_s > 0
 
 
 def _again(migration: Migration, lessons: Lessons) -> float:
