@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import struct
 import termios
 from pathlib import Path
@@ -29,6 +30,8 @@ class Watches:
     def __init__(self, cgroup: Path) -> None:
         self._copies: list[int] = []
         self._folders: list[int] = []
+        # Its own freezing is an event there, for whoever watches its cgroup; it cannot read that while it is frozen.
+        self._own = cgroup.stat().st_dev if (cgroup / "cgroup.freeze").exists() else None
         for pid in map(int, (cgroup / "cgroup.procs").read_text().split()):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # It ended while we looked.
                 for entry in Path(f"/proc/{pid}/fd").iterdir():
@@ -37,9 +40,16 @@ class Watches:
     def _copy(self, pid: int, entry: Path) -> None:
         with contextlib.suppress(OSError):  # Closed while we looked.
             if os.readlink(entry) == KIND:
+                if self._own is not None and _devices(pid, entry) <= {self._own}:
+                    return
                 self._copies.append(take_fd(pid, int(entry.name)))
             elif entry.is_dir():
-                self._folders.append(take_fd(pid, int(entry.name)))
+                folder = take_fd(pid, int(entry.name))
+                # One that is a place and cannot be read has no place in it.
+                if fcntl.fcntl(folder, fcntl.F_GETFL) & os.O_PATH:
+                    os.close(folder)
+                else:
+                    self._folders.append(folder)
 
     def unread(self) -> bool:
         """Whether any of them has something to tell."""
@@ -54,3 +64,10 @@ class Watches:
         for copies in (self._copies, self._folders):
             while copies:
                 os.close(copies.pop())
+
+
+def _devices(pid: int, entry: Path) -> set[int]:
+    """The file systems in which an inotify descriptor watches something."""
+    told = Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text()
+    numbers = (int(found, 16) for found in re.findall(r"^inotify .*\bsdev:([0-9a-f]+)", told, re.MULTILINE))
+    return {os.makedev(number >> 20, number & 0xFFFFF) for number in numbers}

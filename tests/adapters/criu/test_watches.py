@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ MANY = 2000
 """More names than are read at once (32 KiB)."""
 READS_A_FOLDER = """
 import os, sys
+place = os.open(sys.argv[1], os.O_PATH)
 handle = os.open(sys.argv[1], os.O_RDONLY)
 print("open", flush=True)
 for line in sys.stdin:
@@ -55,6 +57,22 @@ def test_what_nobody_has_read_is_seen_and_a_process_that_ends_is_no_error(tmp_pa
         assert not watches.unread()
         watches.close()
         assert not watches.unread()
+
+
+def test_what_tells_of_the_cgroup_alone_cannot_be_read_while_it_is_frozen(tmp_path: Path) -> None:
+    """Its freezing is such an event: an application that watches its own cgroup could not be moved."""
+    command = [sys.executable, "-c", READS_WHEN_TOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "watches\n"
+        (tmp_path / "cgroup.procs").write_text(f"{process.pid}\n")
+        with contextlib.closing(Watches(tmp_path)) as watches:
+            assert watches.unread()
+        (tmp_path / "cgroup.freeze").touch()
+        with contextlib.closing(Watches(tmp_path)) as watches:
+            assert not watches.unread()
+        process.stdin.write("read\n\n")
 
 
 def test_whoever_is_amid_a_folder_is_seen(tmp_path: Path) -> None:
