@@ -198,7 +198,7 @@ class PeerClient:
                 what=f"{self.name} cannot be reached with a guest's memory",
                 why=f"port {opening.port} of {host} was opened for it there, and does not take it: "
                 f"{str(error) or 'nothing came through in time'}",
-                todo="Look at firewalls between the hosts (docs/reference/files.md has the ports), and at the link.",
+                todo="Look at firewalls between the hosts (docs/reference/ports.md has the ports), and at the link.",
                 kind=Kind.UNREACHABLE,
             ) from error
 
