@@ -102,7 +102,7 @@ def test_a_connection_that_is_reset_is_made_again_and_the_copy_goes_on(stage: St
 
 
 def test_a_port_that_a_firewall_swallows_is_found_before_the_guest_waits_for_it(stage: Stage) -> None:
-    """QEMU connects with everything else standing: the guest stood for two minutes."""
+    """QEMU connects with everything else standing: the guest stood for as long as TCP tried."""
     stage.begin()
     source, target = stage.route()
     before = stage.status()
