@@ -45,8 +45,8 @@ async def measure(
         disk_bytes=_brought_bytes(copies),
         mirrored=bool(copies) and not limits.storage_postcopy,
     )
-    earlier, first = services.journal.migrations(), limits.post_copy_after >= 0
-    learnt = lessons.learn(earlier, keeper.guest_here().name, before_memory=first)
+    earlier, name = services.journal.migrations(), keeper.guest_here().name
+    learnt = lessons.learn(earlier, name, before_memory=limits.goes_first)
     share = services.share.foreseen(limits.bandwidth_bytes_per_s)
     return forecast.forecast(figures, learnt, replace(limits, bandwidth_bytes_per_s=share))
 

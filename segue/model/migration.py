@@ -44,9 +44,14 @@ class Limits:
     place on the target once it runs there."""
 
     @property
+    def goes_first(self) -> bool:
+        """True where the guest was asked to run there before all of its memory."""
+        return self.post_copy_after >= 0
+
+    @property
     def post_copy(self) -> bool:
         """True where the guest may have to run before all of its memory is there: both QEMUs must know before."""
-        return self.post_copy_after >= 0 or Rung.POST_COPY in self.ladder
+        return self.goes_first or Rung.POST_COPY in self.ladder
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def forecast(figures: Figures, lessons: Lessons, limits: Limits) -> Forecast:
     course = _course(figures, speed, limits)
     copy_s, climb_s = course.copy_s, course.climb_s
     # Of a guest that is sent before its memory the pause holds none.
-    rest_s = course.rest_bytes / path if limits.post_copy_after < 0 else 0.0
+    rest_s = 0.0 if limits.goes_first else course.rest_bytes / path
     disks_s = figures.disk_bytes / speed
     blackout_s = lessons.fixed_blackout_s + mirrored_s(figures.mirrored) + figures.round_trip_s + rest_s
     beside_s = lessons.fixed_total_s + climb_s + blackout_s + disks_s

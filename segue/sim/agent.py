@@ -280,8 +280,8 @@ class SimBeforehand(Beforehand):
             (1.0, min(load.dirty_bytes_per_s, float(load.working_set_bytes))),
         )
         figures = Figures(guest.memory_bytes, host.link_bytes_per_s, writes, 0.001)
-        earlier, first = self._services.journal.migrations(), limits.post_copy_after >= 0
-        learnt = lessons.learn(earlier, guest.name, before_memory=first)
+        earlier = self._services.journal.migrations()
+        learnt = lessons.learn(earlier, guest.name, before_memory=limits.goes_first)
         return forecast.forecast(figures, learnt, limits)
 
 

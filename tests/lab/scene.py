@@ -202,10 +202,18 @@ class Scene:
             return self.lab.mend
         deaf, mute = (target, source) if way == "to target" else (source, target)
         address = state.need(self.lab.places).node(deaf).address
-        self.run(mute, "sh", "-ec", _MUTE.format(address=address))
-        return lambda: self._unmute(mute)
+        return self.filter_out(mute, f"ip daddr {address} drop")
 
-    def _unmute(self, host: str) -> None:
+    def filter_out(self, host: str, rule: str) -> Callable[[], None]:
+        """A rule of nftables for what leaves that host; what ends it."""
+        self.run(host, "sh", "-ec", _FILTER.format(rule=rule))
+        return lambda: self._unfilter(host)
+
+    def filtered(self, host: str) -> bool:
+        """Whether the rule's counter has met anything."""
+        return "packets 0 " not in self.run(host, "nft", "list", "table", "ip", "rehearsal")
+
+    def _unfilter(self, host: str) -> None:
         self.run(host, "nft", "destroy", "table", "ip", "rehearsal")
 
     def fill_up(self, host: str, folder: str) -> Callable[[], None]:
@@ -345,8 +353,8 @@ def _words(path: Path) -> str:
     return path.read_text().strip() if path.exists() else ""
 
 
-_MUTE: Final = """
+_FILTER: Final = """
 nft add table ip rehearsal
 nft add chain ip rehearsal out '{{ type filter hook output priority 0; }}'
-nft add rule ip rehearsal out ip daddr {address} drop
+nft add rule ip rehearsal out {rule}
 """

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,6 @@ NOTICED = 100
 """Blocks; the guest writes some hundred in a second."""
 AGENT_PORT = "7443"
 RANGE = "49200-49207"
-BREAK = (
-    "nft add table ip broken; "
-    "nft add chain ip broken out '{{ type filter hook output priority 0; }}'; "
-    "nft add rule ip broken out ip daddr {address} tcp dport != '{{ {ports} }}' {verdict}"
-)
 RESET = "counter reject with tcp reset"
 SILENCE = "'tcp flags & (syn | ack) == syn' counter drop"
 
@@ -40,11 +36,32 @@ def stage(labs_folder: Path) -> Iterator[Stage]:
 def broken(stage: Stage, source: str, target: str, verdict: str, ports: str = AGENT_PORT) -> Iterator[None]:
     """The source's connections to the target, but for those to these ports."""
     address = state.need(stage.lab.places).node(target).address
-    stage.run(source, "sh", "-ec", BREAK.format(address=address, ports=ports, verdict=verdict))
+    mend = stage.filter_out(source, f"ip daddr {address} tcp dport != '{{ {ports} }}' {verdict}")
     try:
         yield
     finally:
-        stage.run(source, "nft", "delete", "table", "ip", "broken")
+        mend()
+
+
+@dataclass
+class Halted:
+    """A move whose source's agent stands still at a place."""
+
+    source: str
+    target: str
+    move: Move
+    before: dict[str, float]
+    go: Callable[[], None]
+
+
+def halted(stage: Stage, place: str, **limits: object) -> Halted:
+    stage.begin()
+    source, target = stage.route()
+    before = stage.status()
+    halt = stage.halt(source, place)
+    move = stage.migrate(target, bandwidth_bytes_per_s=BANDWIDTH, **limits)
+    halt.wait()
+    return Halted(source, target, move, before, halt.go)
 
 
 def written(stage: Stage) -> int:
@@ -68,53 +85,35 @@ def demand_writes(stage: Stage, move: Move) -> None:
 
 
 def test_a_cut_while_both_copies_are_written_is_not_waited_for(stage: Stage) -> None:
-    stage.begin()
-    source, target = stage.route()
-    before = stage.status()
-    halt = stage.halt(source, "done copy memory")
-    move = stage.migrate(target, bandwidth_bytes_per_s=BANDWIDTH, blackout_s=0.3)
-    halt.wait()
-    mend = stage.cut("both ways", source, target)
-    halt.go()
+    here = halted(stage, "done copy memory", blackout_s=0.3)
+    mend = stage.cut("both ways", here.source, here.target)
+    here.go()
     try:
-        demand_writes(stage, move)
+        demand_writes(stage, here.move)
     finally:
         mend()
-    move.end("aborted")
-    demand_whole(stage, before)
+    here.move.end("aborted")
+    demand_whole(stage, here.before)
 
 
 def test_a_connection_that_is_reset_is_made_again_and_the_copy_goes_on(stage: Stage) -> None:
-    stage.begin()
-    source, target = stage.route()
-    before = stage.status()
-    halt = stage.halt(source, "done mirror disks")
-    move = stage.migrate(target, bandwidth_bytes_per_s=BANDWIDTH)
-    halt.wait()
-    with broken(stage, source, target, RESET):
-        wait_until(
-            lambda: "packets 0 " not in stage.run(source, "nft", "list", "table", "ip", "broken"),
-            "one is reset",
-        )
-    halt.go()
-    move.end("done")
-    demand_whole(stage, before)
+    here = halted(stage, "done mirror disks")
+    with broken(stage, here.source, here.target, RESET):
+        wait_until(lambda: stage.filtered(here.source), "one is reset")
+    here.go()
+    here.move.end("done")
+    demand_whole(stage, here.before)
 
 
 def test_a_port_that_a_firewall_swallows_is_found_before_the_guest_waits_for_it(stage: Stage) -> None:
     """QEMU connects with everything else standing: the guest stood for as long as TCP tried."""
-    stage.begin()
-    source, target = stage.route()
-    before = stage.status()
-    halt = stage.halt(source, "done join networks")
-    move = stage.migrate(target, bandwidth_bytes_per_s=BANDWIDTH)
-    halt.wait()
-    with broken(stage, source, target, SILENCE):
-        halt.go()
-        demand_writes(stage, move)
-        why = move.end("aborted")["failure"]["why"]
+    here = halted(stage, "done join networks")
+    with broken(stage, here.source, here.target, SILENCE):
+        here.go()
+        demand_writes(stage, here.move)
+        why = here.move.end("aborted")["failure"]["why"]
     assert "the target's storage at" in why
-    demand_whole(stage, before)
+    demand_whole(stage, here.before)
 
 
 @pytest.mark.parametrize("limits", [{}, {"post_copy_after": 0}, {"storage_postcopy": True}], ids=str)
@@ -131,5 +130,5 @@ def test_a_firewall_has_to_let_through_no_more_than_the_ports_that_are_named(
         before = stage.status()
         stage.migrate(target, bandwidth_bytes_per_s=BANDWIDTH, **limits).end("done")
         for here in (source, target):
-            assert "packets 0 " in stage.run(here, "nft", "list", "table", "ip", "broken")
+            assert not stage.filtered(here)
         demand_whole(stage, before)

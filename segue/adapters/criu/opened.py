@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from segue.adapters.criu import watches
 from segue.model.belongings import Held, Holding
 
 PROTOCOL: Final = "system.sockprotoname"
@@ -84,7 +85,7 @@ def _descriptor(pid: int, entry: Path, mounts: tuple[Mount, ...], older: Sequenc
         yield Held(Holding.SOCKET, os.getxattr(entry, PROTOCOL).rstrip(b"\0").decode(), pid)
     elif link.startswith("/"):
         yield from _path(pid, entry, link, mounts)
-    elif link == "anon_inode:inotify":
+    elif link == watches.KIND:
         yield from _watches(pid, entry, mounts)
     elif link == EPOLL:
         yield from _polled(pid, entry, older)
@@ -127,10 +128,8 @@ def _about(entry: Path) -> dict[str, str]:
 
 def _watches(pid: int, entry: Path, mounts: tuple[Mount, ...]) -> Iterator[Held]:
     kinds = {mount.device: mount.kind for mount in mounts}
-    for line in Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text().splitlines():
-        if found := re.search(r"^inotify .*\bsdev:([0-9a-f]+)", line):
-            device = int(found[1], 16)
-            yield Held(Holding.WATCH, kinds.get(f"{device >> 20}:{device & 0xFFFFF}", "unknown"), pid)
+    for device in watches.devices(pid, entry):
+        yield Held(Holding.WATCH, kinds.get(f"{os.major(device)}:{os.minor(device)}", "unknown"), pid)
 
 
 def _polled(pid: int, entry: Path, older: Sequence[int]) -> Iterator[Held]:

@@ -40,7 +40,7 @@ class Watches:
     def _copy(self, pid: int, entry: Path) -> None:
         with contextlib.suppress(OSError):  # Closed while we looked.
             if os.readlink(entry) == KIND:
-                if self._own is not None and _devices(pid, entry) <= {self._own}:
+                if self._own is not None and {*devices(pid, entry)} <= {self._own}:
                     return
                 self._copies.append(take_fd(pid, int(entry.name)))
             elif entry.is_dir():
@@ -66,8 +66,8 @@ class Watches:
                 os.close(copies.pop())
 
 
-def _devices(pid: int, entry: Path) -> set[int]:
-    """The file systems in which an inotify descriptor watches something."""
+def devices(pid: int, entry: Path) -> list[int]:
+    """The file system of each thing that an inotify descriptor watches. Raises OSError."""
     told = Path(f"/proc/{pid}/fdinfo/{entry.name}").read_text()
     numbers = (int(found, 16) for found in re.findall(r"^inotify .*\bsdev:([0-9a-f]+)", told, re.MULTILINE))
-    return {os.makedev(number >> 20, number & 0xFFFFF) for number in numbers}
+    return [os.makedev(number >> 20, number & 0xFFFFF) for number in numbers]

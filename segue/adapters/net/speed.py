@@ -85,7 +85,7 @@ class _Meter(asyncio.BufferedProtocol):
 
 
 async def open_sink(inlet: Inlet) -> tuple[Opening, asyncio.Task[None]]:
-    """Listens for one stream, for a few seconds; the task ends when all is over. Raises OSError."""
+    """Listens for one stream, for a few seconds; the task ends when all is over. Raises OSError, Refused."""
     token, done = secrets.token_bytes(TOKEN_BYTES), asyncio.Event()
     server = await asyncio.get_running_loop().create_server(lambda: _Meter(token, done), sock=inlet.listen())
     port = int(server.sockets[0].getsockname()[1])

@@ -25,6 +25,7 @@ from segue.model.storage import DiskCopy, DiskProgress
 FAILED = "failed"
 ERRORS = {FAILED: "Input/output error", "nospace": "No space left on device"}
 """What a mirror's io-status means."""
+UNKNOWN = "nobody knows how it ended"
 LOOK_S = 0.001
 GUARD_LOOKS = 10
 GREETING_S = 5.0
@@ -192,10 +193,14 @@ class DiskMirror:
 
     async def _end_of(self, job: str) -> str | None:
         """None while it goes on; then its error, empty for a good end."""
-        for known in await self._execute("query-jobs"):
-            if known["id"] == job:
-                return str(known.get("error", "")) if known["status"] == "concluded" else None
-        return "nobody knows how it ended"
+        return (await self._ends()).get(job, UNKNOWN)
+
+    async def _ends(self) -> dict[str, str | None]:
+        """The same of every job that is known."""
+        jobs = await self._execute("query-jobs")
+        return {
+            job["id"]: str(job.get("error", "")) if job["status"] == "concluded" else None for job in jobs
+        }
 
     async def _sound(self, copies: Sequence[DiskCopy]) -> dict[str, dict[str, Any]]:
         """The jobs as they go on. Raises Aborted where one does not."""
@@ -207,12 +212,12 @@ class DiskMirror:
 
     async def _going(self, copies: Sequence[DiskCopy]) -> dict[str, dict[str, Any]]:
         """The jobs; one whose connection is gone may go on again. Raises Aborted where one is over."""
-        jobs = await self._jobs()
+        jobs, ends = await self._jobs(), await self._ends()
         for copy in copies:
-            if _job(copy.disk.id) not in jobs:
+            job = _job(copy.disk.id)
+            if job not in jobs:
                 raise _broken(copy.disk.path)
-            ended = await self._end_of(_job(copy.disk.id))
-            status = jobs[_job(copy.disk.id)]["io-status"]
+            ended, status = ends.get(job, UNKNOWN), jobs[job]["io-status"]
             if ended is None and status != FAILED:
                 ended = ERRORS.get(status)
             if ended is not None:
